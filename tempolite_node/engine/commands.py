@@ -1,0 +1,288 @@
+"""Requests to change state: all that the log carries.
+
+A command names everything that its decision needs from the moment it was made: time, new ids, jitter, resolved
+options. What an attempt asks for travels inside `FromAttempt`, fenced by its epoch.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from tempolite_node.engine.model import Component, Failure, OperationKind, Options, RetryPolicy
+
+
+class IdReuse(StrEnum):
+    """When the id belongs to an execution that has ended."""
+
+    REJECT_DUPLICATE = "reject_duplicate"
+    ALLOW_DUPLICATE = "allow_duplicate"
+    ALLOW_DUPLICATE_FAILED_ONLY = "allow_duplicate_failed_only"
+
+
+class IdConflict(StrEnum):
+    """When the id belongs to an execution that has not ended."""
+
+    FAIL = "fail"
+    USE_EXISTING = "use_existing"
+    TERMINATE_EXISTING = "terminate_existing"
+
+
+class Resolution(StrEnum):
+    RETRY = "retry"
+    SKIP = "skip"
+    MARK_DONE = "mark_done"
+
+
+class Command(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    at_ms: int
+
+
+# --- from clients and operators
+
+
+class Enqueue(Command, frozen=True, kw_only=True):
+    execution_id: str
+    handler: str
+    component: Component
+    arguments: bytes
+    options: Options
+    owner: str
+    priority: int = 0
+    delay_ms: int = 0
+    max_duration_ms: int | None = None
+    request_id: str | None = None
+    id_reuse: IdReuse = IdReuse.REJECT_DUPLICATE
+    id_conflict: IdConflict = IdConflict.FAIL
+    queue_limit: int = 0  #: of its pool; 0: none
+
+
+class SendSignal(Command, frozen=True, kw_only=True):
+    execution_id: str
+    name: str
+    payload: bytes
+    request_id: str | None = None
+
+
+class Cancel(Command, frozen=True, kw_only=True):
+    execution_id: str
+    reason: str = ""
+
+
+class Terminate(Command, frozen=True, kw_only=True):
+    execution_id: str
+    reason: str = ""
+
+
+class ResolveCompensation(Command, frozen=True, kw_only=True):
+    execution_id: str
+    resolution: Resolution
+    reason: str = ""
+
+
+# --- from the node itself
+
+
+class RegisterNode(Command, frozen=True, kw_only=True):
+    """A node started: what its earlier incarnation ran is queued again."""
+
+    node_id: str
+    incarnation: int
+    handlers: tuple[str, ...]
+
+
+class StartAttempt(Command, frozen=True, kw_only=True):
+    """A slot is free: the execution's next attempt, resume or compensation takes it."""
+
+    execution_id: str
+    node_id: str
+
+
+class CrashAttempt(Command, frozen=True, kw_only=True):
+    """The worker host that held the attempt is gone.
+
+    suspect: its code was running, so it may be what killed the host; a parked attempt is innocent.
+    """
+
+    execution_id: str
+    epoch: int
+    suspect: bool
+    jitter: float  #: in [-1, 1)
+    message: str = "worker host died"
+
+
+class FireTimer(Command, frozen=True, kw_only=True):
+    execution_id: str
+    name: str
+    due_ms: int
+    jitter: float  #: in [-1, 1)
+
+
+# --- from attempts
+
+
+class Request(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """What an attempt asks for."""
+
+
+class EnqueueChild(Request, frozen=True, kw_only=True):
+    key: str
+    digest: bytes
+    execution_id: str
+    handler: str
+    component: Component
+    arguments: bytes
+    options: Options
+    owner: str
+    priority: int = 0
+    delay_ms: int = 0
+    max_duration_ms: int | None = None
+
+
+class WaitForExecution(Request, frozen=True, kw_only=True):
+    key: str
+    execution_id: str
+    timeout_ms: int | None = None
+
+
+class ReceiveSignal(Request, frozen=True, kw_only=True):
+    key: str
+    name: str
+    timeout_ms: int | None = None
+
+
+class Sleep(Request, frozen=True, kw_only=True):
+    key: str
+    duration_ms: int
+
+
+class BeginSideEffect(Request, frozen=True, kw_only=True):
+    """Answered when a slot of the side-effect pool is taken for it. Recorded only when it ends."""
+
+    key: str
+    digest: bytes
+
+
+class CompleteSideEffect(Request, frozen=True, kw_only=True):
+    key: str
+    digest: bytes
+    result: bytes
+    started_ms: int
+
+
+class FailSideEffect(Request, frozen=True, kw_only=True):
+    key: str
+    digest: bytes
+    failure: Failure
+    retry: RetryPolicy
+    started_ms: int
+
+
+class BeginStep(Request, frozen=True, kw_only=True):
+    key: str
+    target: str  #: class of the step, "module:qualified name"
+    input: bytes
+    digest: bytes
+
+
+class CompleteStep(Request, frozen=True, kw_only=True):
+    key: str
+    data: bytes
+
+
+class FailStep(Request, frozen=True, kw_only=True):
+    key: str
+    data: bytes
+    failure: Failure
+    compensate: bool  #: the step's compensate_on_failure
+
+
+class RecordMarker(Request, frozen=True, kw_only=True):
+    key: str
+    value: bytes
+
+
+class SendSignalFromAttempt(Request, frozen=True, kw_only=True):
+    key: str
+    name: str
+    payload: bytes
+    digest: bytes
+    to: str | None = None  #: id of another execution; None: to the clients that follow this one
+
+
+class DeliverCancel(Request, frozen=True, kw_only=True):
+    """The cancel request is about to be raised at a context call; recorded, so that replay raises it there too."""
+
+    key: str
+
+
+class Heartbeat(Request, frozen=True, kw_only=True):
+    details: bytes | None = None
+
+
+class CompleteAttempt(Request, frozen=True, kw_only=True):
+    result: bytes | None = None
+
+
+class FailAttempt(Request, frozen=True, kw_only=True):
+    failure: Failure
+    cancelled: bool = False  #: the error is the cancel that was delivered
+
+
+class UnwindAttempt(Request, frozen=True, kw_only=True):
+    """The stack was given up while waiting; the attempt goes on by replay when its wait is over."""
+
+
+class SuspendAttempt(Request, frozen=True, kw_only=True):
+    """Replay met another operation than was recorded."""
+
+    kind: OperationKind
+    key: str
+    expected: str
+    actual: str
+
+
+AnyRequest = (
+    EnqueueChild
+    | WaitForExecution
+    | ReceiveSignal
+    | Sleep
+    | BeginSideEffect
+    | CompleteSideEffect
+    | FailSideEffect
+    | BeginStep
+    | CompleteStep
+    | FailStep
+    | RecordMarker
+    | SendSignalFromAttempt
+    | DeliverCancel
+    | Heartbeat
+    | CompleteAttempt
+    | FailAttempt
+    | UnwindAttempt
+    | SuspendAttempt
+)
+
+
+class FromAttempt(Command, frozen=True, kw_only=True):
+    """What a running attempt asks for. Refused as stale unless the epoch is the execution's."""
+
+    execution_id: str
+    epoch: int
+    jitter: float  #: in [-1, 1)
+    request: AnyRequest
+
+
+AnyCommand = (
+    Enqueue
+    | SendSignal
+    | Cancel
+    | Terminate
+    | ResolveCompensation
+    | RegisterNode
+    | StartAttempt
+    | CrashAttempt
+    | FireTimer
+    | FromAttempt
+)

@@ -1,0 +1,149 @@
+"""What a decision asks the owner of an execution to do once it is on disk, and how it answers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from tempolite_node.engine.model import Component, Failure, OperationKind, Status
+
+# --- answers: what a call of an attempt gets back. They cross to the worker host as they are.
+
+
+class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """What became of an operation."""
+
+
+class Value(Answer, frozen=True, kw_only=True):
+    """It is recorded; the payload is its result (an execution id as JSON string for a child)."""
+
+    payload: bytes | None = None
+
+
+class Ended(Answer, frozen=True, kw_only=True):
+    """The execution waited for has ended."""
+
+    execution_id: str
+    status: Status
+    result: bytes | None = None
+    failure: Failure | None = None
+
+
+class Go(Answer, frozen=True, kw_only=True):
+    """The slot is taken: run it."""
+
+    attempt: int
+
+
+class Failed(Answer, frozen=True, kw_only=True):
+    """The side effect is out of retries."""
+
+    failure: Failure
+    attempts: int
+
+
+class TimedOut(Answer, frozen=True, kw_only=True):
+    """The wait's timeout passed."""
+
+
+class Interrupted(Answer, frozen=True, kw_only=True):
+    """A cancel request ended the wait."""
+
+    reason: str = ""
+
+
+class Refused(Answer, frozen=True, kw_only=True):
+    """The request can't be met; nothing was recorded."""
+
+    reason: str  #: name of a Reason
+    message: str
+
+
+AnyAnswer = Value | Ended | Go | Failed | TimedOut | Interrupted | Refused
+
+
+# --- rejections
+
+
+class Reason(StrEnum):
+    """Why a command changed nothing."""
+
+    NOT_FOUND = "not_found"
+    ALREADY_EXISTS = "already_exists"
+    CLOSED = "closed"
+    STALE_EPOCH = "stale_epoch"
+    QUEUE_FULL = "queue_full"
+    WAIT_CYCLE = "wait_cycle"
+    NON_DETERMINISM = "non_determinism"
+    WRONG_STATE = "wrong_state"
+
+
+class Rejection(Struct, frozen=True):
+    """The caller's mistake or a lost race: a value, equal on every replica. Nothing was changed."""
+
+    reason: Reason
+    message: str
+
+
+# --- effects: carried out by the owner, after the commit
+
+
+class Effect(Struct, frozen=True, kw_only=True):
+    execution_id: str
+
+
+class Ready(Effect, frozen=True, kw_only=True):
+    """It waits for a slot. Those that resume go ahead of those that start."""
+
+    pool: Component
+    priority: int
+    ready_at: int
+    resumed: bool
+    isolated: bool
+
+
+class RunAttempt(Effect, frozen=True, kw_only=True):
+    """Hand the handler to a worker host, with its journal."""
+
+    epoch: int
+
+
+class RunCompensation(Effect, frozen=True, kw_only=True):
+    """Hand the step's compensation to a worker host."""
+
+    epoch: int
+    key: str
+
+
+class Wake(Effect, frozen=True, kw_only=True):
+    """A pending operation of an attached attempt is over."""
+
+    epoch: int
+    kind: OperationKind
+    key: str
+    answer: AnyAnswer
+
+
+class RequestCancel(Effect, frozen=True, kw_only=True):
+    """Tell the attempt that its cancel was requested."""
+
+    epoch: int
+    reason: str
+
+
+class Abandon(Effect, frozen=True, kw_only=True):
+    """The attempt lost its right to run; whatever it still sends is stale."""
+
+    epoch: int
+
+
+class Closed(Effect, frozen=True, kw_only=True):
+    """It has ended: tell those who wait for it."""
+
+
+class SignalSent(Effect, frozen=True, kw_only=True):
+    """A signal for the clients that follow it."""
+
+
+AnyEffect = Ready | RunAttempt | RunCompensation | Wake | RequestCancel | Abandon | Closed | SignalSent

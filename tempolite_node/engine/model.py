@@ -1,0 +1,277 @@
+"""The states of executions and operations, and their legal moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+
+class Component(StrEnum):
+    """Each component has its own pool, with its own workers."""
+
+    HANDLER = "handler"
+    SAGA = "saga"
+    COMPENSATION = "compensation"
+    SIDE_EFFECT = "side_effect"
+
+
+class Status(StrEnum):
+    """Of an execution."""
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPENSATING = "compensating"
+    STUCK = "stuck"
+    SUSPENDED = "suspended"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+    TIMED_OUT = "timed_out"
+    COMPENSATED = "compensated"
+
+
+FINAL: frozenset[Status] = frozenset(
+    {
+        Status.COMPLETED,
+        Status.FAILED,
+        Status.CANCELLED,
+        Status.TERMINATED,
+        Status.TIMED_OUT,
+        Status.COMPENSATED,
+    }
+)
+
+_ENDINGS = frozenset({Status.FAILED, Status.CANCELLED, Status.TERMINATED, Status.TIMED_OUT})
+
+#: From each status, those that may follow. A final status is followed by none.
+EXECUTION_MOVES: Mapping[Status, frozenset[Status]] = {
+    Status.SCHEDULED: _ENDINGS | {Status.QUEUED, Status.COMPENSATING},
+    Status.QUEUED: _ENDINGS | {Status.RUNNING, Status.COMPENSATING},
+    Status.RUNNING: _ENDINGS
+    | {Status.WAITING, Status.QUEUED, Status.SCHEDULED, Status.SUSPENDED, Status.COMPENSATING, Status.COMPLETED},
+    Status.WAITING: _ENDINGS
+    | {
+        Status.RUNNING,
+        Status.QUEUED,
+        Status.SCHEDULED,
+        Status.SUSPENDED,
+        Status.COMPENSATING,
+        Status.COMPLETED,
+    },
+    Status.COMPENSATING: frozenset({Status.STUCK, Status.COMPENSATED, Status.TERMINATED}),
+    Status.STUCK: frozenset({Status.COMPENSATING, Status.COMPENSATED, Status.TERMINATED}),
+    Status.SUSPENDED: _ENDINGS | {Status.QUEUED, Status.COMPENSATING},
+    **{status: frozenset() for status in FINAL},
+}
+
+
+class OperationKind(StrEnum):
+    SIDE_EFFECT = "side_effect"
+    STEP = "step"
+    COMPENSATION = "compensation"
+    CHILD = "child"
+    WAIT = "wait"
+    SIGNAL = "signal"
+    SIGNAL_SENT = "signal_sent"
+    TIMER = "timer"
+    MARKER = "marker"
+
+
+class OperationStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+
+class RetryState(StrEnum):
+    """Why no further attempt was made."""
+
+    MAXIMUM_ATTEMPTS_REACHED = "maximum_attempts_reached"
+    NON_RETRYABLE_FAILURE = "non_retryable_failure"
+    TIMEOUT = "timeout"
+    CANCEL_REQUESTED = "cancel_requested"
+    CRASHED_TOO_OFTEN = "crashed_too_often"
+
+
+class ClosePolicy(StrEnum):
+    """What the end, or a cancel, of the parent does to a child that has not ended."""
+
+    ABANDON = "abandon"
+    REQUEST_CANCEL = "request_cancel"
+    TERMINATE = "terminate"
+
+
+class Isolation(StrEnum):
+    """Where an attempt runs: beside others in a shared worker host, or in a process of its own."""
+
+    SHARED = "shared"
+    PROCESS = "process"
+
+
+class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What went wrong inside user code, or a limit that stopped it."""
+
+    type: str
+    message: str = ""
+    traceback: str = ""
+    non_retryable: bool = False
+    retry_after_ms: int | None = None  #: the error itself says when to try again
+    bases: tuple[str, ...] = ()  #: the error's class and its bases, nearest first
+    cause: Failure | None = None
+
+
+class RetryPolicy(Struct, frozen=True, kw_only=True):
+    """Exponential backoff, with every level already resolved."""
+
+    maximum_attempts: int = 3  #: 0: no limit
+    initial_interval_ms: int = 1_000
+    backoff_coefficient: float = 2.0
+    maximum_interval_ms: int = 100_000
+    jitter: float = 0.2  #: the delay is drawn from [1 - jitter, 1 + jitter]
+    non_retryable_errors: tuple[str, ...] = ()
+
+
+class Options(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an execution is run: resolved from call, handler, pool and default when its command was made."""
+
+    retry: RetryPolicy = RetryPolicy()
+    compensation_retry: RetryPolicy = RetryPolicy(maximum_attempts=10)
+    attempt_timeout_ms: int | None = None
+    compensation_attempt_timeout_ms: int | None = None
+    queue_timeout_ms: int | None = None
+    heartbeat_timeout_ms: int | None = None
+    isolation: Isolation = Isolation.SHARED
+    max_crashes: int = 5
+    close_policy: ClosePolicy | None = None  #: None: cancel reaches it when it is waited for, terminate always
+
+
+class Execution(Struct, frozen=True, kw_only=True):
+    """One run of a handler or saga handler, start to end. Times are Unix milliseconds."""
+
+    id: str
+    row: int  #: key inside the store; never leaves the node
+    handler: str
+    component: Component  #: HANDLER or SAGA
+    status: Status
+    owner: str  #: node id
+    created_ms: int
+    arguments: bytes
+    options: Options
+    parent_row: int | None = None
+    parent_id: str | None = None
+    request_id: str | None = None
+    priority: int = 0
+    epoch: int = 0  #: fence: raised whenever the right to run passes on
+    attempt: int = 0  #: number of the current or last attempt, 1-based
+    failures: int = 0  #: attempts that ended in failure; records made before the last one may be redone
+    crashes: int = 0
+    attached: bool = False  #: a worker host holds its stack
+    pending: int = 0  #: waits that are not over
+    pool: Component  #: whose slot it needs next or holds now
+    ready_at: int | None = None  #: place in the pool's queue; None: not queued
+    attempt_started_ms: int | None = None
+    started_ms: int | None = None  #: of the first attempt
+    closed_ms: int | None = None
+    due_ms: int | None = None  #: start of the next attempt, while SCHEDULED
+    deadline_ms: int | None = None  #: from max_duration
+    result: bytes | None = None
+    failure: Failure | None = None
+    retry_state: RetryState | None = None
+    ending: Status | None = None  #: how it would have ended, had no step needed a compensation
+    cancel_requested: bool = False
+    cancel_delivered: bool = False
+    reason: str = ""  #: of the cancel or terminate request
+    waiters: int = 0  #: executions that wait for this one's end
+    awaited: bool = False  #: its parent has waited for it
+    has_children: bool = False
+    has_timers: bool = False
+    inbox: int = 0  #: signals received
+    consumed: int = 0  #: signals consumed
+    outbox: int = 0  #: signals sent to clients
+    operations: int = 0  #: recorded so far; the next one's seq
+    heartbeat: bytes | None = None
+
+    def __post_init__(self) -> None:
+        final = self.status in FINAL
+        assert (self.closed_ms is not None) == final, f"{self.id}: {self.status} closed at {self.closed_ms}"
+        assert not (final and (self.attached or self.ready_at is not None)), f"{self.id}: {self.status} holds on"
+        assert self.pending >= 0, f"{self.id}: {self.pending} pending waits"
+
+    @property
+    def closed(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def generation(self) -> int:
+        """Records that failed in an earlier generation may be redone."""
+        return self.failures
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """A recorded act inside an execution, under (kind, key)."""
+
+    execution_row: int
+    kind: OperationKind
+    key: str
+    seq: int  #: order of recording within the execution
+    status: OperationStatus
+    target: str = ""  #: class of a step, name of a signal, id of a child or of the execution waited for
+    target_row: int | None = None
+    digest: bytes = b""  #: of the input; another one at the same key is non-determinism
+    generation: int = 0
+    attempt: int = 0
+    input: bytes | None = None  #: data of a step
+    result: bytes | None = None
+    failure: Failure | None = None
+    retry_state: RetryState | None = None
+    in_doubt: bool = False  #: a step whose transaction may have taken effect although it never completed
+    started_ms: int
+    closed_ms: int | None = None
+    due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait
+
+
+def moved(execution: Execution, status: Status) -> Execution:
+    """The execution in another status; every other field is the caller's to set. Asserts that the move is legal."""
+    assert status in EXECUTION_MOVES[execution.status], f"{execution.id}: {execution.status} -> {status}"
+    return replace(execution, status=status)
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """An attempt that ended without completing its execution or operation."""
+
+    execution_row: int
+    kind: OperationKind | None  #: None: of the execution itself
+    key: str
+    number: int
+    failure: Failure
+    started_ms: int
+    ended_ms: int
+
+
+class Signal(Struct, frozen=True, kw_only=True):
+    """A signal in an execution's inbox (received) or outbox (sent to clients)."""
+
+    execution_row: int
+    seq: int  #: 1-based, per execution
+    name: str
+    payload: bytes
+    at_ms: int
+    request_id: str | None = None
+    consumed: bool = False
+
+
+class Timer(Struct, frozen=True, kw_only=True):
+    execution_row: int
+    name: str
+    due_ms: int

@@ -1,0 +1,285 @@
+"""What the node and its worker hosts say to each other: length-prefixed MessagePack over a Unix socket pair.
+
+One write carries whatever is ready: a frame is a list of messages, `<u32 little-endian length><msgpack list>`.
+Every `Call` gets exactly one `Reply` or, when the attempt lost its right to run, an `AbandonAttempt`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from tempolite_node.engine.commands import AnyRequest
+from tempolite_node.engine.effects import AnyAnswer
+from tempolite_node.engine.model import (
+    ClosePolicy,
+    Component,
+    Failure,
+    OperationKind,
+    OperationStatus,
+    RetryPolicy,
+    Status,
+)
+
+FRAME_BYTES_MAX = 256 * 1024 * 1024  #: a longer frame means a broken peer
+
+
+class Message(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    pass
+
+
+# --- node to worker host
+
+
+class HandlerSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A handler of the node's config."""
+
+    name: str
+    target: str  #: "module:function"
+    params: bytes = b"{}"  #: JSON object; validated against the parameter type of the handler's context
+    side_effect_retry: RetryPolicy = RetryPolicy()  #: resolved from handler, pool and default
+    side_effect_timeout_ms: int | None = None
+    heartbeat_timeout_ms: int | None = None
+
+
+class Load(Message, frozen=True, kw_only=True):
+    """First message: import the handlers. Answered by Loaded."""
+
+    handlers: tuple[HandlerSpec, ...]
+    python_path: tuple[str, ...] = ()
+    max_parked: int
+    park_ttl_ms: int
+    payload_bytes_max: int
+    log_level: str = "info"
+
+
+class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A recorded operation, as replay needs it."""
+
+    kind: OperationKind
+    key: str
+    status: OperationStatus
+    target: str = ""
+    digest: bytes = b""
+    generation: int = 0
+    attempt: int = 0
+    input: bytes | None = None
+    result: bytes | None = None
+    failure: Failure | None = None
+    ended: Status | None = None  #: of the execution waited for, when a wait is COMPLETED
+
+
+class Run(Message, frozen=True, kw_only=True):
+    """Run a handler, answering recorded operations from the journal."""
+
+    execution_id: str
+    epoch: int
+    handler: str
+    arguments: bytes
+    attempt: int
+    generation: int
+    journal: tuple[Record, ...] = ()
+    parent_id: str | None = None
+    deadline_ms: int | None = None
+    cancel_requested: bool = False
+    cancel_delivered: bool = False
+    cancel_reason: str = ""
+    heartbeat: bytes | None = None  #: details of the last heartbeat of an earlier attempt
+    isolated: bool = False
+
+
+class RunCompensation(Message, frozen=True, kw_only=True):
+    """Run the compensation of a step from its recorded data."""
+
+    execution_id: str
+    epoch: int
+    handler: str
+    key: str
+    target: str
+    data: bytes
+    attempt: int
+    generation: int
+    journal: tuple[Record, ...] = ()
+    isolated: bool = False
+
+
+class Reply(Message, frozen=True, kw_only=True):
+    execution_id: str
+    epoch: int
+    call: int
+    answer: AnyAnswer
+
+
+class CancelAttempt(Message, frozen=True, kw_only=True):
+    """Its cancel was requested: raised at its next context call."""
+
+    execution_id: str
+    epoch: int
+    reason: str
+
+
+class AbandonAttempt(Message, frozen=True, kw_only=True):
+    """It lost its right to run: stop it as far as possible, and say nothing more of it."""
+
+    execution_id: str
+    epoch: int
+
+
+class CheckArguments(Message, frozen=True, kw_only=True):
+    """Are these arguments what the handler takes? Answered by ArgumentsChecked."""
+
+    call: int
+    handler: str
+    arguments: bytes
+
+
+class Ping(Message, frozen=True, kw_only=True):
+    """Are you alive? Answered by Pong from the loop that reads the socket."""
+
+
+class Drain(Message, frozen=True, kw_only=True):
+    """Unwind what waits, let the rest end; the node closes the socket when it has waited long enough."""
+
+
+ToHost = Load | Run | RunCompensation | Reply | CancelAttempt | AbandonAttempt | CheckArguments | Ping | Drain
+
+
+# --- worker host to node
+
+
+class HandlerDescription(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    name: str
+    component: Component
+    asynchronous: bool
+    arguments_schema: str
+    result_schema: str
+    description: str = ""
+
+
+class Loaded(Message, frozen=True, kw_only=True):
+    """Every handler is imported, or the errors say why not, one for each mistake."""
+
+    handlers: tuple[HandlerDescription, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+class CallOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a call sets; None: the handler's, the pool's, the default."""
+
+    maximum_attempts: int | None = None
+    initial_interval_ms: int | None = None
+    backoff_coefficient: float | None = None
+    maximum_interval_ms: int | None = None
+    jitter: float | None = None
+    non_retryable_errors: tuple[str, ...] | None = None
+    attempt_timeout_ms: int | None = None
+    max_duration_ms: int | None = None
+    queue_timeout_ms: int | None = None
+    heartbeat_timeout_ms: int | None = None
+    priority: int = 0
+    delay_ms: int = 0
+
+
+class ChildRequest(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Enqueue a child. The node resolves its options and makes it an EnqueueChild; answered with the child's id."""
+
+    key: str
+    digest: bytes
+    handler: str
+    arguments: bytes
+    options: CallOptions = CallOptions()
+    close_policy: ClosePolicy | None = None
+    execution_id: str | None = None  #: the caller's choice; None: a new one
+
+
+class Call(Message, frozen=True, kw_only=True):
+    """What an attempt asks for. The frame is the side effect inside which it was asked, "" outside of any."""
+
+    execution_id: str
+    epoch: int
+    call: int  #: unique within the attempt
+    request: AnyRequest | ChildRequest
+    frame: str = ""
+
+
+class Violation(Struct, frozen=True):
+    field: str  #: path of the value, e.g. "order.quantity"
+    description: str
+
+
+class ArgumentsChecked(Message, frozen=True, kw_only=True):
+    call: int
+    violations: tuple[Violation, ...] = ()
+
+
+class Pong(Message, frozen=True, kw_only=True):
+    parked: int = 0  #: stacks that wait
+
+
+class LogLine(Message, frozen=True, kw_only=True):
+    """What user code or the worker host logs; the node writes it with its own."""
+
+    level: str
+    logger: str
+    message: str
+    execution_id: str = ""
+    at_ms: int = 0
+
+
+FromHost = Loaded | Call | ArgumentsChecked | Pong | LogLine
+
+
+_LENGTH = struct.Struct("<I")
+
+
+T = TypeVar("T")
+
+
+class FrameReader(Generic[T]):
+    """Cuts a byte stream into messages."""
+
+    def __init__(self, decoder: msgspec.msgpack.Decoder[list[T]]) -> None:
+        self._decoder = decoder
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[T]:
+        """The messages completed by these bytes. ValueError: the peer is broken, close the connection."""
+        self._buffer += data
+        messages: list[T] = []
+        start = 0
+        while len(self._buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, start)
+            if length > FRAME_BYTES_MAX:
+                raise ValueError(f"frame of {length} bytes; at most {FRAME_BYTES_MAX}")
+            end = start + _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            messages += self._decoder.decode(bytes(self._buffer[start + _LENGTH.size : end]))
+            start = end
+        del self._buffer[:start]
+        return messages
+
+
+def host_reader() -> FrameReader[ToHost]:
+    """Reads what the node says; for the worker host."""
+    return FrameReader(msgspec.msgpack.Decoder(list[ToHost]))
+
+
+def node_reader() -> FrameReader[FromHost]:
+    """Reads what a worker host says; for the node."""
+    return FrameReader(msgspec.msgpack.Decoder(list[FromHost]))
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(messages: Sequence[ToHost] | Sequence[FromHost]) -> bytes:
+    """One frame with these messages."""
+    buffer = bytearray(_LENGTH.size)
+    _encoder.encode_into(messages, buffer, _LENGTH.size)
+    _LENGTH.pack_into(buffer, 0, len(buffer) - _LENGTH.size)
+    return bytes(buffer)

@@ -1,0 +1,1 @@
+"""Code generated from proto/ by scripts/generate_proto. Not edited by hand."""
