@@ -1,0 +1,1 @@
+"""The gRPC API: message to command, outcome to message. It knows nothing of the store, the hosts or the log."""

@@ -1,0 +1,99 @@
+"""What the API needs of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeVar
+
+from tempolite_node.config import Config
+from tempolite_node.engine.commands import AnyCommand
+from tempolite_node.engine.effects import AnyOutcome, Rejection
+from tempolite_node.engine.model import Attempt, Component, Execution, Operation, OperationKind, Signal
+from tempolite_node.frames import HandlerDescription, Violation
+from tempolite_node.views import ExecutionFilter, NodeInfo, PoolState, Stats
+
+T = TypeVar("T")
+
+
+class Queries(Protocol):
+    """Reads of the store, on a read-only connection. Synchronous: they run in the read executor."""
+
+    def execution(self, execution_id: str) -> Execution | None: ...
+
+    def operation(self, execution_id: str, kind: OperationKind, key: str) -> Operation | None: ...
+
+    def operations(self, execution_row: int, limit: int) -> list[Operation]:
+        """In the order in which they were recorded."""
+        ...
+
+    def pending(self, execution_row: int) -> list[Operation]:
+        """The waits that are not over."""
+        ...
+
+    def attempts(self, execution_row: int) -> list[Attempt]:
+        """Ended attempts of the execution and of its operations, oldest first."""
+        ...
+
+    def children(self, execution_row: int, limit: int) -> list[Execution]:
+        """Oldest first."""
+        ...
+
+    def list_executions(self, filter: ExecutionFilter, limit: int, after: tuple[int, int] | None) -> list[Execution]:
+        """Newest first: by (created_ms, row), both falling; those below `after`."""
+        ...
+
+    def count_executions(self, filter: ExecutionFilter) -> int: ...
+
+    def outbox(self, execution_row: int, name: str, after: int, limit: int) -> list[Signal]:
+        """By sequence, above `after`. name: "" for all names."""
+        ...
+
+
+class Follower(Protocol):
+    async def changed(self) -> None:
+        """Returns when signals were sent to clients, or the execution has ended, since the last call."""
+        ...
+
+
+class NodePort(Protocol):
+    """Raises errors.Unavailable, StorageFailed or Overloaded where the node can't take a request."""
+
+    @property
+    def config(self) -> Config: ...
+
+    def handler(self, name: str) -> HandlerDescription | None: ...
+
+    def handlers(self) -> Sequence[HandlerDescription]: ...
+
+    def now_ms(self) -> int: ...
+
+    async def submit(self, command: AnyCommand) -> AnyOutcome:
+        """The outcome, once it is on disk."""
+        ...
+
+    async def check_arguments(self, handler: str, arguments: bytes) -> Sequence[Violation]: ...
+
+    async def wait_closed(self, execution_id: str) -> Rejection | None:
+        """Returns when it has ended; cancel it to give up."""
+        ...
+
+    def follow(self, execution_id: str) -> AbstractAsyncContextManager[Follower]: ...
+
+    async def read(self, query: Callable[[Queries], T]) -> T: ...
+
+    def stats(self) -> Stats: ...
+
+    async def wait_stats(self, after_revision: int) -> None:
+        """Returns when the stats have a later revision."""
+        ...
+
+    def pool(self, component: Component) -> PoolState: ...
+
+    async def scale_pool(self, component: Component, workers: int) -> PoolState: ...
+
+    async def pause_pool(self, component: Component) -> PoolState: ...
+
+    async def resume_pool(self, component: Component) -> PoolState: ...
+
+    def info(self) -> NodeInfo: ...

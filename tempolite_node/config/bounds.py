@@ -1,0 +1,86 @@
+"""Field types of the config: each number has a range, and says in its error why.
+
+A value from the file is parsed as text with its unit; one given by Python code is already in the unit of the field.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+
+from tempolite_node.config.units import format_duration_ms, format_size, parse_duration_ms, parse_size
+
+
+def duration(minimum: str, maximum: str, why: str) -> BeforeValidator:
+    """Milliseconds, from "30s" and the like."""
+    return _bounded(parse_duration_ms, format_duration_ms, parse_duration_ms(minimum), parse_duration_ms(maximum), why)
+
+
+def size(minimum: str, maximum: str, why: str) -> BeforeValidator:
+    """Bytes, from "2MiB" and the like."""
+    return _bounded(parse_size, format_size, parse_size(minimum), parse_size(maximum), why)
+
+
+def whole(minimum: int, maximum: int, why: str) -> BeforeValidator:
+    return _bounded(_parse_whole, lambda number: f"{number:,}", minimum, maximum, why)
+
+
+def number(minimum: float, maximum: float, why: str) -> BeforeValidator:
+    return _bounded(_parse_number, lambda number: f"{number:,g}", minimum, maximum, why)
+
+
+def _bounded(
+    parse: Callable[[object], Any], show: Callable[[Any], str], minimum: float, maximum: float, why: str
+) -> BeforeValidator:
+    def validate(value: object, info: ValidationInfo) -> Any:
+        parsed = parse(value) if isinstance(info.context, Path) else value
+        if isinstance(parsed, int | float) and parsed < minimum:
+            raise ValueError(f"must be at least {show(minimum)} ({why})")
+        if isinstance(parsed, int | float) and not parsed <= maximum:
+            raise ValueError(f"must be at most {show(maximum)} ({why})")
+        return parsed
+
+    return BeforeValidator(validate)
+
+
+def _parse_whole(value: object) -> int:
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,18}", value):
+        return int(value)  # from an environment reference
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("must be a whole number")  # noqa: TRY004 - pydantic reports only ValueErrors
+    return value
+
+
+def _parse_number(value: object) -> float:
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d+)?", value):
+        return float(value)  # from an environment reference
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number")  # noqa: TRY004
+    return value
+
+
+def text(pattern: str, says: str) -> AfterValidator:
+    """Text that matches the pattern as a whole; `says` describes it."""
+    compiled = re.compile(pattern)
+
+    def validate(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"must be {says}")
+        return value
+
+    return AfterValidator(validate)
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    """Relative paths start at the config file's directory, never at wherever the daemon was started."""
+    if not isinstance(info.context, Path):
+        return path
+    return Path(os.path.normpath(info.context.parent.absolute() / path.expanduser()))
+
+
+FilePath = Annotated[Path, AfterValidator(_resolve)]

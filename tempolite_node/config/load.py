@@ -1,0 +1,218 @@
+"""From a file to a Config, or to every mistake in it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import ssl
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from tempolite_node.config.model import Config, Section, TlsConfig, TokenConfig
+from tempolite_node.config.source import Location, Source, dotted, read_source
+from tempolite_node.errors import ConfigError, Problem
+
+S = TypeVar("S", bound=Section)
+
+
+def load_config(path: str | os.PathLike[str], environment: Mapping[str, str] = os.environ) -> Config:
+    """The config in the file. ConfigError carries every mistake, in the order of the file."""
+    source = read_source(Path(path), environment)
+    if source.value is None:
+        raise ConfigError(source.problems or [source.problem((), "is empty")])
+    config, problems = _validate(Config, source)
+    problems += _repeated_names(source)
+    if config is not None:
+        problems += _tls_problems(config.api.tls, source)
+        config = _with_tokens_file(config, environment, problems)
+    if problems or config is None:
+        raise ConfigError(sorted(set(problems), key=lambda problem: (problem.file, problem.line, problem.column)))
+    return config
+
+
+class _TokensFile(Section):
+    tokens: Annotated[tuple[TokenConfig, ...], Field(min_length=1)]
+
+
+def _with_tokens_file(config: Config, environment: Mapping[str, str], problems: list[Problem]) -> Config:
+    if config.api.tokens_file is None:
+        return config
+    file = read_source(config.api.tokens_file, environment)
+    if file.value is None:
+        problems += file.problems or [file.problem((), "is empty")]
+        return config
+    tokens, more = _validate(_TokensFile, file)
+    problems += more
+    if tokens is None:
+        return config
+    names = {token.name for token in config.api.tokens}
+    for index, token in enumerate(tokens.tokens):
+        if token.name in names:
+            problems.append(file.problem(("tokens", index, "name"), "is already the name of another token"))
+        names.add(token.name)
+    api = config.api.model_copy(update={"tokens": config.api.tokens + tokens.tokens})
+    return config.model_copy(update={"api": api})
+
+
+# --- what pydantic finds, in our words
+
+
+def _validate(model: type[S], source: Source) -> tuple[S | None, list[Problem]]:
+    data = _without_nulls(source.value)
+    if model is Config and isinstance(data, dict):
+        data = _with_python_path(data)
+    try:
+        return model.model_validate(data, context=source.path, by_alias=True, by_name=False), list(source.problems)
+    except ValidationError as error:
+        known = {(problem.line, problem.column) for problem in source.problems}
+        found = [_problem(detail, model, source) for detail in error.errors(include_url=False, include_input=False)]
+        # A value that could not be read is wrong once, not twice.
+        return None, source.problems + [problem for problem in found if (problem.line, problem.column) not in known]
+
+
+def _without_nulls(value: Any, *, inside_params: bool = False) -> Any:
+    """A key without a value is as good as absent, except in what goes to a handler."""
+    if isinstance(value, dict):
+        return {
+            key: _without_nulls(item, inside_params=inside_params or key == "params")
+            for key, item in value.items()
+            if item is not None or inside_params
+        }
+    if isinstance(value, list):
+        return [_without_nulls(item, inside_params=inside_params) for item in value]
+    return value
+
+
+def _with_python_path(data: dict[str, Any]) -> dict[str, Any]:
+    hosts = data.get("hosts", {})
+    return {**data, "hosts": {"python_path": ["."], **hosts}} if isinstance(hosts, dict) else data
+
+
+_WORDS = {
+    "missing": "is required",
+    "string_type": "must be text",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+    "tuple_type": "must be a list",
+    "too_short": "needs at least one entry",
+    "path_type": "must be a path",
+    "bytes_type": "must be a mapping",
+    "is_instance_of": "must be host:port, e.g. 127.0.0.1:8367",
+}
+
+_ONLY_EXECUTIONS = "only the handler and saga pools have it"
+_MISPLACED = {
+    "max_duration": f"{_ONLY_EXECUTIONS}: it bounds a whole execution, with all that it does",
+    "queue_timeout": f"{_ONLY_EXECUTIONS}: what an execution has begun is never given up for a full queue",
+    "queue_limit": f"{_ONLY_EXECUTIONS}: what an execution has begun is never refused for a full queue",
+}
+
+
+def _problem(detail: ErrorDetails, model: type[BaseModel], source: Source) -> Problem:
+    at: Location = tuple(detail["loc"])
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            return source.problem(at, _unknown_key(at, model), on_key=True)
+        case "enum" | "literal_error":
+            return source.problem(at, f"must be {str(context['expected']).replace(chr(39), '')}")
+        case "value_error":
+            return source.problem(at, str(context["error"]))
+        case "tempolite":
+            return source.problem((*at, *context["at"]), detail["msg"])
+        case "missing":
+            # Shown at the mapping that lacks it.
+            return source.problem(at, _WORDS["missing"])
+        case kind:
+            return source.problem(at, _WORDS.get(kind, detail["msg"].replace("Input should", "should")))
+
+
+def _unknown_key(at: Location, model: type[BaseModel]) -> str:
+    key = str(at[-1])
+    if at[0] == "pools" and key in _MISPLACED:
+        return _MISPLACED[key]
+    if key == "<<":
+        return "merge keys are not supported; use an alias for the whole value"
+    known = [field.alias or name for name, field in _model_at(model, at[:-1]).model_fields.items()]
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"is not a setting; did you mean {near[0]}?" if near else f"is not a setting; known: {', '.join(known)}"
+
+
+def _model_at(model: type[BaseModel], at: Location) -> type[BaseModel]:
+    for step in at:
+        if isinstance(step, str):
+            annotation = next(f.annotation for n, f in model.model_fields.items() if step == (f.alias or n))
+            model = next(part for part in _parts(annotation) if isinstance(part, type) and issubclass(part, BaseModel))
+    return model
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _parts(argument)
+
+
+# --- what concerns several values, or other files
+
+
+def _repeated_names(source: Source) -> list[Problem]:
+    """Looked for in the values as read, so that other mistakes do not hide it."""
+    api = source.value.get("api") if isinstance(source.value, dict) else None
+    lists: list[tuple[Location, Any]] = [
+        (("handlers",), source.value.get("handlers") if isinstance(source.value, dict) else None),
+        (("api", "tokens"), api.get("tokens") if isinstance(api, dict) else None),
+        (("api", "clients"), api.get("clients") if isinstance(api, dict) else None),
+    ]
+    return [problem for at, entries in lists for problem in _repeats(source, at, entries)]
+
+
+def _repeats(source: Source, at: Location, entries: Any) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        if not isinstance(entry, dict):
+            continue
+        name = entry.get("name") or str(entry.get("target", "")).rpartition(":")[2].rpartition(".")[2]
+        if isinstance(name, str) and name and name in first:
+            yield source.problem((*at, index, "name"), f"is the name of {dotted((*at, first[name]))} too")
+        elif isinstance(name, str):
+            first[name] = index
+
+
+def _tls_problems(tls: TlsConfig | None, source: Source) -> list[Problem]:
+    if tls is None:
+        return []
+    at: Location = ("api", "tls")
+    files = {"certificate": tls.certificate, "key": tls.key} | ({"client_ca": tls.client_ca} if tls.client_ca else {})
+    problems = [source.problem((*at, name), message) for name, path in files.items() if (message := _unreadable(path))]
+    if not problems and tls.key.stat().st_mode & stat.S_IRWXO:
+        problems.append(source.problem((*at, "key"), "may be read by every user of this machine; chmod 600 it"))
+    if not problems and (message := _mismatch(tls)):
+        problems.append(source.problem((*at, "certificate"), message))
+    return problems
+
+
+def _unreadable(path: Path) -> str | None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
+    return None
+
+
+def _mismatch(tls: TlsConfig) -> str | None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
+    except (ssl.SSLError, ValueError):
+        return "and key are not a PEM certificate and its unencrypted private key"
+    if tls.client_ca is None:
+        return None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(tls.client_ca)
+    except ssl.SSLError:
+        return "is fine, but client_ca holds no PEM certificate"
+    return None

@@ -1,0 +1,73 @@
+"""What the node shows of itself: counts, pools, hosts, and which executions are asked for."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from tempolite_node.engine.model import Component, RetryPolicy, Status
+
+
+class ExecutionFilter(Struct, frozen=True, kw_only=True):
+    """Executions that meet every condition; an empty one is met by all."""
+
+    statuses: frozenset[Status] = frozenset()
+    handlers: frozenset[str] = frozenset()
+    components: frozenset[Component] = frozenset()
+    parent_id: str | None = None
+    roots_only: bool = False
+    created_after_ms: int | None = None  #: exclusive
+    created_before_ms: int | None = None  #: exclusive
+
+
+class ComponentStats(Struct, frozen=True, kw_only=True):
+    """Counts of one component's executions (handler, saga) or operations (compensation, side effect)."""
+
+    active: int = 0  #: not ended: the four below and those that are stuck, compensating or suspended
+    scheduled: int = 0
+    queued: int = 0
+    running: int = 0
+    waiting: int = 0
+    completed: int = 0  #: ended well since the store was made; of operations: since the node started
+    failed: int = 0  #: ended otherwise
+    workers: int = 0
+    busy: int = 0  #: slots taken now
+
+
+class Stats(Struct, frozen=True, kw_only=True):
+    revision: int  #: grows with every change
+    handler: ComponentStats = ComponentStats()
+    saga: ComponentStats = ComponentStats()
+    compensation: ComponentStats = ComponentStats()
+    side_effect: ComponentStats = ComponentStats()
+
+
+class PoolState(Struct, frozen=True, kw_only=True):
+    component: Component
+    workers: int
+    busy: int
+    paused: bool
+    queued: int
+    queue_limit: int  #: 0: none
+    rate_limit: float  #: starts per second; 0: none
+    retry: RetryPolicy  #: of pool and default
+
+
+class HostInfo(Struct, frozen=True, kw_only=True):
+    """A worker host."""
+
+    number: int
+    pid: int
+    attempts: int  #: that it holds, parked ones included
+    starts: int  #: 1 + restarts after a crash
+
+
+class NodeInfo(Struct, frozen=True, kw_only=True):
+    node_id: str
+    version: str
+    started_ms: int
+    incarnation: int  #: counts the starts of this data directory
+    applied_index: int
+    draining: bool
+    python_version: str
+    sqlite_version: str
+    hosts: tuple[HostInfo, ...] = ()
