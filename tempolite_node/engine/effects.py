@@ -86,6 +86,29 @@ class Rejection(Struct, frozen=True):
     message: str
 
 
+# --- what clients and operators are told
+
+
+class Enqueued(Struct, frozen=True, kw_only=True):
+    execution_id: str
+    component: Component
+    existing: bool = False  #: it was there before
+
+
+class SignalStored(Struct, frozen=True, kw_only=True):
+    sequence: int  #: in the execution's inbox, 1-based
+
+
+class Accepted(Struct, frozen=True, kw_only=True):
+    """The request is recorded, or had been before."""
+
+    status: Status | None = None  #: of the execution now
+
+
+#: What a command comes to. None: the operation is pending, and a Wake effect tells its end.
+AnyOutcome = Enqueued | SignalStored | Accepted | AnyAnswer | Rejection | None
+
+
 # --- effects: carried out by the owner, after the commit
 
 
@@ -94,13 +117,10 @@ class Effect(Struct, frozen=True, kw_only=True):
 
 
 class Ready(Effect, frozen=True, kw_only=True):
-    """It waits for a slot. Those that resume go ahead of those that start."""
+    """It waits for a slot of the pool. Those that resume go ahead of those that start."""
 
     pool: Component
-    priority: int
-    ready_at: int
-    resumed: bool
-    isolated: bool
+    order: tuple[bool, int, int, int]  #: place in the queue: smaller first; see `model.Execution.queue_order`
 
 
 class RunAttempt(Effect, frozen=True, kw_only=True):

@@ -52,7 +52,7 @@ _ENDINGS = frozenset({Status.FAILED, Status.CANCELLED, Status.TERMINATED, Status
 #: From each status, those that may follow. A final status is followed by none.
 EXECUTION_MOVES: Mapping[Status, frozenset[Status]] = {
     Status.SCHEDULED: _ENDINGS | {Status.QUEUED, Status.COMPENSATING},
-    Status.QUEUED: _ENDINGS | {Status.RUNNING, Status.COMPENSATING},
+    Status.QUEUED: _ENDINGS | {Status.RUNNING, Status.SCHEDULED, Status.COMPENSATING},
     Status.RUNNING: _ENDINGS
     | {Status.WAITING, Status.QUEUED, Status.SCHEDULED, Status.SUSPENDED, Status.COMPENSATING, Status.COMPLETED},
     Status.WAITING: _ENDINGS
@@ -179,7 +179,9 @@ class Execution(Struct, frozen=True, kw_only=True):
     attached: bool = False  #: a worker host holds its stack
     pending: int = 0  #: waits that are not over
     pool: Component  #: whose slot it needs next or holds now
-    ready_at: int | None = None  #: place in the pool's queue; None: not queued
+    ready_at: int | None = None  #: since when it waits for a slot; None: it does not
+    resumes: bool = False  #: goes ahead of those that start: its stack was lost while it waited or ran
+    compensating: str | None = None  #: key of the step being undone
     attempt_started_ms: int | None = None
     started_ms: int | None = None  #: of the first attempt
     closed_ms: int | None = None
@@ -195,11 +197,9 @@ class Execution(Struct, frozen=True, kw_only=True):
     waiters: int = 0  #: executions that wait for this one's end
     awaited: bool = False  #: its parent has waited for it
     has_children: bool = False
-    has_timers: bool = False
     inbox: int = 0  #: signals received
     consumed: int = 0  #: signals consumed
     outbox: int = 0  #: signals sent to clients
-    operations: int = 0  #: recorded so far; the next one's seq
     heartbeat: bytes | None = None
 
     def __post_init__(self) -> None:
@@ -217,6 +217,12 @@ class Execution(Struct, frozen=True, kw_only=True):
         """Records that failed in an earlier generation may be redone."""
         return self.failures
 
+    @property
+    def queue_order(self) -> tuple[bool, int, int, int]:
+        """Place in its pool's queue, smaller first: those that resume, then by priority, then first come."""
+        assert self.ready_at is not None
+        return (not self.resumes, -self.priority, self.ready_at, self.row)
+
 
 class Operation(Struct, frozen=True, kw_only=True):
     """A recorded act inside an execution, under (kind, key)."""
@@ -224,7 +230,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     execution_row: int
     kind: OperationKind
     key: str
-    seq: int  #: order of recording within the execution
+    seq: int  #: order of recording
     status: OperationStatus
     target: str = ""  #: class of a step, name of a signal, id of a child or of the execution waited for
     target_row: int | None = None

@@ -1,0 +1,53 @@
+"""What each command comes to, a file per family. `decide` is the only way in."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from tempolite_node.engine.commands import (
+    AnyCommand,
+    Cancel,
+    CrashAttempt,
+    Enqueue,
+    FireTimer,
+    FromAttempt,
+    RegisterNode,
+    ResolveCompensation,
+    SendSignal,
+    StartAttempt,
+    Terminate,
+)
+from tempolite_node.engine.decide import attempts, clients, nodes, timers
+from tempolite_node.engine.effects import AnyOutcome
+from tempolite_node.engine.work import Work
+
+
+def decide(work: Work, command: AnyCommand) -> AnyOutcome:
+    """Puts into `work` what the command changes, and says what it came to.
+
+    A `Rejection` or `Refused` outcome changed nothing. Raises AssertionError when an invariant is broken: the batch
+    must then not be saved.
+    """
+    match command:
+        case FromAttempt():
+            return attempts.from_attempt(work, command)
+        case StartAttempt():
+            return nodes.start_attempt(work, command)
+        case Enqueue():
+            return clients.enqueue(work, command)
+        case SendSignal():
+            return clients.send_signal(work, command)
+        case FireTimer():
+            return timers.fire_timer(work, command)
+        case Cancel():
+            return clients.cancel(work, command)
+        case Terminate():
+            return clients.terminate(work, command)
+        case ResolveCompensation():
+            return clients.resolve_compensation(work, command)
+        case CrashAttempt():
+            return nodes.crash_attempt(work, command)
+        case RegisterNode():
+            return nodes.register_node(work, command)
+        case _:
+            assert_never(command)

@@ -1,0 +1,182 @@
+"""What a running attempt asks for: fenced by its epoch, then decided by the kind of the request."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from tempolite_node.engine import lifecycle
+from tempolite_node.engine.commands import (
+    BeginSideEffect,
+    BeginStep,
+    CompleteAttempt,
+    CompleteSideEffect,
+    CompleteStep,
+    DeliverCancel,
+    EnqueueChild,
+    FailAttempt,
+    FailSideEffect,
+    FailStep,
+    FromAttempt,
+    Heartbeat,
+    ReceiveSignal,
+    RecordMarker,
+    SendSignalFromAttempt,
+    Sleep,
+    SuspendAttempt,
+    UnwindAttempt,
+    WaitForExecution,
+)
+from tempolite_node.engine.decide import operations, waits
+from tempolite_node.engine.effects import AnyAnswer, Reason, Rejection, Value
+from tempolite_node.engine.model import (
+    Component,
+    Execution,
+    Failure,
+    OperationStatus,
+    RetryState,
+    Status,
+    moved,
+)
+from tempolite_node.engine.retry import retry_at_ms
+from tempolite_node.engine.work import Work
+
+
+def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | None:
+    execution = work.execution(command.execution_id)
+    if execution is None or not execution.attached or execution.epoch != command.epoch:
+        return Rejection(Reason.STALE_EPOCH, f"execution {command.execution_id} does not run under {command.epoch}")
+    request = command.request
+    at_ms = command.at_ms
+    match request:
+        case BeginSideEffect():
+            return operations.begin_side_effect(work, execution, request)
+        case CompleteSideEffect():
+            return operations.complete_side_effect(work, execution, request, at_ms=at_ms)
+        case FailSideEffect():
+            return operations.fail_side_effect(work, execution, request, at_ms=at_ms, jitter=command.jitter)
+        case EnqueueChild():
+            return operations.enqueue_child(work, execution, request, at_ms=at_ms)
+        case WaitForExecution():
+            return waits.wait_for_execution(work, execution, request, at_ms=at_ms)
+        case ReceiveSignal():
+            return waits.receive_signal(work, execution, request, at_ms=at_ms)
+        case Sleep():
+            return waits.sleep(work, execution, request, at_ms=at_ms)
+        case BeginStep():
+            return operations.begin_step(work, execution, request, at_ms=at_ms)
+        case CompleteStep():
+            return operations.complete_step(work, execution, request, at_ms=at_ms)
+        case FailStep():
+            return operations.fail_step(work, execution, request, at_ms=at_ms)
+        case RecordMarker():
+            return operations.record_marker(work, execution, request, at_ms=at_ms)
+        case SendSignalFromAttempt():
+            return operations.send_signal(work, execution, request, at_ms=at_ms)
+        case DeliverCancel():
+            return waits.deliver_cancel(work, execution, request, at_ms=at_ms)
+        case Heartbeat():
+            return _heartbeat(work, execution, request, at_ms=at_ms)
+        case CompleteAttempt():
+            return _complete(work, execution, request, at_ms=at_ms)
+        case FailAttempt():
+            return _fail(work, execution, request, at_ms=at_ms, jitter=command.jitter)
+        case UnwindAttempt():
+            return _unwind(work, execution, at_ms=at_ms)
+        case SuspendAttempt():
+            return _suspend(work, execution, request, at_ms=at_ms)
+        case _:
+            assert_never(request)
+
+
+def _heartbeat(work: Work, execution: Execution, request: Heartbeat, *, at_ms: int) -> Value:
+    work.put(replace(execution, heartbeat=request.details))
+    if execution.options.heartbeat_timeout_ms is not None and execution.pool is not Component.COMPENSATION:
+        work.set_timer(execution.row, lifecycle.HEARTBEAT, at_ms + execution.options.heartbeat_timeout_ms)
+    return Value()
+
+
+def _complete(work: Work, execution: Execution, request: CompleteAttempt, *, at_ms: int) -> Value:
+    if execution.pool is Component.COMPENSATION:
+        _complete_compensation(work, execution, at_ms=at_ms)
+    else:
+        lifecycle.close(work, execution, Status.COMPLETED, at_ms=at_ms, result=request.result, abandon=False)
+    return Value()
+
+
+def _fail(work: Work, execution: Execution, request: FailAttempt, *, at_ms: int, jitter: float) -> Value:
+    failure = request.failure
+    if execution.pool is Component.COMPENSATION:
+        end_compensation_attempt(work, execution, failure, at_ms=at_ms, jitter=jitter, abandon=False)
+    elif request.cancelled and execution.cancel_delivered:
+        lifecycle.record_attempt(work, execution, failure, at_ms=at_ms)
+        lifecycle.cancel_pending(work, execution, at_ms=at_ms)
+        detached = lifecycle.detach(work, replace(execution, pending=0), abandon=False)
+        lifecycle.give_up(work, detached, Status.CANCELLED, failure=failure, retry_state=None, at_ms=at_ms)
+    else:
+        lifecycle.fail_attempt(work, execution, failure, at_ms=at_ms, jitter=jitter, abandon=False)
+    return Value()
+
+
+def _unwind(work: Work, execution: Execution, *, at_ms: int) -> Value:
+    """The stack is gone, the attempt goes on: by replay, when its wait is over. It may be over by now."""
+    unwound = replace(execution, epoch=execution.epoch + 1, attached=False)
+    if execution.options.heartbeat_timeout_ms is not None:
+        work.clear_timer(execution.row, lifecycle.HEARTBEAT)
+    if execution.pending:
+        work.put(unwound)
+    else:
+        lifecycle.enqueue_ready(work, unwound, at_ms=at_ms, resumes=True)
+    return Value()
+
+
+def _suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms: int) -> Value:
+    failure = Failure(
+        type="NonDeterminism",
+        message=f"{request.kind} {request.key}: recorded was {request.expected}, replay asks for {request.actual}",
+        non_retryable=True,
+    )
+    if execution.pool is Component.COMPENSATION:
+        end_compensation_attempt(work, execution, failure, at_ms=at_ms, jitter=0.0, abandon=False)
+        return Value()
+    lifecycle.record_attempt(work, execution, failure, at_ms=at_ms)
+    detached = lifecycle.detach(work, execution, abandon=False)
+    work.put(replace(moved(detached, Status.SUSPENDED), failure=failure, attempt_started_ms=None))
+    return Value()
+
+
+def _complete_compensation(work: Work, execution: Execution, *, at_ms: int) -> None:
+    operation = lifecycle.current_compensation(work, execution)
+    work.put_operation(replace(operation, status=OperationStatus.COMPLETED, closed_ms=at_ms, due_ms=None))
+    lifecycle.cancel_pending(work, execution, at_ms=at_ms)
+    detached = lifecycle.detach(work, replace(execution, pending=0), abandon=False)
+    lifecycle.undo_next(work, detached, at_ms=at_ms)
+
+
+def end_compensation_attempt(
+    work: Work, execution: Execution, failure: Failure, *, at_ms: int, jitter: float, abandon: bool
+) -> None:
+    """The attempt to undo a step failed: another one follows, or the saga is stuck."""
+    lifecycle.record_attempt(work, execution, failure, at_ms=at_ms)
+    lifecycle.cancel_pending(work, execution, at_ms=at_ms)
+    failures = execution.failures + 1
+    detached = replace(
+        lifecycle.detach(work, replace(execution, pending=0), abandon=abandon),
+        attempt_started_ms=None,
+        failures=failures,
+    )
+    next_attempt = retry_at_ms(
+        execution.options.compensation_retry,
+        failure=failure,
+        failures=failures,
+        failed_at_ms=at_ms,
+        jitter=jitter,
+        deadline_ms=None,
+    )
+    if isinstance(next_attempt, RetryState):
+        lifecycle.stick(work, detached, failure, retry_state=next_attempt, at_ms=at_ms)
+        return
+    operation = lifecycle.current_compensation(work, execution)
+    work.put_operation(replace(operation, status=OperationStatus.RETRYING, failure=failure, due_ms=next_attempt))
+    lifecycle.schedule(work, detached, due_ms=next_attempt)

@@ -1,0 +1,197 @@
+"""What clients and operators ask for."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from tempolite_node.engine import inbox, lifecycle
+from tempolite_node.engine.commands import (
+    Cancel,
+    Enqueue,
+    IdConflict,
+    IdReuse,
+    Resolution,
+    ResolveCompensation,
+    SendSignal,
+    Terminate,
+)
+from tempolite_node.engine.effects import Accepted, Enqueued, Reason, Rejection, SignalStored
+from tempolite_node.engine.model import Component, Execution, OperationStatus, Options, Status, moved
+from tempolite_node.engine.work import Work
+
+
+def enqueue(work: Work, command: Enqueue) -> Enqueued | Rejection:
+    existing = work.execution(command.execution_id)
+    if existing is not None:
+        if command.request_id is not None and existing.request_id == command.request_id:
+            return Enqueued(execution_id=existing.id, component=existing.component, existing=True)
+        kept = _resolve_conflict(existing, command)
+        if kept is not None:
+            return kept
+    if command.queue_limit and _queued(work, command.component) >= command.queue_limit:
+        return Rejection(
+            Reason.QUEUE_FULL, f"the queue of pool {command.component} is full ({command.queue_limit} executions)"
+        )
+    if existing is not None:
+        _make_room(work, existing, command)
+    created = new_execution(
+        work,
+        at_ms=command.at_ms,
+        execution_id=command.execution_id,
+        handler=command.handler,
+        component=command.component,
+        arguments=command.arguments,
+        options=command.options,
+        owner=command.owner,
+        priority=command.priority,
+        delay_ms=command.delay_ms,
+        deadline_ms=None if command.max_duration_ms is None else command.at_ms + command.max_duration_ms,
+        request_id=command.request_id,
+    )
+    return Enqueued(execution_id=created.id, component=created.component)
+
+
+def _resolve_conflict(existing: Execution, command: Enqueue) -> Enqueued | Rejection | None:
+    """What becomes of a request for an id that is taken. None: the earlier execution makes room."""
+    taken = Rejection(Reason.ALREADY_EXISTS, f"execution {existing.id} exists ({existing.status})")
+    if not existing.closed:
+        match command.id_conflict:
+            case IdConflict.FAIL:
+                return taken
+            case IdConflict.USE_EXISTING:
+                return Enqueued(execution_id=existing.id, component=existing.component, existing=True)
+            case IdConflict.TERMINATE_EXISTING:
+                return None
+            case _:
+                assert_never(command.id_conflict)
+    match command.id_reuse:
+        case IdReuse.REJECT_DUPLICATE:
+            return taken
+        case IdReuse.ALLOW_DUPLICATE:
+            return None
+        case IdReuse.ALLOW_DUPLICATE_FAILED_ONLY:
+            return taken if existing.status is Status.COMPLETED else None
+        case _:
+            assert_never(command.id_reuse)
+
+
+def _make_room(work: Work, existing: Execution, command: Enqueue) -> None:
+    """Ends the execution that has the id, if need be, and keeps it under the id with a suffix."""
+    if not existing.closed:
+        reason = "another execution was enqueued under its id"
+        lifecycle.terminate(work, existing, reason=reason, at_ms=command.at_ms)
+        existing = work.execution_at(existing.row)
+    work.put(replace(existing, id=f"{existing.id}~{existing.row}"))
+
+
+def _queued(work: Work, component: Component) -> int:
+    return work.count(component, Status.QUEUED) + work.count(component, Status.SCHEDULED)
+
+
+def new_execution(
+    work: Work,
+    *,
+    at_ms: int,
+    execution_id: str,
+    handler: str,
+    component: Component,
+    arguments: bytes,
+    options: Options,
+    owner: str,
+    priority: int,
+    delay_ms: int,
+    deadline_ms: int | None,
+    request_id: str | None = None,
+    parent: Execution | None = None,
+) -> Execution:
+    """Records a new execution, ready for its first attempt or scheduled for it."""
+    created = Execution(
+        id=execution_id,
+        row=work.next_row(),
+        handler=handler,
+        component=component,
+        status=Status.SCHEDULED if delay_ms else Status.QUEUED,
+        owner=owner,
+        created_ms=at_ms,
+        arguments=arguments,
+        options=options,
+        parent_row=parent.row if parent else None,
+        parent_id=parent.id if parent else None,
+        request_id=request_id,
+        priority=priority,
+        pool=component,
+        deadline_ms=deadline_ms,
+    )
+    if delay_ms:
+        work.set_timer(created.row, lifecycle.START, at_ms + delay_ms)
+        work.put(replace(created, due_ms=at_ms + delay_ms))
+    else:
+        lifecycle.enqueue_ready(work, created, at_ms=at_ms, resumes=False)
+    if options.queue_timeout_ms is not None:
+        work.set_timer(created.row, lifecycle.QUEUE, at_ms + delay_ms + options.queue_timeout_ms)
+    if deadline_ms is not None:
+        work.set_timer(created.row, lifecycle.DEADLINE, deadline_ms)
+    return created
+
+
+def send_signal(work: Work, command: SendSignal) -> SignalStored | Rejection:
+    target = work.execution(command.execution_id)
+    if target is None:
+        return not_found(command.execution_id)
+    stored = inbox.deliver(
+        work,
+        target,
+        name=command.name,
+        payload=command.payload,
+        request_id=command.request_id,
+        at_ms=command.at_ms,
+    )
+    return stored if isinstance(stored, Rejection) else SignalStored(sequence=stored)
+
+
+def cancel(work: Work, command: Cancel) -> Accepted | Rejection:
+    execution = work.execution(command.execution_id)
+    if execution is None:
+        return not_found(command.execution_id)
+    lifecycle.request_cancel(work, execution, reason=command.reason, at_ms=command.at_ms)
+    return Accepted(status=work.execution_at(execution.row).status)
+
+
+def terminate(work: Work, command: Terminate) -> Accepted | Rejection:
+    execution = work.execution(command.execution_id)
+    if execution is None:
+        return not_found(command.execution_id)
+    lifecycle.terminate(work, execution, reason=command.reason, at_ms=command.at_ms)
+    return Accepted(status=work.execution_at(execution.row).status)
+
+
+def resolve_compensation(work: Work, command: ResolveCompensation) -> Accepted | Rejection:
+    execution = work.execution(command.execution_id)
+    if execution is None:
+        return not_found(command.execution_id)
+    if execution.status is not Status.STUCK:
+        return Rejection(
+            Reason.WRONG_STATE, f"execution {execution.id} is {execution.status}: only a stuck saga can be resolved"
+        )
+    operation = lifecycle.current_compensation(work, execution)
+    going_on = moved(execution, Status.COMPENSATING)
+    match command.resolution:
+        case Resolution.RETRY:
+            work.put_operation(replace(operation, status=OperationStatus.PENDING, closed_ms=None))
+            again = replace(going_on, failures=0, crashes=0)
+            lifecycle.enqueue_ready(work, again, at_ms=command.at_ms, resumes=False)
+        case Resolution.SKIP:
+            work.put_operation(replace(operation, status=OperationStatus.SKIPPED, closed_ms=command.at_ms))
+            lifecycle.undo_next(work, going_on, at_ms=command.at_ms)
+        case Resolution.MARK_DONE:
+            work.put_operation(replace(operation, status=OperationStatus.COMPLETED, closed_ms=command.at_ms))
+            lifecycle.undo_next(work, going_on, at_ms=command.at_ms)
+        case _:
+            assert_never(command.resolution)
+    return Accepted(status=work.execution_at(execution.row).status)
+
+
+def not_found(execution_id: str) -> Rejection:
+    return Rejection(Reason.NOT_FOUND, f"no execution {execution_id}")

@@ -1,0 +1,130 @@
+"""What a node tells of itself: it started, a slot is free, a worker host died."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from tempolite_node.engine import lifecycle
+from tempolite_node.engine.commands import CrashAttempt, RegisterNode, StartAttempt
+from tempolite_node.engine.decide.clients import not_found
+from tempolite_node.engine.effects import Accepted, Reason, Rejection, RunAttempt, RunCompensation
+from tempolite_node.engine.model import (
+    Component,
+    Execution,
+    Failure,
+    OperationStatus,
+    RetryState,
+    Status,
+    moved,
+)
+from tempolite_node.engine.work import Work
+
+
+def register_node(work: Work, command: RegisterNode) -> Accepted:
+    """Queues again what the node's earlier incarnation held. That is no crash of theirs, so it is not counted."""
+    restarted = Failure(type="NodeRestarted", message=f"node {command.node_id} stopped while it ran")
+    for execution in work.attached_or_suspended(command.node_id):
+        if execution.attached:
+            lifecycle.requeue(work, execution, at_ms=command.at_ms, failure=restarted)
+        else:
+            resumed = replace(execution, failure=None)
+            lifecycle.enqueue_ready(work, resumed, at_ms=command.at_ms, resumes=True)
+    return Accepted()
+
+
+def start_attempt(work: Work, command: StartAttempt) -> Accepted | Rejection:
+    execution = work.execution(command.execution_id)
+    if execution is None:
+        return not_found(command.execution_id)
+    if execution.ready_at is None or execution.owner != command.node_id:
+        return Rejection(Reason.WRONG_STATE, f"execution {execution.id} ({execution.status}) waits for no slot here")
+    if execution.pool is Component.COMPENSATION:
+        _start_compensation(work, execution, at_ms=command.at_ms)
+    else:
+        _start_handler(work, execution, at_ms=command.at_ms)
+    return Accepted(status=work.execution_at(execution.row).status)
+
+
+def _attach(execution: Execution, *, at_ms: int) -> Execution:
+    """Gives the right to run, under a new epoch. A resumed attempt keeps its start."""
+    return replace(
+        execution,
+        epoch=execution.epoch + 1,
+        attached=True,
+        ready_at=None,
+        resumes=False,
+        attempt_started_ms=execution.attempt_started_ms if execution.attempt_started_ms is not None else at_ms,
+    )
+
+
+def _start_handler(work: Work, execution: Execution, *, at_ms: int) -> None:
+    new = execution.attempt_started_ms is None
+    started = work.put(
+        replace(
+            _attach(moved(execution, Status.RUNNING), at_ms=at_ms),
+            attempt=execution.attempt + new,
+            started_ms=execution.started_ms if execution.started_ms is not None else at_ms,
+        )
+    )
+    if execution.attempt == 0 and execution.options.queue_timeout_ms is not None:
+        work.clear_timer(execution.row, lifecycle.QUEUE)
+    _set_attempt_timers(work, started, at_ms=at_ms)
+    work.emit(RunAttempt(execution_id=started.id, epoch=started.epoch))
+
+
+def _start_compensation(work: Work, execution: Execution, *, at_ms: int) -> None:
+    operation = lifecycle.current_compensation(work, execution)
+    new = execution.attempt_started_ms is None
+    work.put_operation(replace(operation, status=OperationStatus.RUNNING, attempt=operation.attempt + new, due_ms=None))
+    started = work.put(_attach(execution, at_ms=at_ms))
+    _set_attempt_timers(work, started, at_ms=at_ms)
+    work.emit(RunCompensation(execution_id=started.id, epoch=started.epoch, key=operation.key))
+
+
+def _set_attempt_timers(work: Work, started: Execution, *, at_ms: int) -> None:
+    timeout_ms = lifecycle.attempt_timeout_ms(started)
+    if timeout_ms is not None:
+        assert started.attempt_started_ms is not None
+        work.set_timer(started.row, lifecycle.ATTEMPT, started.attempt_started_ms + timeout_ms)
+    heartbeat_ms = started.options.heartbeat_timeout_ms
+    if heartbeat_ms is not None and started.pool is not Component.COMPENSATION:
+        work.set_timer(started.row, lifecycle.HEARTBEAT, at_ms + heartbeat_ms)
+
+
+def crash_attempt(work: Work, command: CrashAttempt) -> Accepted | Rejection:
+    execution = work.execution(command.execution_id)
+    if execution is None:
+        return not_found(command.execution_id)
+    if not execution.attached or execution.epoch != command.epoch:
+        return Rejection(Reason.STALE_EPOCH, f"execution {execution.id} runs under epoch {execution.epoch} by now")
+    failure = Failure(type="WorkerHostDied", message=command.message)
+    crashes = execution.crashes + command.suspect
+    counted = replace(execution, crashes=crashes)
+    if command.suspect and crashes >= execution.options.max_crashes:
+        _poisoned(work, counted, failure, at_ms=command.at_ms)
+    else:
+        lifecycle.requeue(work, counted, at_ms=command.at_ms, failure=failure)
+    return Accepted(status=work.execution_at(execution.row).status)
+
+
+def _poisoned(work: Work, execution: Execution, cause: Failure, *, at_ms: int) -> None:
+    """It killed its worker host again and again: it must not go on doing so."""
+    lifecycle.record_attempt(work, execution, cause, at_ms=at_ms)
+    failure = Failure(
+        type="CrashedTooOften",
+        message=f"its worker host died {execution.crashes} times while it ran (max_crashes)",
+        non_retryable=True,
+        cause=cause,
+    )
+    detached = lifecycle.detach(work, execution, abandon=False)
+    if execution.pool is Component.COMPENSATION:
+        lifecycle.stick(work, detached, failure, retry_state=RetryState.CRASHED_TOO_OFTEN, at_ms=at_ms)
+    else:
+        lifecycle.give_up(
+            work,
+            detached,
+            Status.FAILED,
+            failure=failure,
+            retry_state=RetryState.CRASHED_TOO_OFTEN,
+            at_ms=at_ms,
+        )

@@ -1,0 +1,363 @@
+"""Operations that are over as soon as they are recorded: side effects, steps, children, markers, signals sent."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec.structs import replace
+
+from tempolite_node.engine import inbox, lifecycle
+from tempolite_node.engine.commands import (
+    BeginSideEffect,
+    BeginStep,
+    CompleteSideEffect,
+    CompleteStep,
+    EnqueueChild,
+    FailSideEffect,
+    FailStep,
+    RecordMarker,
+    SendSignalFromAttempt,
+)
+from tempolite_node.engine.decide.clients import new_execution
+from tempolite_node.engine.effects import AnyAnswer, Failed, Go, Reason, Refused, Rejection, SignalSent, Value
+from tempolite_node.engine.model import (
+    Attempt,
+    Execution,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    RetryState,
+    Signal,
+    Status,
+)
+from tempolite_node.engine.retry import retry_at_ms
+from tempolite_node.engine.work import Work
+
+
+def refused(reason: Reason, message: str) -> Refused:
+    return Refused(reason=reason.value, message=message)
+
+
+def recorded(work: Work, execution: Execution, kind: OperationKind, key: str) -> Operation | None:
+    """What is recorded at the key and still holds: a retry after a failed attempt redoes what failed before it."""
+    operation = work.operation(execution.row, kind, key)
+    if operation is None or (_may_be_redone(operation) and operation.generation < execution.generation):
+        return None
+    return operation
+
+
+def _may_be_redone(operation: Operation) -> bool:
+    return operation.status in (OperationStatus.FAILED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED)
+
+
+def _differs(operation: Operation, digest: bytes) -> Refused | None:
+    if operation.digest == digest:
+        return None
+    message = f"{operation.kind} {operation.key} is recorded with another input"
+    return refused(Reason.NON_DETERMINISM, message)
+
+
+# --- side effects
+
+
+def begin_side_effect(work: Work, execution: Execution, request: BeginSideEffect) -> AnyAnswer | None:
+    """Reads only: a side effect is recorded when it ends."""
+    operation = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key)
+    if operation is None:
+        return Go(attempt=1)
+    if (differing := _differs(operation, request.digest)) is not None:
+        return differing
+    if operation.status is OperationStatus.RETRYING:
+        return Go(attempt=operation.attempt + 1) if operation.due_ms is None else None
+    return _side_effect_answer(operation)
+
+
+def _side_effect_answer(operation: Operation) -> AnyAnswer:
+    if operation.failure is not None and operation.status is OperationStatus.FAILED:
+        return Failed(failure=operation.failure, attempts=operation.attempt)
+    return Value(payload=operation.result)
+
+
+def complete_side_effect(work: Work, execution: Execution, request: CompleteSideEffect, *, at_ms: int) -> AnyAnswer:
+    before = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key)
+    if before is not None and before.status is not OperationStatus.RETRYING:
+        return _differs(before, request.digest) or _side_effect_answer(before)
+    work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=OperationKind.SIDE_EFFECT,
+            key=request.key,
+            seq=before.seq if before else work.next_row(),
+            status=OperationStatus.COMPLETED,
+            digest=request.digest,
+            generation=execution.generation,
+            attempt=before.attempt + 1 if before else 1,
+            result=request.result,
+            started_ms=before.started_ms if before else request.started_ms,
+            closed_ms=at_ms,
+        )
+    )
+    return Value(payload=request.result)
+
+
+def fail_side_effect(
+    work: Work, execution: Execution, request: FailSideEffect, *, at_ms: int, jitter: float
+) -> AnyAnswer | None:
+    before = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key)
+    if before is not None and before.status is not OperationStatus.RETRYING:
+        return _differs(before, request.digest) or _side_effect_answer(before)
+    attempt = before.attempt + 1 if before else 1
+    work.add_attempt(
+        Attempt(
+            execution_row=execution.row,
+            kind=OperationKind.SIDE_EFFECT,
+            key=request.key,
+            number=attempt,
+            failure=request.failure,
+            started_ms=request.started_ms,
+            ended_ms=at_ms,
+        )
+    )
+    next_attempt = retry_at_ms(
+        request.retry,
+        failure=request.failure,
+        failures=attempt,
+        failed_at_ms=at_ms,
+        jitter=jitter,
+        deadline_ms=execution.deadline_ms,
+    )
+    out_of_retries = isinstance(next_attempt, RetryState)
+    failed = work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=OperationKind.SIDE_EFFECT,
+            key=request.key,
+            seq=before.seq if before else work.next_row(),
+            status=OperationStatus.FAILED if out_of_retries else OperationStatus.RETRYING,
+            digest=request.digest,
+            generation=execution.generation,
+            attempt=attempt,
+            failure=request.failure,
+            retry_state=next_attempt if isinstance(next_attempt, RetryState) else None,
+            started_ms=before.started_ms if before else request.started_ms,
+            closed_ms=at_ms if out_of_retries else None,
+            due_ms=None if isinstance(next_attempt, RetryState) else next_attempt,
+        )
+    )
+    if failed.due_ms is None:
+        return Failed(failure=request.failure, attempts=attempt)
+    work.set_timer(execution.row, lifecycle.operation_timer(failed.kind, failed.key), failed.due_ms)
+    return None
+
+
+# --- steps
+
+
+def begin_step(work: Work, execution: Execution, request: BeginStep, *, at_ms: int) -> AnyAnswer:
+    """Records the step before its transaction runs, so that a crash in mid-transaction leaves it in doubt."""
+    before = work.operation(execution.row, OperationKind.STEP, request.key)
+    if before is None:
+        in_doubt = False
+    elif before.status is OperationStatus.COMPLETED:
+        return _differs(before, request.digest) or Value(payload=before.result)
+    elif before.status is OperationStatus.RUNNING:
+        if (differing := _differs(before, request.digest)) is not None:
+            return differing
+        in_doubt = True
+    else:
+        in_doubt = before.in_doubt
+    work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=OperationKind.STEP,
+            key=request.key,
+            seq=before.seq if before else work.next_row(),
+            status=OperationStatus.RUNNING,
+            target=request.target,
+            digest=request.digest,
+            generation=execution.generation,
+            attempt=before.attempt + 1 if before else 1,
+            input=request.input,
+            in_doubt=in_doubt,
+            started_ms=before.started_ms if before else at_ms,
+        )
+    )
+    return Value()
+
+
+def _running_step(work: Work, execution: Execution, key: str) -> Operation | Refused:
+    step = work.operation(execution.row, OperationKind.STEP, key)
+    if step is None or step.status is not OperationStatus.RUNNING:
+        return refused(Reason.WRONG_STATE, f"step {key} was not begun")
+    return step
+
+
+def complete_step(work: Work, execution: Execution, request: CompleteStep, *, at_ms: int) -> AnyAnswer:
+    step = _running_step(work, execution, request.key)
+    if isinstance(step, Refused):
+        return step
+    work.put_operation(
+        replace(
+            step,
+            status=OperationStatus.COMPLETED,
+            result=request.data,
+            failure=None,
+            in_doubt=False,
+            closed_ms=at_ms,
+        )
+    )
+    return Value(payload=request.data)
+
+
+def fail_step(work: Work, execution: Execution, request: FailStep, *, at_ms: int) -> AnyAnswer:
+    step = _running_step(work, execution, request.key)
+    if isinstance(step, Refused):
+        return step
+    work.add_attempt(
+        Attempt(
+            execution_row=execution.row,
+            kind=OperationKind.STEP,
+            key=request.key,
+            number=step.attempt,
+            failure=request.failure,
+            started_ms=step.started_ms,
+            ended_ms=at_ms,
+        )
+    )
+    work.put_operation(
+        replace(
+            step,
+            status=OperationStatus.FAILED,
+            result=request.data,
+            failure=request.failure,
+            in_doubt=step.in_doubt or request.compensate,
+            closed_ms=at_ms,
+        )
+    )
+    return Value()
+
+
+# --- children
+
+
+def enqueue_child(work: Work, execution: Execution, request: EnqueueChild, *, at_ms: int) -> AnyAnswer | Rejection:
+    """The child and its link to the parent, in one commit."""
+    before = work.operation(execution.row, OperationKind.CHILD, request.key)
+    if before is not None and before.target_row is not None:
+        if (differing := _differs(before, request.digest)) is not None:
+            return differing
+        child = work.execution_at(before.target_row)
+        redo = child.closed and child.status is not Status.COMPLETED and before.generation < execution.generation
+        if not redo:
+            return Value(payload=before.result)
+    if work.execution(request.execution_id) is not None:
+        return refused(Reason.ALREADY_EXISTS, f"execution {request.execution_id} exists")
+    child = new_execution(
+        work,
+        at_ms=at_ms,
+        execution_id=request.execution_id,
+        handler=request.handler,
+        component=request.component,
+        arguments=request.arguments,
+        options=request.options,
+        owner=request.owner,
+        priority=request.priority,
+        delay_ms=request.delay_ms,
+        deadline_ms=_inherited_deadline(execution, request, at_ms=at_ms),
+        parent=execution,
+    )
+    if not execution.has_children:
+        work.put(replace(execution, has_children=True))
+    result = msgspec.json.encode(child.id)
+    work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=OperationKind.CHILD,
+            key=request.key,
+            seq=before.seq if before else work.next_row(),
+            status=OperationStatus.COMPLETED,
+            target=child.id,
+            target_row=child.row,
+            digest=request.digest,
+            generation=execution.generation,
+            result=result,
+            started_ms=at_ms,
+            closed_ms=at_ms,
+        )
+    )
+    return Value(payload=result)
+
+
+def _inherited_deadline(parent: Execution, request: EnqueueChild, *, at_ms: int) -> int | None:
+    own = None if request.max_duration_ms is None else at_ms + request.max_duration_ms
+    return min((d for d in (own, parent.deadline_ms) if d is not None), default=None)
+
+
+# --- markers and signals
+
+
+def record_marker(work: Work, execution: Execution, request: RecordMarker, *, at_ms: int) -> AnyAnswer:
+    before = work.operation(execution.row, OperationKind.MARKER, request.key)
+    if before is not None:
+        return Value(payload=before.result)
+    put_marker(work, execution, request.key, request.value, at_ms=at_ms)
+    return Value(payload=request.value)
+
+
+def put_marker(work: Work, execution: Execution, key: str, value: bytes, *, at_ms: int) -> None:
+    work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=OperationKind.MARKER,
+            key=key,
+            seq=work.next_row(),
+            status=OperationStatus.COMPLETED,
+            generation=execution.generation,
+            result=value,
+            started_ms=at_ms,
+            closed_ms=at_ms,
+        )
+    )
+
+
+def send_signal(work: Work, execution: Execution, request: SendSignalFromAttempt, *, at_ms: int) -> AnyAnswer:
+    """Sends once: to the clients that follow the execution, or into another one's inbox, in this commit."""
+    before = work.operation(execution.row, OperationKind.SIGNAL_SENT, request.key)
+    if before is not None:
+        return _differs(before, request.digest) or Value()
+    if request.to is None:
+        sent = execution.outbox + 1
+        work.put(replace(execution, outbox=sent))
+        work.put_outbox(
+            Signal(execution_row=execution.row, seq=sent, name=request.name, payload=request.payload, at_ms=at_ms)
+        )
+        work.emit(SignalSent(execution_id=execution.id))
+    else:
+        target = work.execution(request.to)
+        if target is None:
+            return refused(Reason.NOT_FOUND, f"no execution {request.to}")
+        delivered = inbox.deliver(
+            work,
+            target,
+            name=request.name,
+            payload=request.payload,
+            request_id=f"{execution.id}/{request.key}",
+            at_ms=at_ms,
+        )
+        if isinstance(delivered, Rejection):
+            return refused(delivered.reason, delivered.message)
+    work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=OperationKind.SIGNAL_SENT,
+            key=request.key,
+            seq=work.next_row(),
+            status=OperationStatus.COMPLETED,
+            target=request.name if request.to is None else f"{request.name} to {request.to}",
+            digest=request.digest,
+            generation=execution.generation,
+            result=request.payload,
+            started_ms=at_ms,
+            closed_ms=at_ms,
+        )
+    )
+    return Value()

@@ -1,0 +1,235 @@
+"""Operations that may last: waits for executions, signals and timers, and the cancel that interrupts them."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from tempolite_node.engine import inbox, lifecycle
+from tempolite_node.engine.commands import DeliverCancel, ReceiveSignal, Sleep, WaitForExecution
+from tempolite_node.engine.decide.operations import put_marker, recorded, refused
+from tempolite_node.engine.effects import AnyAnswer, Interrupted, Reason, TimedOut, Value
+from tempolite_node.engine.model import Execution, Operation, OperationKind, OperationStatus, Status, moved
+from tempolite_node.engine.work import Work
+
+
+def _begin(
+    work: Work,
+    execution: Execution,
+    kind: OperationKind,
+    key: str,
+    *,
+    target: str,
+    target_row: int | None = None,
+    due_ms: int | None,
+    at_ms: int,
+) -> None:
+    """Records a wait that is not over: the execution holds no slot from here on."""
+    before = work.operation(execution.row, kind, key)
+    work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=kind,
+            key=key,
+            seq=before.seq if before else work.next_row(),
+            status=OperationStatus.PENDING,
+            target=target,
+            target_row=target_row,
+            generation=execution.generation,
+            started_ms=at_ms,
+            due_ms=due_ms,
+        )
+    )
+    if due_ms is not None:
+        work.set_timer(execution.row, lifecycle.operation_timer(kind, key), due_ms)
+    _wait(work, replace(execution, pending=execution.pending + 1))
+
+
+def _wait(work: Work, execution: Execution) -> None:
+    """A compensation that waits goes on being COMPENSATING."""
+    work.put(moved(execution, Status.WAITING) if execution.status is Status.RUNNING else execution)
+
+
+def _over_at_once(
+    work: Work,
+    execution: Execution,
+    kind: OperationKind,
+    key: str,
+    *,
+    status: OperationStatus,
+    target: str,
+    target_row: int | None = None,
+    result: bytes | None = None,
+    at_ms: int,
+) -> None:
+    before = work.operation(execution.row, kind, key)
+    work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=kind,
+            key=key,
+            seq=before.seq if before else work.next_row(),
+            status=status,
+            target=target,
+            target_row=target_row,
+            generation=execution.generation,
+            result=result,
+            started_ms=at_ms,
+            closed_ms=at_ms,
+        )
+    )
+
+
+def _due(at_ms: int, timeout_ms: int | None) -> int | None:
+    return None if timeout_ms is None else at_ms + timeout_ms
+
+
+def wait_for_execution(work: Work, execution: Execution, request: WaitForExecution, *, at_ms: int) -> AnyAnswer | None:
+    before = recorded(work, execution, OperationKind.WAIT, request.key)
+    if before is not None and before.target != request.execution_id:
+        message = f"wait {request.key} is recorded for execution {before.target}"
+        return refused(Reason.NON_DETERMINISM, message)
+    target = work.execution(request.execution_id)
+    if target is None:
+        return refused(Reason.NOT_FOUND, f"no execution {request.execution_id}")
+    if before is not None:
+        return _ask_again(work, execution, before, target)
+    if target.parent_row == execution.row and not target.awaited:
+        target = work.put(replace(target, awaited=True))
+    if target.closed:
+        status = lifecycle.wait_status(target)
+        _over_at_once(
+            work,
+            execution,
+            OperationKind.WAIT,
+            request.key,
+            status=status,
+            target=target.id,
+            target_row=target.row,
+            at_ms=at_ms,
+        )
+        return lifecycle.ended(target)
+    cycle = _cycle(work, execution, target)
+    if cycle is not None:
+        return refused(Reason.WAIT_CYCLE, f"the wait would never end: {' waits for '.join(cycle)}")
+    work.put(replace(target, waiters=target.waiters + 1))
+    _begin(
+        work,
+        execution,
+        OperationKind.WAIT,
+        request.key,
+        target=target.id,
+        target_row=target.row,
+        due_ms=_due(at_ms, request.timeout_ms),
+        at_ms=at_ms,
+    )
+    return None
+
+
+def _ask_again(work: Work, execution: Execution, wait: Operation, target: Execution | None) -> AnyAnswer | None:
+    """The same wait asked for once more, after the stack was lost: it goes on, or tells what it came to."""
+    match wait.status:
+        case OperationStatus.PENDING:
+            _wait(work, execution)
+            return None
+        case OperationStatus.TIMED_OUT:
+            return TimedOut()
+        case OperationStatus.CANCELLED:
+            return Interrupted(reason=execution.reason)
+        case _:
+            return lifecycle.ended(target) if target is not None else Value(payload=wait.result)
+
+
+def _cycle(work: Work, waiting: Execution, target: Execution) -> list[str] | None:
+    """The way from the target back to the one that wants to wait, if there is one; also through nested waits."""
+    paths = [[waiting.id, target.id]]
+    seen = {target.row}
+    if target.row == waiting.row:
+        return paths[0]
+    rows = [target.row]
+    while rows:
+        row, path = rows.pop(), paths.pop()
+        for wait in work.pending(row) if work.execution_at(row).pending else ():
+            if wait.kind is not OperationKind.WAIT or wait.target_row is None:
+                continue
+            following = [*path, wait.target]
+            if wait.target_row == waiting.row:
+                return following
+            if wait.target_row not in seen:
+                seen.add(wait.target_row)
+                rows.append(wait.target_row)
+                paths.append(following)
+    return None
+
+
+def receive_signal(work: Work, execution: Execution, request: ReceiveSignal, *, at_ms: int) -> AnyAnswer | None:
+    before = recorded(work, execution, OperationKind.SIGNAL, request.key)
+    if before is not None:
+        if before.target != request.name:
+            message = f"signal {request.key} is recorded for the name {before.target}"
+            return refused(Reason.NON_DETERMINISM, message)
+        return _ask_again(work, execution, before, None)
+    waiting = work.next_signal(execution.row, request.name) if execution.inbox > execution.consumed else None
+    if waiting is not None:
+        inbox.consume(work, waiting)
+        _over_at_once(
+            work,
+            execution,
+            OperationKind.SIGNAL,
+            request.key,
+            status=OperationStatus.COMPLETED,
+            target=request.name,
+            result=waiting.payload,
+            at_ms=at_ms,
+        )
+        return Value(payload=waiting.payload)
+    if request.timeout_ms == 0:
+        _over_at_once(
+            work,
+            execution,
+            OperationKind.SIGNAL,
+            request.key,
+            status=OperationStatus.TIMED_OUT,
+            target=request.name,
+            at_ms=at_ms,
+        )
+        return TimedOut()
+    _begin(
+        work,
+        execution,
+        OperationKind.SIGNAL,
+        request.key,
+        target=request.name,
+        due_ms=_due(at_ms, request.timeout_ms),
+        at_ms=at_ms,
+    )
+    return None
+
+
+def sleep(work: Work, execution: Execution, request: Sleep, *, at_ms: int) -> AnyAnswer | None:
+    before = recorded(work, execution, OperationKind.TIMER, request.key)
+    if before is not None:
+        return _ask_again(work, execution, before, None)
+    _begin(
+        work,
+        execution,
+        OperationKind.TIMER,
+        request.key,
+        target="",
+        due_ms=at_ms + request.duration_ms,
+        at_ms=at_ms,
+    )
+    return None
+
+
+def deliver_cancel(work: Work, execution: Execution, request: DeliverCancel, *, at_ms: int) -> AnyAnswer:
+    """The cancel is raised at the operation that the key names; if that is a wait begun before, it is over."""
+    if not execution.cancel_requested or execution.cancel_delivered:
+        return refused(Reason.WRONG_STATE, f"execution {execution.id} has no cancel to deliver")
+    pending = execution.pending
+    for wait in work.pending(execution.row) if pending else ():
+        if lifecycle.operation_timer(wait.kind, wait.key) == request.key:
+            lifecycle.close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
+            pending -= 1
+    put_marker(work, execution, f"cancel@{request.key}", b"true", at_ms=at_ms)
+    work.put(replace(execution, cancel_delivered=True, pending=pending))
+    return Value()

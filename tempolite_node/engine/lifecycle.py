@@ -1,0 +1,404 @@
+"""The ways of an execution from one status to another, shared by the decisions of every family of commands."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from tempolite_node.engine.effects import (
+    Abandon,
+    AnyAnswer,
+    Closed,
+    Ended,
+    Interrupted,
+    Ready,
+    RequestCancel,
+    Wake,
+)
+from tempolite_node.engine.model import (
+    Attempt,
+    ClosePolicy,
+    Component,
+    Execution,
+    Failure,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    RetryState,
+    Status,
+    moved,
+)
+from tempolite_node.engine.retry import retry_at_ms
+from tempolite_node.engine.work import Work
+
+# Names of an execution's timers. Those of its operations: see `operation_timer`.
+START = "start"  #: delay before the first attempt, or backoff before the next
+QUEUE = "queue"  #: queue_timeout
+DEADLINE = "deadline"  #: max_duration
+ATTEMPT = "attempt"  #: attempt_timeout
+HEARTBEAT = "heartbeat"  #: heartbeat_timeout
+
+
+def operation_timer(kind: OperationKind, key: str) -> str:
+    return f"{kind}:{key}"
+
+
+# --- towards a slot
+
+
+def enqueue_ready(work: Work, execution: Execution, *, at_ms: int, resumes: bool) -> Execution:
+    """Puts an execution without a stack into its pool's queue."""
+    status = Status.COMPENSATING if execution.pool is Component.COMPENSATION else Status.QUEUED
+    changed = execution if execution.status is status else moved(execution, status)
+    queued = work.put(replace(changed, attached=False, ready_at=at_ms, resumes=resumes, due_ms=None))
+    work.emit(Ready(execution_id=queued.id, pool=queued.pool, order=queued.queue_order))
+    return queued
+
+
+def schedule(work: Work, execution: Execution, *, due_ms: int) -> Execution:
+    """Lets an execution without a stack wait, in no queue, for the start of its next attempt."""
+    compensating = execution.pool is Component.COMPENSATION
+    changed = execution if compensating else moved(execution, Status.SCHEDULED)
+    work.set_timer(execution.row, START, due_ms)
+    return work.put(replace(changed, attached=False, ready_at=None, resumes=False, due_ms=due_ms))
+
+
+def detach(work: Work, execution: Execution, *, abandon: bool) -> Execution:
+    """Takes the right to run from whoever has it: what they still send is stale.
+
+    abandon: tell the worker host; not needed when it gave the attempt up itself.
+    """
+    if abandon and execution.attached:
+        work.emit(Abandon(execution_id=execution.id, epoch=execution.epoch))
+    if attempt_timeout_ms(execution) is not None:
+        work.clear_timer(execution.row, ATTEMPT)
+    if execution.options.heartbeat_timeout_ms is not None:
+        work.clear_timer(execution.row, HEARTBEAT)
+    return replace(execution, epoch=execution.epoch + 1, attached=False, ready_at=None, resumes=False)
+
+
+def attempt_timeout_ms(execution: Execution) -> int | None:
+    """The limit of one attempt in the pool that the execution is in."""
+    if execution.pool is Component.COMPENSATION:
+        return execution.options.compensation_attempt_timeout_ms
+    return execution.options.attempt_timeout_ms
+
+
+def requeue(work: Work, execution: Execution, *, at_ms: int, failure: Failure) -> None:
+    """The attempt's stack is lost without a fault that is known to be its own: the next attempt replays it."""
+    record_attempt(work, execution, failure, at_ms=at_ms)
+    detached = detach(work, execution, abandon=False)
+    enqueue_ready(work, replace(detached, attempt_started_ms=None), at_ms=at_ms, resumes=True)
+
+
+# --- the end of an attempt
+
+
+def record_attempt(work: Work, execution: Execution, failure: Failure, *, at_ms: int) -> None:
+    """Keeps what became of the attempt that runs now (of the execution, or of its current compensation)."""
+    if execution.pool is Component.COMPENSATION:
+        operation = current_compensation(work, execution)
+        kind, key, number = OperationKind.COMPENSATION, operation.key, operation.attempt
+    else:
+        kind, key, number = None, "", execution.attempt
+    work.add_attempt(
+        Attempt(
+            execution_row=execution.row,
+            kind=kind,
+            key=key,
+            number=number,
+            failure=failure,
+            started_ms=execution.attempt_started_ms or at_ms,
+            ended_ms=at_ms,
+        )
+    )
+
+
+def fail_attempt(
+    work: Work, execution: Execution, failure: Failure, *, at_ms: int, jitter: float, abandon: bool
+) -> None:
+    """Ends the attempt of a handler or saga in failure: another one follows, or the execution gives up."""
+    record_attempt(work, execution, failure, at_ms=at_ms)
+    cancel_pending(work, execution, at_ms=at_ms)
+    detached = replace(
+        detach(work, work.execution_at(execution.row), abandon=abandon),
+        attempt_started_ms=None,
+        failures=execution.failures + 1,
+        failure=failure,
+    )
+    if execution.cancel_requested:
+        next_attempt: int | RetryState = RetryState.CANCEL_REQUESTED
+    else:
+        next_attempt = retry_at_ms(
+            execution.options.retry,
+            failure=failure,
+            failures=detached.failures,
+            failed_at_ms=at_ms,
+            jitter=jitter,
+            deadline_ms=execution.deadline_ms,
+        )
+    if isinstance(next_attempt, int):
+        schedule(work, detached, due_ms=next_attempt)
+    else:
+        ending = Status.TIMED_OUT if failure.type in TIMEOUTS else Status.FAILED
+        give_up(work, detached, ending, failure=failure, retry_state=next_attempt, at_ms=at_ms)
+
+
+#: Failures that a limit brought about: an execution that ends with one is TIMED_OUT.
+TIMEOUTS = frozenset({"AttemptTimeout", "HeartbeatTimeout", "QueueTimeout", "MaxDurationExceeded"})
+
+
+def give_up(
+    work: Work,
+    execution: Execution,
+    ending: Status,
+    *,
+    failure: Failure | None,
+    retry_state: RetryState | None,
+    at_ms: int,
+) -> None:
+    """No attempt follows: a saga undoes its steps, anything else ends."""
+    if execution.component is Component.SAGA and (step := next_to_undo(work, execution)) is not None:
+        cancel_pending(work, execution, at_ms=at_ms)
+        current = detach(work, replace(execution, pending=0), abandon=True)
+        work.clear_timers(execution.row)
+        undoing = replace(
+            moved(current, Status.COMPENSATING),
+            pool=Component.COMPENSATION,
+            ending=ending,
+            failure=failure,
+            retry_state=retry_state,
+            attempt_started_ms=None,
+            due_ms=None,
+        )
+        undo(work, undoing, step, at_ms=at_ms)
+    else:
+        close(work, execution, ending, failure=failure, retry_state=retry_state, at_ms=at_ms)
+
+
+# --- compensation
+
+
+def next_to_undo(work: Work, execution: Execution) -> Operation | None:
+    """The last step that has, or may have, taken effect and is not undone yet."""
+    done = {op.key for op in work.operations_of_kind(execution.row, OperationKind.COMPENSATION)}
+    for step in reversed(work.operations_of_kind(execution.row, OperationKind.STEP)):
+        took_effect = step.status in (OperationStatus.COMPLETED, OperationStatus.RUNNING) or step.in_doubt
+        if took_effect and step.key not in done:
+            return step
+    return None
+
+
+def undo(work: Work, execution: Execution, step: Operation, *, at_ms: int) -> None:
+    """Queues the compensation of a step, with the data that the step had when it was last recorded."""
+    work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=OperationKind.COMPENSATION,
+            key=step.key,
+            seq=work.next_row(),
+            status=OperationStatus.PENDING,
+            target=step.target,
+            input=step.result if step.result is not None else step.input,
+            started_ms=at_ms,
+        )
+    )
+    ready = replace(execution, compensating=step.key, crashes=0, failures=0, attempt_started_ms=None)
+    enqueue_ready(work, ready, at_ms=at_ms, resumes=False)
+
+
+def undo_next(work: Work, execution: Execution, *, at_ms: int) -> None:
+    """After a compensation: the next one, or the end."""
+    step = next_to_undo(work, execution)
+    if step is not None:
+        undo(work, execution, step, at_ms=at_ms)
+    else:
+        close(
+            work,
+            execution,
+            Status.COMPENSATED,
+            failure=execution.failure,
+            retry_state=execution.retry_state,
+            at_ms=at_ms,
+        )
+
+
+def stick(work: Work, execution: Execution, failure: Failure, *, retry_state: RetryState, at_ms: int) -> None:
+    """The compensation is out of retries: the saga waits for an operator."""
+    operation = current_compensation(work, execution)
+    work.put_operation(
+        replace(
+            operation,
+            status=OperationStatus.FAILED,
+            failure=failure,
+            retry_state=retry_state,
+            closed_ms=at_ms,
+            due_ms=None,
+        )
+    )
+    work.put(replace(moved(execution, Status.STUCK), ready_at=None, due_ms=None, attempt_started_ms=None))
+
+
+def current_compensation(work: Work, execution: Execution) -> Operation:
+    assert execution.compensating is not None, f"{execution.id} undoes no step"
+    operation = work.operation(execution.row, OperationKind.COMPENSATION, execution.compensating)
+    assert operation is not None, f"{execution.id}: no compensation {execution.compensating}"
+    return operation
+
+
+# --- the end
+
+
+def close(
+    work: Work,
+    execution: Execution,
+    status: Status,
+    *,
+    at_ms: int,
+    result: bytes | None = None,
+    failure: Failure | None = None,
+    retry_state: RetryState | None = None,
+    abandon: bool = True,
+) -> None:
+    """Ends an execution for good, wakes those who wait for it, and does to its children what their policy says."""
+    cancel_pending(work, execution, at_ms=at_ms)
+    detached = detach(work, execution, abandon=abandon)
+    work.clear_timers(execution.row)
+    closed = work.put(
+        replace(
+            moved(detached, status),
+            pending=0,
+            attempt_started_ms=None,
+            due_ms=None,
+            closed_ms=at_ms,
+            result=result,
+            failure=failure,
+            retry_state=retry_state,
+        )
+    )
+    work.emit(Closed(execution_id=closed.id))
+    if closed.waiters:
+        answer_waiters(work, closed, at_ms=at_ms)
+    if closed.has_children:
+        close_children(work, closed, at_ms=at_ms)
+
+
+def answer_waiters(work: Work, closed: Execution, *, at_ms: int) -> None:
+    answer = ended(closed)
+    for wait in work.waiters(closed.row):
+        end_wait(work, wait, wait_status(closed), answer, at_ms=at_ms)
+
+
+def ended(closed: Execution) -> Ended:
+    return Ended(execution_id=closed.id, status=closed.status, result=closed.result, failure=closed.failure)
+
+
+def wait_status(closed: Execution) -> OperationStatus:
+    """What a wait for an execution comes to."""
+    return OperationStatus.COMPLETED if closed.status is Status.COMPLETED else OperationStatus.FAILED
+
+
+def close_children(work: Work, closed: Execution, *, at_ms: int) -> None:
+    for child in work.open_children(closed.row):
+        policy = child.options.close_policy
+        if policy is ClosePolicy.TERMINATE:
+            terminate(work, child, reason=f"its parent {closed.id} ended", at_ms=at_ms)
+        elif policy is ClosePolicy.REQUEST_CANCEL:
+            request_cancel(work, child, reason=f"its parent {closed.id} ended", at_ms=at_ms)
+
+
+def terminate(work: Work, execution: Execution, *, reason: str, at_ms: int) -> None:
+    """Ends an execution and those below it at once, none of their code running. Children with ABANDON are spared."""
+    stack = [execution]
+    while stack:
+        current = work.execution_at(stack.pop().row)
+        if current.closed:
+            continue
+        if current.has_children:
+            stack += [c for c in work.open_children(current.row) if c.options.close_policy is not ClosePolicy.ABANDON]
+        failure = Failure(type="Terminated", message=reason, non_retryable=True)
+        close(work, replace(current, reason=reason), Status.TERMINATED, failure=failure, at_ms=at_ms)
+
+
+# --- waits
+
+
+def cancel_pending(work: Work, execution: Execution, *, at_ms: int) -> None:
+    """Ends the waits of an execution whose attempt is over."""
+    if not execution.pending:
+        return
+    for wait in work.pending(execution.row):
+        close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
+    work.put(replace(work.execution_at(execution.row), pending=0))
+
+
+def end_wait(
+    work: Work,
+    wait: Operation,
+    status: OperationStatus,
+    answer: AnyAnswer,
+    *,
+    at_ms: int,
+    result: bytes | None = None,
+) -> None:
+    """A pending wait is over: its execution goes on."""
+    close_wait(work, wait, status, at_ms=at_ms, result=result)
+    execution = work.execution_at(wait.execution_row)
+    waiting = replace(execution, pending=execution.pending - 1)
+    if not execution.attached:
+        if execution.status is Status.WAITING or _parked_compensation(execution):
+            enqueue_ready(work, waiting, at_ms=at_ms, resumes=True)
+        else:
+            work.put(waiting)
+        return
+    if waiting.status is Status.WAITING and waiting.pending == 0:
+        waiting = moved(waiting, Status.RUNNING)
+    work.put(waiting)
+    work.emit(
+        Wake(execution_id=execution.id, epoch=execution.epoch, kind=wait.kind, key=wait.key, answer=answer),
+    )
+
+
+def _parked_compensation(execution: Execution) -> bool:
+    """Its compensation was unwound while it waited: neither queued nor in backoff."""
+    return execution.status is Status.COMPENSATING and execution.ready_at is None and execution.due_ms is None
+
+
+def close_wait(
+    work: Work, wait: Operation, status: OperationStatus, *, at_ms: int, result: bytes | None = None
+) -> None:
+    if wait.due_ms is not None:
+        work.clear_timer(wait.execution_row, operation_timer(wait.kind, wait.key))
+    work.put_operation(replace(wait, status=status, closed_ms=at_ms, due_ms=None, result=result))
+    if wait.kind is OperationKind.WAIT and wait.target_row is not None:
+        target = work.execution_at(wait.target_row)
+        work.put(replace(target, waiters=target.waiters - 1))
+
+
+# --- cancel
+
+
+def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int) -> None:
+    """Records the request and lets the execution see it as soon as its state allows."""
+    if execution.closed or execution.cancel_requested:
+        return
+    requested = work.put(replace(execution, cancel_requested=True, reason=reason))
+    _show_cancel(work, requested, at_ms=at_ms)
+    if requested.has_children:
+        for child in work.open_children(requested.row):
+            policy = child.options.close_policy
+            if policy is ClosePolicy.REQUEST_CANCEL or (policy is None and child.awaited):
+                request_cancel(work, child, reason=f"its parent {requested.id} was cancelled", at_ms=at_ms)
+
+
+def _show_cancel(work: Work, execution: Execution, *, at_ms: int) -> None:
+    if execution.pool is Component.COMPENSATION:
+        return  # what is being undone is undone to the end
+    if execution.attached:
+        work.emit(RequestCancel(execution_id=execution.id, epoch=execution.epoch, reason=execution.reason))
+    if execution.status is Status.WAITING:
+        first = work.pending(execution.row)[0]
+        work.put(replace(execution, cancel_delivered=True))
+        end_wait(work, first, OperationStatus.CANCELLED, Interrupted(reason=execution.reason), at_ms=at_ms)
+    elif not (execution.attached or execution.resumes):
+        failure = Failure(type="Cancelled", message=execution.reason, non_retryable=True)
+        give_up(work, execution, Status.CANCELLED, failure=failure, retry_state=None, at_ms=at_ms)

@@ -1,0 +1,215 @@
+"""The unit of work: what a batch of commands reads and changes, before it is saved in one transaction.
+
+Reads answer with what the batch has changed so far, else with what is stored. Nothing here does I/O: the store
+behind it is whatever implements `Stored`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+from tempolite_node.engine.effects import AnyEffect
+from tempolite_node.engine.model import (
+    Attempt,
+    Component,
+    Execution,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    Signal,
+    Status,
+    Timer,
+)
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class Stored(Protocol):
+    """What is on disk, as of the last commit."""
+
+    def execution(self, execution_id: str) -> Execution | None: ...
+    def execution_at(self, row: int) -> Execution | None: ...
+    def attached_or_suspended(self, owner: str) -> list[Execution]: ...
+    def open_children(self, parent_row: int) -> list[Execution]: ...
+    def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None: ...
+    def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]: ...
+    def pending(self, row: int) -> list[Operation]: ...
+    def waiters(self, target_row: int) -> list[Operation]: ...
+    def timer(self, row: int, name: str) -> Timer | None: ...
+    def unconsumed_signals(self, row: int, name: str, limit: int) -> list[Signal]: ...
+    def signal_by_request(self, row: int, request_id: str) -> Signal | None: ...
+    def count(self, component: Component, status: Status) -> int: ...
+    def last_row(self) -> int: ...
+
+
+def is_wait(operation: Operation) -> bool:
+    """Whether it is a wait that is not over."""
+    return operation.status is OperationStatus.PENDING and operation.kind is not OperationKind.COMPENSATION
+
+
+def _overlaid(stored: Iterable[_V], changed: dict[_K, _V], key: Callable[[_V], _K]) -> list[_V]:
+    """The stored values, each in its changed version if it has one, and the changed ones that are new."""
+    merged = {key(value): value for value in stored}
+    merged.update(changed)
+    return list(merged.values())
+
+
+class Work:
+    """Changes that a batch has made so far, over what is stored."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+        self._rows: dict[str, int] = {}
+        self._children: defaultdict[int, set[int]] = defaultdict(set)
+        self._waits: defaultdict[int, dict[tuple[int, str], Operation]] = defaultdict(dict)
+        self.last_row = stored.last_row()
+        self.executions: dict[int, Execution] = {}
+        self.operations: defaultdict[int, dict[tuple[OperationKind, str], Operation]] = defaultdict(dict)
+        self.timers: defaultdict[int, dict[str, Timer | None]] = defaultdict(dict)
+        self.timers_cleared: set[int] = set()  #: rows whose stored timers are all gone; saved before `timers`
+        self.inbox: defaultdict[int, dict[int, Signal]] = defaultdict(dict)
+        self.outbox: list[Signal] = []
+        self.attempts: list[Attempt] = []
+        self.counts: Counter[tuple[Component, Status]] = Counter()
+        self.effects: list[AnyEffect] = []
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.executions or self.operations or self.timers or self.timers_cleared)
+
+    def next_row(self) -> int:
+        """A number never given before in this store: key of an execution, or order of an operation."""
+        self.last_row += 1
+        return self.last_row
+
+    def emit(self, effect: AnyEffect) -> None:
+        self.effects.append(effect)
+
+    # --- executions
+
+    def execution(self, execution_id: str) -> Execution | None:
+        row = self._rows.get(execution_id)
+        if row is not None:
+            return self.executions[row]
+        stored = self._stored.execution(execution_id)
+        if stored is None:
+            return None
+        changed = self.executions.get(stored.row, stored)
+        return changed if changed.id == execution_id else None
+
+    def execution_at(self, row: int) -> Execution:
+        execution = self.executions.get(row) or self._stored.execution_at(row)
+        assert execution is not None, f"no execution at row {row}"
+        return execution
+
+    def put(self, execution: Execution) -> Execution:
+        row = execution.row
+        before = self.executions.get(row)
+        if before is None and row <= self._stored.last_row():
+            before = self._stored.execution_at(row)
+        if before is None:
+            self.counts[execution.component, execution.status] += 1
+            if execution.parent_row is not None:
+                self._children[execution.parent_row].add(row)
+        else:
+            assert not before.closed or before.status is execution.status, f"{before.id} is {before.status} for good"
+            assert execution.epoch >= before.epoch, f"{before.id}: epoch {before.epoch} -> {execution.epoch}"
+            if before.status is not execution.status:
+                self.counts[before.component, before.status] -= 1
+                self.counts[execution.component, execution.status] += 1
+            if before.id != execution.id:
+                self._rows.pop(before.id, None)
+        self.executions[row] = execution
+        self._rows[execution.id] = row
+        return execution
+
+    def attached_or_suspended(self, owner: str) -> list[Execution]:
+        """Those that the owner's last incarnation held, in the order of their rows."""
+        stored = {execution.row for execution in self._stored.attached_or_suspended(owner)}
+        current = [self.execution_at(row) for row in sorted(stored | set(self.executions))]
+        return [e for e in current if e.owner == owner and (e.attached or e.status is Status.SUSPENDED)]
+
+    def open_children(self, parent_row: int) -> list[Execution]:
+        stored = {child.row for child in self._stored.open_children(parent_row)}
+        current = (self.execution_at(row) for row in sorted(stored | self._children.get(parent_row, set())))
+        return [child for child in current if not child.closed]
+
+    def count(self, component: Component, status: Status) -> int:
+        return self._stored.count(component, status) + self.counts[component, status]
+
+    # --- operations
+
+    def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None:
+        changed = self.operations.get(row)
+        if changed is not None and (found := changed.get((kind, key))) is not None:
+            return found
+        return self._stored.operation(row, kind, key)
+
+    def put_operation(self, operation: Operation) -> Operation:
+        self.operations[operation.execution_row][operation.kind, operation.key] = operation
+        if operation.kind is OperationKind.WAIT and operation.target_row is not None:
+            self._waits[operation.target_row][operation.execution_row, operation.key] = operation
+        return operation
+
+    def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]:
+        """In the order in which they were recorded."""
+        changed = {key: op for key, op in self.operations.get(row, {}).items() if op.kind is kind}
+        merged = _overlaid(self._stored.operations_of_kind(row, kind), changed, lambda op: (op.kind, op.key))
+        return sorted(merged, key=lambda op: op.seq)
+
+    def pending(self, row: int) -> list[Operation]:
+        """Waits that are not over, in the order in which they were recorded."""
+        merged = _overlaid(self._stored.pending(row), self.operations.get(row, {}), lambda op: (op.kind, op.key))
+        return sorted((op for op in merged if is_wait(op)), key=lambda op: op.seq)
+
+    def waiters(self, target_row: int) -> list[Operation]:
+        """Pending waits for the end of an execution."""
+        changed = self._waits.get(target_row, {})
+        merged = _overlaid(self._stored.waiters(target_row), changed, lambda op: (op.execution_row, op.key))
+        return sorted((op for op in merged if is_wait(op) and op.target_row == target_row), key=lambda op: op.seq)
+
+    def add_attempt(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+
+    # --- timers
+
+    def timer(self, row: int, name: str) -> Timer | None:
+        changed = self.timers.get(row)
+        if changed is not None and name in changed:
+            return changed[name]
+        return None if row in self.timers_cleared else self._stored.timer(row, name)
+
+    def set_timer(self, row: int, name: str, due_ms: int) -> None:
+        self.timers[row][name] = Timer(execution_row=row, name=name, due_ms=due_ms)
+
+    def clear_timer(self, row: int, name: str) -> None:
+        self.timers[row][name] = None
+
+    def clear_timers(self, row: int) -> None:
+        self.timers_cleared.add(row)
+        self.timers.pop(row, None)
+
+    # --- signals
+
+    def next_signal(self, row: int, name: str) -> Signal | None:
+        """The oldest signal of that name that was not consumed."""
+        changed = self.inbox.get(row, {})
+        stored = self._stored.unconsumed_signals(row, name, len(changed) + 1)
+        merged = _overlaid(stored, changed, lambda signal: signal.seq)
+        waiting = (signal for signal in merged if signal.name == name and not signal.consumed)
+        return min(waiting, key=lambda signal: signal.seq, default=None)
+
+    def put_signal(self, signal: Signal) -> None:
+        self.inbox[signal.execution_row][signal.seq] = signal
+
+    def signal_by_request(self, row: int, request_id: str) -> Signal | None:
+        for signal in self.inbox.get(row, {}).values():
+            if signal.request_id == request_id:
+                return signal
+        return self._stored.signal_by_request(row, request_id)
+
+    def put_outbox(self, signal: Signal) -> None:
+        self.outbox.append(signal)
