@@ -161,8 +161,9 @@ def give_up(
         cancel_pending(work, execution, at_ms=at_ms)
         current = detach(work, replace(execution, pending=0), abandon=True)
         work.clear_timers(execution.row)
-        undoing = replace(
-            moved(current, Status.COMPENSATING),
+        undoing = moved(
+            current,
+            Status.COMPENSATING,
             pool=Component.COMPENSATION,
             ending=ending,
             failure=failure,
@@ -235,7 +236,7 @@ def stick(work: Work, execution: Execution, failure: Failure, *, retry_state: Re
             due_ms=None,
         )
     )
-    work.put(replace(moved(execution, Status.STUCK), ready_at=None, due_ms=None, attempt_started_ms=None))
+    work.put(moved(execution, Status.STUCK, ready_at=None, due_ms=None, attempt_started_ms=None))
 
 
 def current_compensation(work: Work, execution: Execution) -> Operation:
@@ -264,8 +265,9 @@ def close(
     detached = detach(work, execution, abandon=abandon)
     work.clear_timers(execution.row)
     closed = work.put(
-        replace(
-            moved(detached, status),
+        moved(
+            detached,
+            status,
             pending=0,
             attempt_started_ms=None,
             due_ms=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -247,10 +248,10 @@ class Operation(Struct, frozen=True, kw_only=True):
     due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait
 
 
-def moved(execution: Execution, status: Status) -> Execution:
-    """The execution in another status; every other field is the caller's to set. Asserts that the move is legal."""
+def moved(execution: Execution, status: Status, **changes: Any) -> Execution:
+    """The execution in another status, with the changes that go with it. Asserts that the move is legal."""
     assert status in EXECUTION_MOVES[execution.status], f"{execution.id}: {execution.status} -> {status}"
-    return replace(execution, status=status)
+    return replace(execution, status=status, **changes)
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

@@ -142,7 +142,7 @@ def _suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms
         return Value()
     lifecycle.record_attempt(work, execution, failure, at_ms=at_ms)
     detached = lifecycle.detach(work, execution, abandon=False)
-    work.put(replace(moved(detached, Status.SUSPENDED), failure=failure, attempt_started_ms=None))
+    work.put(moved(detached, Status.SUSPENDED, failure=failure, attempt_started_ms=None))
     return Value()
 
 

@@ -1,0 +1,99 @@
+"""Opens the store's file: pragmas, migrations, one writer, many readers."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import apsw
+
+from tempolite_node.errors import StorageFailed
+
+APPLICATION_ID = 0x54454D50  #: "TEMP": a file of ours and nobody else's
+
+_PAGE_CACHE_KIB = 65_536
+_WAL_AUTOCHECKPOINT_PAGES = 4_000
+_BUSY_TIMEOUT_MS = 5_000
+
+
+def open_writer(path: Path) -> apsw.Connection:
+    """The one connection that writes. Makes the file, or brings it to the current schema.
+
+    StorageFailed: the file can't be opened or written, is no store, or comes from a later version.
+    """
+    try:
+        connection = apsw.Connection(str(path), statementcachesize=256)
+        _set_up(connection)
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "full")
+        connection.pragma("wal_autocheckpoint", _WAL_AUTOCHECKPOINT_PAGES)
+        _migrate(connection, path)
+        _compare_schema(connection, path)
+    except apsw.Error as error:
+        raise StorageFailed(f"{path}: the store can't be opened: {error}") from error
+    path.chmod(0o600)
+    return connection
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """A connection that can't write. To be used by one thread."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=64)
+    _set_up(connection)
+    connection.pragma("query_only", True)
+    return connection
+
+
+def _set_up(connection: apsw.Connection) -> None:
+    connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+    connection.pragma("cache_size", -_PAGE_CACHE_KIB)
+    connection.pragma("temp_store", "memory")
+
+
+def _migrations() -> list[tuple[int, str]]:
+    """Version and SQL of each migration, in order. The name of its file starts with the version."""
+    folder = files("tempolite_node.store") / "migrations"
+    scripts = (entry for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return sorted((int(script.name.split("_")[0]), script.read_text()) for script in scripts)
+
+
+def _migrate(connection: apsw.Connection, path: Path) -> None:
+    migrations = _migrations()
+    latest = migrations[-1][0]
+    version = int(connection.pragma("user_version"))
+    foreign = bool(schema(connection)) if version == 0 else connection.pragma("application_id") != APPLICATION_ID
+    if foreign:
+        raise StorageFailed(f"{path}: this is an SQLite file, but not a store of Tempolite Node")
+    if version > latest:
+        raise StorageFailed(f"{path}: the store has schema {version}, this version knows up to {latest}: upgrade")
+    for number, script in migrations:
+        if number <= version:
+            continue
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(script)
+        connection.pragma("application_id", APPLICATION_ID)
+        connection.pragma("user_version", number)
+        connection.execute("COMMIT")
+
+
+def _compare_schema(connection: apsw.Connection, path: Path) -> None:
+    """Whoever changed the schema by hand finds out now, and not at the first commit that fails."""
+    expected = apsw.Connection(":memory:")
+    expected.execute((files("tempolite_node.store") / "schema.sql").read_text())
+    if schema(connection) != schema(expected):
+        raise StorageFailed(f"{path}: the store's schema is not the one of this version; was it changed by hand?")
+
+
+_SCHEMA = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name LIMIT 1000"
+
+
+def schema(connection: apsw.Connection) -> list[tuple[str, str, str]]:
+    """Every table and index, without comments and white space."""
+    return [(kind, name, _bare(sql)) for kind, name, sql in connection.execute(_SCHEMA)]
+
+
+def _bare(sql: str) -> str:
+    return re.sub(r"\s+", "", re.sub(r"--[^\n]*", "", sql))

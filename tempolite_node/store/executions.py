@@ -1,0 +1,212 @@
+"""What the engine reads of the store, and how a unit of work is saved. Belongs to the driver's thread alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import apsw
+
+from tempolite_node.engine.model import (
+    FINAL,
+    Component,
+    Execution,
+    Operation,
+    OperationKind,
+    Signal,
+    Status,
+    Timer,
+)
+from tempolite_node.engine.work import Work
+from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
+
+_CACHED_EXECUTIONS_MAX = 20_000
+_CACHED_BYTES_MAX = 4_096  #: of arguments and result; an execution with more is read again instead
+
+_OPEN = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
+
+
+class Executions:
+    """The writer's view of the store, with a write-through cache of executions."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._by_id: dict[str, Execution] = {}
+        self._by_row: dict[int, Execution] = {}
+        meta = connection.execute("SELECT last_row, applied_index FROM meta WHERE one = 1").get
+        assert meta is not None, "register_start comes first"
+        self._last_row: int = meta[0]
+        self.applied_index: int = meta[1]
+        self._counts = self._counted()
+
+    def _counted(self) -> Counter[tuple[Component, Status]]:
+        rows = self._connection.execute("SELECT component, status, count(*) FROM executions GROUP BY 1, 2 LIMIT 100")
+        return Counter({(Component(component), Status(status)): count for component, status, count in rows})
+
+    # --- reads
+
+    def last_row(self) -> int:
+        return self._last_row
+
+    def count(self, component: Component, status: Status) -> int:
+        return self._counts[component, status]
+
+    def _execution(self, where: str, bindings: tuple[Any, ...]) -> Execution | None:
+        row = self._connection.execute(f"{EXECUTIONS.select} WHERE {where}", bindings).fetchone()
+        return self._remember(EXECUTIONS.value(row)) if row else None
+
+    def _remember(self, execution: Execution) -> Execution:
+        if len(execution.arguments) + len(execution.result or b"") > _CACHED_BYTES_MAX:
+            self._by_id.pop(execution.id, None)
+            self._by_row.pop(execution.row, None)
+            return execution
+        self._by_id.pop(execution.id, None)
+        self._by_id[execution.id] = execution
+        self._by_row[execution.row] = execution
+        if len(self._by_id) > _CACHED_EXECUTIONS_MAX:
+            oldest = self._by_id.pop(next(iter(self._by_id)))
+            self._by_row.pop(oldest.row, None)
+        return execution
+
+    def execution(self, execution_id: str) -> Execution | None:
+        return self._by_id.get(execution_id) or self._execution("id = ?", (execution_id,))
+
+    def execution_at(self, row: int) -> Execution | None:
+        return self._by_row.get(row) or self._execution("row = ?", (row,))
+
+    def attached_or_suspended(self, owner: str) -> list[Execution]:
+        sql = f"""{EXECUTIONS.select} WHERE owner = ? AND (status = 'suspended'
+                  OR (status IN ('running', 'waiting', 'compensating') AND attached = 1)) ORDER BY row"""
+        return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (owner,))]
+
+    def open_children(self, parent_row: int) -> list[Execution]:
+        sql = f"{EXECUTIONS.select} WHERE parent_row = ? AND status IN ({_OPEN}) ORDER BY row"
+        return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (parent_row,))]
+
+    def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None:
+        sql = f"{OPERATIONS.select} WHERE execution_row = ? AND kind = ? AND key = ?"
+        found = self._connection.execute(sql, (row, kind, key)).fetchone()
+        return OPERATIONS.value(found) if found else None
+
+    def _operations(self, where: str, bindings: tuple[Any, ...]) -> list[Operation]:
+        sql = f"{OPERATIONS.select} WHERE {where} ORDER BY seq"
+        return [OPERATIONS.value(row) for row in self._connection.execute(sql, bindings)]
+
+    def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]:
+        return self._operations("execution_row = ? AND kind = ?", (row, kind))
+
+    def operations(self, row: int) -> list[Operation]:
+        """The whole journal of an execution, in the order in which it was recorded."""
+        return self._operations("execution_row = ?", (row,))
+
+    def pending(self, row: int) -> list[Operation]:
+        return self._operations("execution_row = ? AND status = 'pending' AND kind <> 'compensation'", (row,))
+
+    def waiters(self, target_row: int) -> list[Operation]:
+        return self._operations("target_row = ? AND kind = 'wait' AND status = 'pending'", (target_row,))
+
+    def timer(self, row: int, name: str) -> Timer | None:
+        sql = f"{TIMERS.select} WHERE execution_row = ? AND name = ?"
+        found = self._connection.execute(sql, (row, name)).fetchone()
+        return TIMERS.value(found) if found else None
+
+    def next_due_ms(self) -> int | None:
+        """When the next timer is due."""
+        return self._connection.execute("SELECT min(due_ms) FROM timers").get  # type: ignore[no-any-return]
+
+    def due_timers(self, now_ms: int, limit: int) -> list[tuple[str, Timer]]:
+        """Timers that are due, earliest first, each with the id of its execution."""
+        sql = f"{TIMERS.select} WHERE due_ms <= ? ORDER BY due_ms LIMIT ?"
+        due = [TIMERS.value(row) for row in self._connection.execute(sql, (now_ms, limit))]
+        return [(execution.id, timer) for timer in due if (execution := self.execution_at(timer.execution_row))]
+
+    def ready(self, pool: Component, owner: str, limit: int) -> list[Execution]:
+        """The first in a pool's queue."""
+        sql = f"""{EXECUTIONS.select} WHERE pool = ? AND owner = ? AND ready_at IS NOT NULL
+                  ORDER BY resumes DESC, priority DESC, ready_at, row LIMIT ?"""
+        return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (pool, owner, limit))]
+
+    def unconsumed_signals(self, row: int, name: str, limit: int) -> list[Signal]:
+        sql = f"{INBOX.select} WHERE execution_row = ? AND name = ? AND consumed = 0 ORDER BY seq LIMIT ?"
+        return [INBOX.value(found) for found in self._connection.execute(sql, (row, name, limit))]
+
+    def signal_by_request(self, row: int, request_id: str) -> Signal | None:
+        sql = f"{INBOX.select} WHERE execution_row = ? AND request_id = ?"
+        found = self._connection.execute(sql, (row, request_id)).fetchone()
+        return INBOX.value(found) if found else None
+
+    # --- the one write
+
+    def save(self, work: Work, index: int) -> None:
+        """Saves all that a batch changed, and the log index it brings the store to, in one transaction.
+
+        apsw.Error: nothing was saved.
+        """
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._write(work)
+            connection.execute("UPDATE meta SET applied_index = ?, last_row = ? WHERE one = 1", (index, work.last_row))
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self.applied_index = index
+        self._last_row = work.last_row
+        self._counts.update(work.counts)
+        for execution in work.executions.values():
+            self._forget_former_id(execution)
+            self._remember(execution)
+
+    def _forget_former_id(self, execution: Execution) -> None:
+        former = self._by_row.get(execution.row)
+        if former is not None and former.id != execution.id:
+            self._by_id.pop(former.id, None)
+
+    def _write(self, work: Work) -> None:
+        # Renamed executions go first: another one takes their id in the same batch.
+        executions = sorted(work.executions.values(), key=lambda e: (e.row > self._last_row, e.row))
+        self._many(EXECUTIONS.update, (EXECUTIONS.updated(e) for e in executions if e.row <= self._last_row))
+        self._many(EXECUTIONS.insert, (EXECUTIONS.inserted(e) for e in executions if e.row > self._last_row))
+        operations = (OPERATIONS.inserted(op) for changed in work.operations.values() for op in changed.values())
+        self._many(OPERATIONS.upsert, operations)
+        self._many(ATTEMPTS.insert, (ATTEMPTS.inserted(attempt) for attempt in work.attempts))
+        self._many("DELETE FROM timers WHERE execution_row = ?", ((row,) for row in work.timers_cleared))
+        timers = [(row, name, timer) for row, named in work.timers.items() for name, timer in named.items()]
+        self._many(
+            "DELETE FROM timers WHERE execution_row = ? AND name = ?", ((row, name) for row, name, t in timers if not t)
+        )
+        self._many(TIMERS.upsert, (TIMERS.inserted(timer) for _, _, timer in timers if timer))
+        self._many(INBOX.upsert, (INBOX.inserted(s) for changed in work.inbox.values() for s in changed.values()))
+        self._many(
+            "INSERT INTO outbox (execution_row, seq, name, payload, at_ms) VALUES (?, ?, ?, ?, ?)",
+            ((s.execution_row, s.seq, s.name, s.payload, s.at_ms) for s in work.outbox),
+        )
+
+    def _many(self, sql: str, bindings: Iterable[Any]) -> None:
+        self._connection.executemany(sql, bindings)
+
+
+def register_start(connection: apsw.Connection, node_id: str) -> int:
+    """Counts a start of the node; returns its incarnation, 1 for the first.
+
+    ValueError: the store belongs to a node with another id.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(
+            "INSERT INTO meta (one, applied_index, last_row, incarnation) VALUES (1, 0, 0, 0) ON CONFLICT DO NOTHING"
+        )
+        owner = connection.execute("SELECT node_id FROM meta WHERE one = 1").get
+        if owner is not None and owner != node_id:
+            raise ValueError(f"the store belongs to node {owner!r}, not to {node_id!r}")
+        connection.execute("UPDATE meta SET incarnation = incarnation + 1, node_id = ? WHERE one = 1", (node_id,))
+        incarnation = int(connection.execute("SELECT incarnation FROM meta WHERE one = 1").get)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return incarnation

@@ -1,0 +1,118 @@
+"""Rows of the store and values of the engine, one table each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import lru_cache
+from operator import attrgetter
+from types import UnionType
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from tempolite_node.engine.model import Attempt, Execution, Operation, Options, Signal, Timer
+
+T = TypeVar("T", bound=Struct)
+
+
+class Table(Generic[T]):
+    """A table whose columns are the fields of a struct.
+
+    Enums are texts, structs JSON texts, booleans 0 and 1; everything else is as it is.
+    """
+
+    def __init__(self, name: str, struct: type[T], *, key: Sequence[str] = (), fixed: Sequence[str] = ()) -> None:
+        """fixed: fields that never change once the row is there."""
+        hints = get_type_hints(struct)
+        columns = struct.__struct_fields__
+        changing = [column for column in columns if column not in key and column not in fixed]
+        assignments = ", ".join(f"{column} = ?" for column in changing)
+        conflict = ", ".join(f"{column} = excluded.{column}" for column in changing)
+        self._struct = struct
+        self._columns = columns
+        self._decoders = [_decoder(hints[column]) for column in columns]
+        self.select = f"SELECT {', '.join(columns)} FROM {name}"
+        self.insert = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        self.update = f"UPDATE {name} SET {assignments} WHERE {' AND '.join(f'{column} = ?' for column in key)}"
+        self.upsert = f"{self.insert} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {conflict}"
+        self.inserted = _row_maker(hints, columns)  #: bindings of `insert` and `upsert`
+        self.updated = _row_maker(hints, [*changing, *key])  #: bindings of `update`
+
+    def value(self, row: Sequence[Any]) -> T:
+        """From a row of `select`."""
+        pairs = zip(self._columns, self._decoders, row, strict=True)
+        return self._struct(**{column: decode(v) if decode and v is not None else v for column, decode, v in pairs})
+
+
+def _row_maker(hints: Mapping[str, Any], columns: Sequence[str]) -> Callable[[Struct], list[Any]]:
+    """Reads the columns' values off a struct, in order: the path of every change, so in C as far as may be."""
+    fields = attrgetter(*columns)
+    structs = [place for place, column in enumerate(columns) if _is_struct(hints[column])]
+
+    def row(value: Struct) -> list[Any]:
+        values = list(fields(value))
+        for place in structs:
+            if values[place] is not None:
+                values[place] = _to_json(values[place])
+        return values
+
+    return row
+
+
+def _to_json(value: Struct) -> str:
+    if isinstance(value, Options):
+        return _options_json(value)
+    return msgspec.json.encode(value).decode()
+
+
+@lru_cache(maxsize=1024)
+def _options_json(options: Options) -> str:
+    """Most executions share the options of their handler."""
+    return msgspec.json.encode(options).decode()
+
+
+def _plain(hint: Any) -> Any:
+    """The type itself, of an optional one."""
+    if get_origin(hint) is UnionType:
+        return next(arg for arg in get_args(hint) if arg is not type(None))
+    return hint
+
+
+def _is_struct(hint: Any) -> bool:
+    plain = _plain(hint)
+    return isinstance(plain, type) and issubclass(plain, Struct)
+
+
+def _decoder(hint: Any) -> Callable[[Any], Any] | None:
+    plain = _plain(hint)
+    if not isinstance(plain, type):
+        return None
+    if issubclass(plain, Struct):
+        return msgspec.json.Decoder(plain).decode
+    if issubclass(plain, Enum):
+        return {member.value: member for member in plain}.__getitem__
+    return bool if plain is bool else None
+
+
+EXECUTIONS = Table(
+    "executions",
+    Execution,
+    key=("row",),
+    fixed=(
+        "handler",
+        "component",
+        "created_ms",
+        "arguments",
+        "options",
+        "parent_row",
+        "parent_id",
+        "request_id",
+        "priority",
+    ),
+)
+OPERATIONS = Table("operations", Operation, key=("execution_row", "kind", "key"), fixed=("seq",))
+ATTEMPTS = Table("attempts", Attempt)
+INBOX = Table("inbox", Signal, key=("execution_row", "seq"))
+TIMERS = Table("timers", Timer, key=("execution_row", "name"))
