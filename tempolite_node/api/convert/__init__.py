@@ -1,0 +1,1 @@
+"""Between messages and the words of the engine: requests.py in, responses.py out."""

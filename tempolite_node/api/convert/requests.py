@@ -1,0 +1,266 @@
+"""Requests to commands, filters and ids. Raises InvalidRequest with every mistake of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tempolite_node.api.convert.checks import COMPONENTS, STATUSES, Checks
+from tempolite_node.api.convert.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, parse_page_token
+from tempolite_node.engine.commands import (
+    Cancel,
+    IdConflict,
+    IdReuse,
+    Resolution,
+    ResolveCompensation,
+    SendSignal,
+    Terminate,
+)
+from tempolite_node.engine.model import Component, OperationKind
+from tempolite_node.frames import CallOptions
+from tempolite_node.views import ExecutionFilter
+from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
+from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
+
+WAIT_MS_MAX = 60_000
+STATS_INTERVAL_MS = 100
+TREE_NODES_MAX = 10_000
+WORKERS_MAX = 10_000
+SEQUENCE_MAX = (1 << 63) - 1  #: of SQLite's integers
+KEY_CHARACTERS_MAX = 4_096  #: keys nest: "<kind>:<key> > <key>"
+
+_ID_REUSE: Mapping[int, IdReuse] = {
+    pb.ID_REUSE_POLICY_REJECT_DUPLICATE: IdReuse.REJECT_DUPLICATE,
+    pb.ID_REUSE_POLICY_ALLOW_DUPLICATE: IdReuse.ALLOW_DUPLICATE,
+    pb.ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY: IdReuse.ALLOW_DUPLICATE_FAILED_ONLY,
+}
+_ID_CONFLICT: Mapping[int, IdConflict] = {
+    pb.ID_CONFLICT_POLICY_FAIL: IdConflict.FAIL,
+    pb.ID_CONFLICT_POLICY_USE_EXISTING: IdConflict.USE_EXISTING,
+    pb.ID_CONFLICT_POLICY_TERMINATE_EXISTING: IdConflict.TERMINATE_EXISTING,
+}
+_RESOLUTIONS: Mapping[int, Resolution] = {
+    pb.COMPENSATION_RESOLUTION_RETRY: Resolution.RETRY,
+    pb.COMPENSATION_RESOLUTION_SKIP: Resolution.SKIP,
+    pb.COMPENSATION_RESOLUTION_MARK_DONE: Resolution.MARK_DONE,
+}
+
+
+class EnqueueRequest(NamedTuple):
+    handler: str
+    arguments: bytes
+    execution_id: str | None
+    request_id: str | None
+    options: CallOptions
+    id_reuse: IdReuse
+    id_conflict: IdConflict
+
+
+class OperationId(NamedTuple):
+    execution_id: str
+    kind: OperationKind
+    key: str
+
+
+class ListRequest(NamedTuple):
+    filter: ExecutionFilter
+    page_size: int
+    after: tuple[int, int] | None
+
+
+def enqueue(request: pb.EnqueueExecutionRequest, payload_bytes_max: int) -> EnqueueRequest:
+    checks = Checks()
+    checks.name("handler", request.handler)
+    if request.id:
+        checks.new_id("id", request.id)
+    checks.name("request_id", request.request_id, required=False)
+    arguments = checks.payload("arguments", request.arguments, bytes_max=payload_bytes_max, absent=b"[]")
+    if arguments.lstrip(b" \t\r\n")[:1] not in (b"[", b"{"):
+        checks.report("arguments.data", "must be a JSON array, or an object by name")
+    parsed = EnqueueRequest(
+        handler=request.handler,
+        arguments=arguments,
+        execution_id=request.id or None,
+        request_id=request.request_id or None,
+        options=checks.options(request.options),
+        id_reuse=checks.choice("id_reuse_policy", request.id_reuse_policy, _ID_REUSE, IdReuse.REJECT_DUPLICATE),
+        id_conflict=checks.choice("id_conflict_policy", request.id_conflict_policy, _ID_CONFLICT, IdConflict.FAIL),
+    )
+    checks.finish()
+    return parsed
+
+
+def execution_id(value: str, field: str = "id") -> str:
+    checks = Checks()
+    checks.known_id(field, value)
+    checks.finish()
+    return value
+
+
+def execution_or_operation_id(value: str) -> str | OperationId:
+    """Of an execution, or "<execution id>/<kind>/<key>" of one of its operations."""
+    checks = Checks()
+    execution, *operation = value.split("/", 2)
+    checks.known_id("id", execution)
+    kinds = {kind.value: kind for kind in OperationKind}
+    if not operation:
+        checks.finish()
+        return execution
+    if len(operation) != 2 or operation[0] not in kinds or not 1 <= len(operation[1]) <= KEY_CHARACTERS_MAX:
+        checks.report("id", f"must be <execution id>/<kind>/<key>; kinds: {', '.join(kinds)}")
+    checks.finish()
+    return OperationId(execution, kinds[operation[0]], operation[1])
+
+
+def tree(request: pb.GetExecutionTreeRequest) -> tuple[str, int]:
+    """The root's id, and how many nodes to show."""
+    checks = Checks()
+    checks.known_id("id", request.id)
+    checks.number("max_nodes", request.max_nodes, 0, TREE_NODES_MAX)
+    checks.finish()
+    return request.id, request.max_nodes or TREE_NODES_MAX
+
+
+def list_executions(request: pb.ListExecutionsRequest) -> ListRequest:
+    checks = Checks()
+    filter = _filter(checks, request.filter)
+    checks.number("page_size", request.page_size, 0, PAGE_SIZE_MAX)
+    after = parse_page_token(checks, request.page_token, filter)
+    checks.finish()
+    return ListRequest(filter, request.page_size or PAGE_SIZE_DEFAULT, after)
+
+
+def count_executions(request: pb.CountExecutionsRequest) -> ExecutionFilter:
+    checks = Checks()
+    filter = _filter(checks, request.filter)
+    checks.finish()
+    return filter
+
+
+def _filter(checks: Checks, filter: pb.ExecutionFilter) -> ExecutionFilter:
+    for field in ("statuses", "handlers", "components"):
+        if len(getattr(filter, field)) > 100:
+            checks.report(f"filter.{field}", "has more than 100 entries")
+    for index, handler in enumerate(filter.handlers[:100]):
+        checks.name(f"filter.handlers[{index}]", handler)
+    if filter.parent_id:
+        checks.known_id("filter.parent_id", filter.parent_id)
+    components = [
+        checks.choice(f"filter.components[{index}]", value, COMPONENTS)
+        for index, value in enumerate(filter.components[:100])
+    ]
+    statuses = [
+        checks.choice(f"filter.statuses[{index}]", value, STATUSES) for index, value in enumerate(filter.statuses[:100])
+    ]
+    return ExecutionFilter(
+        statuses=frozenset(statuses),
+        handlers=frozenset(filter.handlers),
+        components=frozenset(components),
+        parent_id=filter.parent_id or None,
+        roots_only=filter.roots_only,
+        created_after_ms=checks.timestamp_ms(filter, "created_after", within="filter."),
+        created_before_ms=checks.timestamp_ms(filter, "created_before", within="filter."),
+    )
+
+
+def wait_execution(request: pb.WaitExecutionRequest) -> tuple[str, int]:
+    """The id, and for how long to wait."""
+    checks = Checks()
+    checks.known_id("id", request.id)
+    timeout_ms = checks.duration_ms(request, "timeout", minimum_ms=0)
+    checks.finish()
+    return request.id, WAIT_MS_MAX if timeout_ms is None else min(timeout_ms, WAIT_MS_MAX)
+
+
+def send_signal(request: pb.SendSignalRequest, payload_bytes_max: int, at_ms: int) -> SendSignal:
+    checks = Checks()
+    checks.known_id("execution_id", request.execution_id)
+    checks.name("name", request.name)
+    checks.name("request_id", request.request_id, required=False)
+    payload = checks.payload("payload", request.payload, bytes_max=payload_bytes_max, absent=b"null")
+    checks.finish()
+    return SendSignal(
+        at_ms=at_ms,
+        execution_id=request.execution_id,
+        name=request.name,
+        payload=payload,
+        request_id=request.request_id or None,
+    )
+
+
+def receive_signals(request: pb.ReceiveSignalsRequest) -> tuple[str, str, int]:
+    """The execution's id, the signal's name ("": all), and the sequence after which to begin."""
+    checks = Checks()
+    checks.known_id("execution_id", request.execution_id)
+    checks.name("name", request.name, required=False)
+    checks.number("after_sequence", request.after_sequence, 0, SEQUENCE_MAX)
+    checks.finish()
+    return request.execution_id, request.name, request.after_sequence
+
+
+def cancel(request: pb.CancelExecutionRequest, at_ms: int) -> Cancel:
+    _decision(request)
+    return Cancel(at_ms=at_ms, execution_id=request.id, reason=request.reason)
+
+
+def terminate(request: pb.TerminateExecutionRequest, at_ms: int) -> Terminate:
+    _decision(request)
+    return Terminate(at_ms=at_ms, execution_id=request.id, reason=request.reason)
+
+
+def resolve_compensation(request: pb.ResolveCompensationRequest, at_ms: int) -> ResolveCompensation:
+    checks = _decision_checks(request)
+    resolution = checks.choice("resolution", request.resolution, _RESOLUTIONS)
+    checks.finish()
+    return ResolveCompensation(at_ms=at_ms, execution_id=request.id, resolution=resolution, reason=request.reason)
+
+
+_Decision = pb.CancelExecutionRequest | pb.TerminateExecutionRequest | pb.ResolveCompensationRequest
+
+
+def _decision(request: _Decision) -> None:
+    _decision_checks(request).finish()
+
+
+def _decision_checks(request: _Decision) -> Checks:
+    checks = Checks()
+    checks.known_id("id", request.id)
+    checks.text("reason", request.reason)
+    checks.name("request_id", request.request_id, required=False)
+    return checks
+
+
+# --- of the node
+
+
+class WaitStatsRequest(NamedTuple):
+    after_revision: int
+    interval_ms: int
+    timeout_ms: int
+
+
+def wait_stats(request: node_pb.WaitStatsRequest) -> WaitStatsRequest:
+    checks = Checks()
+    interval_ms = checks.duration_ms(request, "interval", minimum_ms=0)
+    timeout_ms = checks.duration_ms(request, "timeout", minimum_ms=0)
+    checks.finish()
+    return WaitStatsRequest(
+        after_revision=request.after_revision,
+        interval_ms=STATS_INTERVAL_MS if interval_ms is None else min(interval_ms, WAIT_MS_MAX),
+        timeout_ms=WAIT_MS_MAX if timeout_ms is None else min(timeout_ms, WAIT_MS_MAX),
+    )
+
+
+def component(value: int) -> Component:
+    checks = Checks()
+    parsed = checks.choice("component", value, COMPONENTS)
+    checks.finish()
+    return parsed
+
+
+def scale_pool(request: node_pb.ScalePoolRequest) -> tuple[Component, int]:
+    checks = Checks()
+    parsed = checks.choice("component", request.component, COMPONENTS)
+    checks.number("workers", request.workers, 1, WORKERS_MAX)
+    checks.finish()
+    return parsed, request.workers

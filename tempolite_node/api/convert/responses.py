@@ -1,0 +1,232 @@
+"""Executions, operations, stats and pools to messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tempolite_node.engine.model import (
+    Attempt,
+    Component,
+    Execution,
+    Failure,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    RetryPolicy,
+    RetryState,
+    Signal,
+    Status,
+)
+from tempolite_node.frames import HandlerDescription
+from tempolite_node.views import ComponentStats, NodeInfo, PoolState, Stats
+from tempolite_sdk.pb.tempolite.v1 import common_pb2
+from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
+from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
+
+# Enum values go by name: messages take either, and the generated types tell names and numbers apart.
+
+
+def component(value: Component) -> str:
+    return f"COMPONENT_{value.name}"
+
+
+def status(value: Status) -> str:
+    return f"EXECUTION_STATUS_{value.name}"
+
+
+def _retry_state(value: RetryState | None) -> str:
+    return f"RETRY_STATE_{'UNSPECIFIED' if value is None else value.name}"
+
+
+def operation_id(execution_id: str, kind: OperationKind, key: str) -> str:
+    return f"{execution_id}/{kind}/{key}"
+
+
+def execution(
+    source: Execution, *, attempts: Sequence[Attempt] = (), pending: Sequence[Operation] = ()
+) -> common_pb2.Execution:
+    """attempts: of the execution and its operations; only its own are shown. pending: its waits that are not over."""
+    return common_pb2.Execution(
+        id=source.id,
+        handler=source.handler,
+        component=component(source.component),
+        status=status(source.status),
+        parent_id=source.parent_id or "",
+        node_id=source.owner,
+        epoch=source.epoch,
+        attempt=source.attempt,
+        crashes=source.crashes,
+        priority=source.priority,
+        arguments=_payload(source.arguments),
+        result=_payload(source.result),
+        failure=_failure(source.failure),
+        retry_state=_retry_state(source.retry_state),
+        create_time=_time(source.created_ms),
+        start_time=_time(source.started_ms),
+        close_time=_time(source.closed_ms),
+        next_attempt_time=_time(source.due_ms),
+        deadline=_time(source.deadline_ms),
+        cancel_requested=source.cancel_requested,
+        reason=source.reason,
+        unconsumed_signals=source.inbox - source.consumed,
+        waiting_for=[operation_id(source.id, wait.kind, wait.key) for wait in pending],
+        heartbeat_details=_payload(source.heartbeat),
+        retry_policy=retry_policy(source.options.retry),
+        attempts=[_attempt(attempt) for attempt in attempts if attempt.kind is None],
+    )
+
+
+def operation(source: Operation, execution_id: str, *, attempts: Sequence[Attempt] = ()) -> common_pb2.Operation:
+    """attempts: of the execution and all its operations; only this one's are shown."""
+    return common_pb2.Operation(
+        id=operation_id(execution_id, source.kind, source.key),
+        execution_id=execution_id,
+        kind=f"OPERATION_KIND_{source.kind.name}",
+        key=source.key,
+        status=f"OPERATION_STATUS_{source.status.name}",
+        target=source.target,
+        attempt=source.attempt,
+        input=_payload(source.input),
+        result=_payload(source.result),
+        failure=_failure(source.failure),
+        start_time=_time(source.started_ms),
+        close_time=_time(source.closed_ms),
+        next_attempt_time=_time(source.due_ms) if source.status is OperationStatus.RETRYING else None,
+        attempts=[
+            _attempt(attempt) for attempt in attempts if (attempt.kind, attempt.key) == (source.kind, source.key)
+        ],
+    )
+
+
+def _attempt(source: Attempt) -> common_pb2.Attempt:
+    return common_pb2.Attempt(
+        number=source.number,
+        failure=_failure(source.failure),
+        start_time=_time(source.started_ms),
+        end_time=_time(source.ended_ms),
+    )
+
+
+def signal(source: Signal) -> pb.ReceiveSignalsResponse:
+    return pb.ReceiveSignalsResponse(
+        name=source.name,
+        payload=_payload(source.payload),
+        sequence=source.seq,
+        send_time=_time(source.at_ms),
+    )
+
+
+def retry_policy(source: RetryPolicy) -> common_pb2.RetryPolicy:
+    return common_pb2.RetryPolicy(
+        maximum_attempts=source.maximum_attempts,
+        initial_interval=_duration(source.initial_interval_ms),
+        backoff_coefficient=source.backoff_coefficient,
+        maximum_interval=_duration(source.maximum_interval_ms),
+        jitter=source.jitter,
+        non_retryable_errors=source.non_retryable_errors,
+    )
+
+
+def _payload(data: bytes | None) -> common_pb2.Payload | None:
+    return None if data is None else common_pb2.Payload(encoding="json", data=data)
+
+
+#: Causes nest, and protobuf refuses to read more than 100 levels.
+_CAUSES_MAX = 20
+
+
+def _failure(source: Failure | None, causes: int = _CAUSES_MAX) -> common_pb2.Failure | None:
+    if source is None:
+        return None
+    return common_pb2.Failure(
+        type=source.type,
+        message=source.message,
+        traceback=source.traceback,
+        non_retryable=source.non_retryable,
+        cause=_failure(source.cause, causes - 1) if causes else None,
+        bases=source.bases,
+    )
+
+
+def _time(at_ms: int | None) -> Timestamp | None:
+    if at_ms is None:
+        return None
+    seconds, milliseconds = divmod(at_ms, 1_000)
+    return Timestamp(seconds=seconds, nanos=milliseconds * 1_000_000)
+
+
+def _duration(duration_ms: int) -> Duration:
+    seconds, milliseconds = divmod(duration_ms, 1_000)
+    return Duration(seconds=seconds, nanos=milliseconds * 1_000_000)
+
+
+# --- of the node
+
+
+def node_info(source: NodeInfo) -> node_pb.GetNodeInfoResponse:
+    return node_pb.GetNodeInfoResponse(
+        node_id=source.node_id,
+        version=source.version,
+        start_time=_time(source.started_ms),
+        incarnation=source.incarnation,
+        applied_index=source.applied_index,
+        draining=source.draining,
+        python_version=source.python_version,
+        sqlite_version=source.sqlite_version,
+        hosts=[
+            node_pb.WorkerHost(number=host.number, pid=host.pid, attempts=host.attempts, starts=host.starts)
+            for host in source.hosts
+        ],
+    )
+
+
+def handler(source: HandlerDescription, retry: RetryPolicy) -> node_pb.Handler:
+    return node_pb.Handler(
+        name=source.name,
+        component=component(source.component),
+        asynchronous=source.asynchronous,
+        arguments_schema=source.arguments_schema,
+        result_schema=source.result_schema,
+        description=source.description,
+        retry_policy=retry_policy(retry),
+    )
+
+
+def stats(source: Stats) -> node_pb.Stats:
+    return node_pb.Stats(
+        revision=source.revision,
+        handler=_component_stats(source.handler),
+        saga=_component_stats(source.saga),
+        compensation=_component_stats(source.compensation),
+        side_effect=_component_stats(source.side_effect),
+    )
+
+
+def _component_stats(source: ComponentStats) -> node_pb.ComponentStats:
+    return node_pb.ComponentStats(
+        active=source.active,
+        scheduled=source.scheduled,
+        queued=source.queued,
+        running=source.running,
+        waiting=source.waiting,
+        completed=source.completed,
+        failed=source.failed,
+        workers=source.workers,
+        busy=source.busy,
+    )
+
+
+def pool(source: PoolState) -> node_pb.Pool:
+    return node_pb.Pool(
+        component=component(source.component),
+        workers=source.workers,
+        busy=source.busy,
+        paused=source.paused,
+        queued=source.queued,
+        queue_limit=source.queue_limit,
+        rate_limit=source.rate_limit,
+        retry_policy=retry_policy(source.retry),
+    )

@@ -1,0 +1,74 @@
+"""What every call passes on its way in: who is it, and what becomes of its errors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from grpc.aio import AbortError
+
+from tempolite_node.api.auth import Authenticator
+from tempolite_node.api.status import status_of
+from tempolite_node.api.wrapping import wrapped
+from tempolite_node.errors import NodeError
+
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]
+
+
+class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Turns what a service raises into a gRPC status. Outermost."""
+
+    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
+        handler = await continuation(details)
+        if handler is None:
+            return None  # gRPC answers UNIMPLEMENTED
+
+        @asynccontextmanager
+        async def around(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+            try:
+                yield
+            except AbortError:
+                raise
+            except Exception as error:
+                await abort(context, error, details.method)
+
+        return wrapped(handler, around)
+
+
+class AuthInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Lets a call in when its caller's role suffices; else refuses it before its message is read, where possible."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
+        try:
+            decided = self._authenticator.admit_by_metadata(details.method, details.invocation_metadata)
+        except NodeError as error:
+            return _refusal(error, details.method)
+        handler = await continuation(details)
+        if decided or handler is None:
+            return handler
+
+        @asynccontextmanager
+        async def around(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+            # Only here is the connection's certificate known.
+            self._authenticator.admit_by_certificate(details.method, context.auth_context())
+            yield
+
+        return wrapped(handler, around)
+
+
+def _refusal(error: NodeError, method: str) -> grpc.RpcMethodHandler:
+    async def refuse(_requests: Any, context: grpc.aio.ServicerContext) -> None:
+        await abort(context, error, method)
+
+    # As a stream of requests, since gRPC would read a single one whole before it calls us.
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+async def abort(context: grpc.aio.ServicerContext, error: Exception, method: str) -> None:
+    status = status_of(error, method)
+    await context.abort(status.code, status.message, status.trailing_metadata)

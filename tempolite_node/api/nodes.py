@@ -1,0 +1,75 @@
+"""NodeService: what the node serves, how busy it is, its pools."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+from tempolite_node import options
+from tempolite_node.api.convert import requests, responses
+from tempolite_node.api.polls import Polls, time_to_wait_ms
+from tempolite_node.api.ports import NodePort
+from tempolite_node.engine.model import Component, RetryPolicy
+from tempolite_node.frames import CallOptions, HandlerDescription
+from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as pb
+from tempolite_sdk.pb.tempolite.v1.node_service_pb2_grpc import NodeServiceServicer
+
+
+class NodeService(NodeServiceServicer):
+    def __init__(self, node: NodePort, polls: Polls) -> None:
+        self._node = node
+        self._polls = polls
+
+    async def GetNodeInfo(
+        self, _request: pb.GetNodeInfoRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.GetNodeInfoResponse:
+        return responses.node_info(self._node.info())
+
+    async def ListHandlers(
+        self, _request: pb.ListHandlersRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.ListHandlersResponse:
+        handlers = [responses.handler(handler, self._retry_of(handler)) for handler in self._node.handlers()]
+        return pb.ListHandlersResponse(handlers=handlers)
+
+    def _retry_of(self, handler: HandlerDescription) -> RetryPolicy:
+        settings = self._node.config.handler(handler.name)
+        assert settings is not None, f"{handler.name} is served and not configured"
+        return options.resolve(settings, self._node.config, handler.component, CallOptions()).options.retry
+
+    async def GetStats(self, _request: pb.GetStatsRequest, _context: grpc.aio.ServicerContext) -> pb.GetStatsResponse:
+        return pb.GetStatsResponse(stats=responses.stats(self._node.stats()))
+
+    async def WaitStats(self, request: pb.WaitStatsRequest, context: grpc.aio.ServicerContext) -> pb.WaitStatsResponse:
+        wanted = requests.wait_stats(request)
+        timeout_ms = time_to_wait_ms(context, wanted.timeout_ms)
+        await self._polls.wait(self._changed(wanted.after_revision, wanted.interval_ms), timeout_ms)
+        return pb.WaitStatsResponse(stats=responses.stats(self._node.stats()))
+
+    async def _changed(self, after_revision: int, interval_ms: int) -> None:
+        """At least the interval passes, so that one that asks again and again is not answered for every change."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._node.wait_stats(after_revision))
+            both.create_task(asyncio.sleep(interval_ms / 1_000))
+
+    async def ListPools(
+        self, _request: pb.ListPoolsRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.ListPoolsResponse:
+        return pb.ListPoolsResponse(pools=[responses.pool(self._node.pool(component)) for component in Component])
+
+    async def GetPool(self, request: pb.GetPoolRequest, _context: grpc.aio.ServicerContext) -> pb.GetPoolResponse:
+        return pb.GetPoolResponse(pool=responses.pool(self._node.pool(requests.component(request.component))))
+
+    async def ScalePool(self, request: pb.ScalePoolRequest, _context: grpc.aio.ServicerContext) -> pb.ScalePoolResponse:
+        component, workers = requests.scale_pool(request)
+        return pb.ScalePoolResponse(pool=responses.pool(await self._node.scale_pool(component, workers)))
+
+    async def PausePool(self, request: pb.PausePoolRequest, _context: grpc.aio.ServicerContext) -> pb.PausePoolResponse:
+        component = requests.component(request.component)
+        return pb.PausePoolResponse(pool=responses.pool(await self._node.pause_pool(component)))
+
+    async def ResumePool(
+        self, request: pb.ResumePoolRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.ResumePoolResponse:
+        component = requests.component(request.component)
+        return pb.ResumePoolResponse(pool=responses.pool(await self._node.resume_pool(component)))

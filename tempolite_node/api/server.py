@@ -1,0 +1,102 @@
+"""The gRPC server: listens, lets in, answers, drains."""
+
+from __future__ import annotations
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from tempolite_node.api.auth import Authenticator
+from tempolite_node.api.executions import ExecutionService
+from tempolite_node.api.interceptors import AuthInterceptor, StatusInterceptor
+from tempolite_node.api.nodes import NodeService
+from tempolite_node.api.polls import Polls
+from tempolite_node.api.ports import NodePort
+from tempolite_node.config import Config, LimitsConfig, TlsConfig
+from tempolite_node.errors import StartError
+from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2, node_service_pb2
+from tempolite_sdk.pb.tempolite.v1.execution_service_pb2_grpc import add_ExecutionServiceServicer_to_server
+from tempolite_sdk.pb.tempolite.v1.node_service_pb2_grpc import add_NodeServiceServicer_to_server
+
+log = structlog.get_logger(__name__)
+
+SERVICES = (
+    execution_service_pb2.DESCRIPTOR.services_by_name["ExecutionService"].full_name,
+    node_service_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name,
+)
+
+
+class ApiServer:
+    """Serves one node. Started and stopped once, on the loop that the node runs on."""
+
+    def __init__(self, node: NodePort, config: Config) -> None:
+        self._node = node
+        self._config = config.api
+        self._polls = Polls()
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> int:
+        """The port that it listens on. StartError when it can't."""
+        limits = self._config.limits
+        server = grpc.aio.server(
+            interceptors=[StatusInterceptor(), AuthInterceptor(Authenticator(self._config))],
+            options=_channel_options(limits),
+            maximum_concurrent_rpcs=limits.concurrent_rpcs,
+        )
+        add_ExecutionServiceServicer_to_server(ExecutionService(self._node, self._polls), server)  # type: ignore[no-untyped-call]
+        add_NodeServiceServicer_to_server(NodeService(self._node, self._polls), server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        port = self._listen(server)
+        for service in SERVICES:
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await server.start()
+        self._server = server
+        return port
+
+    def _listen(self, server: grpc.aio.Server) -> int:
+        address = str(self._config.listen)
+        try:
+            if self._config.tls is None:
+                return int(server.add_insecure_port(address))
+            return int(server.add_secure_port(address, _credentials(self._config.tls)))
+        except RuntimeError as error:
+            raise StartError(f"can't listen on {address}: is it taken?") from error
+
+    async def stop(self, grace: float) -> None:
+        """Answers open polls, refuses new calls, and gives the others `grace` seconds."""
+        await self._health.enter_graceful_shutdown()
+        self._polls.stop()
+        if self._server is not None:
+            await self._server.stop(grace)
+
+
+def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
+    try:
+        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+        client_ca = tls.client_ca.read_bytes() if tls.client_ca else None
+    except OSError as error:
+        raise StartError(f"can't read {error.filename}: {error.strerror}") from error
+    return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=client_ca is not None)
+
+
+def _channel_options(limits: LimitsConfig) -> list[tuple[str, int]]:
+    """What a cut-off or hostile client can't exceed."""
+    return [
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.max_concurrent_streams", limits.concurrent_streams),
+        ("grpc.max_metadata_size", limits.metadata_bytes),
+        ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
+        ("grpc.server_handshake_timeout_ms", limits.handshake_timeout_ms),
+        # A client that is gone without a word is noticed within 80 s, and its waits are given up.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        # Clients may ping an idle connection each 10 s; who pings oftener is disconnected.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 2),
+        # A second node on the same port must fail, not take every other connection.
+        ("grpc.so_reuseport", 0),
+    ]

@@ -1,0 +1,137 @@
+"""Errors to gRPC status, in one table: the code, and google.rpc details that a client can act on.
+
+Whatever is not in the table is a bug of ours: it is logged under an id, and the caller learns the id alone.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
+
+from tempolite_node.engine.effects import Reason, Rejection
+from tempolite_node.errors import NodeError, Overloaded, StorageFailed, Unavailable
+from tempolite_node.frames import Violation
+
+DOMAIN = "tempolite"
+
+#: Clients read at most 8 KiB of metadata by default, and the details travel there.
+_DETAILS_BYTES_MAX = 4 * 1024
+_MESSAGE_CHARACTERS_MAX = 1_000
+
+log = structlog.get_logger(__name__)
+
+
+# --- what the API raises itself
+
+
+class InvalidRequest(NodeError):
+    """The request is malformed; every mistake is named."""
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in self.violations))
+
+
+class Rejected(NodeError):
+    """The engine's refusal, on its way to the caller."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        self.reason = rejection.reason
+        super().__init__(rejection.message)
+
+
+class Unauthenticated(NodeError):
+    """No valid token or certificate."""
+
+
+class PermissionDenied(NodeError):
+    """The caller's role is too low."""
+
+
+# --- the table
+
+REJECTIONS: dict[Reason, StatusCode] = {
+    Reason.NOT_FOUND: StatusCode.NOT_FOUND,
+    Reason.ALREADY_EXISTS: StatusCode.ALREADY_EXISTS,
+    Reason.CLOSED: StatusCode.FAILED_PRECONDITION,
+    Reason.WRONG_STATE: StatusCode.FAILED_PRECONDITION,
+    Reason.WAIT_CYCLE: StatusCode.FAILED_PRECONDITION,
+    Reason.NON_DETERMINISM: StatusCode.FAILED_PRECONDITION,
+    Reason.STALE_EPOCH: StatusCode.ABORTED,
+    Reason.QUEUE_FULL: StatusCode.RESOURCE_EXHAUSTED,
+}
+
+ERRORS: dict[type[NodeError], tuple[StatusCode, str]] = {
+    InvalidRequest: (StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+    Unauthenticated: (StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    PermissionDenied: (StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
+    Unavailable: (StatusCode.UNAVAILABLE, "UNAVAILABLE"),
+    StorageFailed: (StatusCode.UNAVAILABLE, "STORAGE_FAILED"),
+    Overloaded: (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
+}
+
+#: How long to wait before the same request may fare better.
+_RETRY_AFTER_MS = {"UNAVAILABLE": 500, "STORAGE_FAILED": 5_000, "QUEUE_FULL": 1_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    code: StatusCode
+    message: str
+    details: bytes  #: a google.rpc.Status
+
+    @property
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        return (("grpc-status-details-bin", self.details),)
+
+
+def status_of(error: Exception, method: str) -> Status:
+    """What the caller is told of the error."""
+    if isinstance(error, Rejected):
+        return _status(REJECTIONS[error.reason], error.reason.name, str(error))
+    if (entry := ERRORS.get(type(error))) is not None:  # type: ignore[arg-type]
+        violations = error.violations if isinstance(error, InvalidRequest) else ()
+        retry_after_ms = error.retry_after_ms if isinstance(error, Overloaded) else None
+        return _status(*entry, str(error), violations=violations, retry_after_ms=retry_after_ms)
+    error_id = uuid.uuid4().hex[:12]
+    log.error("unexpected error in a call", method=method, error_id=error_id, exc_info=error)
+    message = f"internal error; the node's log has it under {error_id}"
+    return _status(StatusCode.INTERNAL, "INTERNAL", message, {"error_id": error_id})
+
+
+def _status(
+    code: StatusCode,
+    reason: str,
+    message: str,
+    metadata: dict[str, str] | None = None,
+    *,
+    violations: Sequence[Violation] = (),
+    retry_after_ms: int | None = None,
+) -> Status:
+    message = message if len(message) <= _MESSAGE_CHARACTERS_MAX else message[: _MESSAGE_CHARACTERS_MAX - 1] + "…"
+    status = status_pb2.Status(code=code.value[0], message=message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata))
+    if (delay_ms := retry_after_ms or _RETRY_AFTER_MS.get(reason)) is not None:
+        delay = Duration()
+        delay.FromMilliseconds(delay_ms)
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    if violations:
+        status.details.add().Pack(_bad_request(violations, _DETAILS_BYTES_MAX - status.ByteSize()))
+    return Status(code, message, status.SerializeToString())
+
+
+def _bad_request(violations: Sequence[Violation], bytes_max: int) -> Any:
+    bad_request = error_details_pb2.BadRequest()
+    for violation in violations:
+        bad_request.field_violations.add(field=violation.field[:300], description=violation.description[:500])
+        if bad_request.ByteSize() > bytes_max:
+            del bad_request.field_violations[-1]
+            break
+    return bad_request

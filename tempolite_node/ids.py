@@ -1,0 +1,20 @@
+"""Ids of executions whose caller did not choose one."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+
+#: Fixed for ever: another one would make a repeated request start a second execution.
+_REQUESTS = uuid.UUID("6f1d4c7e-2b0a-5e52-9c0e-7a1f9d3b8e64")
+
+
+def new_id(at_ms: int) -> str:
+    """A UUID, version 7: sorts by time, to the millisecond (RFC 9562, section 5.7)."""
+    value = (at_ms & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    return str(uuid.UUID(int=value))
+
+
+def id_of_request(request_id: str) -> str:
+    """The same id for the same request, on every node."""
+    return str(uuid.uuid5(_REQUESTS, request_id))
