@@ -24,7 +24,7 @@ class NodeService(NodeServiceServicer):
     async def GetNodeInfo(
         self, _request: pb.GetNodeInfoRequest, _context: grpc.aio.ServicerContext
     ) -> pb.GetNodeInfoResponse:
-        return responses.node_info(self._node.info())
+        return responses.node_info(await self._node.info())
 
     async def ListHandlers(
         self, _request: pb.ListHandlersRequest, _context: grpc.aio.ServicerContext
@@ -55,10 +55,10 @@ class NodeService(NodeServiceServicer):
     async def ListPools(
         self, _request: pb.ListPoolsRequest, _context: grpc.aio.ServicerContext
     ) -> pb.ListPoolsResponse:
-        return pb.ListPoolsResponse(pools=[responses.pool(self._node.pool(component)) for component in Component])
+        return pb.ListPoolsResponse(pools=[responses.pool(await self._node.pool(component)) for component in Component])
 
     async def GetPool(self, request: pb.GetPoolRequest, _context: grpc.aio.ServicerContext) -> pb.GetPoolResponse:
-        return pb.GetPoolResponse(pool=responses.pool(self._node.pool(requests.component(request.component))))
+        return pb.GetPoolResponse(pool=responses.pool(await self._node.pool(requests.component(request.component))))
 
     async def ScalePool(self, request: pb.ScalePoolRequest, _context: grpc.aio.ServicerContext) -> pb.ScalePoolResponse:
         component, workers = requests.scale_pool(request)

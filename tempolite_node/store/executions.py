@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import apsw
+import msgspec
 
 from tempolite_node.engine.model import (
     FINAL,
@@ -121,11 +122,13 @@ class Executions:
         due = [TIMERS.value(row) for row in self._connection.execute(sql, (now_ms, limit))]
         return [(execution.id, timer) for timer in due if (execution := self.execution_at(timer.execution_row))]
 
-    def ready(self, pool: Component, owner: str, limit: int) -> list[Execution]:
-        """The first in a pool's queue."""
+    def ready(self, pool: Component, owner: str, handlers: Collection[str], limit: int) -> list[Execution]:
+        """The first in a pool's queue, of those whose handler is among these."""
         sql = f"""{EXECUTIONS.select} WHERE pool = ? AND owner = ? AND ready_at IS NOT NULL
+                  AND handler IN (SELECT value FROM json_each(?))
                   ORDER BY resumes DESC, priority DESC, ready_at, row LIMIT ?"""
-        return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (pool, owner, limit))]
+        served = msgspec.json.encode(sorted(handlers)).decode()
+        return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (pool, owner, served, limit))]
 
     def unconsumed_signals(self, row: int, name: str, limit: int) -> list[Signal]:
         sql = f"{INBOX.select} WHERE execution_row = ? AND name = ? AND consumed = 0 ORDER BY seq LIMIT ?"

@@ -1,0 +1,51 @@
+"""The data directory of a node: private to its user, and to one daemon at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from tempolite_node.errors import StartError
+
+STORE = "store.db"
+ADDRESS = "address"  #: what the API listens on, once it does
+
+
+class DataDir:
+    """Locked from `open` to the end of the process, however that comes about."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    def open(self) -> None:
+        """Makes the directory if it is not there. StartError: it can't be used, or another daemon uses it."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartError(f"{self.path}: the data directory can't be used: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise StartError(f"{self.path}: another daemon uses this data directory") from error
+        self._lock = lock
+
+    @property
+    def store(self) -> Path:
+        return self.path / STORE
+
+    def write_address(self, address: str) -> None:
+        """Whole or not at all, so that whoever waits for the file never reads half of it."""
+        written = self.path / f"{ADDRESS}.new"
+        written.write_text(address + "\n")
+        written.replace(self.path / ADDRESS)
+
+    def close(self) -> None:
+        (self.path / ADDRESS).unlink(missing_ok=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -1,0 +1,399 @@
+"""Gives slots to work and work to worker hosts. Belongs to the driver's thread alone.
+
+A slot is a counted permit of a pool. A frame without an open wait holds one; a wait gives it back, and its answer goes
+out when the frame has one again. What is decided here is not durable: it follows from effects, and after a restart it
+follows from the store.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Protocol
+
+from tempolite_node import frames
+from tempolite_node.engine.effects import (
+    Abandon,
+    AnyAnswer,
+    AnyEffect,
+    Failed,
+    Go,
+    Ready,
+    RequestCancel,
+    RunAttempt,
+    RunCompensation,
+    Wake,
+)
+from tempolite_node.engine.model import Component, Execution, Isolation, Operation, OperationKind, OperationStatus
+from tempolite_node.hosts.pools import WINDOW_MAX, Order, Pool
+from tempolite_node.hosts.runs import Due, Frame, OpenCall, Run
+
+_ANSWERED = (OperationStatus.COMPLETED, OperationStatus.FAILED)
+
+
+class Source(Protocol):
+    """What is stored, as the hosts need it."""
+
+    def execution(self, execution_id: str) -> Execution | None: ...
+    def execution_at(self, row: int) -> Execution | None: ...
+    def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None: ...
+    def operations(self, row: int) -> list[Operation]: ...
+    def ready(self, pool: Component, owner: str, handlers: Collection[str], limit: int) -> list[Execution]: ...
+
+
+class PoolSettings(Protocol):
+    @property
+    def workers(self) -> int: ...
+    @property
+    def rate_limit(self) -> float: ...
+
+
+class Dispatch:
+    def __init__(
+        self, source: Source, *, node_id: str, pools: Mapping[Component, PoolSettings], clock_s: Callable[[], float]
+    ) -> None:
+        self._source = source
+        self._node_id = node_id
+        self._clock_s = clock_s
+        self._runs: dict[str, Run] = {}
+        self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
+        self._isolated = 0  #: processes for one attempt each get numbers below zero
+        self._handlers: frozenset[str] = frozenset()
+        self._to_run: list[RunAttempt | RunCompensation] = []
+        self._outgoing: defaultdict[int, list[frames.ToHost]] = defaultdict(list)
+        self._closing: list[int] = []
+        self.pools: dict[Component, Pool[Due]] = {
+            component: Pool(settings.workers, settings.rate_limit, clock_s()) for component, settings in pools.items()
+        }
+        self.ended: Counter[tuple[Component, bool]] = (
+            Counter()
+        )  #: side effects and compensations since the start, by success
+
+    # --- worker hosts
+
+    def host_up(self, host: int, handlers: Collection[str]) -> None:
+        self._hosts[host] = 0
+        self._handlers = frozenset(handlers)
+
+    def host_down(self, host: int) -> list[tuple[Run, bool]]:
+        """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
+        self._hosts.pop(host, None)
+        lost = [run for run in self._runs.values() if run.host == host]
+        return [(run, self._forget(run)) for run in lost]
+
+    @property
+    def attempts(self) -> int:
+        """Attempts that worker hosts hold, parked ones included."""
+        return len(self._runs)
+
+    def attempts_of(self, host: int) -> int:
+        return self._hosts.get(host, 0)
+
+    # --- effects
+
+    def take(self, effect: AnyEffect) -> None:
+        """Notes what a decision asks for. Nothing leaves before `collect`."""
+        match effect:
+            case Ready():
+                self.pools[effect.pool].ready.push(effect.order, effect.execution_id)
+            case RunAttempt() | RunCompensation():
+                self._to_run.append(effect)
+            case Wake():
+                self._wake(effect)
+            case RequestCancel():
+                run = self._runs.get(effect.execution_id)
+                if run is not None and run.epoch == effect.epoch:
+                    self._send(
+                        run.host,
+                        frames.CancelAttempt(execution_id=run.execution_id, epoch=run.epoch, reason=effect.reason),
+                    )
+            case Abandon():
+                self._abandon(effect)
+            case _:
+                pass  # for those who watch: see Watch
+
+    def _wake(self, effect: Wake) -> None:
+        run = self._runs.get(effect.execution_id)
+        if run is None or run.epoch != effect.epoch:
+            return
+        open_call = run.calls.pop((effect.kind, effect.key), None)
+        if open_call is None:
+            return  # the attempt has not asked again since its stack was lost; replay will find it recorded
+        self._over(run, open_call, effect.key, effect.answer)
+
+    def _over(self, run: Run, call: OpenCall, key: str, answer: AnyAnswer) -> None:
+        """An open call has its answer: a side effect may start, or one wait less holds its frame back."""
+        if isinstance(answer, Go):
+            self._start_side_effect(run, call, key, answer)
+            return
+        frame = call.frame
+        frame.outstanding -= 1
+        if frame.outstanding == 0 and not frame.slot:
+            self.pools[frame.pool].waking.append(Due(run, frame, call.number, answer))
+        else:
+            self._reply(run, call.number, answer)
+
+    def _abandon(self, effect: Abandon) -> None:
+        run = self._runs.get(effect.execution_id)
+        if run is None or run.epoch != effect.epoch:
+            return
+        self._forget(run)
+        if run.host < 0:
+            self._closing.append(run.host)
+        else:
+            self._send(run.host, frames.AbandonAttempt(execution_id=run.execution_id, epoch=run.epoch))
+
+    # --- calls of attempts
+
+    def run_of(self, host: int, call: frames.Call) -> Run | None:
+        """The attempt that calls, or None when it has lost its right to run; then it is told so."""
+        run = self._runs.get(call.execution_id)
+        if run is not None and run.epoch == call.epoch and run.host == host:
+            return run
+        self._send(host, frames.AbandonAttempt(execution_id=call.execution_id, epoch=call.epoch))
+        return None
+
+    def answer(self, run: Run, call: frames.Call, answer: AnyAnswer) -> None:
+        """The call is over as soon as it was made."""
+        self._reply(run, call.call, answer)
+
+    def wait(self, run: Run, call: frames.Call, kind: OperationKind, key: str) -> None:
+        """The call is a wait that is not over: its frame holds no slot from here on."""
+        frame = run.frames.get(call.frame, run.root)  # a task may outlive the side effect that made it
+        run.calls[kind, key] = OpenCall(call.call, frame)
+        frame.outstanding += 1
+        self._release(frame)
+
+    def begin_side_effect(self, run: Run, call: frames.Call, key: str, answer: AnyAnswer | None) -> None:
+        """A side effect waits for its slot, or for the end of its backoff (no answer yet), or is recorded already."""
+        if answer is not None and not isinstance(answer, Go):
+            self._reply(run, call.call, answer)
+            return
+        self.wait(run, call, OperationKind.SIDE_EFFECT, key)
+        if answer is not None:
+            open_call = run.calls.pop((OperationKind.SIDE_EFFECT, key))
+            self._start_side_effect(run, open_call, key, answer)
+
+    def _start_side_effect(self, run: Run, call: OpenCall, key: str, go: Go) -> None:
+        frame = Frame(key, Component.SIDE_EFFECT, parent=call.frame)
+        run.frames[key] = frame
+        self.pools[Component.SIDE_EFFECT].starting.append(Due(run, frame, call.number, go))
+
+    def end_side_effect(self, run: Run, call: frames.Call, key: str, answer: AnyAnswer | None) -> None:
+        """A side effect ran. No answer: it failed and is made again after its backoff."""
+        frame = run.frames.pop(key, None)
+        parent = frame.parent if frame is not None else run.root
+        assert parent is not None, f"{run.execution_id}: side effect {key} has no frame around it"
+        if frame is not None:
+            self._release(frame)
+        self.ended[Component.SIDE_EFFECT, answer is not None and not isinstance(answer, Failed)] += 1
+        open_call = OpenCall(call.call, parent)
+        if answer is None:
+            run.calls[OperationKind.SIDE_EFFECT, key] = open_call
+        else:
+            self._over(run, open_call, key, answer)
+
+    def lost(self, run: Run, call: frames.Call) -> None:
+        """The call came too late: the attempt has lost its right to run."""
+        self._abandon(Abandon(execution_id=run.execution_id, epoch=call.epoch))
+
+    def end(self, run: Run, call: frames.Call, answer: AnyAnswer, *, well: bool) -> None:
+        """The attempt is over, well or not, or was unwound."""
+        if run.root.pool is Component.COMPENSATION:
+            self.ended[Component.COMPENSATION, well] += 1
+        self._reply(run, call.call, answer)
+        self._forget(run)
+        if run.host < 0:
+            self._closing.append(run.host)
+
+    def _forget(self, run: Run) -> bool:
+        """Gives back its slots. Returns whether its code was running."""
+        held = [frame for frame in (run.root, *run.frames.values()) if frame.slot]
+        for frame in held:
+            self._release(frame)
+        run.over = True
+        self._runs.pop(run.execution_id, None)
+        if run.host in self._hosts:
+            self._hosts[run.host] -= 1
+        return bool(held)
+
+    def _release(self, frame: Frame) -> None:
+        if frame.slot:
+            frame.slot = False
+            self.pools[frame.pool].release()
+
+    def _reply(self, run: Run, call: int, answer: AnyAnswer) -> None:
+        self._send(run.host, frames.Reply(execution_id=run.execution_id, epoch=run.epoch, call=call, answer=answer))
+
+    def _send(self, host: int, message: frames.ToHost) -> None:
+        self._outgoing[host].append(message)
+
+    # --- slots
+
+    def grant(self) -> None:
+        """Gives free slots to those whose stacks are here: first to those that wake, then to side effects."""
+        for pool in self.pools.values():
+            self._grant_to(pool, pool.waking, limited=False)
+            if not pool.paused:
+                self._grant_to(pool, pool.starting, limited=True)
+
+    def _grant_to(self, pool: Pool[Due], waiting: deque[Due], *, limited: bool) -> None:
+        """limited: by the pool's rate of starts."""
+        while waiting and pool.free:
+            if waiting[0].run.over:
+                waiting.popleft()
+                continue
+            if limited and pool.rate.take(self._clock_s()) > 0:
+                return
+            due = waiting.popleft()
+            pool.take()
+            due.frame.slot = True
+            self._reply(due.run, due.call, due.answer)
+
+    def starts(self) -> Iterator[tuple[Component, str]]:
+        """Executions that a free slot is taken for, with the pool; each is to be started, or `start_failed`."""
+        if not self._hosts:
+            return
+        for component, pool in self.pools.items():
+            while pool.free and not pool.paused:
+                if pool.rate.take(self._clock_s()) > 0:
+                    break
+                execution_id = pool.ready.pop()
+                if execution_id is None:
+                    pool.rate.give_back()
+                    break
+                pool.take()
+                yield component, execution_id
+
+    def start_failed(self, component: Component) -> None:
+        """The execution was no longer waiting for a slot."""
+        self.pools[component].release()
+        self.pools[component].rate.give_back()
+
+    def serves(self, handler: str) -> bool:
+        return handler in self._handlers
+
+    def rate_limited_s(self) -> float | None:
+        """Seconds until a rate limit lets something start that waits for nothing else."""
+        waits = []
+        for pool in self.pools.values():
+            if pool.free and not pool.paused and (pool.starting or not pool.ready.empty):
+                wait_s = pool.rate.take(self._clock_s())
+                if wait_s > 0:
+                    waits.append(wait_s)
+                else:
+                    pool.rate.give_back()
+        return min(waits, default=None)
+
+    def refill(self, *, everything: bool = False) -> bool:
+        """Fetches the front of the stored queues where the window ran out. Returns whether any was."""
+        refilled = False
+        for component in (Component.HANDLER, Component.SAGA, Component.COMPENSATION):
+            ready = self.pools[component].ready
+            if everything or ready.wants_refill:
+                ready.refill(self._stored_queue(component))
+                refilled = True
+        return refilled
+
+    def _stored_queue(self, component: Component) -> list[tuple[Order, str]]:
+        executions = self._source.ready(component, self._node_id, self._handlers, WINDOW_MAX)
+        return [(execution.queue_order, execution.id) for execution in executions]
+
+    # --- what leaves, after the commit
+
+    def collect(self) -> tuple[Mapping[int, list[frames.ToHost]], list[int]]:
+        """What is to be sent to each host, and the hosts of isolated attempts that are to be closed after that."""
+        for effect in self._to_run:
+            self._hand_out(effect)
+        self._to_run.clear()
+        outgoing, self._outgoing = self._outgoing, defaultdict(list)
+        closing, self._closing = self._closing, []
+        return outgoing, closing
+
+    def _hand_out(self, effect: RunAttempt | RunCompensation) -> None:
+        execution = self._source.execution(effect.execution_id)
+        assert execution is not None, f"{effect.execution_id} was started and is not stored"
+        if execution.epoch != effect.epoch:
+            self.pools[_pool_of(effect, execution)].release()
+            return  # it ended in the batch that started it
+        host = self._host_for(execution)
+        root = Frame("", execution.pool, parent=None, slot=True)
+        run = Run(execution.id, execution.epoch, execution.handler, host, root, frames={"": root})
+        self._runs[execution.id] = run
+        if host in self._hosts:
+            self._hosts[host] += 1
+        if isinstance(effect, RunCompensation):
+            self._send(host, self._compensation_message(execution, effect.key, isolated=host < 0))
+        else:
+            self._send(host, self._run_message(execution, isolated=host < 0))
+
+    def _host_for(self, execution: Execution) -> int:
+        """The least loaded host; a process of its own for what asked for one, or may have killed a host before."""
+        if execution.options.isolation is Isolation.PROCESS or execution.crashes > 0 or not self._hosts:
+            self._isolated -= 1
+            return self._isolated
+        return min(self._hosts, key=lambda host: (self._hosts[host], host))
+
+    def _run_message(self, execution: Execution, *, isolated: bool) -> frames.Run:
+        return frames.Run(
+            execution_id=execution.id,
+            epoch=execution.epoch,
+            handler=execution.handler,
+            arguments=execution.arguments,
+            attempt=execution.attempt,
+            generation=execution.generation,
+            journal=self._journal(execution),
+            parent_id=execution.parent_id,
+            deadline_ms=execution.deadline_ms,
+            cancel_requested=execution.cancel_requested,
+            cancel_delivered=execution.cancel_delivered,
+            cancel_reason=execution.reason,
+            heartbeat=execution.heartbeat,
+            isolated=isolated,
+        )
+
+    def _compensation_message(self, execution: Execution, key: str, *, isolated: bool) -> frames.RunCompensation:
+        operation = self._source.operation(execution.row, OperationKind.COMPENSATION, key)
+        assert operation is not None, f"{execution.id}: compensation {key} was started and is not stored"
+        return frames.RunCompensation(
+            execution_id=execution.id,
+            epoch=execution.epoch,
+            handler=execution.handler,
+            key=key,
+            target=operation.target,
+            data=operation.input or b"{}",
+            attempt=operation.attempt,
+            generation=execution.generation,
+            journal=self._journal(execution),
+            isolated=isolated,
+        )
+
+    def _journal(self, execution: Execution) -> tuple[frames.Record, ...]:
+        if execution.epoch == 1:
+            return ()  # nobody ran it before
+        return tuple(self._record(operation) for operation in self._source.operations(execution.row))
+
+    def _record(self, operation: Operation) -> frames.Record:
+        result, failure, ended = operation.result, operation.failure, None
+        if operation.kind is OperationKind.WAIT and operation.status in _ANSWERED and operation.target_row is not None:
+            # What an execution ended with is kept once, with the execution.
+            target = self._source.execution_at(operation.target_row)
+            if target is not None:
+                result, failure, ended = target.result, target.failure, target.status
+        return frames.Record(
+            kind=operation.kind,
+            key=operation.key,
+            status=operation.status,
+            target=operation.target,
+            digest=operation.digest,
+            generation=operation.generation,
+            attempt=operation.attempt,
+            input=operation.input,
+            result=result,
+            failure=failure,
+            ended=ended,
+        )
+
+
+def _pool_of(effect: RunAttempt | RunCompensation, execution: Execution) -> Component:
+    return Component.COMPENSATION if isinstance(effect, RunCompensation) else execution.component

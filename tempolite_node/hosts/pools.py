@@ -1,0 +1,100 @@
+"""The pool of one component: its slots, who waits for one, and how fast new work may start."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+Order = tuple[bool, int, int, int]
+
+#: Executions of a pool's queue that are kept in memory; the others stay in the store until these are gone.
+WINDOW_MAX = 10_000
+
+
+class ReadyQueue:
+    """The front of a pool's queue of executions. The queue itself is in the store."""
+
+    def __init__(self, window_max: int = WINDOW_MAX) -> None:
+        self._window_max = window_max
+        self._heap: list[tuple[Order, str]] = []
+        self._horizon: Order | None = None  #: behind it, the store knows more than the window; None: it does not
+
+    def push(self, order: Order, execution_id: str) -> None:
+        if self._horizon is not None and order > self._horizon:
+            return
+        heapq.heappush(self._heap, (order, execution_id))
+        if len(self._heap) > 2 * self._window_max:
+            self._heap = heapq.nsmallest(self._window_max, self._heap)
+            self._horizon = self._heap[-1][0]
+
+    def pop(self) -> str | None:
+        return heapq.heappop(self._heap)[1] if self._heap else None
+
+    @property
+    def empty(self) -> bool:
+        return not self._heap
+
+    @property
+    def wants_refill(self) -> bool:
+        return not self._heap and self._horizon is not None
+
+    def refill(self, first: Iterable[tuple[Order, str]]) -> None:
+        """Takes the front of the stored queue: as many as `window_max`, or all there are."""
+        self._heap = sorted(first)
+        self._horizon = self._heap[-1][0] if len(self._heap) >= self._window_max else None
+
+
+class RateLimit:
+    """A token bucket: `rate` starts per second on average, one second's worth at once."""
+
+    def __init__(self, rate: float, now_s: float) -> None:
+        self._rate = rate
+        self._burst = max(1.0, rate)
+        self._tokens = self._burst
+        self._filled_s = now_s
+
+    def take(self, now_s: float) -> float:
+        """0 when a start is free to go; else the seconds until one is."""
+        if self._rate <= 0:
+            return 0.0
+        self._tokens = min(self._burst, self._tokens + max(0.0, now_s - self._filled_s) * self._rate)
+        self._filled_s = now_s
+        if self._tokens >= 1:
+            self._tokens -= 1
+            return 0.0
+        return (1 - self._tokens) / self._rate
+
+    def give_back(self) -> None:
+        """The start did not take place."""
+        self._tokens = min(self._burst, self._tokens + 1)
+
+
+class Pool(Generic[T]):
+    """Slots of one component. T: what waits for a slot with its stack alive.
+
+    Those that wake go ahead of those that start. A paused pool starts nothing, and still wakes.
+    """
+
+    def __init__(self, workers: int, rate: float, now_s: float) -> None:
+        self.workers = workers
+        self.paused = False
+        self.busy = 0
+        self.rate = RateLimit(rate, now_s)
+        self.waking: deque[T] = deque()
+        self.starting: deque[T] = deque()  #: side effects; they start inside an attempt that is already here
+        self.ready = ReadyQueue()
+
+    @property
+    def free(self) -> bool:
+        return self.busy < self.workers
+
+    def take(self) -> None:
+        self.busy += 1
+
+    def release(self) -> None:
+        assert self.busy > 0, "a slot was released twice"
+        self.busy -= 1

@@ -1,0 +1,49 @@
+"""An attempt in a worker host, as the node sees it: its frames, their slots, and its open calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tempolite_node.engine.effects import AnyAnswer
+from tempolite_node.engine.model import Component, OperationKind
+
+
+@dataclass(slots=True)
+class Frame:
+    """The attempt itself ("" as its key), or a side effect inside it. It holds a slot of its pool unless it waits."""
+
+    key: str
+    pool: Component
+    parent: Frame | None
+    outstanding: int = 0  #: waits that are not over; several at a time in asynchronous handlers
+    slot: bool = False
+
+
+@dataclass(slots=True)
+class OpenCall:
+    """A call that is not answered yet."""
+
+    number: int
+    frame: Frame
+
+
+@dataclass(slots=True)
+class Run:
+    execution_id: str
+    epoch: int
+    handler: str
+    host: int
+    root: Frame
+    frames: dict[str, Frame] = field(default_factory=dict)
+    calls: dict[tuple[OperationKind, str], OpenCall] = field(default_factory=dict)
+    over: bool = False  #: it ended or was abandoned: what still waits for a slot in its name gets none
+
+
+@dataclass(slots=True)
+class Due:
+    """An answer that goes out once its frame has a slot: a wait is over, or a side effect may start."""
+
+    run: Run
+    frame: Frame
+    call: int
+    answer: AnyAnswer

@@ -1,0 +1,227 @@
+"""Starts, feeds, watches and restarts the worker hosts. Belongs to the event loop's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from tempolite_node import frames
+from tempolite_node.config import HostsConfig
+from tempolite_node.errors import StartError, Unavailable
+from tempolite_node.hosts.connection import HostConnection
+from tempolite_node.views import HostInfo
+
+log = structlog.get_logger("hosts")
+
+#: Between two starts of a host that dies before its handlers are loaded.
+_RESTART_DELAY_S = 1.0
+
+
+class Supervisor:
+    def __init__(
+        self,
+        config: HostsConfig,
+        load: frames.Load,
+        *,
+        up: Callable[[int, Sequence[frames.HandlerDescription]], None],
+        said: Callable[[int, list[frames.Call]], None],
+        down: Callable[[int, str], None],
+    ) -> None:
+        self._config = config
+        self._load = load
+        self._up = up
+        self._said = said
+        self._down = down
+        self._hosts: dict[int, HostConnection] = {}
+        self._slots: dict[int, int] = {}  #: host number -> which of the `processes` it is
+        self._starts: dict[int, int] = {}
+        self._numbers = itertools.count(1)
+        self._calls = itertools.count(1)
+        self._checks: dict[int, tuple[int, asyncio.Future[Sequence[frames.Violation]]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._first_load: asyncio.Future[frames.Loaded] | None = None
+        self._stopping = False
+        self.handlers: dict[str, frames.HandlerDescription] = {}
+
+    # --- start and stop
+
+    async def start(self) -> None:
+        """Starts every host. StartError: the handlers can't be loaded."""
+        self._first_load = asyncio.get_running_loop().create_future()
+        for slot in range(self._config.processes):
+            await self._start_shared(slot)
+        try:
+            async with asyncio.timeout(self._config.start_timeout_ms / 1000):
+                loaded = await self._first_load
+        except TimeoutError:
+            limit_s = self._config.start_timeout_ms / 1000
+            raise StartError(f"the handlers were not imported within {limit_s:g} s (hosts.start_timeout)") from None
+        if loaded.errors:
+            raise StartError("the handlers can't be loaded:\n" + "\n".join(f"  {error}" for error in loaded.errors))
+        self._keep(asyncio.create_task(self._ping()))
+
+    async def stop(self) -> None:
+        """Ends every host at once, whatever it runs."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        hosts = list(self._hosts.values())
+        for host in hosts:
+            host.kill()
+        await asyncio.gather(*(host.wait_gone() for host in hosts))
+        for _, future in self._checks.values():
+            if not future.done():
+                future.set_exception(Unavailable("the node is stopping"))
+
+    def drain(self) -> None:
+        """Asks every host to unwind what waits."""
+        for host in self._hosts.values():
+            host.send([frames.Drain()])
+
+    async def _start_shared(self, slot: int) -> None:
+        number = next(self._numbers)
+        self._slots[number] = slot
+        self._starts[slot] = self._starts.get(slot, 0) + 1
+        await self._start(number)
+
+    async def _start(self, number: int, first: Sequence[frames.ToHost] = ()) -> None:
+        host = HostConnection(number=number, load=self._load, heard=self._heard, gone=self._gone)
+        self._hosts[number] = host
+        host.send(first)
+        try:
+            await host.start()
+        except OSError as error:
+            self._gone(host, f"worker host {number} could not be started ({error})")
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """A task that fails is heard of."""
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a task of the supervisor failed", exc_info=error)
+
+    # --- out
+
+    def send(self, frames_to_send: Mapping[int, Sequence[frames.ToHost]], to_close: Sequence[int]) -> None:
+        """Frames for each host; a number below zero that is new starts the process of an isolated attempt."""
+        for number, messages in frames_to_send.items():
+            host = self._hosts.get(number)
+            if host is not None:
+                host.send(messages)
+            elif number < 0 and any(isinstance(m, frames.Run | frames.RunCompensation) for m in messages):
+                self._keep(asyncio.create_task(self._start(number, messages)))
+            # else: the host is gone, and what it held with it
+        for number in to_close:
+            host = self._hosts.pop(number, None)
+            if host is not None:
+                host.kill()
+
+    async def check_arguments(self, handler: str, arguments: bytes) -> Sequence[frames.Violation]:
+        """What is wrong with the arguments, by the handler's own types."""
+        host = next((host for host in self._hosts.values() if host.loaded and host.number > 0), None)
+        if host is None:
+            raise Unavailable("no worker host is up")
+        call = next(self._calls)
+        future: asyncio.Future[Sequence[frames.Violation]] = asyncio.get_running_loop().create_future()
+        self._checks[call] = (host.number, future)
+        host.send([frames.CheckArguments(call=call, handler=handler, arguments=arguments)])
+        try:
+            return await future
+        finally:
+            del self._checks[call]
+
+    # --- in
+
+    def _heard(self, host: HostConnection, messages: list[frames.FromHost]) -> None:
+        calls = []
+        for message in messages:
+            match message:
+                case frames.Call():
+                    calls.append(message)
+                case frames.ArgumentsChecked():
+                    _, future = self._checks.get(message.call, (0, None))
+                    if future is not None and not future.done():
+                        future.set_result(message.violations)
+                case frames.Pong():
+                    host.last_pong_s = asyncio.get_running_loop().time()
+                case frames.LogLine():
+                    _write_log(message)
+                case frames.Loaded():
+                    self._loaded(host, message)
+        if calls and host.number in self._hosts:
+            self._said(host.number, calls)
+
+    def _loaded(self, host: HostConnection, loaded: frames.Loaded) -> None:
+        if self._first_load is not None and not self._first_load.done():
+            self._first_load.set_result(loaded)
+        if loaded.errors:
+            log.error("a worker host can't load the handlers", host=host.number, errors=loaded.errors)
+            host.kill()
+            return
+        host.became_loaded()
+        if host.number > 0:
+            self.handlers = {handler.name: handler for handler in loaded.handlers}
+            self._up(host.number, loaded.handlers)
+
+    def _gone(self, host: HostConnection, message: str) -> None:
+        known = self._hosts.pop(host.number, None) is not None
+        for number, future in self._checks.values():
+            if number == host.number and not future.done():
+                future.set_exception(Unavailable("the worker host died while it checked the arguments"))
+        slot = self._slots.pop(host.number, None)
+        if self._stopping or not known:
+            return
+        log.warning(message, host=host.number, pid=host.pid)
+        if self._first_load is not None and not self._first_load.done():
+            self._first_load.set_exception(StartError(f"{message} while it imported the handlers"))
+        self._down(host.number, message)
+        if slot is not None:
+            self._keep(asyncio.create_task(self._restart(slot, delay_s=0.0 if host.loaded else _RESTART_DELAY_S)))
+
+    async def _restart(self, slot: int, *, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        await self._start_shared(slot)
+
+    # --- health
+
+    async def _ping(self) -> None:
+        """Kills a host that no longer answers: something in it holds the GIL, or it was stopped."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._config.ping_interval_ms / 1000)
+            for host in list(self._hosts.values()):
+                silent_s = loop.time() - host.last_pong_s
+                limit_ms = self._config.ping_timeout_ms if host.loaded else self._config.start_timeout_ms
+                if silent_s > limit_ms / 1000:
+                    log.error("a worker host does not answer: killed", host=host.number, pid=host.pid)
+                    host.kill()
+                else:
+                    host.send([frames.Ping()])
+
+    def describe(self, attempts: Callable[[int], int]) -> tuple[HostInfo, ...]:
+        return tuple(
+            HostInfo(number=number, pid=host.pid, attempts=attempts(number), starts=self._starts[self._slots[number]])
+            for number, host in self._hosts.items()
+            if number in self._slots
+        )
+
+
+def _write_log(line: frames.LogLine) -> None:
+    fields = {"execution_id": line.execution_id} if line.execution_id else {}
+    write = getattr(structlog.get_logger(line.logger or "handlers"), _LEVELS.get(line.level, "info"))
+    write(line.message, **fields)
+
+
+_LEVELS = {
+    "debug": "debug",
+    "info": "info",
+    "warning": "warning",
+    "error": "error",
+    "critical": "error",
+}

@@ -1,0 +1,405 @@
+"""Builds the parts of a node and joins them: the order in which they start and stop, and why.
+
+Start: data directory (alone in it), store (the past), worker hosts (handlers are right, or there is no start), driver
+(what an earlier incarnation ran is queued again), API (now there is something to answer with).
+Stop, the other way round: the API says no to what is new, the hosts unwind what waits and end what runs, the driver
+saves what they said, the store closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import apsw
+import structlog
+
+from tempolite_node import __version__, frames
+from tempolite_node.api.server import ApiServer
+from tempolite_node.children import Children
+from tempolite_node.config import Config
+from tempolite_node.datadir import DataDir
+from tempolite_node.driver import Ask, Driver, HostDown, HostSaid, HostUp, Look, wall_clock_ms
+from tempolite_node.engine.commands import AnyCommand
+from tempolite_node.engine.effects import AnyOutcome, Reason, Rejection
+from tempolite_node.engine.model import Component
+from tempolite_node.errors import Overloaded, StartError, StorageFailed, Unavailable
+from tempolite_node.hosts.dispatch import Dispatch
+from tempolite_node.hosts.supervisor import Supervisor
+from tempolite_node.options import handler_specs, pool_retry, queue_limit
+from tempolite_node.stats import stats_of
+from tempolite_node.store.database import open_writer
+from tempolite_node.store.executions import Executions, register_start
+from tempolite_node.store.queries import Queries
+from tempolite_node.store.readers import Readers
+from tempolite_node.views import NodeInfo, PoolState, Stats
+from tempolite_node.watch import Follower, Watch
+
+T = TypeVar("T")
+
+log = structlog.get_logger("node")
+
+#: Commands of clients that may wait for the driver; more are refused before anything is stored.
+WAITING_INPUTS_MAX = 50_000
+
+
+class Node:
+    """One node, from start to stop, on the running event loop: what the API asks, and where the driver answers."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._loop = asyncio.get_running_loop()
+        self._started_ms = wall_clock_ms()
+        self._draining = False
+        self._stop_requested = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._asked: set[asyncio.Future[Any]] = set()  #: who waits for the driver's next commit
+        self._data_dir = DataDir(config.node.data_dir)
+
+    # --- start and stop
+
+    async def start(self) -> None:
+        """StartError, StorageFailed: it can't start here; what was started is stopped again."""
+        self._data_dir.open()
+        try:
+            self._open_store()
+            self._supervisor = Supervisor(
+                self.config.hosts,
+                load_message(self.config),
+                up=self._host_up,
+                said=self._host_said,
+                down=self._host_down,
+            )
+            await self._supervisor.start()
+            self._driver.start()
+            self._api = ApiServer(self, self.config)
+            port = await self._api.start()
+        except BaseException:
+            await self._stop_hosts()
+            self._data_dir.close()
+            raise
+        host = self.config.api.listen.host
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._data_dir.write_address(address)
+        log.info(
+            "the node serves",
+            node=self.config.node.id,
+            address=address,
+            handlers=sorted(self._supervisor.handlers),
+            incarnation=self._incarnation,
+            version=__version__,
+        )
+
+    def _open_store(self) -> None:
+        self._connection = open_writer(self._data_dir.store)
+        try:
+            self._incarnation = register_start(self._connection, self.config.node.id)
+        except ValueError as error:
+            raise StartError(f"{self._data_dir.store}: {error}") from error
+        except apsw.Error as error:
+            raise StorageFailed(f"{self._data_dir.store}: the store can't be written: {error}") from error
+        executions = Executions(self._connection)
+        self._executions = executions
+        self._readers = Readers(self._data_dir.store)
+        pools = {component: self.config.pools.of(component) for component in Component}
+        dispatch = Dispatch(executions, node_id=self.config.node.id, pools=pools, clock_s=time.monotonic)
+        self._driver = Driver(
+            node_id=self.config.node.id,
+            incarnation=self._incarnation,
+            executions=executions,
+            dispatch=dispatch,
+            outputs=self,
+            children=Children(self.config, lambda: self._supervisor.handlers),
+            now_ms=wall_clock_ms,
+        )
+        self._watch = Watch(stats_of(executions, dispatch))
+
+    async def run(self) -> int:
+        """Serves until it is asked to stop or fails. Returns the exit code."""
+        await self._stop_requested.wait()
+        if self._failure is None:
+            await self._drain()
+        await self.stop()
+        return 0 if self._failure is None else 1
+
+    async def _drain(self) -> None:
+        """Lets running attempts end: those that wait are unwound, and go on after the next start."""
+        self._draining = True
+        drain_s = self.config.node.drain_timeout_ms / 1000
+        log.info("draining", timeout_s=drain_s)
+        await self._look(self._pause_all)
+        self._supervisor.drain()
+        idle = asyncio.ensure_future(self._wait_idle())
+        now = asyncio.ensure_future(self._stop_now.wait())
+        await asyncio.wait({idle, now}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
+        if not idle.done():
+            log.warning("stopping with attempts under way; they run again after the next start")
+        idle.cancel()
+        now.cancel()
+
+    def _pause_all(self) -> None:
+        for pool in self._driver.dispatch.pools.values():
+            pool.paused = True
+
+    async def _wait_idle(self) -> None:
+        """Until no attempt is left in a worker host. Each end of one is a commit, so stats move on."""
+        while await self._look(lambda: self._driver.dispatch.attempts):
+            await self._watch.stats_after(self._watch.stats.revision)
+
+    async def stop(self) -> None:
+        """Stops at once, in order. What is recorded stays; what runs is run again after the next start."""
+        self._watch.stop()
+        await self._api.stop(grace=1.0)
+        await self._stop_hosts()
+        if self._failure is None:
+            await self._loop.run_in_executor(None, self._driver.stop)
+        self._readers.close()
+        self._connection.close()
+        self._data_dir.close()
+        log.info("the node has stopped")
+
+    async def _stop_hosts(self) -> None:
+        if hasattr(self, "_supervisor"):
+            await self._supervisor.stop()
+
+    def request_stop(self) -> None:
+        """Once: drain and stop. Twice: stop now."""
+        if self._stop_requested.is_set():
+            self._stop_now.set()
+        self._stop_requested.set()
+
+    # --- between the worker hosts and the driver
+
+    def _host_up(self, host: int, handlers: Sequence[frames.HandlerDescription]) -> None:
+        self._driver.put(HostUp(host, tuple(handler.name for handler in handlers)))
+
+    def _host_said(self, host: int, calls: list[frames.Call]) -> None:
+        self._driver.put(HostSaid(host, calls))
+
+    def _host_down(self, host: int, message: str) -> None:
+        self._driver.put(HostDown(host, message))
+
+    # --- where the driver answers; in the driver's thread
+
+    def publish(
+        self,
+        *,
+        frames_to_send: Mapping[int, Sequence[frames.ToHost]],
+        hosts_to_close: list[int],
+        answers: list[tuple[Callable[[Any], None], Any]],
+        closed: list[str],
+        signalled: list[str],
+        stats: Stats,
+    ) -> None:
+        self._loop.call_soon_threadsafe(
+            self._published, frames_to_send, hosts_to_close, answers, closed, signalled, stats
+        )
+
+    def driver_failed(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self._fail, error)
+
+    # --- and in the loop's
+
+    def _published(
+        self,
+        frames_to_send: Mapping[int, Sequence[frames.ToHost]],
+        hosts_to_close: list[int],
+        answers: list[tuple[Callable[[Any], None], Any]],
+        closed: list[str],
+        signalled: list[str],
+        stats: Stats,
+    ) -> None:
+        self._supervisor.send(frames_to_send, hosts_to_close)
+        for answer, value in answers:
+            answer(value)
+        self._watch.published(closed=closed, signalled=signalled, stats=stats)
+
+    def _fail(self, error: BaseException) -> None:
+        """The driver is dead, so nothing can be acknowledged any more: the node goes down, loudly."""
+        self._failure = error
+        log.critical("the node stops: its driver failed", error=str(error), exc_info=error)
+        for future in list(self._asked):
+            if not future.done():
+                future.set_exception(error if isinstance(error, StorageFailed) else Unavailable("the node failed"))
+        self.request_stop()
+
+    # --- what the API asks
+
+    async def submit(self, command: AnyCommand) -> AnyOutcome:
+        """The outcome, once it is on disk."""
+        if self._driver.waiting_inputs() > WAITING_INPUTS_MAX:
+            raise Overloaded(f"more than {WAITING_INPUTS_MAX} requests wait for the node's disk")
+        outcome: AnyOutcome = await self._asking(lambda answer: Ask(command, answer))
+        return outcome
+
+    async def _look(self, look: Callable[[], T]) -> T:
+        """Runs in the driver's thread, between two commits."""
+        seen: T = await self._asking(lambda answer: Look(look, answer))
+        return seen
+
+    async def _asking(self, given: Callable[[Callable[[Any], None]], Ask | Look]) -> Any:
+        if self._failure is not None or self._watch.stopped:
+            raise Unavailable("the node is stopping")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._asked.add(future)
+        self._driver.put(given(partial(_resolve, future)))
+        try:
+            return await future
+        finally:
+            self._asked.discard(future)
+
+    def handler(self, name: str) -> frames.HandlerDescription | None:
+        return self._supervisor.handlers.get(name)
+
+    def handlers(self) -> Sequence[frames.HandlerDescription]:
+        return sorted(self._supervisor.handlers.values(), key=lambda handler: handler.name)
+
+    def now_ms(self) -> int:
+        return wall_clock_ms()
+
+    async def check_arguments(self, handler: str, arguments: bytes) -> Sequence[frames.Violation]:
+        return await self._supervisor.check_arguments(handler, arguments)
+
+    async def wait_closed(self, execution_id: str) -> Rejection | None:
+        """Returns when it has ended; cancel it to give up."""
+        with self._watch.closing(execution_id) as closing:
+            execution = await self._look(lambda: self._executions.execution(execution_id))
+            if execution is None:
+                return Rejection(Reason.NOT_FOUND, f"no execution {execution_id}")
+            if not execution.closed:
+                await closing
+        return None
+
+    def follow(self, execution_id: str) -> AbstractAsyncContextManager[Follower]:
+        return self._following(execution_id)
+
+    @asynccontextmanager
+    async def _following(self, execution_id: str) -> AsyncIterator[Follower]:
+        with self._watch.following(execution_id) as follower:
+            yield follower
+
+    async def read(self, query: Callable[[Queries], T]) -> T:
+        return await self._readers.read(query)
+
+    def stats(self) -> Stats:
+        return self._watch.stats
+
+    async def wait_stats(self, after_revision: int) -> None:
+        await self._watch.stats_after(after_revision)
+
+    async def pool(self, component: Component) -> PoolState:
+        return await self._look(lambda: self._pool_state(component))
+
+    def _pool_state(self, component: Component) -> PoolState:
+        pool = self._driver.dispatch.pools[component]
+        stats = stats_of(self._executions, self._driver.dispatch)
+        return PoolState(
+            component=component,
+            workers=pool.workers,
+            busy=pool.busy,
+            paused=pool.paused,
+            queued=getattr(stats, component.value).queued,
+            queue_limit=queue_limit(self.config, component),
+            rate_limit=self.config.pools.of(component).rate_limit,
+            retry=pool_retry(self.config, component),
+        )
+
+    async def scale_pool(self, component: Component, workers: int) -> PoolState:
+        return await self._change_pool(component, workers=workers)
+
+    async def pause_pool(self, component: Component) -> PoolState:
+        return await self._change_pool(component, paused=True)
+
+    async def resume_pool(self, component: Component) -> PoolState:
+        return await self._change_pool(component, paused=False)
+
+    async def _change_pool(
+        self, component: Component, *, workers: int | None = None, paused: bool | None = None
+    ) -> PoolState:
+        def change() -> PoolState:
+            pool = self._driver.dispatch.pools[component]
+            pool.workers = pool.workers if workers is None else workers
+            pool.paused = pool.paused if paused is None else paused
+            return self._pool_state(component)
+
+        return await self._look(change)
+
+    async def info(self) -> NodeInfo:
+        return await self._look(self._info)
+
+    def _info(self) -> NodeInfo:
+        return NodeInfo(
+            node_id=self.config.node.id,
+            version=__version__,
+            started_ms=self._started_ms,
+            incarnation=self._incarnation,
+            applied_index=self._executions.applied_index,
+            draining=self._draining,
+            python_version=platform.python_version(),
+            sqlite_version=apsw.sqlite_lib_version(),
+            hosts=self._supervisor.describe(self._driver.dispatch.attempts_of),
+        )
+
+
+def _resolve(future: asyncio.Future[Any], value: Any) -> None:
+    """Who asked may have given up meanwhile."""
+    if not future.done():
+        future.set_result(value)
+
+
+def load_message(config: Config) -> frames.Load:
+    return frames.Load(
+        handlers=handler_specs(config),
+        python_path=tuple(str(path) for path in config.hosts.python_path),
+        max_parked=config.hosts.max_parked,
+        park_ttl_ms=config.hosts.park_ttl_ms,
+        payload_bytes_max=config.api.limits.payload_bytes,
+        log_level=config.log.level,
+    )
+
+
+def run(config: Config) -> int:
+    """The daemon: starts, serves, and stops on SIGTERM or SIGINT; a second one stops it now. Returns the exit code.
+
+    StartError: it can't start.
+    """
+    return asyncio.run(_run(config))
+
+
+async def _run(config: Config) -> int:
+    node = Node(config)
+    loop = asyncio.get_running_loop()
+    try:
+        await node.start()
+    except StorageFailed as error:
+        raise StartError(str(error)) from error
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, node.request_stop)
+    return await node.run()
+
+
+def check_handlers(config: Config) -> Sequence[str]:
+    """What is wrong with the handlers of a config, found by loading them in a worker host."""
+    return asyncio.run(_check_handlers(config))
+
+
+async def _check_handlers(config: Config) -> Sequence[str]:
+    def ignore(*_: object) -> None:
+        """Nothing runs here."""
+
+    one = config.hosts.model_copy(update={"processes": 1})
+    supervisor = Supervisor(one, load_message(config), up=ignore, said=ignore, down=ignore)
+    try:
+        await supervisor.start()
+    except StartError as error:
+        return str(error).splitlines()
+    finally:
+        await supervisor.stop()
+    return ()

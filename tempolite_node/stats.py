@@ -1,0 +1,66 @@
+"""Counts of what the node holds and does, as `GetStats` shows them."""
+
+from __future__ import annotations
+
+from tempolite_node.engine.model import FINAL, Component, Status
+from tempolite_node.hosts.dispatch import Dispatch
+from tempolite_node.store.executions import Executions
+from tempolite_node.views import ComponentStats, Stats
+
+
+def stats_of(executions: Executions, dispatch: Dispatch) -> Stats:
+    """To be called in the driver's thread, between two rounds."""
+    return Stats(
+        revision=executions.applied_index,
+        handler=_of_executions(Component.HANDLER, executions, dispatch),
+        saga=_of_executions(Component.SAGA, executions, dispatch),
+        compensation=_of_compensations(executions, dispatch),
+        side_effect=_of_side_effects(dispatch),
+    )
+
+
+def _of_executions(component: Component, executions: Executions, dispatch: Dispatch) -> ComponentStats:
+    counts = {status: executions.count(component, status) for status in Status}
+    completed = counts[Status.COMPLETED]
+    pool = dispatch.pools[component]
+    return ComponentStats(
+        active=sum(count for status, count in counts.items() if status not in FINAL),
+        scheduled=counts[Status.SCHEDULED],
+        queued=counts[Status.QUEUED],
+        running=counts[Status.RUNNING],
+        waiting=counts[Status.WAITING],
+        completed=completed,
+        failed=sum(counts[status] for status in FINAL) - completed,
+        workers=pool.workers,
+        busy=pool.busy,
+    )
+
+
+def _of_compensations(executions: Executions, dispatch: Dispatch) -> ComponentStats:
+    """A saga undoes one step at a time, so it counts for one compensation."""
+    compensating = executions.count(Component.SAGA, Status.COMPENSATING)
+    pool = dispatch.pools[Component.COMPENSATION]
+    return ComponentStats(
+        active=compensating + executions.count(Component.SAGA, Status.STUCK),
+        queued=compensating - min(pool.busy, compensating),
+        running=pool.busy,
+        completed=dispatch.ended[Component.COMPENSATION, True],
+        failed=dispatch.ended[Component.COMPENSATION, False],
+        workers=pool.workers,
+        busy=pool.busy,
+    )
+
+
+def _of_side_effects(dispatch: Dispatch) -> ComponentStats:
+    """Those that run or wait for a slot. One that waits for its next attempt belongs to its execution alone."""
+    pool = dispatch.pools[Component.SIDE_EFFECT]
+    queued = len(pool.starting)
+    return ComponentStats(
+        active=pool.busy + queued,
+        queued=queued,
+        running=pool.busy,
+        completed=dispatch.ended[Component.SIDE_EFFECT, True],
+        failed=dispatch.ended[Component.SIDE_EFFECT, False],
+        workers=pool.workers,
+        busy=pool.busy,
+    )

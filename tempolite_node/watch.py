@@ -1,0 +1,102 @@
+"""Tells those who wait when something has changed: an execution ended, a signal was sent, the stats moved on.
+
+Belongs to the event loop's thread. Nobody polls: every wake comes out of a commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from tempolite_node.errors import Unavailable
+from tempolite_node.views import Stats
+
+
+class Follower:
+    """Someone who follows an execution."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    async def changed(self) -> None:
+        """Returns when signals were sent to clients, or the execution has ended, since the last call."""
+        await self._event.wait()
+        self._event.clear()
+
+    def wake(self) -> None:
+        self._event.set()
+
+
+class Watch:
+    def __init__(self, stats: Stats) -> None:
+        self.stats = stats
+        self._closing: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._followers: defaultdict[str, set[Follower]] = defaultdict(set)
+        self._for_stats: set[asyncio.Future[None]] = set()
+        self.stopped = False
+
+    @contextmanager
+    def closing(self, execution_id: str) -> Iterator[asyncio.Future[None]]:
+        """A future that is done when the execution ends, after this was called."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._refuse_if_stopped()
+        self._closing[execution_id].add(future)
+        try:
+            yield future
+        finally:
+            self._closing[execution_id].discard(future)
+            if not self._closing[execution_id]:
+                del self._closing[execution_id]
+
+    @contextmanager
+    def following(self, execution_id: str) -> Iterator[Follower]:
+        self._refuse_if_stopped()
+        follower = Follower()
+        self._followers[execution_id].add(follower)
+        try:
+            yield follower
+        finally:
+            self._followers[execution_id].discard(follower)
+            if not self._followers[execution_id]:
+                del self._followers[execution_id]
+
+    async def stats_after(self, revision: int) -> None:
+        """Returns when the stats have a later revision."""
+        while self.stats.revision <= revision:
+            self._refuse_if_stopped()
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._for_stats.add(future)
+            try:
+                await future
+            finally:
+                self._for_stats.discard(future)
+
+    def published(self, *, closed: Iterable[str], signalled: Iterable[str], stats: Stats) -> None:
+        """A commit is on disk."""
+        self.stats = stats
+        for execution_id in closed:
+            for future in self._closing.get(execution_id, ()):
+                if not future.done():
+                    future.set_result(None)
+        for execution_id in (*closed, *signalled):
+            for follower in self._followers.get(execution_id, ()):
+                follower.wake()
+        for future in self._for_stats:
+            if not future.done():
+                future.set_result(None)
+
+    def stop(self) -> None:
+        """Ends every wait with Unavailable: the node stops."""
+        self.stopped = True
+        for future in (*self._for_stats, *(future for futures in self._closing.values() for future in futures)):
+            if not future.done():
+                future.set_exception(Unavailable("the node is stopping"))
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.wake()
+
+    def _refuse_if_stopped(self) -> None:
+        if self.stopped:
+            raise Unavailable("the node is stopping")
