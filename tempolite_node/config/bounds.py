@@ -9,11 +9,13 @@ import os.path
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from tempolite_node.config.units import format_duration_ms, format_size, parse_duration_ms, parse_size
+
+T = TypeVar("T")
 
 
 def duration(minimum: str, maximum: str, why: str) -> BeforeValidator:
@@ -74,6 +76,16 @@ def text(pattern: str, says: str) -> AfterValidator:
         return value
 
     return AfterValidator(validate)
+
+
+def _not_empty(entries: tuple[T, ...]) -> tuple[T, ...]:
+    if not entries:
+        raise ValueError("needs at least one entry")
+    return entries
+
+
+#: After the entries themselves: pydantic's min_length would not count those that are wrong.
+AT_LEAST_ONE = AfterValidator(_not_empty)
 
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from tempolite_node.config.bounds import AT_LEAST_ONE
 from tempolite_node.config.model import Config, Section, TlsConfig, TokenConfig
 from tempolite_node.config.source import Location, Source, dotted, read_source
 from tempolite_node.errors import ConfigError, Problem
@@ -36,7 +37,7 @@ def load_config(path: str | os.PathLike[str], environment: Mapping[str, str] = o
 
 
 class _TokensFile(Section):
-    tokens: Annotated[tuple[TokenConfig, ...], Field(min_length=1)]
+    tokens: Annotated[tuple[TokenConfig, ...], AT_LEAST_ONE]
 
 
 def _with_tokens_file(config: Config, environment: Mapping[str, str], problems: list[Problem]) -> Config:
@@ -99,7 +100,6 @@ _WORDS = {
     "model_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
     "tuple_type": "must be a list",
-    "too_short": "needs at least one entry",
     "path_type": "must be a path",
     "bytes_type": "must be a mapping",
     "is_instance_of": "must be host:port, e.g. 127.0.0.1:8367",

@@ -13,10 +13,10 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from tempolite_node.config.bounds import FilePath, duration, number, size, text, whole
+from tempolite_node.config.bounds import AT_LEAST_ONE, FilePath, duration, number, size, text, whole
 from tempolite_node.engine.model import Component, Isolation
 
 PRIORITY_MAX = 1_000
@@ -319,7 +319,7 @@ class Config(Section):
     api: ApiConfig = ApiConfig()
     hosts: HostsConfig = HostsConfig()
     pools: PoolsConfig = PoolsConfig()
-    handlers: Annotated[tuple[HandlerConfig, ...], Field(min_length=1)]
+    handlers: Annotated[tuple[HandlerConfig, ...], AT_LEAST_ONE]
     log: LogConfig = LogConfig()
 
     def handler(self, name: str) -> HandlerConfig | None:
