@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import grpc
 
@@ -48,9 +49,9 @@ class NodeService(NodeServiceServicer):
 
     async def _changed(self, after_revision: int, interval_ms: int) -> None:
         """At least the interval passes, so that one that asks again and again is not answered for every change."""
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._node.wait_stats(after_revision))
-            both.create_task(asyncio.sleep(interval_ms / 1_000))
+        earliest = time.monotonic() + interval_ms / 1_000
+        await self._node.wait_stats(after_revision)
+        await asyncio.sleep(earliest - time.monotonic())
 
     async def ListPools(
         self, _request: pb.ListPoolsRequest, _context: grpc.aio.ServicerContext

@@ -1,0 +1,253 @@
+"""A node without an engine: it keeps executions in memory, so that tests of the API see what it asks and is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from tempolite_node.api.ports import Queries
+from tempolite_node.config import Config
+from tempolite_node.engine.commands import AnyCommand, Cancel, Enqueue, SendSignal, Terminate
+from tempolite_node.engine.effects import Accepted, AnyOutcome, Enqueued, Reason, Rejection, SignalStored
+from tempolite_node.engine.model import (
+    Attempt,
+    Component,
+    Execution,
+    Operation,
+    OperationKind,
+    Options,
+    RetryPolicy,
+    Signal,
+    Status,
+)
+from tempolite_node.frames import HandlerDescription, Violation
+from tempolite_node.views import ExecutionFilter, HostInfo, NodeInfo, PoolState, Stats
+
+T = TypeVar("T")
+
+CONFIG = {
+    "node": {"id": "node-1", "data_dir": "unused"},
+    "api": {"listen": "127.0.0.1:0"},
+    "handlers": [{"target": "shop:fulfil"}, {"target": "shop:ship"}],
+}
+NOW_MS = 1_700_000_000_000
+
+
+class MemoryQueries:
+    def __init__(self) -> None:
+        self.executions: dict[str, Execution] = {}
+        self.recorded: list[Operation] = []
+        self.ended: list[Attempt] = []
+        self.signals: list[Signal] = []
+
+    def execution(self, execution_id: str) -> Execution | None:
+        return self.executions.get(execution_id)
+
+    def operation(self, execution_id: str, kind: OperationKind, key: str) -> Operation | None:
+        row = self.executions[execution_id].row
+        return next((o for o in self.operations(row, 1_000) if (o.kind, o.key) == (kind, key)), None)
+
+    def operations(self, execution_row: int, limit: int) -> list[Operation]:
+        return [operation for operation in self.recorded if operation.execution_row == execution_row][:limit]
+
+    def pending(self, execution_row: int) -> list[Operation]:
+        return [operation for operation in self.operations(execution_row, 1_000) if operation.closed_ms is None]
+
+    def attempts(self, execution_row: int) -> list[Attempt]:
+        return [attempt for attempt in self.ended if attempt.execution_row == execution_row]
+
+    def children(self, execution_row: int, limit: int) -> list[Execution]:
+        return [execution for execution in self.executions.values() if execution.parent_row == execution_row][:limit]
+
+    def list_executions(self, filter: ExecutionFilter, limit: int, after: int | None) -> list[Execution]:
+        newest_first = sorted(self.executions.values(), key=lambda e: e.row, reverse=True)
+        wanted = [e for e in newest_first if not filter.statuses or e.status in filter.statuses]
+        return [e for e in wanted if after is None or e.row < after][:limit]
+
+    def count_executions(self, filter: ExecutionFilter) -> int:
+        return len(self.list_executions(filter, 1_000_000, None))
+
+    def outbox(self, execution_row: int, name: str, after: int, limit: int) -> list[Signal]:
+        sent = [s for s in self.signals if s.execution_row == execution_row and name in ("", s.name)]
+        return [s for s in sent if s.seq > after][:limit]
+
+
+class MemoryNode:
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.queries = MemoryQueries()
+        self.commands: list[AnyCommand] = []
+        self.checked: list[tuple[str, bytes]] = []
+        self.violations: list[Violation] = []
+        self.fails_with: Exception | None = None
+        self.changes = asyncio.Event()
+        self.revision = 1
+        self.workers = dict.fromkeys(Component, 1)
+        self.paused: set[Component] = set()
+
+    # --- what a test makes happen
+
+    def close(self, execution_id: str, status: Status = Status.COMPLETED, result: bytes | None = None) -> None:
+        execution = self.queries.executions[execution_id]
+        closed = replace(execution, status=status, closed_ms=NOW_MS, ready_at=None, result=result)
+        self.queries.executions[execution_id] = closed
+        self.change()
+
+    def send(self, execution_id: str, payload: bytes) -> None:
+        row = self.queries.executions[execution_id].row
+        seq = 1 + len(self.queries.signals)
+        self.queries.signals.append(Signal(execution_row=row, seq=seq, name="progress", payload=payload, at_ms=NOW_MS))
+        self.change()
+
+    def change(self) -> None:
+        self.revision += 1
+        self.changes.set()
+        self.changes = asyncio.Event()
+
+    # --- NodePort
+
+    def handler(self, name: str) -> HandlerDescription | None:
+        return next((handler for handler in self.handlers() if handler.name == name), None)
+
+    def handlers(self) -> Sequence[HandlerDescription]:
+        return [
+            HandlerDescription(
+                name=handler.name,
+                component=Component.HANDLER,
+                asynchronous=False,
+                arguments_schema="{}",
+                result_schema="{}",
+            )
+            for handler in self.config.handlers
+        ]
+
+    def now_ms(self) -> int:
+        return NOW_MS
+
+    async def submit(self, command: AnyCommand) -> AnyOutcome:
+        self.commands.append(command)
+        if self.fails_with is not None:
+            raise self.fails_with
+        match command:
+            case Enqueue():
+                return self._enqueue(command)
+            case SendSignal() | Cancel() | Terminate() if command.execution_id not in self.queries.executions:
+                return Rejection(Reason.NOT_FOUND, f"no execution {command.execution_id!r}")
+            case SendSignal():
+                if self.queries.executions[command.execution_id].closed:
+                    return Rejection(Reason.CLOSED, "it has ended")
+                return SignalStored(sequence=1)
+            case Cancel():
+                return Accepted()
+            case Terminate():
+                self.close(command.execution_id, Status.TERMINATED)
+                return Accepted(status=Status.TERMINATED)
+            case _:
+                return Rejection(Reason.WRONG_STATE, "it is not stuck")
+
+    def _enqueue(self, command: Enqueue) -> Enqueued | Rejection:
+        existing = self.queries.executions.get(command.execution_id)
+        if existing is not None and existing.request_id != command.request_id:
+            return Rejection(Reason.ALREADY_EXISTS, f"{command.execution_id!r} is taken")
+        if existing is None:
+            self.queries.executions[command.execution_id] = execution(
+                command.execution_id,
+                row=len(self.queries.executions) + 1,
+                handler=command.handler,
+                arguments=command.arguments,
+                options=command.options,
+                request_id=command.request_id,
+            )
+            self.change()
+        return Enqueued(execution_id=command.execution_id, component=command.component, existing=existing is not None)
+
+    async def check_arguments(self, handler: str, arguments: bytes) -> Sequence[Violation]:
+        self.checked.append((handler, arguments))
+        return self.violations
+
+    async def wait_closed(self, execution_id: str) -> Rejection | None:
+        while (found := self.queries.executions.get(execution_id)) is not None:
+            if found.closed:
+                return None
+            await self.changes.wait()
+        return Rejection(Reason.NOT_FOUND, f"no execution {execution_id!r}")
+
+    @asynccontextmanager
+    async def follow(self, execution_id: str) -> AsyncIterator[MemoryFollower]:
+        assert execution_id in self.queries.executions
+        yield MemoryFollower(self)
+
+    async def read(self, query: Callable[[Queries], T]) -> T:
+        return query(self.queries)
+
+    def stats(self) -> Stats:
+        return Stats(revision=self.revision)
+
+    async def wait_stats(self, after_revision: int) -> None:
+        while self.revision <= after_revision:
+            await self.changes.wait()
+
+    async def pool(self, component: Component) -> PoolState:
+        return PoolState(
+            component=component,
+            workers=self.workers[component],
+            busy=0,
+            paused=component in self.paused,
+            queued=0,
+            queue_limit=0,
+            rate_limit=0.0,
+            retry=RetryPolicy(),
+        )
+
+    async def scale_pool(self, component: Component, workers: int) -> PoolState:
+        self.workers[component] = workers
+        return await self.pool(component)
+
+    async def pause_pool(self, component: Component) -> PoolState:
+        self.paused.add(component)
+        return await self.pool(component)
+
+    async def resume_pool(self, component: Component) -> PoolState:
+        self.paused.discard(component)
+        return await self.pool(component)
+
+    async def info(self) -> NodeInfo:
+        return NodeInfo(
+            node_id=self.config.node.id,
+            version="1",
+            started_ms=NOW_MS,
+            incarnation=1,
+            applied_index=7,
+            draining=False,
+            python_version="3",
+            sqlite_version="3",
+            hosts=(HostInfo(number=1, pid=2, attempts=3, starts=4),),
+        )
+
+
+class MemoryFollower:
+    def __init__(self, node: MemoryNode) -> None:
+        self._node = node
+        self._seen = node.revision
+
+    async def changed(self) -> None:
+        await self._node.wait_stats(self._seen)
+        self._seen = self._node.revision
+
+
+def execution(execution_id: str, *, row: int, **fields: object) -> Execution:
+    defaults: dict[str, object] = {
+        "handler": "fulfil",
+        "component": Component.HANDLER,
+        "pool": Component.HANDLER,
+        "status": Status.QUEUED,
+        "owner": "node-1",
+        "created_ms": NOW_MS + row,
+        "ready_at": NOW_MS,
+        "arguments": b"[]",
+    }
+    return Execution(id=execution_id, row=row, **({"options": Options()} | defaults | fields))  # type: ignore[arg-type]

@@ -1,0 +1,529 @@
+"""ExecutionService over a real channel."""
+
+import asyncio
+import time
+from uuid import UUID
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tempolite_node.engine.commands import Enqueue
+from tempolite_node.engine.model import Attempt, Failure, Operation, OperationKind, OperationStatus, RetryPolicy, Status
+from tempolite_node.errors import StorageFailed
+from tempolite_node.frames import Violation
+from tempolite_sdk.pb.tempolite.v1 import common_pb2
+from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
+
+from .conftest import told
+from .memory_node import NOW_MS, execution
+
+
+def json_payload(data: bytes) -> common_pb2.Payload:
+    return common_pb2.Payload(encoding="json", data=data)
+
+
+async def enqueue(served, **fields) -> str:
+    request = pb.EnqueueExecutionRequest(**({"handler": "fulfil"} | fields))
+    return (await served.executions.EnqueueExecution(request)).id
+
+
+# --- enqueue
+
+
+async def test_an_enqueue_becomes_one_command_with_its_settings_resolved(served):
+    request = pb.EnqueueExecutionRequest(
+        handler="fulfil",
+        arguments=json_payload(b"[12]"),
+        id="order-1",
+        options=pb.ExecutionOptions(
+            retry_policy=common_pb2.RetryPolicy(maximum_attempts=7),
+            max_duration=Duration(seconds=15),
+            delay=Duration(nanos=1),
+            priority=5,
+        ),
+    )
+
+    response = await served.executions.EnqueueExecution(request)
+
+    assert (response.id, response.component, response.existing) == ("order-1", common_pb2.COMPONENT_HANDLER, False)
+    [command] = served.node.commands
+    assert isinstance(command, Enqueue)
+    assert command.options.retry == RetryPolicy(maximum_attempts=7)
+    assert (command.max_duration_ms, command.delay_ms, command.priority) == (15_000, 1, 5)
+    assert served.node.checked == [("fulfil", b"[12]")]
+
+
+async def test_without_an_id_a_new_one_is_made(served):
+    first, second = await enqueue(served), await enqueue(served)
+
+    assert first != second
+    assert UUID(first).version == UUID(second).version == 7
+
+
+async def test_the_same_request_id_starts_one_execution(served):
+    request = pb.EnqueueExecutionRequest(handler="fulfil", request_id="r1")
+
+    first = await served.executions.EnqueueExecution(request)
+    second = await served.executions.EnqueueExecution(request)
+
+    assert first.id == second.id
+    assert (first.existing, second.existing) == (False, True)
+
+
+async def test_wrong_arguments_are_refused_naming_the_field(served):
+    served.node.violations = [Violation("order.quantity", "must be a number"), Violation("", "too many")]
+
+    answer = await told(served.executions.EnqueueExecution(pb.EnqueueExecutionRequest(handler="fulfil")))
+
+    assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert answer.fields == ["arguments.order.quantity", "arguments"]
+    assert served.node.commands == []
+
+
+async def test_a_handler_that_the_node_does_not_serve_is_not_found(served):
+    answer = await told(served.executions.EnqueueExecution(pb.EnqueueExecutionRequest(handler="nope")))
+
+    assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+async def test_a_taken_id_already_exists(served):
+    await enqueue(served, id="a", request_id="1")
+
+    answer = await told(served.executions.EnqueueExecution(pb.EnqueueExecutionRequest(handler="fulfil", id="a")))
+
+    assert (answer.code, answer.reason) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
+
+
+async def test_a_full_disk_is_told_and_may_be_tried_again(served):
+    served.node.fails_with = StorageFailed("the disk is full")
+
+    answer = await told(served.executions.EnqueueExecution(pb.EnqueueExecutionRequest(handler="fulfil")))
+
+    assert (answer.code, answer.reason, answer.retry_after) == (grpc.StatusCode.UNAVAILABLE, "STORAGE_FAILED", 5)
+
+
+async def test_an_unexpected_error_is_told_by_an_id_only(served):
+    served.node.fails_with = RuntimeError("/var/lib/secret")
+
+    answer = await told(served.executions.EnqueueExecution(pb.EnqueueExecutionRequest(handler="fulfil")))
+
+    assert answer.code is grpc.StatusCode.INTERNAL
+    assert "secret" not in answer.message
+
+
+# --- bad input of every method
+
+LONG = "x" * 1_001
+OVER = pb.ExecutionOptions(
+    retry_policy=common_pb2.RetryPolicy(
+        maximum_attempts=2_000_000,
+        initial_interval=Duration(),
+        backoff_coefficient=0.5,
+        maximum_interval=Duration(seconds=-1),
+        jitter=float("nan"),
+        non_retryable_errors=["", "ok"],
+    ),
+    attempt_timeout=Duration(),
+    max_duration=Duration(seconds=315_576_000_000),
+    queue_timeout=Duration(nanos=-1),
+    heartbeat_timeout=Duration(seconds=1, nanos=-5),
+    priority=1_001,
+    delay=Duration(seconds=-1),
+)
+OVER_FIELDS = [
+    "options.priority",
+    "options.retry_policy.maximum_attempts",
+    "options.retry_policy.backoff_coefficient",
+    "options.retry_policy.jitter",
+    "options.retry_policy.non_retryable_errors[0]",
+    "options.retry_policy.initial_interval",
+    "options.retry_policy.maximum_interval",
+    "options.attempt_timeout",
+    "options.max_duration",
+    "options.queue_timeout",
+    "options.heartbeat_timeout",
+    "options.delay",
+]
+BAD_FILTER = pb.ExecutionFilter(
+    statuses=[0, 99],
+    handlers=[""],
+    components=[9],
+    parent_id="a/b",
+    created_after=Timestamp(seconds=-1),
+    created_before=Timestamp(seconds=1 << 60),
+)
+BAD_FILTER_FIELDS = [
+    "filter.handlers[0]",
+    "filter.parent_id",
+    "filter.components[0]",
+    "filter.statuses[0]",
+    "filter.statuses[1]",
+    "filter.created_after",
+    "filter.created_before",
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "fields"),
+    [
+        ("EnqueueExecution", pb.EnqueueExecutionRequest(), ["handler"]),
+        (
+            "EnqueueExecution",
+            pb.EnqueueExecutionRequest(
+                handler="a\n", id="a b", request_id="\x00", id_reuse_policy=9, id_conflict_policy=9
+            ),
+            ["handler", "id", "request_id", "id_reuse_policy", "id_conflict_policy"],
+        ),
+        ("EnqueueExecution", pb.EnqueueExecutionRequest(handler="fulfil", id="i" * 201), ["id"]),
+        ("EnqueueExecution", pb.EnqueueExecutionRequest(handler="fulfil", id="a~1"), ["id"]),
+        ("EnqueueExecution", pb.EnqueueExecutionRequest(handler="fulfil", options=OVER), OVER_FIELDS),
+        (
+            "EnqueueExecution",
+            pb.EnqueueExecutionRequest(handler="fulfil", arguments=json_payload(b"3")),
+            ["arguments.data"],
+        ),
+        (
+            "EnqueueExecution",
+            pb.EnqueueExecutionRequest(handler="fulfil", arguments=json_payload(b"[1,")),
+            ["arguments.data"],
+        ),
+        (
+            "EnqueueExecution",
+            pb.EnqueueExecutionRequest(handler="fulfil", arguments=json_payload(b'["\xff"]')),
+            ["arguments.data"],
+        ),
+        (
+            "EnqueueExecution",
+            pb.EnqueueExecutionRequest(handler="fulfil", arguments=json_payload(b"[" * 100_000)),
+            ["arguments.data"],
+        ),
+        (
+            "EnqueueExecution",
+            pb.EnqueueExecutionRequest(handler="fulfil", arguments=common_pb2.Payload(encoding="pickle")),
+            ["arguments.encoding"],
+        ),
+        (
+            "EnqueueExecution",
+            pb.EnqueueExecutionRequest(handler="fulfil", arguments=json_payload(b"[" + b" " * 2 * 1024**2 + b"]")),
+            ["arguments.data"],
+        ),
+        ("GetExecution", pb.GetExecutionRequest(), ["id"]),
+        ("GetExecution", pb.GetExecutionRequest(id="a/side_effect"), ["id"]),
+        ("GetExecution", pb.GetExecutionRequest(id="a/nothing/key"), ["id"]),
+        ("GetExecution", pb.GetExecutionRequest(id="a/step/"), ["id"]),
+        ("GetExecutionTree", pb.GetExecutionTreeRequest(max_nodes=10_001), ["id", "max_nodes"]),
+        ("ListExecutions", pb.ListExecutionsRequest(filter=BAD_FILTER), BAD_FILTER_FIELDS),
+        ("ListExecutions", pb.ListExecutionsRequest(page_size=1_001, page_token="!"), ["page_size", "page_token"]),
+        ("ListExecutions", pb.ListExecutionsRequest(page_token="AAAA"), ["page_token"]),
+        ("ListExecutions", pb.ListExecutionsRequest(filter={"handlers": ["a"] * 101}), ["filter.handlers"]),
+        ("CountExecutions", pb.CountExecutionsRequest(filter=BAD_FILTER), BAD_FILTER_FIELDS),
+        ("WaitExecution", pb.WaitExecutionRequest(timeout=Duration(seconds=-1)), ["id", "timeout"]),
+        (
+            "SendSignal",
+            pb.SendSignalRequest(payload=json_payload(b"{"), request_id="r" * 201),
+            ["execution_id", "name", "request_id", "payload.data"],
+        ),
+        (
+            "ReceiveSignals",
+            pb.ReceiveSignalsRequest(name="n" * 201, after_sequence=1 << 63),
+            ["execution_id", "name", "after_sequence"],
+        ),
+        ("CancelExecution", pb.CancelExecutionRequest(reason=LONG, request_id="\n"), ["id", "reason", "request_id"]),
+        ("TerminateExecution", pb.TerminateExecutionRequest(id="a b", reason=LONG), ["id", "reason"]),
+        ("ResolveCompensation", pb.ResolveCompensationRequest(id="a"), ["resolution"]),
+        ("ResolveCompensation", pb.ResolveCompensationRequest(id="a", resolution=9), ["resolution"]),
+    ],
+)
+async def test_every_mistake_of_a_request_is_named(served, method, request_, fields):
+    call = getattr(served.executions, method)(request_)
+
+    answer = await told(call.read() if method == "ReceiveSignals" else call)
+
+    assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+    assert answer.fields == fields
+    assert served.node.commands == []
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("GetExecution", pb.GetExecutionRequest(id="none")),
+        ("GetExecution", pb.GetExecutionRequest(id="none/step/s")),
+        ("GetExecution", pb.GetExecutionRequest(id="known/step/none")),
+        ("GetExecutionTree", pb.GetExecutionTreeRequest(id="none")),
+        ("WaitExecution", pb.WaitExecutionRequest(id="none")),
+        ("SendSignal", pb.SendSignalRequest(execution_id="none", name="go")),
+        ("ReceiveSignals", pb.ReceiveSignalsRequest(execution_id="none")),
+        ("CancelExecution", pb.CancelExecutionRequest(id="none")),
+        ("TerminateExecution", pb.TerminateExecutionRequest(id="none")),
+    ],
+)
+async def test_an_unknown_id_is_not_found(served, method, request_):
+    await enqueue(served, id="known")
+    call = getattr(served.executions, method)(request_)
+
+    answer = await told(call.read() if method == "ReceiveSignals" else call)
+
+    assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+async def test_a_wrong_state_is_a_failed_precondition(served):
+    await enqueue(served, id="a")
+    served.node.close("a")
+
+    signal = await told(served.executions.SendSignal(pb.SendSignalRequest(execution_id="a", name="go")))
+    resolve = await told(
+        served.executions.ResolveCompensation(
+            pb.ResolveCompensationRequest(id="a", resolution="COMPENSATION_RESOLUTION_SKIP")
+        )
+    )
+
+    assert (signal.code, signal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CLOSED")
+    assert (resolve.code, resolve.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE")
+
+
+async def test_a_message_beyond_the_limit_is_refused_before_it_is_read(served):
+    request = pb.EnqueueExecutionRequest(handler="fulfil", arguments=json_payload(b"[" + b" " * 5 * 1024**2 + b"]"))
+
+    answer = await told(served.executions.EnqueueExecution(request))
+
+    assert answer.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert served.node.commands == []
+
+
+async def test_metadata_beyond_the_limit_is_refused(serve):
+    served = await serve({"limits": {"metadata_bytes": 2048}})
+
+    call = served.executions.CountExecutions(pb.CountExecutionsRequest(), metadata=[("x", "y" * 10_000)])
+
+    assert (await told(call)).code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_calls_beyond_the_limit_are_refused_and_the_open_ones_go_on(serve):
+    served = await serve({"limits": {"concurrent_rpcs": 10, "concurrent_streams": 1_000}})
+    await enqueue(served, id="a")
+    waits = [served.executions.WaitExecution(pb.WaitExecutionRequest(id="a")) for _ in range(20)]
+
+    refused = []
+    for wait in asyncio.as_completed([wait.code() for wait in waits]):
+        refused.append(await wait)
+        if len(refused) == 10:
+            break
+    served.node.close("a")
+    codes = [await wait.code() for wait in waits]
+
+    assert set(refused) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert codes.count(grpc.StatusCode.OK) == 10
+
+
+# --- reading
+
+
+async def test_an_execution_is_shown_with_its_attempts_and_what_it_waits_for(served):
+    failure = Failure(type="ValueError", message="no", bases=("ValueError", "Exception"), cause=Failure(type="OSError"))
+    queries = served.node.queries
+    queries.executions["a"] = execution("a", row=1, status=Status.WAITING, ready_at=None, pending=1, failure=failure)
+    queries.ended = [
+        Attempt(execution_row=1, kind=None, key="", number=1, failure=failure, started_ms=NOW_MS, ended_ms=NOW_MS + 5)
+    ]
+    queries.recorded = [operation(1, OperationKind.SIGNAL, "approve#1", OperationStatus.PENDING)]
+
+    found = (await served.executions.GetExecution(pb.GetExecutionRequest(id="a"))).execution
+
+    assert found.status == common_pb2.EXECUTION_STATUS_WAITING
+    assert list(found.waiting_for) == ["a/signal/approve#1"]
+    assert [(attempt.number, attempt.failure.cause.type) for attempt in found.attempts] == [(1, "OSError")]
+    assert found.create_time.ToMilliseconds() == NOW_MS + 1
+    assert not found.HasField("close_time")
+    assert not found.HasField("result")
+
+
+async def test_an_operation_is_found_by_its_id_even_with_slashes_in_its_key(served):
+    served.node.queries.executions["a"] = execution("a", row=1)
+    served.node.queries.recorded = [
+        operation(1, OperationKind.SIDE_EFFECT, "read /etc/x > y", OperationStatus.COMPLETED)
+    ]
+
+    found = (await served.executions.GetExecution(pb.GetExecutionRequest(id="a/side_effect/read /etc/x > y"))).operation
+
+    assert (found.kind, found.key) == (common_pb2.OPERATION_KIND_SIDE_EFFECT, "read /etc/x > y")
+    assert found.id == "a/side_effect/read /etc/x > y"
+
+
+async def test_a_tree_holds_operations_and_children_as_far_as_was_asked(served):
+    grow_chain(served.node.queries, length=3)
+
+    whole = await served.executions.GetExecutionTree(pb.GetExecutionTreeRequest(id="e1"))
+    part = await served.executions.GetExecutionTree(pb.GetExecutionTreeRequest(id="e1", max_nodes=3))
+
+    assert not whole.truncated
+    assert whole.tree.children[0].children[0].execution.id == "e3"
+    assert whole.tree.operations[0].key == "s1"
+    assert part.truncated
+    assert part.tree.children[0].execution.id == "e2"
+    assert not part.tree.children[0].children
+
+
+async def test_a_tree_deeper_than_a_message_can_nest_is_cut(served):
+    grow_chain(served.node.queries, length=200)
+
+    response = await served.executions.GetExecutionTree(pb.GetExecutionTreeRequest(id="e1"))
+
+    depth, tree = 1, response.tree
+    while tree.children:
+        depth, tree = depth + 1, tree.children[0]
+    assert response.truncated
+    assert depth == 60
+
+
+async def test_a_list_comes_in_pages_newest_first(served):
+    for number in range(1, 6):
+        served.node.queries.executions[f"e{number}"] = execution(f"e{number}", row=number)
+
+    pages, token = [], ""
+    while not pages or token:
+        page = await served.executions.ListExecutions(pb.ListExecutionsRequest(page_size=2, page_token=token))
+        pages.append([found.id for found in page.executions])
+        token = page.next_page_token
+
+    assert pages == [["e5", "e4"], ["e3", "e2"], ["e1"]]
+
+
+async def test_a_page_token_is_good_for_its_own_filter_only(served):
+    for number in range(1, 4):
+        served.node.queries.executions[f"e{number}"] = execution(f"e{number}", row=number)
+    page = await served.executions.ListExecutions(pb.ListExecutionsRequest(page_size=1))
+
+    other = pb.ListExecutionsRequest(page_token=page.next_page_token, filter=pb.ExecutionFilter(roots_only=True))
+
+    assert (await told(served.executions.ListExecutions(other))).fields == ["page_token"]
+
+
+async def test_a_page_ends_early_where_a_message_would_be_too_large(serve):
+    served = await serve({"limits": {"payload_bytes": 1024, "message_bytes": 128 * 1024}})
+    for number in range(1, 6):
+        served.node.queries.executions[f"e{number}"] = execution(f"e{number}", row=number, arguments=b" " * 30_000)
+
+    page = await served.executions.ListExecutions(pb.ListExecutionsRequest())
+
+    assert [found.id for found in page.executions] == ["e5", "e4"]
+    assert page.next_page_token
+
+
+# --- waiting
+
+
+async def test_a_wait_answers_when_the_execution_has_ended(served):
+    await enqueue(served, id="a")
+    wait = asyncio.ensure_future(served.executions.WaitExecution(pb.WaitExecutionRequest(id="a")))
+    await enqueue(served, id="b")  # answered after the wait came in: one connection keeps its order
+
+    served.node.close("a", result=b"42")
+    response = await wait
+
+    assert (response.closed, response.execution.result.data) == (True, b"42")
+
+
+async def test_a_wait_answers_before_the_deadline_of_its_caller(served):
+    await enqueue(served, id="a")
+    begun = time.monotonic()
+
+    response = await served.executions.WaitExecution(pb.WaitExecutionRequest(id="a"), timeout=0.9)
+
+    assert not response.closed
+    assert response.execution.id == "a"
+    assert time.monotonic() - begun < 0.8
+
+
+async def test_a_wait_answers_after_its_own_timeout(served):
+    await enqueue(served, id="a")
+
+    request = pb.WaitExecutionRequest(id="a", timeout=Duration(nanos=1_000_000))
+    response = await served.executions.WaitExecution(request, timeout=60)
+
+    assert not response.closed
+
+
+async def test_open_waits_are_answered_when_the_server_stops(served):
+    await enqueue(served, id="a")
+    wait = asyncio.ensure_future(served.executions.WaitExecution(pb.WaitExecutionRequest(id="a")))
+    await enqueue(served, id="b")  # answered after the wait came in
+
+    await served.server.stop(grace=30)
+
+    assert not (await wait).closed
+
+
+# --- signals to clients
+
+
+async def test_signals_stream_until_the_execution_has_ended_and_none_is_left(served):
+    await enqueue(served, id="a")
+    served.node.send("a", b"1")
+    stream = served.executions.ReceiveSignals(pb.ReceiveSignalsRequest(execution_id="a"))
+
+    first = await stream.read()
+    for number in range(2, 252):
+        served.node.send("a", b"%d" % number)
+    served.node.close("a")
+    rest = [await stream.read() for _ in range(250)]
+
+    assert (first.sequence, first.name, first.payload.data) == (1, "progress", b"1")
+    assert [response.sequence for response in rest] == list(range(2, 252))
+    assert await stream.read() is grpc.aio.EOF
+
+
+async def test_a_stream_resumes_after_a_sequence(served):
+    await enqueue(served, id="a")
+    for _ in range(3):
+        served.node.send("a", b"null")
+    served.node.close("a")
+
+    stream = served.executions.ReceiveSignals(pb.ReceiveSignalsRequest(execution_id="a", after_sequence=2))
+
+    assert [response.sequence async for response in stream] == [3]
+
+
+async def test_a_stream_ends_unavailable_when_the_server_stops(served):
+    await enqueue(served, id="a")
+    served.node.send("a", b"1")
+    stream = served.executions.ReceiveSignals(pb.ReceiveSignalsRequest(execution_id="a"))
+    await stream.read()
+
+    await served.server.stop(grace=30)
+
+    assert await stream.code() is grpc.StatusCode.UNAVAILABLE
+
+
+# --- stopping
+
+
+async def test_cancel_and_terminate_answer_with_the_status(served):
+    await enqueue(served, id="a")
+
+    cancelled = await served.executions.CancelExecution(pb.CancelExecutionRequest(id="a", reason="enough"))
+    terminated = await served.executions.TerminateExecution(pb.TerminateExecutionRequest(id="a", reason="now"))
+
+    assert cancelled.status == common_pb2.EXECUTION_STATUS_QUEUED
+    assert terminated.status == common_pb2.EXECUTION_STATUS_TERMINATED
+    assert [command.reason for command in served.node.commands[1:]] == ["enough", "now"]
+
+
+# --- helpers
+
+
+def operation(row: int, kind: OperationKind, key: str, status: OperationStatus) -> Operation:
+    closed_ms = None if status is OperationStatus.PENDING else NOW_MS
+    return Operation(
+        execution_row=row, kind=kind, key=key, seq=1, status=status, started_ms=NOW_MS, closed_ms=closed_ms
+    )
+
+
+def grow_chain(queries, length: int) -> None:
+    """Executions e1, e2, …, each the parent of the next and with one side effect."""
+    for row in range(1, length + 1):
+        parent = {"parent_row": row - 1, "parent_id": f"e{row - 1}"} if row > 1 else {}
+        queries.executions[f"e{row}"] = execution(f"e{row}", row=row, has_children=row < length, **parent)
+        queries.recorded.append(operation(row, OperationKind.SIDE_EFFECT, f"s{row}", OperationStatus.COMPLETED))
