@@ -1,9 +1,11 @@
 """What a config file may say, and how its mistakes are told."""
 
+import re
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from pydantic import BaseModel
 
 from tempolite_node.certs import make_certificates
 from tempolite_node.config import Address, Config, ConfigError, Role, load_config
@@ -221,3 +223,32 @@ def test_an_alias_stands_for_its_whole_value(tmp_path):
     text = NODE + "pools: {handler: {retry: &slow {initial_interval: 9s}}, saga: {retry: *slow}}\n" + HANDLERS
 
     assert load(tmp_path, text).pools.saga.retry.initial_interval_ms == 9_000
+
+
+def test_the_example_shows_every_setting_with_a_value_that_is_allowed(tmp_path):
+    example = (Path(__file__).parents[3] / "docs/node.example.yaml").read_text()
+    make_certificates(tmp_path / "certs", hosts=["localhost"], clients=[])
+    (tmp_path / "tokens.yaml").write_text(f'tokens:\n- {{name: other, role: reader, sha256: "{SHA256}"}}\n')
+    # Every comment that is a setting becomes one.
+    whole = re.sub(r"^(\s*)# (?=\s*(?:\w+:|- \{))", r"\1", example, flags=re.MULTILINE).replace('"…"', f'"{SHA256}"')
+
+    config = load(tmp_path, example)
+    with_all = load(tmp_path, whole)
+
+    assert [handler.name for handler in config.handlers] == ["fulfil", "place_order"]
+    assert unset(with_all) == set()
+    assert with_all.pools.saga == config.pools.saga
+
+
+def unset(config: BaseModel) -> set[str]:
+    """Settings that no section of their kind sets."""
+    known, shown = set(), set()
+    sections = [config]
+    while sections:
+        section = sections.pop()
+        known |= {(type(section).__name__, name) for name in type(section).model_fields}
+        shown |= {(type(section).__name__, name) for name in section.model_fields_set}
+        values = [getattr(section, name) for name in type(section).model_fields]
+        entries = [entry for value in values for entry in (value if isinstance(value, tuple) else [value])]
+        sections += [entry for entry in entries if isinstance(entry, BaseModel)]
+    return known - shown
