@@ -141,6 +141,10 @@ class FailedPrecondition(TempoliteError):
 class QueueFull(TempoliteError):
     """The pool's queue limit is reached (or another limit of the node); try again later."""
 
+    def __init__(self, message: str = "", retry_after: float | None = None) -> None:
+        self.retry_after = retry_after  #: seconds, where the node says so
+        super().__init__(message)
+
 
 class Unauthenticated(TempoliteError):
     """No valid token or certificate."""

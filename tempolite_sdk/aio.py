@@ -1,0 +1,294 @@
+"""The asyncio client: `client.py`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
+
+import grpc
+
+from tempolite_sdk import calls
+from tempolite_sdk.calls import Call, Conversation, Duration, EnqueueOptions, Filter, SignalCursor
+from tempolite_sdk.channel import DEFAULT_TIMEOUT, TLS, Target, Wiring, resolve_target
+from tempolite_sdk.errors import TempoliteError
+from tempolite_sdk.info import (
+    Component,
+    ExecutionInfo,
+    ExecutionStatus,
+    ExecutionTree,
+    HandlerInfo,
+    NodeInfo,
+    OperationInfo,
+    Pool,
+    Resolution,
+    SentSignal,
+    Stats,
+)
+from tempolite_sdk.retries import Tries
+
+P = ParamSpec("P")
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class AsyncConnection:
+    """Carries calls out, and repeats those whose answer was lost. Belongs to the loop of its first call."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._wiring: Wiring | None = None
+
+    async def close(self) -> None:
+        await self._open().close().close()
+
+    def _open(self) -> Wiring:
+        # Not before there is a loop: grpc.aio binds a channel to the one that runs when it is made.
+        if self._wiring is None:
+            self._wiring = Wiring(self._target.open_async())
+        return self._wiring
+
+    async def call(self, call: Call[T]) -> T:
+        tries = Tries.of(call, self._target.timeout)
+        while True:
+            method = self._open().method(call.method)
+            try:
+                response = await method(call.request, timeout=tries.timeout, metadata=self._target.metadata)
+            except grpc.RpcError as error:
+                await asyncio.sleep(tries.pause_after(error))
+            else:
+                return call.read(response)
+
+    async def run(self, conversation: Conversation[T]) -> T:
+        try:
+            call = next(conversation)
+            while True:
+                try:
+                    answer = await self.call(call)
+                except TempoliteError as error:
+                    call = conversation.throw(error)
+                else:
+                    call = conversation.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def stream(self, cursor: SignalCursor[T]) -> AsyncGenerator[SentSignal[T], None]:
+        tries = Tries.of(cursor.call(), self._target.timeout)
+        while True:
+            call = cursor.call()
+            responses = self._open().method(call.method)(call.request, metadata=self._target.metadata)
+            try:
+                async for response in responses:
+                    tries.succeeded()
+                    yield call.read(response)
+                return
+            except grpc.RpcError as error:
+                pause = tries.pause_after(error)
+            finally:
+                responses.cancel()
+            await asyncio.sleep(pause)
+
+
+class AsyncExecutionHandle(Generic[T]):
+    """An execution, known by its id. Its handler's return type is that of `result()`."""
+
+    def __init__(self, connection: AsyncConnection, id: str, result_type: Any = Any, *, existing: bool = False) -> None:
+        self._connection = connection
+        self._result_type = result_type
+        self.id = id
+        #: The id was taken and `id_conflict="use_existing"` chose what was there. True as well for a repeated request.
+        self.existing = existing
+
+    def __repr__(self) -> str:
+        return f"AsyncExecutionHandle({self.id!r})"
+
+    async def result(self, timeout: Duration | None = None) -> T:
+        """What the handler returned, once it has.
+
+        Raises an `ExecutionError` (`ExecutionFailed`, `ExecutionCancelled`, …) when it ended otherwise, and
+        `DeadlineExceeded` when it has not ended in time, which does not disturb it.
+        """
+        result: T = await self._connection.run(calls.result(self.id, self._result_type, timeout))
+        return result
+
+    async def info(self) -> ExecutionInfo:
+        return await self._connection.call(calls.execution(self.id))
+
+    async def tree(self, max_nodes: int | None = None) -> ExecutionTree:
+        return await self._connection.call(calls.tree(self.id, max_nodes))
+
+    async def send_signal(self, name: str, payload: Any = None, request_id: str | None = None) -> int:
+        """The signal's sequence number in the execution's inbox, once it is stored there."""
+        return await self._connection.call(calls.send_signal(self.id, name, payload, request_id))
+
+    @overload
+    def receive_signals(self, name: str = "", after: int = 0) -> AsyncIterator[SentSignal[Any]]: ...
+    @overload
+    def receive_signals(self, name: str = "", after: int = 0, *, type: type[S]) -> AsyncIterator[SentSignal[S]]: ...
+    def receive_signals(self, name: str = "", after: int = 0, *, type: Any = Any) -> AsyncIterator[SentSignal[Any]]:
+        """What the execution sends to its clients, until it ends; none is lost when the connection is.
+
+        name: of the signals wanted; "" for all.
+        after: sequence number of the last one seen; 0 for all from the first.
+        """
+        return self._connection.stream(SignalCursor(self.id, name, after, type))
+
+    async def cancel(self, reason: str = "") -> ExecutionStatus:
+        """Asks it to stop; it sees it at its next context call or wait."""
+        return await self._connection.call(calls.cancel(self.id, reason))
+
+    async def terminate(self, reason: str = "") -> ExecutionStatus:
+        """Ends it and its children at once, without running their code."""
+        return await self._connection.call(calls.terminate(self.id, reason))
+
+    async def resolve_compensation(self, resolution: Resolution | str, reason: str = "") -> ExecutionStatus:
+        """Lets a STUCK saga go on: "retry", "skip" or "mark_done"."""
+        return await self._connection.call(calls.resolve_compensation(self.id, resolution, reason))
+
+
+class AsyncEnqueuer:
+    """What `AsyncClient` and `AsyncClient.options(...)` share."""
+
+    def __init__(self, connection: AsyncConnection, options: EnqueueOptions) -> None:
+        self._connection = connection
+        self._options = options
+
+    @overload
+    async def enqueue(
+        self, handler: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncExecutionHandle[T]: ...
+    @overload
+    async def enqueue(
+        self, handler: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncExecutionHandle[T]: ...
+    @overload
+    async def enqueue(self, handler: str, /, *args: Any, **kwargs: Any) -> AsyncExecutionHandle[Any]: ...
+    async def enqueue(
+        self, handler: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
+    ) -> AsyncExecutionHandle[Any]:
+        """Starts the handler with these arguments (the node adds the context). When it returns, that is on disk.
+
+        handler: the function, or its name in the node's config; by name, arguments and result are unchecked here.
+        Raises `InvalidArgument` naming the argument that does not fit, `NotFound` for an unknown handler,
+        `AlreadyExists` for a taken id, `QueueFull` when the pool's queue is.
+        """
+        enqueued = await self._connection.call(calls.enqueue(handler, args, kwargs, self._options))
+        return AsyncExecutionHandle(self._connection, enqueued.id, enqueued.result_type, existing=enqueued.existing)
+
+
+class AsyncClient(AsyncEnqueuer):
+    """`Client` for asyncio: the same names, arguments and errors, awaited. Use it on one loop."""
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        tls: TLS | bool = False,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        target = resolve_target(address, token=token, tls=tls, credentials=credentials, timeout=timeout)
+        super().__init__(AsyncConnection(target), {})
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    def options(self, **options: Unpack[EnqueueOptions]) -> AsyncEnqueuer:
+        """For one enqueue: `client.options(priority=5).enqueue(fulfil, order)`. Durations: timedelta or seconds."""
+        return AsyncEnqueuer(self._connection, options)
+
+    # --- one execution
+
+    @overload
+    def handle(self, id: str) -> AsyncExecutionHandle[Any]: ...
+    @overload
+    def handle(self, id: str, result_type: type[T]) -> AsyncExecutionHandle[T]: ...
+    def handle(self, id: str, result_type: Any = Any) -> AsyncExecutionHandle[Any]:
+        """Of an execution that exists already; asks nothing of the node."""
+        return AsyncExecutionHandle(self._connection, id, result_type)
+
+    async def get(self, id: str) -> ExecutionInfo | OperationInfo:
+        """An execution, or one of its operations by "<execution id>/<kind>/<key>"."""
+        return await self._connection.call(calls.get(id))
+
+    async def tree(self, id: str, max_nodes: int | None = None) -> ExecutionTree:
+        """max_nodes: executions and operations; default and maximum 10,000."""
+        return await self._connection.call(calls.tree(id, max_nodes))
+
+    async def send_signal(self, id: str, name: str, payload: Any = None, request_id: str | None = None) -> int:
+        return await self.handle(id).send_signal(name, payload, request_id)
+
+    async def cancel(self, id: str, reason: str = "") -> ExecutionStatus:
+        return await self.handle(id).cancel(reason)
+
+    async def terminate(self, id: str, reason: str = "") -> ExecutionStatus:
+        return await self.handle(id).terminate(reason)
+
+    async def resolve_compensation(self, id: str, resolution: Resolution | str, reason: str = "") -> ExecutionStatus:
+        return await self.handle(id).resolve_compensation(resolution, reason)
+
+    # --- many executions
+
+    def list(self, *, page_size: int | None = None, **filter: Unpack[Filter]) -> AsyncIterator[ExecutionInfo]:
+        """Newest first, page by page as they are taken. status, handler, component: one or several; None: all."""
+        return self._pages(calls.execution_filter(filter), page_size)
+
+    async def _pages(self, filter: Any, page_size: int | None) -> AsyncIterator[ExecutionInfo]:
+        page = await self._connection.call(calls.page(filter, page_size, token=""))
+        while True:
+            for execution in page.executions:
+                yield execution
+            if not page.next_token:
+                return
+            page = await self._connection.call(calls.page(filter, page_size, page.next_token))
+
+    async def count(self, **filter: Unpack[Filter]) -> int:
+        return await self._connection.call(calls.count(calls.execution_filter(filter)))
+
+    # --- the node
+
+    async def stats(self) -> Stats:
+        return await self._connection.call(calls.stats())
+
+    async def wait(
+        self, predicate: Callable[[Stats], bool], interval: Duration = 0.1, timeout: Duration | None = None
+    ) -> Stats:
+        """The first stats for which the predicate holds; it is asked now, and whenever they have changed.
+
+        interval: at least this long between two questions. Raises `DeadlineExceeded` when the timeout has passed.
+        """
+        return await self._connection.run(calls.wait(predicate, interval, timeout))
+
+    async def node_info(self) -> NodeInfo:
+        return await self._connection.call(calls.node_info())
+
+    async def handlers(self) -> tuple[HandlerInfo, ...]:
+        return await self._connection.call(calls.handlers())
+
+    async def pools(self) -> tuple[Pool, ...]:
+        return await self._connection.call(calls.pools())
+
+    async def pool(self, component: Component | str) -> Pool:
+        return await self._connection.call(calls.pool(component))
+
+    async def scale_pool(self, component: Component | str, workers: int) -> Pool:
+        """Until the node restarts, which takes the number of its config again."""
+        return await self._connection.call(calls.scale_pool(component, workers))
+
+    async def pause_pool(self, component: Component | str) -> Pool:
+        """Starts nothing new in the pool; what runs goes on."""
+        return await self._connection.call(calls.pause_pool(component))
+
+    async def resume_pool(self, component: Component | str) -> Pool:
+        return await self._connection.call(calls.resume_pool(component))

@@ -1,0 +1,290 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
+
+import grpc
+
+from tempolite_sdk import calls
+from tempolite_sdk.calls import Call, Conversation, Duration, EnqueueOptions, Filter, SignalCursor
+from tempolite_sdk.channel import DEFAULT_TIMEOUT, TLS, Target, Wiring, resolve_target
+from tempolite_sdk.errors import TempoliteError
+from tempolite_sdk.info import (
+    Component,
+    ExecutionInfo,
+    ExecutionStatus,
+    ExecutionTree,
+    HandlerInfo,
+    NodeInfo,
+    OperationInfo,
+    Pool,
+    Resolution,
+    SentSignal,
+    Stats,
+)
+from tempolite_sdk.retries import Tries
+
+P = ParamSpec("P")
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class Connection:
+    """Carries calls out, one after the other for each thread, and repeats those whose answer was lost."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._wiring = Wiring(target.open())
+
+    def close(self) -> None:
+        self._wiring.close().close()
+
+    def call(self, call: Call[T]) -> T:
+        tries = Tries.of(call, self._target.timeout)
+        while True:
+            method = self._wiring.method(call.method)
+            try:
+                response = method(call.request, timeout=tries.timeout, metadata=self._target.metadata)
+            except grpc.RpcError as error:
+                time.sleep(tries.pause_after(error))
+            else:
+                return call.read(response)
+
+    def run(self, conversation: Conversation[T]) -> T:
+        try:
+            call = next(conversation)
+            while True:
+                try:
+                    answer = self.call(call)
+                except TempoliteError as error:
+                    call = conversation.throw(error)
+                else:
+                    call = conversation.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def stream(self, cursor: SignalCursor[T]) -> Iterator[SentSignal[T]]:
+        tries = Tries.of(cursor.call(), self._target.timeout)
+        while True:
+            call = cursor.call()
+            responses = self._wiring.method(call.method)(call.request, metadata=self._target.metadata)
+            try:
+                for response in responses:
+                    tries.succeeded()
+                    yield call.read(response)
+                return
+            except grpc.RpcError as error:
+                pause = tries.pause_after(error)
+            finally:
+                responses.cancel()
+            time.sleep(pause)
+
+
+class ExecutionHandle(Generic[T]):
+    """An execution, known by its id. Its handler's return type is that of `result()`."""
+
+    def __init__(self, connection: Connection, id: str, result_type: Any = Any, *, existing: bool = False) -> None:
+        self._connection = connection
+        self._result_type = result_type
+        self.id = id
+        #: The id was taken and `id_conflict="use_existing"` chose what was there. True as well for a repeated request.
+        self.existing = existing
+
+    def __repr__(self) -> str:
+        return f"ExecutionHandle({self.id!r})"
+
+    def result(self, timeout: Duration | None = None) -> T:
+        """What the handler returned, once it has.
+
+        Raises an `ExecutionError` (`ExecutionFailed`, `ExecutionCancelled`, …) when it ended otherwise, and
+        `DeadlineExceeded` when it has not ended in time, which does not disturb it.
+        """
+        result: T = self._connection.run(calls.result(self.id, self._result_type, timeout))
+        return result
+
+    def info(self) -> ExecutionInfo:
+        return self._connection.call(calls.execution(self.id))
+
+    def tree(self, max_nodes: int | None = None) -> ExecutionTree:
+        return self._connection.call(calls.tree(self.id, max_nodes))
+
+    def send_signal(self, name: str, payload: Any = None, request_id: str | None = None) -> int:
+        """The signal's sequence number in the execution's inbox, once it is stored there."""
+        return self._connection.call(calls.send_signal(self.id, name, payload, request_id))
+
+    @overload
+    def receive_signals(self, name: str = "", after: int = 0) -> Iterator[SentSignal[Any]]: ...
+    @overload
+    def receive_signals(self, name: str = "", after: int = 0, *, type: type[S]) -> Iterator[SentSignal[S]]: ...
+    def receive_signals(self, name: str = "", after: int = 0, *, type: Any = Any) -> Iterator[SentSignal[Any]]:
+        """What the execution sends to its clients, until it ends; none is lost when the connection is.
+
+        name: of the signals wanted; "" for all.
+        after: sequence number of the last one seen; 0 for all from the first.
+        """
+        return self._connection.stream(SignalCursor(self.id, name, after, type))
+
+    def cancel(self, reason: str = "") -> ExecutionStatus:
+        """Asks it to stop; it sees it at its next context call or wait."""
+        return self._connection.call(calls.cancel(self.id, reason))
+
+    def terminate(self, reason: str = "") -> ExecutionStatus:
+        """Ends it and its children at once, without running their code."""
+        return self._connection.call(calls.terminate(self.id, reason))
+
+    def resolve_compensation(self, resolution: Resolution | str, reason: str = "") -> ExecutionStatus:
+        """Lets a STUCK saga go on: "retry", "skip" or "mark_done"."""
+        return self._connection.call(calls.resolve_compensation(self.id, resolution, reason))
+
+
+class Enqueuer:
+    """What `Client` and `Client.options(...)` share."""
+
+    def __init__(self, connection: Connection, options: EnqueueOptions) -> None:
+        self._connection = connection
+        self._options = options
+
+    @overload
+    def enqueue(
+        self, handler: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ExecutionHandle[T]: ...
+    @overload
+    def enqueue(
+        self, handler: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ExecutionHandle[T]: ...
+    @overload
+    def enqueue(self, handler: str, /, *args: Any, **kwargs: Any) -> ExecutionHandle[Any]: ...
+    def enqueue(self, handler: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> ExecutionHandle[Any]:
+        """Starts the handler with these arguments (the node adds the context). When it returns, that is on disk.
+
+        handler: the function, or its name in the node's config; by name, arguments and result are unchecked here.
+        Raises `InvalidArgument` naming the argument that does not fit, `NotFound` for an unknown handler,
+        `AlreadyExists` for a taken id, `QueueFull` when the pool's queue is.
+        """
+        enqueued = self._connection.call(calls.enqueue(handler, args, kwargs, self._options))
+        return ExecutionHandle(self._connection, enqueued.id, enqueued.result_type, existing=enqueued.existing)
+
+
+class Client(Enqueuer):
+    """A node, as its clients see it. Safe to share between threads; make it after a fork, not before.
+
+    address: "host:port"; default: TEMPOLITE_ADDRESS, else 127.0.0.1:8367.
+    token: sent as bearer token; default: TEMPOLITE_TOKEN. Refused on a plaintext connection that leaves the machine.
+    tls: True for the public authorities, or a `TLS` with files; or `credentials` made by grpc.
+    timeout: seconds for which a call is repeated while the node can't be reached.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        tls: TLS | bool = False,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        target = resolve_target(address, token=token, tls=tls, credentials=credentials, timeout=timeout)
+        super().__init__(Connection(target), {})
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def options(self, **options: Unpack[EnqueueOptions]) -> Enqueuer:
+        """For one enqueue: `client.options(priority=5).enqueue(fulfil, order)`. Durations: timedelta or seconds."""
+        return Enqueuer(self._connection, options)
+
+    # --- one execution
+
+    @overload
+    def handle(self, id: str) -> ExecutionHandle[Any]: ...
+    @overload
+    def handle(self, id: str, result_type: type[T]) -> ExecutionHandle[T]: ...
+    def handle(self, id: str, result_type: Any = Any) -> ExecutionHandle[Any]:
+        """Of an execution that exists already; asks nothing of the node."""
+        return ExecutionHandle(self._connection, id, result_type)
+
+    def get(self, id: str) -> ExecutionInfo | OperationInfo:
+        """An execution, or one of its operations by "<execution id>/<kind>/<key>"."""
+        return self._connection.call(calls.get(id))
+
+    def tree(self, id: str, max_nodes: int | None = None) -> ExecutionTree:
+        """max_nodes: executions and operations; default and maximum 10,000."""
+        return self._connection.call(calls.tree(id, max_nodes))
+
+    def send_signal(self, id: str, name: str, payload: Any = None, request_id: str | None = None) -> int:
+        return self.handle(id).send_signal(name, payload, request_id)
+
+    def cancel(self, id: str, reason: str = "") -> ExecutionStatus:
+        return self.handle(id).cancel(reason)
+
+    def terminate(self, id: str, reason: str = "") -> ExecutionStatus:
+        return self.handle(id).terminate(reason)
+
+    def resolve_compensation(self, id: str, resolution: Resolution | str, reason: str = "") -> ExecutionStatus:
+        return self.handle(id).resolve_compensation(resolution, reason)
+
+    # --- many executions
+
+    def list(self, *, page_size: int | None = None, **filter: Unpack[Filter]) -> Iterator[ExecutionInfo]:
+        """Newest first, page by page as they are taken. status, handler, component: one or several; None: all."""
+        return self._pages(calls.execution_filter(filter), page_size)
+
+    def _pages(self, filter: Any, page_size: int | None) -> Iterator[ExecutionInfo]:
+        page = self._connection.call(calls.page(filter, page_size, token=""))
+        yield from page.executions
+        while page.next_token:
+            page = self._connection.call(calls.page(filter, page_size, page.next_token))
+            yield from page.executions
+
+    def count(self, **filter: Unpack[Filter]) -> int:
+        return self._connection.call(calls.count(calls.execution_filter(filter)))
+
+    # --- the node
+
+    def stats(self) -> Stats:
+        return self._connection.call(calls.stats())
+
+    def wait(
+        self, predicate: Callable[[Stats], bool], interval: Duration = 0.1, timeout: Duration | None = None
+    ) -> Stats:
+        """The first stats for which the predicate holds; it is asked now, and whenever they have changed.
+
+        interval: at least this long between two questions. Raises `DeadlineExceeded` when the timeout has passed.
+        """
+        return self._connection.run(calls.wait(predicate, interval, timeout))
+
+    def node_info(self) -> NodeInfo:
+        return self._connection.call(calls.node_info())
+
+    def handlers(self) -> tuple[HandlerInfo, ...]:
+        return self._connection.call(calls.handlers())
+
+    def pools(self) -> tuple[Pool, ...]:
+        return self._connection.call(calls.pools())
+
+    def pool(self, component: Component | str) -> Pool:
+        return self._connection.call(calls.pool(component))
+
+    def scale_pool(self, component: Component | str, workers: int) -> Pool:
+        """Until the node restarts, which takes the number of its config again."""
+        return self._connection.call(calls.scale_pool(component, workers))
+
+    def pause_pool(self, component: Component | str) -> Pool:
+        """Starts nothing new in the pool; what runs goes on."""
+        return self._connection.call(calls.pause_pool(component))
+
+    def resume_pool(self, component: Component | str) -> Pool:
+        return self._connection.call(calls.resume_pool(component))

@@ -1,0 +1,160 @@
+"""gRPC errors to exceptions, in one table: the mirror of the node's `api/status.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
+
+from tempolite_sdk.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NodeFault,
+    NotFound,
+    PermissionDenied,
+    QueueFull,
+    TempoliteError,
+    Unauthenticated,
+    Unavailable,
+)
+
+DOMAIN = "tempolite"
+_DETAILS_KEY = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A gRPC error, read."""
+
+    code: StatusCode
+    message: str
+    reason: str = ""  #: of google.rpc.ErrorInfo, when the node sent it
+    violations: tuple[FieldViolation, ...] = ()
+    retry_after: float | None = None  #: seconds, from google.rpc.RetryInfo
+
+
+def _invalid_argument(status: Status) -> InvalidArgument:
+    return InvalidArgument(status.message, status.violations)
+
+
+def _queue_full(status: Status) -> QueueFull:
+    return QueueFull(status.message, status.retry_after)
+
+
+def _plain(error: type[TempoliteError]) -> Callable[[Status], TempoliteError]:
+    return lambda status: error(status.message)
+
+
+#: By google.rpc.ErrorInfo.reason, where it says more than the code does.
+REASONS: Mapping[str, Callable[[Status], TempoliteError]] = {
+    "NOT_FOUND": _plain(NotFound),
+    "ALREADY_EXISTS": _plain(AlreadyExists),
+    "CLOSED": _plain(FailedPrecondition),
+    "WRONG_STATE": _plain(FailedPrecondition),
+    "QUEUE_FULL": _queue_full,
+    "OVERLOADED": _queue_full,
+    "INVALID_ARGUMENT": _invalid_argument,
+    "PAYLOAD_TOO_LARGE": _invalid_argument,
+    "UNAUTHENTICATED": _plain(Unauthenticated),
+    "PERMISSION_DENIED": _plain(PermissionDenied),
+    "UNAVAILABLE": _plain(Unavailable),
+}
+
+#: For errors that carry no reason that we know: made by gRPC itself, a proxy, or a newer node.
+CODES: Mapping[StatusCode, Callable[[Status], TempoliteError]] = {
+    StatusCode.NOT_FOUND: _plain(NotFound),
+    StatusCode.ALREADY_EXISTS: _plain(AlreadyExists),
+    StatusCode.FAILED_PRECONDITION: _plain(FailedPrecondition),
+    StatusCode.ABORTED: _plain(FailedPrecondition),
+    StatusCode.RESOURCE_EXHAUSTED: _queue_full,
+    StatusCode.INVALID_ARGUMENT: _invalid_argument,
+    StatusCode.OUT_OF_RANGE: _invalid_argument,
+    StatusCode.UNAUTHENTICATED: _plain(Unauthenticated),
+    StatusCode.PERMISSION_DENIED: _plain(PermissionDenied),
+    StatusCode.UNAVAILABLE: _plain(Unavailable),
+    StatusCode.CANCELLED: _plain(Unavailable),
+    StatusCode.DEADLINE_EXCEEDED: _plain(DeadlineExceeded),
+    StatusCode.UNIMPLEMENTED: _plain(NodeFault),
+    StatusCode.UNKNOWN: _plain(NodeFault),
+    StatusCode.INTERNAL: _plain(NodeFault),
+    StatusCode.DATA_LOSS: _plain(NodeFault),
+}
+
+
+def exception_of(status: Status) -> TempoliteError:
+    if _too_large(status):
+        return InvalidArgument(status.message)
+    return (REASONS.get(status.reason) or CODES[status.code])(status)
+
+
+def is_connection_lost(status: Status) -> bool:
+    """Whether the reply was lost on its way, so that only a repeat can tell what became of the request.
+
+    A stream reset by a node that stops reaches us as CANCELLED (our own cancels never come through here), one cut by
+    a broken connection as INTERNAL or UNKNOWN without any details of the node.
+    """
+    match status.code:
+        case StatusCode.UNAVAILABLE:
+            return not _untrusted(status)
+        case StatusCode.CANCELLED:
+            return True
+        case StatusCode.INTERNAL | StatusCode.UNKNOWN:
+            return not status.reason and ("RST_STREAM" in status.message or "Stream removed" in status.message)
+        case _:
+            return False
+
+
+def read_status(error: grpc.RpcError) -> Status:
+    code: StatusCode = error.code()
+    message: str = error.details() or code.name
+    packed = _packed_details(error)
+    if packed is None:
+        return Status(code, message)
+    return _with_details(Status(code, message), packed)
+
+
+def _packed_details(error: grpc.RpcError) -> status_pb2.Status | None:
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY:
+            try:
+                return status_pb2.Status.FromString(value)
+            except DecodeError:
+                return None  # not from a node of ours; code and message still tell
+    return None
+
+
+def _with_details(status: Status, packed: status_pb2.Status) -> Status:
+    reason, retry_after = "", None
+    violations: tuple[FieldViolation, ...] = ()
+    for detail in packed.details:
+        info = error_details_pb2.ErrorInfo()
+        bad_request = error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            reason = info.reason
+        elif detail.Unpack(bad_request):
+            violations = tuple(FieldViolation(each.field, each.description) for each in bad_request.field_violations)
+        elif detail.Unpack(retry):
+            retry_after = retry.retry_delay.ToTimedelta().total_seconds()
+    return Status(status.code, status.message, reason, violations, retry_after)
+
+
+def _too_large(status: Status) -> bool:
+    # Refused by gRPC itself, on either side, before the node saw it.
+    return (
+        status.code is StatusCode.RESOURCE_EXHAUSTED
+        and not status.reason
+        and "message larger than max" in status.message
+    )
+
+
+def _untrusted(status: Status) -> bool:
+    # A certificate that does not verify now will not a moment later.
+    return "CERTIFICATE_VERIFY_FAILED" in status.message
