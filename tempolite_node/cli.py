@@ -50,6 +50,7 @@ def config_group() -> None:
 def config_check(config: Path, handlers: bool) -> None:
     """Reports every mistake of a config, each with its line and column."""
     loaded = _loaded(config)
+    configure_logging(loaded.log)
     if handlers:
         from tempolite_node.node import check_handlers
 
