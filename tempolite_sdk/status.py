@@ -52,12 +52,15 @@ def _plain(error: type[TempoliteError]) -> Callable[[Status], TempoliteError]:
     return lambda status: error(status.message)
 
 
-#: By google.rpc.ErrorInfo.reason, where it says more than the code does.
+#: By google.rpc.ErrorInfo.reason: all that a node sends.
 REASONS: Mapping[str, Callable[[Status], TempoliteError]] = {
     "NOT_FOUND": _plain(NotFound),
     "ALREADY_EXISTS": _plain(AlreadyExists),
     "CLOSED": _plain(FailedPrecondition),
     "WRONG_STATE": _plain(FailedPrecondition),
+    "WAIT_CYCLE": _plain(FailedPrecondition),
+    "NON_DETERMINISM": _plain(FailedPrecondition),
+    "STALE_EPOCH": _plain(FailedPrecondition),
     "QUEUE_FULL": _queue_full,
     "OVERLOADED": _queue_full,
     "INVALID_ARGUMENT": _invalid_argument,
@@ -65,6 +68,8 @@ REASONS: Mapping[str, Callable[[Status], TempoliteError]] = {
     "UNAUTHENTICATED": _plain(Unauthenticated),
     "PERMISSION_DENIED": _plain(PermissionDenied),
     "UNAVAILABLE": _plain(Unavailable),
+    "STORAGE_FAILED": _plain(Unavailable),
+    "INTERNAL": _plain(NodeFault),
 }
 
 #: For errors that carry no reason that we know: made by gRPC itself, a proxy, or a newer node.
