@@ -124,9 +124,9 @@ class AsyncExecutionHandle(Generic[T]):
         return await self._connection.call(calls.send_signal(self.id, name, payload, request_id))
 
     @overload
-    def receive_signals(self, name: str = "", after: int = 0) -> AsyncIterator[SentSignal[Any]]: ...
-    @overload
     def receive_signals(self, name: str = "", after: int = 0, *, type: type[S]) -> AsyncIterator[SentSignal[S]]: ...
+    @overload
+    def receive_signals(self, name: str = "", after: int = 0, *, type: Any = Any) -> AsyncIterator[SentSignal[Any]]: ...
     def receive_signals(self, name: str = "", after: int = 0, *, type: Any = Any) -> AsyncIterator[SentSignal[Any]]:
         """What the execution sends to its clients, until it ends; none is lost when the connection is.
 
@@ -211,9 +211,9 @@ class AsyncClient(AsyncEnqueuer):
     # --- one execution
 
     @overload
-    def handle(self, id: str) -> AsyncExecutionHandle[Any]: ...
-    @overload
     def handle(self, id: str, result_type: type[T]) -> AsyncExecutionHandle[T]: ...
+    @overload
+    def handle(self, id: str, result_type: Any = Any) -> AsyncExecutionHandle[Any]: ...
     def handle(self, id: str, result_type: Any = Any) -> AsyncExecutionHandle[Any]:
         """Of an execution that exists already; asks nothing of the node."""
         return AsyncExecutionHandle(self._connection, id, result_type)

@@ -118,9 +118,9 @@ class ExecutionHandle(Generic[T]):
         return self._connection.call(calls.send_signal(self.id, name, payload, request_id))
 
     @overload
-    def receive_signals(self, name: str = "", after: int = 0) -> Iterator[SentSignal[Any]]: ...
-    @overload
     def receive_signals(self, name: str = "", after: int = 0, *, type: type[S]) -> Iterator[SentSignal[S]]: ...
+    @overload
+    def receive_signals(self, name: str = "", after: int = 0, *, type: Any = Any) -> Iterator[SentSignal[Any]]: ...
     def receive_signals(self, name: str = "", after: int = 0, *, type: Any = Any) -> Iterator[SentSignal[Any]]:
         """What the execution sends to its clients, until it ends; none is lost when the connection is.
 
@@ -209,9 +209,9 @@ class Client(Enqueuer):
     # --- one execution
 
     @overload
-    def handle(self, id: str) -> ExecutionHandle[Any]: ...
-    @overload
     def handle(self, id: str, result_type: type[T]) -> ExecutionHandle[T]: ...
+    @overload
+    def handle(self, id: str, result_type: Any = Any) -> ExecutionHandle[Any]: ...
     def handle(self, id: str, result_type: Any = Any) -> ExecutionHandle[Any]:
         """Of an execution that exists already; asks nothing of the node."""
         return ExecutionHandle(self._connection, id, result_type)

@@ -124,9 +124,9 @@ class Payload:
     data: bytes
 
     @overload
-    def value(self) -> Any: ...
-    @overload
     def value(self, type: type[T]) -> T: ...
+    @overload
+    def value(self, type: Any = Any) -> Any: ...
     def value(self, type: Any = Any) -> Any:
         """Decoded; without a type, as plain JSON values."""
         return decode(self.data, type)

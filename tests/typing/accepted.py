@@ -48,6 +48,7 @@ def synchronous(client: Client, order: Order) -> None:
     assert_type(client.enqueue("fulfil", 1, 2).result(), Any)
     assert_type(client.handle("e1", Receipt).result(), Receipt)
     assert_type(client.handle("e1").result(), Any)
+    assert_type(client.handle("e1", list[Receipt] | None).result(), Any)
     for signal in client.handle("e1").receive_signals("progress", type=Order):
         assert_type(signal.payload, Order)
     for execution in client.list(status=[ExecutionStatus.FAILED, "stuck"], handler="fulfil", roots_only=True):
