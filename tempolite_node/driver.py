@@ -264,6 +264,7 @@ class Driver:
                 execution_id=run.execution_id,
                 epoch=run.epoch,
                 jitter=random.uniform(-1, 1),
+                side_effect_failures=call.side_effect_failures,
                 request=request,
             )
             self._propose(command, _Answering(self.dispatch, run, call, request))

@@ -204,6 +204,7 @@ class Call(Message, frozen=True, kw_only=True):
     call: int  #: unique within the attempt
     request: AnyRequest | ChildRequest
     frame: str = ""
+    side_effect_failures: int = 0  #: failed attempts of the side effects inside which it was asked
 
 
 class Violation(Struct, frozen=True):

@@ -10,14 +10,12 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypedDict, TypeVar
 
-from tempolite_sdk.handlers import RetryPolicy
-from tempolite_sdk.payload import decode, encode, signature_of
-
 from tempolite_sdk import convert
+from tempolite_sdk.durations import Duration, seconds_of
 from tempolite_sdk.errors import (
     DeadlineExceeded,
     ExecutionCancelled,
@@ -29,6 +27,7 @@ from tempolite_sdk.errors import (
     InvalidArgument,
     Unavailable,
 )
+from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.ids import new_execution_id, new_request_id
 from tempolite_sdk.info import (
     Component,
@@ -45,12 +44,12 @@ from tempolite_sdk.info import (
     SentSignal,
     Stats,
 )
+from tempolite_sdk.payload import decode, encode
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
+from tempolite_sdk.signatures import signature_of
 
 T = TypeVar("T")
-
-Duration = timedelta | float  #: a number counts seconds
 
 #: How long the node may hold a long poll, in seconds: shorter than what proxies and firewalls cut off.
 POLL_HOLD = 20.0
@@ -271,7 +270,7 @@ class Deadline:
 
     @classmethod
     def after(cls, timeout: Duration | None) -> Deadline:
-        seconds = math.inf if timeout is None else convert.seconds_of("timeout", timeout)
+        seconds = math.inf if timeout is None else seconds_of("timeout", timeout)
         return cls(seconds, time.monotonic() + seconds)
 
     @property

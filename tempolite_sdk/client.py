@@ -10,8 +10,9 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overlo
 import grpc
 
 from tempolite_sdk import calls
-from tempolite_sdk.calls import Call, Conversation, Duration, EnqueueOptions, Filter, SignalCursor
+from tempolite_sdk.calls import Call, Conversation, EnqueueOptions, Filter, SignalCursor
 from tempolite_sdk.channel import DEFAULT_TIMEOUT, TLS, Target, Wiring, resolve_target
+from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
 from tempolite_sdk.info import (
     Component,

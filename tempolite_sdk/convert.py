@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from google.protobuf.duration_pb2 import Duration
+from google.protobuf import duration_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
-from tempolite_sdk.handlers import RetryPolicy
 
+from tempolite_sdk.durations import Duration, seconds_of
 from tempolite_sdk.errors import FailureInfo, InvalidArgument, NodeFault
+from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.info import (
     AttemptInfo,
     Component,
@@ -79,19 +79,11 @@ def execution_status(number: int) -> ExecutionStatus:
 # --- times
 
 
-def seconds_of(field: str, duration: timedelta | float) -> float:
-    """Seconds, from either form. InvalidArgument unless finite and at least 0."""
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise InvalidArgument(f"{field} must be at least 0 seconds and finite, not {duration}")
-    return seconds
-
-
-def to_duration(field: str, duration: timedelta | float | None) -> Duration | None:
+def to_duration(field: str, duration: Duration | None) -> duration_pb2.Duration | None:
     if duration is None:
         return None
     whole, part = divmod(round(seconds_of(field, duration) * 1_000_000), 1_000_000)
-    return Duration(seconds=whole, nanos=part * 1_000)
+    return duration_pb2.Duration(seconds=whole, nanos=part * 1_000)
 
 
 def to_timestamp(field: str, at: datetime | None) -> Timestamp | None:
@@ -156,12 +148,17 @@ def _retry_policy(holder: Any) -> RetryPolicy | None:
     if not holder.HasField("retry_policy"):
         return None
     message: common_pb2.RetryPolicy = holder.retry_policy
+
+    def given(name: str) -> Any:
+        value = getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
+        return value.ToTimedelta() if isinstance(value, duration_pb2.Duration) else value
+
     return RetryPolicy(
-        maximum_attempts=message.maximum_attempts,
-        initial_interval=message.initial_interval.ToTimedelta(),
-        backoff_coefficient=message.backoff_coefficient,
-        maximum_interval=message.maximum_interval.ToTimedelta(),
-        jitter=message.jitter,
+        maximum_attempts=given("maximum_attempts"),
+        initial_interval=given("initial_interval"),
+        backoff_coefficient=given("backoff_coefficient"),
+        maximum_interval=given("maximum_interval"),
+        jitter=given("jitter"),
         non_retryable_errors=tuple(message.non_retryable_errors),
     )
 

@@ -75,6 +75,15 @@ class SideEffectFailed(TempoliteError):
         super().__init__(f"side effect {key!r} failed after {attempts} attempts: {failure}")
 
 
+class StepFailed(TempoliteError):
+    """The transaction of a saga's step raised."""
+
+    def __init__(self, key: str, failure: FailureInfo) -> None:
+        self.key = key
+        self.failure = failure
+        super().__init__(f"step {key!r} failed: {failure}")
+
+
 class WaitTimeout(TempoliteError, TimeoutError):
     """The timeout of a wait passed."""
 

@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from tempolite_sdk.payload import decode
-
 from tempolite_sdk.errors import FailureInfo
+from tempolite_sdk.payload import decode
 
 if TYPE_CHECKING:
     from tempolite_sdk.handlers import RetryPolicy

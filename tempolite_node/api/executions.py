@@ -229,8 +229,7 @@ def _page(queries: Queries, wanted: requests.ListRequest, bytes_max: int) -> pb.
         message = responses.execution(execution, pending=_pending(queries, execution))
         size += message.ByteSize()
         if index and (index == wanted.page_size or size > bytes_max):
-            last = found[index - 1]
-            response.next_page_token = page_token(wanted.filter, (last.created_ms, last.row))
+            response.next_page_token = page_token(wanted.filter, found[index - 1].row)
             break
         response.executions.append(message)
     return response

@@ -39,8 +39,8 @@ class Queries(Protocol):
         """Oldest first."""
         ...
 
-    def list_executions(self, filter: ExecutionFilter, limit: int, after: tuple[int, int] | None) -> list[Execution]:
-        """Newest first: by (created_ms, row), both falling; those below `after`."""
+    def list_executions(self, filter: ExecutionFilter, limit: int, after: int | None) -> list[Execution]:
+        """Newest first; those created before the one at the row `after`."""
         ...
 
     def count_executions(self, filter: ExecutionFilter) -> int: ...

@@ -271,6 +271,7 @@ class FromAttempt(Command, frozen=True, kw_only=True):
     execution_id: str
     epoch: int
     jitter: float  #: in [-1, 1)
+    side_effect_failures: int = 0  #: failed attempts of the side effects inside which it asks
     request: AnyRequest
 
 

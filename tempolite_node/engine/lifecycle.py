@@ -123,6 +123,7 @@ def fail_attempt(
         detach(work, work.execution_at(execution.row), abandon=abandon),
         attempt_started_ms=None,
         failures=execution.failures + 1,
+        generation=execution.generation + 1,
         failure=failure,
     )
     if execution.cancel_requested:

@@ -175,7 +175,8 @@ class Execution(Struct, frozen=True, kw_only=True):
     priority: int = 0
     epoch: int = 0  #: fence: raised whenever the right to run passes on
     attempt: int = 0  #: number of the current or last attempt, 1-based
-    failures: int = 0  #: attempts that ended in failure; records made before the last one may be redone
+    failures: int = 0  #: attempts that ended in failure, of the handler or of the compensation that runs now
+    generation: int = 0  #: grows with each failed attempt: what failed in an earlier generation is done again
     crashes: int = 0
     attached: bool = False  #: a worker host holds its stack
     pending: int = 0  #: waits that are not over
@@ -214,11 +215,6 @@ class Execution(Struct, frozen=True, kw_only=True):
         return self.status in FINAL
 
     @property
-    def generation(self) -> int:
-        """Records that failed in an earlier generation may be redone."""
-        return self.failures
-
-    @property
     def queue_order(self) -> tuple[bool, int, int, int]:
         """Place in its pool's queue, smaller first: those that resume, then by priority, then first come."""
         assert self.ready_at is not None
@@ -236,7 +232,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     target: str = ""  #: class of a step, name of a signal, id of a child or of the execution waited for
     target_row: int | None = None
     digest: bytes = b""  #: of the input; another one at the same key is non-determinism
-    generation: int = 0
+    generation: int = 0  #: in which it was made; see `record_generation`
     attempt: int = 0
     input: bytes | None = None  #: data of a step
     result: bytes | None = None
@@ -246,6 +242,17 @@ class Operation(Struct, frozen=True, kw_only=True):
     started_ms: int
     closed_ms: int | None = None
     due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait
+
+
+_SIDE_EFFECT_FAILURES_MAX = 1_000_000
+
+
+def record_generation(execution_generation: int, side_effect_failures: int) -> int:
+    """Of a record. What failed in an earlier one is done again, what succeeded is kept.
+
+    side_effect_failures: failed attempts of the side effects around it: they too are done again from the top.
+    """
+    return execution_generation * _SIDE_EFFECT_FAILURES_MAX + min(side_effect_failures, _SIDE_EFFECT_FAILURES_MAX - 1)
 
 
 def moved(execution: Execution, status: Status, **changes: Any) -> Execution:

@@ -44,6 +44,7 @@ CREATE TABLE executions (
     epoch              INTEGER NOT NULL,     -- fence: raised whenever the right to run passes on
     attempt            INTEGER NOT NULL,     -- of the current or last attempt, 1-based; 0 before the first
     failures           INTEGER NOT NULL,
+    generation         INTEGER NOT NULL,     -- grows with each failed attempt
     crashes            INTEGER NOT NULL,
     attached           INTEGER NOT NULL CHECK (attached IN (0, 1)),   -- a worker host holds its stack
     pending            INTEGER NOT NULL CHECK (pending >= 0),         -- waits that are not over

@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from tempolite_sdk.aio import AsyncClient, AsyncExecutionHandle
+from tempolite_sdk.async_contexts import AsyncHandlerContext
 from tempolite_sdk.client import Client, ExecutionHandle
-from tempolite_sdk.handlers import AsyncHandlerContext, HandlerContext, SagaContext
+from tempolite_sdk.contexts import HandlerContext, SagaContext
 from tempolite_sdk.info import ExecutionStatus, Stats
 
 

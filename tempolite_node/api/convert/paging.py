@@ -15,17 +15,16 @@ PAGE_SIZE_MAX = 1_000
 
 
 class _Token(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    created_ms: int
-    row: int
+    row: int  #: of the last execution listed
     list: bytes  #: digest of the filter; a token continues its own list only
 
 
-def page_token(filter: ExecutionFilter, after: tuple[int, int]) -> str:
-    token = msgspec.msgpack.encode(_Token(*after, _digest(filter)))
+def page_token(filter: ExecutionFilter, after: int) -> str:
+    token = msgspec.msgpack.encode(_Token(after, _digest(filter)))
     return base64.urlsafe_b64encode(token).decode().rstrip("=")
 
 
-def parse_page_token(checks: Checks, text: str, filter: ExecutionFilter) -> tuple[int, int] | None:
+def parse_page_token(checks: Checks, text: str, filter: ExecutionFilter) -> int | None:
     if not text:
         return None
     try:
@@ -36,9 +35,9 @@ def parse_page_token(checks: Checks, text: str, filter: ExecutionFilter) -> tupl
         return None
     if token.list != _digest(filter):
         checks.report("page_token", "is of a list with another filter")
-    if not (0 <= token.created_ms < 1 << 63 and 0 <= token.row < 1 << 63):
+    if not 0 <= token.row < 1 << 63:
         checks.report("page_token", "is not a token that a list returned")
-    return token.created_ms, token.row
+    return token.row
 
 
 def _digest(filter: ExecutionFilter) -> bytes:

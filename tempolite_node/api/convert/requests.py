@@ -65,7 +65,7 @@ class OperationId(NamedTuple):
 class ListRequest(NamedTuple):
     filter: ExecutionFilter
     page_size: int
-    after: tuple[int, int] | None
+    after: int | None
 
 
 def enqueue(request: pb.EnqueueExecutionRequest, payload_bytes_max: int) -> EnqueueRequest:

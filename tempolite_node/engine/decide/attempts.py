@@ -38,6 +38,7 @@ from tempolite_node.engine.model import (
     RetryState,
     Status,
     moved,
+    record_generation,
 )
 from tempolite_node.engine.retry import retry_at_ms
 from tempolite_node.engine.work import Work
@@ -49,33 +50,34 @@ def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | No
         return Rejection(Reason.STALE_EPOCH, f"execution {command.execution_id} does not run under {command.epoch}")
     request = command.request
     at_ms = command.at_ms
+    generation = record_generation(execution.generation, command.side_effect_failures)
     match request:
         case BeginSideEffect():
-            return operations.begin_side_effect(work, execution, request)
+            return operations.begin_side_effect(work, execution, request, generation)
         case CompleteSideEffect():
-            return operations.complete_side_effect(work, execution, request, at_ms=at_ms)
+            return operations.complete_side_effect(work, execution, request, generation, at_ms=at_ms)
         case FailSideEffect():
-            return operations.fail_side_effect(work, execution, request, at_ms=at_ms, jitter=command.jitter)
+            return operations.fail_side_effect(work, execution, request, generation, at_ms=at_ms, jitter=command.jitter)
         case EnqueueChild():
-            return operations.enqueue_child(work, execution, request, at_ms=at_ms)
+            return operations.enqueue_child(work, execution, request, generation, at_ms=at_ms)
         case WaitForExecution():
-            return waits.wait_for_execution(work, execution, request, at_ms=at_ms)
+            return waits.wait_for_execution(work, execution, request, generation, at_ms=at_ms)
         case ReceiveSignal():
-            return waits.receive_signal(work, execution, request, at_ms=at_ms)
+            return waits.receive_signal(work, execution, request, generation, at_ms=at_ms)
         case Sleep():
-            return waits.sleep(work, execution, request, at_ms=at_ms)
+            return waits.sleep(work, execution, request, generation, at_ms=at_ms)
         case BeginStep():
-            return operations.begin_step(work, execution, request, at_ms=at_ms)
+            return operations.begin_step(work, execution, request, generation, at_ms=at_ms)
         case CompleteStep():
             return operations.complete_step(work, execution, request, at_ms=at_ms)
         case FailStep():
             return operations.fail_step(work, execution, request, at_ms=at_ms)
         case RecordMarker():
-            return operations.record_marker(work, execution, request, at_ms=at_ms)
+            return operations.record_marker(work, execution, request, generation, at_ms=at_ms)
         case SendSignalFromAttempt():
-            return operations.send_signal(work, execution, request, at_ms=at_ms)
+            return operations.send_signal(work, execution, request, generation, at_ms=at_ms)
         case DeliverCancel():
-            return waits.deliver_cancel(work, execution, request, at_ms=at_ms)
+            return waits.deliver_cancel(work, execution, request, generation, at_ms=at_ms)
         case Heartbeat():
             return _heartbeat(work, execution, request, at_ms=at_ms)
         case CompleteAttempt():
@@ -165,6 +167,7 @@ def end_compensation_attempt(
         lifecycle.detach(work, replace(execution, pending=0), abandon=abandon),
         attempt_started_ms=None,
         failures=failures,
+        generation=execution.generation + 1,
     )
     next_attempt = retry_at_ms(
         execution.options.compensation_retry,

@@ -37,10 +37,10 @@ def refused(reason: Reason, message: str) -> Refused:
     return Refused(reason=reason.value, message=message)
 
 
-def recorded(work: Work, execution: Execution, kind: OperationKind, key: str) -> Operation | None:
+def recorded(work: Work, execution: Execution, kind: OperationKind, key: str, generation: int) -> Operation | None:
     """What is recorded at the key and still holds: a retry after a failed attempt redoes what failed before it."""
     operation = work.operation(execution.row, kind, key)
-    if operation is None or (_may_be_redone(operation) and operation.generation < execution.generation):
+    if operation is None or (_may_be_redone(operation) and operation.generation < generation):
         return None
     return operation
 
@@ -59,9 +59,9 @@ def _differs(operation: Operation, digest: bytes) -> Refused | None:
 # --- side effects
 
 
-def begin_side_effect(work: Work, execution: Execution, request: BeginSideEffect) -> AnyAnswer | None:
+def begin_side_effect(work: Work, execution: Execution, request: BeginSideEffect, generation: int) -> AnyAnswer | None:
     """Reads only: a side effect is recorded when it ends."""
-    operation = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key)
+    operation = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key, generation)
     if operation is None:
         return Go(attempt=1)
     if (differing := _differs(operation, request.digest)) is not None:
@@ -77,8 +77,10 @@ def _side_effect_answer(operation: Operation) -> AnyAnswer:
     return Value(payload=operation.result)
 
 
-def complete_side_effect(work: Work, execution: Execution, request: CompleteSideEffect, *, at_ms: int) -> AnyAnswer:
-    before = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key)
+def complete_side_effect(
+    work: Work, execution: Execution, request: CompleteSideEffect, generation: int, *, at_ms: int
+) -> AnyAnswer:
+    before = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key, generation)
     if before is not None and before.status is not OperationStatus.RETRYING:
         return _differs(before, request.digest) or _side_effect_answer(before)
     work.put_operation(
@@ -89,7 +91,7 @@ def complete_side_effect(work: Work, execution: Execution, request: CompleteSide
             seq=before.seq if before else work.next_row(),
             status=OperationStatus.COMPLETED,
             digest=request.digest,
-            generation=execution.generation,
+            generation=generation,
             attempt=before.attempt + 1 if before else 1,
             result=request.result,
             started_ms=before.started_ms if before else request.started_ms,
@@ -100,9 +102,9 @@ def complete_side_effect(work: Work, execution: Execution, request: CompleteSide
 
 
 def fail_side_effect(
-    work: Work, execution: Execution, request: FailSideEffect, *, at_ms: int, jitter: float
+    work: Work, execution: Execution, request: FailSideEffect, generation: int, *, at_ms: int, jitter: float
 ) -> AnyAnswer | None:
-    before = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key)
+    before = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key, generation)
     if before is not None and before.status is not OperationStatus.RETRYING:
         return _differs(before, request.digest) or _side_effect_answer(before)
     attempt = before.attempt + 1 if before else 1
@@ -134,7 +136,7 @@ def fail_side_effect(
             seq=before.seq if before else work.next_row(),
             status=OperationStatus.FAILED if out_of_retries else OperationStatus.RETRYING,
             digest=request.digest,
-            generation=execution.generation,
+            generation=generation,
             attempt=attempt,
             failure=request.failure,
             retry_state=next_attempt if isinstance(next_attempt, RetryState) else None,
@@ -152,13 +154,15 @@ def fail_side_effect(
 # --- steps
 
 
-def begin_step(work: Work, execution: Execution, request: BeginStep, *, at_ms: int) -> AnyAnswer:
+def begin_step(work: Work, execution: Execution, request: BeginStep, generation: int, *, at_ms: int) -> AnyAnswer:
     """Records the step before its transaction runs, so that a crash in mid-transaction leaves it in doubt."""
     before = work.operation(execution.row, OperationKind.STEP, request.key)
     if before is None:
         in_doubt = False
     elif before.status is OperationStatus.COMPLETED:
         return _differs(before, request.digest) or Value(payload=before.result)
+    elif before.failure is not None and before.status is OperationStatus.FAILED and before.generation >= generation:
+        return _differs(before, request.digest) or Failed(failure=before.failure, attempts=before.attempt)
     elif before.status is OperationStatus.RUNNING:
         if (differing := _differs(before, request.digest)) is not None:
             return differing
@@ -174,7 +178,7 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, *, at_ms: i
             status=OperationStatus.RUNNING,
             target=request.target,
             digest=request.digest,
-            generation=execution.generation,
+            generation=generation,
             attempt=before.attempt + 1 if before else 1,
             input=request.input,
             in_doubt=in_doubt,
@@ -239,14 +243,16 @@ def fail_step(work: Work, execution: Execution, request: FailStep, *, at_ms: int
 # --- children
 
 
-def enqueue_child(work: Work, execution: Execution, request: EnqueueChild, *, at_ms: int) -> AnyAnswer | Rejection:
+def enqueue_child(
+    work: Work, execution: Execution, request: EnqueueChild, generation: int, *, at_ms: int
+) -> AnyAnswer | Rejection:
     """The child and its link to the parent, in one commit."""
     before = work.operation(execution.row, OperationKind.CHILD, request.key)
     if before is not None and before.target_row is not None:
         if (differing := _differs(before, request.digest)) is not None:
             return differing
         child = work.execution_at(before.target_row)
-        redo = child.closed and child.status is not Status.COMPLETED and before.generation < execution.generation
+        redo = child.closed and child.status is not Status.COMPLETED and before.generation < generation
         if not redo:
             return Value(payload=before.result)
     if work.execution(request.execution_id) is not None:
@@ -278,7 +284,7 @@ def enqueue_child(work: Work, execution: Execution, request: EnqueueChild, *, at
             target=child.id,
             target_row=child.row,
             digest=request.digest,
-            generation=execution.generation,
+            generation=generation,
             result=result,
             started_ms=at_ms,
             closed_ms=at_ms,
@@ -295,15 +301,15 @@ def _inherited_deadline(parent: Execution, request: EnqueueChild, *, at_ms: int)
 # --- markers and signals
 
 
-def record_marker(work: Work, execution: Execution, request: RecordMarker, *, at_ms: int) -> AnyAnswer:
+def record_marker(work: Work, execution: Execution, request: RecordMarker, generation: int, *, at_ms: int) -> AnyAnswer:
     before = work.operation(execution.row, OperationKind.MARKER, request.key)
     if before is not None:
         return Value(payload=before.result)
-    put_marker(work, execution, request.key, request.value, at_ms=at_ms)
+    put_marker(work, execution, request.key, request.value, generation, at_ms=at_ms)
     return Value(payload=request.value)
 
 
-def put_marker(work: Work, execution: Execution, key: str, value: bytes, *, at_ms: int) -> None:
+def put_marker(work: Work, execution: Execution, key: str, value: bytes, generation: int, *, at_ms: int) -> None:
     work.put_operation(
         Operation(
             execution_row=execution.row,
@@ -311,7 +317,7 @@ def put_marker(work: Work, execution: Execution, key: str, value: bytes, *, at_m
             key=key,
             seq=work.next_row(),
             status=OperationStatus.COMPLETED,
-            generation=execution.generation,
+            generation=generation,
             result=value,
             started_ms=at_ms,
             closed_ms=at_ms,
@@ -319,7 +325,9 @@ def put_marker(work: Work, execution: Execution, key: str, value: bytes, *, at_m
     )
 
 
-def send_signal(work: Work, execution: Execution, request: SendSignalFromAttempt, *, at_ms: int) -> AnyAnswer:
+def send_signal(
+    work: Work, execution: Execution, request: SendSignalFromAttempt, generation: int, *, at_ms: int
+) -> AnyAnswer:
     """Sends once: to the clients that follow the execution, or into another one's inbox, in this commit."""
     before = work.operation(execution.row, OperationKind.SIGNAL_SENT, request.key)
     if before is not None:
@@ -354,7 +362,7 @@ def send_signal(work: Work, execution: Execution, request: SendSignalFromAttempt
             status=OperationStatus.COMPLETED,
             target=request.name if request.to is None else f"{request.name} to {request.to}",
             digest=request.digest,
-            generation=execution.generation,
+            generation=generation,
             result=request.payload,
             started_ms=at_ms,
             closed_ms=at_ms,

@@ -18,6 +18,7 @@ def _begin(
     kind: OperationKind,
     key: str,
     *,
+    generation: int,
     target: str,
     target_row: int | None = None,
     due_ms: int | None,
@@ -34,7 +35,7 @@ def _begin(
             status=OperationStatus.PENDING,
             target=target,
             target_row=target_row,
-            generation=execution.generation,
+            generation=generation,
             started_ms=at_ms,
             due_ms=due_ms,
         )
@@ -55,6 +56,7 @@ def _over_at_once(
     kind: OperationKind,
     key: str,
     *,
+    generation: int,
     status: OperationStatus,
     target: str,
     target_row: int | None = None,
@@ -71,7 +73,7 @@ def _over_at_once(
             status=status,
             target=target,
             target_row=target_row,
-            generation=execution.generation,
+            generation=generation,
             result=result,
             started_ms=at_ms,
             closed_ms=at_ms,
@@ -83,8 +85,10 @@ def _due(at_ms: int, timeout_ms: int | None) -> int | None:
     return None if timeout_ms is None else at_ms + timeout_ms
 
 
-def wait_for_execution(work: Work, execution: Execution, request: WaitForExecution, *, at_ms: int) -> AnyAnswer | None:
-    before = recorded(work, execution, OperationKind.WAIT, request.key)
+def wait_for_execution(
+    work: Work, execution: Execution, request: WaitForExecution, generation: int, *, at_ms: int
+) -> AnyAnswer | None:
+    before = recorded(work, execution, OperationKind.WAIT, request.key, generation)
     if before is not None and before.target != request.execution_id:
         message = f"wait {request.key} is recorded for execution {before.target}"
         return refused(Reason.NON_DETERMINISM, message)
@@ -102,6 +106,7 @@ def wait_for_execution(work: Work, execution: Execution, request: WaitForExecuti
             execution,
             OperationKind.WAIT,
             request.key,
+            generation=generation,
             status=status,
             target=target.id,
             target_row=target.row,
@@ -117,6 +122,7 @@ def wait_for_execution(work: Work, execution: Execution, request: WaitForExecuti
         execution,
         OperationKind.WAIT,
         request.key,
+        generation=generation,
         target=target.id,
         target_row=target.row,
         due_ms=_due(at_ms, request.timeout_ms),
@@ -161,8 +167,10 @@ def _cycle(work: Work, waiting: Execution, target: Execution) -> list[str] | Non
     return None
 
 
-def receive_signal(work: Work, execution: Execution, request: ReceiveSignal, *, at_ms: int) -> AnyAnswer | None:
-    before = recorded(work, execution, OperationKind.SIGNAL, request.key)
+def receive_signal(
+    work: Work, execution: Execution, request: ReceiveSignal, generation: int, *, at_ms: int
+) -> AnyAnswer | None:
+    before = recorded(work, execution, OperationKind.SIGNAL, request.key, generation)
     if before is not None:
         if before.target != request.name:
             message = f"signal {request.key} is recorded for the name {before.target}"
@@ -176,6 +184,7 @@ def receive_signal(work: Work, execution: Execution, request: ReceiveSignal, *, 
             execution,
             OperationKind.SIGNAL,
             request.key,
+            generation=generation,
             status=OperationStatus.COMPLETED,
             target=request.name,
             result=waiting.payload,
@@ -188,6 +197,7 @@ def receive_signal(work: Work, execution: Execution, request: ReceiveSignal, *, 
             execution,
             OperationKind.SIGNAL,
             request.key,
+            generation=generation,
             status=OperationStatus.TIMED_OUT,
             target=request.name,
             at_ms=at_ms,
@@ -198,6 +208,7 @@ def receive_signal(work: Work, execution: Execution, request: ReceiveSignal, *, 
         execution,
         OperationKind.SIGNAL,
         request.key,
+        generation=generation,
         target=request.name,
         due_ms=_due(at_ms, request.timeout_ms),
         at_ms=at_ms,
@@ -205,8 +216,8 @@ def receive_signal(work: Work, execution: Execution, request: ReceiveSignal, *, 
     return None
 
 
-def sleep(work: Work, execution: Execution, request: Sleep, *, at_ms: int) -> AnyAnswer | None:
-    before = recorded(work, execution, OperationKind.TIMER, request.key)
+def sleep(work: Work, execution: Execution, request: Sleep, generation: int, *, at_ms: int) -> AnyAnswer | None:
+    before = recorded(work, execution, OperationKind.TIMER, request.key, generation)
     if before is not None:
         return _ask_again(work, execution, before, None)
     _begin(
@@ -214,6 +225,7 @@ def sleep(work: Work, execution: Execution, request: Sleep, *, at_ms: int) -> An
         execution,
         OperationKind.TIMER,
         request.key,
+        generation=generation,
         target="",
         due_ms=at_ms + request.duration_ms,
         at_ms=at_ms,
@@ -221,7 +233,9 @@ def sleep(work: Work, execution: Execution, request: Sleep, *, at_ms: int) -> An
     return None
 
 
-def deliver_cancel(work: Work, execution: Execution, request: DeliverCancel, *, at_ms: int) -> AnyAnswer:
+def deliver_cancel(
+    work: Work, execution: Execution, request: DeliverCancel, generation: int, *, at_ms: int
+) -> AnyAnswer:
     """The cancel is raised at the operation that the key names; if that is a wait begun before, it is over."""
     if not execution.cancel_requested or execution.cancel_delivered:
         return refused(Reason.WRONG_STATE, f"execution {execution.id} has no cancel to deliver")
@@ -230,6 +244,6 @@ def deliver_cancel(work: Work, execution: Execution, request: DeliverCancel, *, 
         if lifecycle.operation_timer(wait.kind, wait.key) == request.key:
             lifecycle.close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
             pending -= 1
-    put_marker(work, execution, f"cancel@{request.key}", b"true", at_ms=at_ms)
+    put_marker(work, execution, f"cancel@{request.key}", b"true", generation, at_ms=at_ms)
     work.put(replace(execution, cancel_delivered=True, pending=pending))
     return Value()

@@ -31,6 +31,7 @@ CREATE TABLE executions (
     epoch              INTEGER NOT NULL,
     attempt            INTEGER NOT NULL,
     failures           INTEGER NOT NULL,
+    generation         INTEGER NOT NULL,
     crashes            INTEGER NOT NULL,
     attached           INTEGER NOT NULL CHECK (attached IN (0, 1)),
     pending            INTEGER NOT NULL CHECK (pending >= 0),

@@ -13,9 +13,9 @@ from typing import Any
 
 import grpc
 import pytest
-from tempolite_sdk.handlers import HandlerContext, RetryPolicy
 
 from tempolite_sdk.client import Client
+from tempolite_sdk.contexts import HandlerContext
 from tempolite_sdk.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -34,6 +34,7 @@ from tempolite_sdk.errors import (
     Unauthenticated,
     Unavailable,
 )
+from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.info import Component, ExecutionInfo, ExecutionStatus, OperationInfo, OperationKind, Resolution
 from tempolite_sdk.pb.tempolite.v1 import common_pb2, node_service_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb

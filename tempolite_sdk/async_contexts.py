@@ -1,0 +1,239 @@
+"""The contexts of `async def` handlers: `contexts`, awaited."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from datetime import datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+
+from tempolite_sdk import operations
+from tempolite_sdk.contexts import BaseContext, ExecutionFacts, OperationFacts, Params, utc_now
+from tempolite_sdk.durations import Duration
+from tempolite_sdk.handlers import AsyncSagaStep, AsyncSideEffect, ChildHandle, RetryPolicy
+from tempolite_sdk.operations import ChildOptions, ClosePolicy, Runtime
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Step = TypeVar("Step", bound=AsyncSagaStep)
+
+
+class EnqueuesChildrenAsync:
+    """What a context and `ctx.options(...)` share."""
+
+    _runtime: Runtime
+    _child_options = ChildOptions()
+
+    @overload
+    async def enqueue(
+        self, handler: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ChildHandle[T]: ...
+    @overload
+    async def enqueue(
+        self, handler: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ChildHandle[T]: ...
+    @overload
+    async def enqueue(self, handler: str, /, *args: Any, **kwargs: Any) -> ChildHandle[Any]: ...
+    async def enqueue(self, handler: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> ChildHandle[Any]:
+        """Starts a child. When it returns, the child and its link to this execution are on disk, in one commit."""
+        child: ChildHandle[Any] = await self._runtime.perform(
+            operations.EnqueueChild(handler, args, kwargs, self._child_options)
+        )
+        return child
+
+
+class AsyncChildEnqueuer(EnqueuesChildrenAsync):
+    """`ctx.options(...)`: enqueues with these options."""
+
+    def __init__(self, runtime: Runtime, options: ChildOptions) -> None:
+        self._runtime = runtime
+        self._child_options = options
+
+
+class AsyncContext(BaseContext, EnqueuesChildrenAsync):
+    """What every asynchronous context can do."""
+
+    def options(
+        self,
+        *,
+        id: str | None = None,
+        key: str | None = None,
+        close_policy: ClosePolicy | None = None,
+        retry: RetryPolicy | None = None,
+        attempt_timeout: Duration | None = None,
+        max_duration: Duration | None = None,
+        queue_timeout: Duration | None = None,
+        heartbeat_timeout: Duration | None = None,
+        priority: int = 0,
+        delay: Duration | None = None,
+    ) -> AsyncChildEnqueuer:
+        """For one child: `ctx.options(delay=60).enqueue(remind, order)`. See `ChildOptions`."""
+        return AsyncChildEnqueuer(
+            self._runtime,
+            ChildOptions(
+                id=id,
+                key=key,
+                close_policy=close_policy,
+                retry=retry,
+                attempt_timeout=attempt_timeout,
+                max_duration=max_duration,
+                queue_timeout=queue_timeout,
+                heartbeat_timeout=heartbeat_timeout,
+                priority=priority,
+                delay=delay,
+            ),
+        )
+
+    @overload
+    async def wait_for_completion(
+        self, execution: ChildHandle[T], /, *, timeout: Duration | None = None, key: str | None = None
+    ) -> T: ...
+    @overload
+    async def wait_for_completion(
+        self, execution: str, /, *, type: type[T], timeout: Duration | None = None, key: str | None = None
+    ) -> T: ...
+    @overload
+    async def wait_for_completion(
+        self, execution: str, /, *, type: Any = Any, timeout: Duration | None = None, key: str | None = None
+    ) -> Any: ...
+    async def wait_for_completion(
+        self,
+        execution: ChildHandle[Any] | str,
+        /,
+        *,
+        type: Any = Any,
+        timeout: Duration | None = None,
+        key: str | None = None,
+    ) -> Any:
+        """What the execution returns, a child or any other by its id. Holds no slot while it waits.
+
+        Raises an `ExecutionError` when it ended otherwise, `WaitTimeout` when the timeout passed, `WaitCycle` when it
+        waits for this one.
+        """
+        return await self._runtime.perform(operations.WaitForCompletion(execution, type, timeout, key))
+
+    @overload
+    async def side_effect(
+        self,
+        key: str,
+        effect: AsyncSideEffect[T] | Callable[[], Awaitable[T]] | Callable[[AsyncSideEffectContext], Awaitable[T]],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+    ) -> T: ...
+    @overload
+    async def side_effect(
+        self,
+        key: str,
+        effect: Callable[[], Any] | Callable[[AsyncSideEffectContext], Any],
+        /,
+        *,
+        type: type[T],
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+    ) -> T: ...
+    async def side_effect(
+        self,
+        key: str,
+        effect: Any,
+        /,
+        *,
+        type: Any = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+    ) -> Any:
+        """What `effect` returns, run once for this key: later calls and later attempts get the recorded value.
+
+        effect: an `AsyncSideEffect`, or a function with no argument or the side effect's own context. It runs in the
+            side-effect pool, and is retried by its policy.
+        type: of the result, where the effect's annotation does not tell it. Without either it is plain JSON.
+        timeout: of one attempt.
+        Raises `SideEffectFailed` when it is out of retries.
+        """
+        return await self._runtime.perform(operations.RunSideEffect(key, effect, type, retry, timeout))
+
+    @overload
+    async def receive_signal(
+        self, name: str, type: type[T], /, *, timeout: Duration | None = None, key: str | None = None
+    ) -> T: ...
+    @overload
+    async def receive_signal(
+        self, name: str, type: Any = Any, /, *, timeout: Duration | None = None, key: str | None = None
+    ) -> Any: ...
+    async def receive_signal(
+        self, name: str, type: Any = Any, /, *, timeout: Duration | None = None, key: str | None = None
+    ) -> Any:
+        """The next signal of that name, sent before or after this call; each is received once, in order.
+
+        Raises `WaitTimeout` when the timeout passed; with a timeout of 0 it only looks.
+        """
+        return await self._runtime.perform(operations.ReceiveSignal(name, type, timeout, key))
+
+    @overload
+    def signals(self, name: str, type: type[T], /) -> AsyncIterator[T]: ...
+    @overload
+    def signals(self, name: str, type: Any = Any, /) -> AsyncIterator[Any]: ...
+    async def signals(self, name: str, type: Any = Any, /) -> AsyncIterator[Any]:
+        """Every signal of that name, one after the other, like a channel that never closes."""
+        while True:
+            yield await self.receive_signal(name, type)
+
+    async def send_signal(
+        self, name: str, payload: Any = None, *, to: str | None = None, key: str | None = None
+    ) -> None:
+        """To the clients that follow this execution, or into the inbox of another execution (its id). Sent once."""
+        await self._runtime.perform(operations.SendSignal(name, payload, to, key))
+
+    async def sleep(self, duration: Duration, *, key: str | None = None) -> None:
+        """Waits, through any number of restarts, and holds no slot."""
+        await self._runtime.perform(operations.Sleep(duration, key))
+
+    async def now(self) -> datetime:
+        """The time (UTC); when the code is replayed, the same as the first time."""
+        moment: datetime = await self._runtime.perform(operations.Memoize("now", utc_now, datetime))
+        return moment
+
+    async def uuid4(self) -> uuid.UUID:
+        """A random UUID; when the code is replayed, the same."""
+        value: uuid.UUID = await self._runtime.perform(operations.Memoize("uuid4", uuid.uuid4, uuid.UUID))
+        return value
+
+    async def random(self) -> float:
+        """From [0, 1); when the code is replayed, the same."""
+        value: float = await self._runtime.perform(operations.Memoize("random", random.random, float))
+        return value
+
+    async def heartbeat(self, details: Any = None) -> None:
+        """Tells that the attempt is alive and how far it is; the next attempt gets the last details."""
+        await self._runtime.perform(operations.Heartbeat(details))
+
+
+class AsyncHandlerContext(AsyncContext, ExecutionFacts[Params]):
+    """What a handler may do. As the first parameter's annotation, it makes a function a handler."""
+
+
+class AsyncSagaContext(AsyncContext, ExecutionFacts[Params]):
+    """What a saga handler may do. As the first parameter's annotation, it makes a function a saga handler."""
+
+    async def step(self, step: Step, /, *, key: str | None = None) -> Step:
+        """Runs the step's transaction once, and returns the step with its data as recorded.
+
+        key: default "<class>#n". Raises `StepFailed` when the transaction raised. Should the saga give up, the
+        compensations of its completed steps run, last first.
+        """
+        done: Step = await self._runtime.perform(operations.RunStep(step, key))
+        return done
+
+
+class AsyncSideEffectContext(AsyncContext, OperationFacts):
+    """What a side effect may do."""
+
+
+class AsyncTransactionContext(AsyncContext, OperationFacts):
+    """What a step's transaction may do."""
+
+
+class AsyncCompensationContext(AsyncContext, OperationFacts):
+    """What a step's compensation may do."""

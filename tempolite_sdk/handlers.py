@@ -1,0 +1,123 @@
+"""What handlers are made of, beside their contexts: retry policies, side effects, saga steps, handles of children."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
+
+from tempolite_sdk.durations import Duration, seconds_of
+from tempolite_sdk.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from tempolite_sdk.async_contexts import AsyncCompensationContext, AsyncSideEffectContext, AsyncTransactionContext
+    from tempolite_sdk.contexts import CompensationContext, SideEffectContext, TransactionContext
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Exponential backoff. What is left out is taken from the next level: call, handler, pool, default.
+
+    Source of the fields and their defaults: Temporal's RetryPolicy.
+    """
+
+    maximum_attempts: int | None = None  #: default 3, of compensations 10; 0: no limit
+    initial_interval: Duration | None = None  #: before the second attempt; default 1 s
+    backoff_coefficient: float | None = None  #: each delay is so many times the one before; default 2; at least 1
+    maximum_interval: Duration | None = None  #: default 100 s
+    jitter: float | None = None  #: the delay is drawn from 1 - jitter to 1 + jitter; default 0.2; 0 to 1
+    non_retryable_errors: tuple[str, ...] | None = None  #: class names, matched along the error's bases
+
+    def __post_init__(self) -> None:
+        if self.maximum_attempts is not None and self.maximum_attempts < 0:
+            raise InvalidArgument(f"retry.maximum_attempts must be at least 0, not {self.maximum_attempts}")
+        if self.backoff_coefficient is not None and not self.backoff_coefficient >= 1:
+            raise InvalidArgument(f"retry.backoff_coefficient must be at least 1, not {self.backoff_coefficient}")
+        if self.jitter is not None and not 0 <= self.jitter <= 1:
+            raise InvalidArgument(f"retry.jitter must be from 0 to 1, not {self.jitter}")
+        for name in ("initial_interval", "maximum_interval"):
+            if (interval := getattr(self, name)) is not None and seconds_of(f"retry.{name}", interval) == 0:
+                raise InvalidArgument(f"retry.{name} must be more than 0 seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildHandle(Generic[T_co]):
+    """An execution that this one enqueued. Its handler's return type is that of `wait_for_completion`."""
+
+    id: str
+    key: str  #: of the operation that recorded it
+    result_type: Any
+
+
+class SideEffect(ABC, Generic[T_co]):
+    """A side effect as a class of its own: its fields are its input, its `run` happens once per key.
+
+    Make it a dataclass. Called again under the same key with other fields, it is refused.
+    """
+
+    @abstractmethod
+    def run(self, ctx: SideEffectContext) -> T_co:
+        """Returns what is recorded. An error is retried by the policy of the side-effect pool."""
+
+
+class AsyncSideEffect(ABC, Generic[T_co]):
+    """`SideEffect` for `async def` handlers."""
+
+    @abstractmethod
+    async def run(self, ctx: AsyncSideEffectContext) -> T_co: ...
+
+
+class SagaStep(ABC):
+    """A step of a saga: a transaction, and the compensation that undoes it.
+
+    Make it a dataclass. Its fields are its data: recorded before the transaction and again when it has completed, and
+    given to the compensation, in another process and after any number of restarts.
+    """
+
+    #: Whether a transaction that raised may have taken effect, so that it is to be undone too.
+    compensate_on_failure: ClassVar[bool] = False
+
+    @abstractmethod
+    def transaction(self, ctx: TransactionContext) -> None: ...
+
+    @abstractmethod
+    def compensation(self, ctx: CompensationContext) -> None:
+        """May be called when the transaction's outcome is unknown, and more than once: must be safe to repeat."""
+
+
+class AsyncSagaStep(ABC):
+    """`SagaStep` for `async def` saga handlers."""
+
+    compensate_on_failure: ClassVar[bool] = False
+
+    @abstractmethod
+    async def transaction(self, ctx: AsyncTransactionContext) -> None: ...
+
+    @abstractmethod
+    async def compensation(self, ctx: AsyncCompensationContext) -> None: ...
+
+
+def result_type_of(function: Any) -> Any:
+    """The type that a side effect's function returns, by its annotation; Any without one that can be resolved."""
+    plain = getattr(function, "__func__", function)
+    code = getattr(plain, "__code__", None)
+    if code is None or "return" not in plain.__annotations__:
+        return Any
+    if code not in _result_types:
+        if len(_result_types) > 10_000:  # of functions made anew at each reload
+            _result_types.clear()
+        _result_types[code] = _resolved_result_type(plain)
+    return _result_types[code]
+
+
+_result_types: dict[Any, Any] = {}
+
+
+def _resolved_result_type(function: Any) -> Any:
+    try:
+        returned = get_type_hints(function)["return"]
+    except Exception:
+        return Any  # of names that exist for the type checker alone; its result is read as plain JSON
+    return Any if isinstance(returned, TypeVar) else returned

@@ -1,0 +1,128 @@
+"""What contexts ask of the worker host that runs them: plain data, so that one host serves sync and async code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct
+
+from tempolite_sdk.durations import Duration
+from tempolite_sdk.handlers import ChildHandle, RetryPolicy
+
+ClosePolicy = Literal["abandon", "request_cancel", "terminate"]
+
+
+class ChildOptions(Struct, frozen=True, kw_only=True):
+    """How one child is enqueued and run. What is left out, the node's config decides."""
+
+    id: str | None = None  #: of the child; default: a new one
+    key: str | None = None  #: of the operation that records it; default: "<handler>#n"
+    close_policy: ClosePolicy | None = None  #: what the parent's end does to it
+    retry: RetryPolicy | None = None
+    attempt_timeout: Duration | None = None
+    max_duration: Duration | None = None
+    queue_timeout: Duration | None = None
+    heartbeat_timeout: Duration | None = None
+    priority: int = 0
+    delay: Duration | None = None
+
+
+class EnqueueChild(Struct, frozen=True):
+    handler: Callable[..., Any] | str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    options: ChildOptions
+
+
+class WaitForCompletion(Struct, frozen=True):
+    target: ChildHandle[Any] | str
+    type: Any
+    timeout: Duration | None
+    key: str | None
+
+
+class RunSideEffect(Struct, frozen=True):
+    key: str
+    effect: Any  #: a SideEffect, an AsyncSideEffect, or a callable with no argument or the side effect's context
+    type: Any  #: of its result; None: by annotation
+    retry: RetryPolicy | None
+    timeout: Duration | None
+
+
+class RunStep(Struct, frozen=True):
+    step: Any
+    key: str | None
+
+
+class ReceiveSignal(Struct, frozen=True):
+    name: str
+    type: Any
+    timeout: Duration | None
+    key: str | None
+
+
+class SendSignal(Struct, frozen=True):
+    name: str
+    payload: Any
+    to: str | None
+    key: str | None
+
+
+class Sleep(Struct, frozen=True):
+    duration: Duration
+    key: str | None
+
+
+class Memoize(Struct, frozen=True):
+    """A value that is made once, without a pool: for what takes no time and can't fail."""
+
+    name: str
+    make: Callable[[], Any]
+    type: Any
+
+
+class Heartbeat(Struct, frozen=True):
+    details: Any
+
+
+Operation = (
+    EnqueueChild
+    | WaitForCompletion
+    | RunSideEffect
+    | RunStep
+    | ReceiveSignal
+    | SendSignal
+    | Sleep
+    | Memoize
+    | Heartbeat
+)
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What a context tells without asking."""
+
+    execution_id: str
+    attempt: int  #: 1-based: of the execution, or of the operation that the context belongs to
+    parent_id: str | None = None
+    deadline_ms: int | None = None  #: Unix milliseconds, from max_duration
+    operation_id: str = ""  #: "<execution id>/<kind>/<key>"; empty for a handler's own context
+    heartbeat: bytes | None = None  #: details of the last heartbeat of an earlier attempt
+
+
+class Runtime(Protocol):
+    """The worker host, as contexts see it."""
+
+    def perform(self, operation: Operation) -> Any:
+        """What the operation comes to; an awaitable of it for asynchronous contexts."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether cancel was requested."""
+        ...
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the next operation is answered from the journal."""
+        ...

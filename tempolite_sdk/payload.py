@@ -1,0 +1,127 @@
+"""Values of user code as JSON, by their annotations: arguments, results, signals, the data of steps.
+
+Takes what msgspec does (dataclasses, structs, TypedDict, Enum, datetime, UUID, Decimal, bytes and the containers of
+them) and pydantic models. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from tempolite_sdk.errors import FieldViolation, InvalidArgument
+
+# --- single values
+
+
+def encode(value: Any) -> bytes:
+    """UTF-8 JSON. InvalidArgument: the value, or one inside it, has no JSON form."""
+    return _encoded(_encoder, value)
+
+
+def digest(*values: Any) -> bytes:
+    """16 bytes that are equal for equal values, whatever the order of their sets and mappings."""
+    return blake2b(_encoded(_ordered_encoder, values), digest_size=16).digest()
+
+
+def decode(data: bytes, type: Any = Any) -> Any:
+    """The value, as the type has it. InvalidArgument naming the place that does not fit."""
+    try:
+        return decoder(type).decode(data)
+    except msgspec.DecodeError as error:  # ValidationError is one
+        raise InvalidArgument(str(error), (violation(str(error)),)) from error
+
+
+def _encoded(encoder: msgspec.json.Encoder, value: Any) -> bytes:
+    try:
+        return encoder.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidArgument(f"can't be stored: {error}") from error
+
+
+def _to_json(value: Any) -> Any:
+    """For what msgspec does not know: pydantic models."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} has no JSON form; make it a dataclass")
+
+
+def _from_json(type: Any, value: Any) -> Any:
+    if hasattr(type, "model_validate"):
+        return type.model_validate(value)
+    raise TypeError(f"{type!r} can't be read from JSON; make it a dataclass")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_to_json)
+_ordered_encoder = msgspec.json.Encoder(enc_hook=_to_json, order="deterministic")
+
+
+@lru_cache(maxsize=1_024)
+def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(type, dec_hook=_from_json)
+
+
+def decoder(type: Any) -> msgspec.json.Decoder[Any]:
+    """Raises InvalidArgument for a type that no JSON can be read into."""
+    try:
+        return _decoder(type)
+    except TypeError as error:
+        raise InvalidArgument(f"{type!r} can't be read from JSON: {error}") from error
+
+
+_PLACE = re.compile(r"^(?P<description>.*?) - at `(?:key in )?\$(?P<path>[^`]*)`$", re.DOTALL)
+
+
+def violation(message: str, within: str = "") -> FieldViolation:
+    """What msgspec says with "Expected `int`, got `str` - at `$.quantity`"; within: the field that was decoded."""
+    match = _PLACE.match(message)
+    if match is None:
+        return FieldViolation(within, message)
+    return FieldViolation((within + match["path"]).lstrip("."), match["description"])
+
+
+# --- the data of steps and side effects
+
+
+def encode_fields(value: Any) -> bytes:
+    """The fields of a step or side effect as a JSON object. InvalidArgument: it is no dataclass, nor anything alike."""
+    if _is_structured(type(value)):
+        return encode(value)
+    if getattr(value, "__dict__", None) or _has_slots(type(value)):
+        raise InvalidArgument(f"{type(value).__qualname__} holds data: make it a dataclass, so that it can be stored")
+    return b"{}"
+
+
+def decode_fields(data: bytes, type: type[Any]) -> Any:
+    """A new instance with the fields that `encode_fields` wrote."""
+    return decode(data, type) if _is_structured(type) else type()
+
+
+def restore_fields(value: Any, data: bytes) -> None:
+    """Puts recorded fields into an instance that is there."""
+    if not _is_structured(type(value)):
+        return
+    recorded = decode(data, type(value))
+    for name in _field_names(type(value)):
+        object.__setattr__(value, name, getattr(recorded, name))
+
+
+def _is_structured(type: type[Any]) -> bool:
+    return dataclasses.is_dataclass(type) or hasattr(type, "__struct_fields__") or hasattr(type, "model_fields")
+
+
+def _has_slots(type: type[Any]) -> bool:
+    return any(getattr(base, "__slots__", ()) for base in type.__mro__)
+
+
+def _field_names(type: type[Any]) -> Sequence[str]:
+    if dataclasses.is_dataclass(type):
+        return [field.name for field in dataclasses.fields(type)]
+    names: Sequence[str] = getattr(type, "__struct_fields__", None) or tuple(getattr(type, "model_fields", ()))
+    return names

@@ -1,0 +1,193 @@
+"""Handlers as their callers see them: names, arguments and results, by the functions' annotations."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+import msgspec
+
+from tempolite_sdk.errors import FieldViolation, InvalidArgument
+from tempolite_sdk.payload import decoder, encode, violation
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A handler as its callers see it: its name, its arguments after the context, its result."""
+
+    name: str
+    description: str  #: first line of the docstring
+    context_type: Any  #: annotation of the first parameter; None without one
+    return_type: Any
+    parameters: tuple[inspect.Parameter, ...]
+    types: Mapping[str, Any] = field(repr=False)
+
+    def encode_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """As a JSON object by name. InvalidArgument names every argument that does not fit."""
+        try:
+            bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidArgument(f"{self.name}: {error}") from error
+        named: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if parameter.name in bound.arguments:
+                value = bound.arguments[parameter.name]
+                named |= value if parameter.kind is parameter.VAR_KEYWORD else {parameter.name: value}
+        encoded = encode(named)
+        if violations := self.decode_arguments(encoded)[2]:
+            told = "; ".join(f"{each.field}: {each.description}" for each in violations)
+            raise InvalidArgument(f"{self.name}: {told}", violations)
+        return encoded
+
+    def decode_arguments(self, data: bytes) -> tuple[Sequence[Any], Mapping[str, Any], tuple[FieldViolation, ...]]:
+        """Positional and keyword arguments, and what is wrong with the data, which is an array or an object by name."""
+        try:
+            given = _raw_arguments.decode(data)
+        except msgspec.DecodeError as error:
+            return (), {}, (FieldViolation("", str(error)),)
+        found, violations = self._of_array(given) if isinstance(given, list) else self._of_object(given)
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if parameter.name in found:
+                value = self._value(parameter, found[parameter.name], violations)
+            elif parameter.kind in _VARIADIC:
+                continue
+            elif parameter.default is not parameter.empty:
+                value = parameter.default
+            else:
+                violations.append(FieldViolation(parameter.name, "is required"))
+                continue
+            match parameter.kind:
+                case parameter.VAR_POSITIONAL:
+                    args += value
+                case parameter.VAR_KEYWORD:
+                    kwargs |= value
+                case parameter.KEYWORD_ONLY:
+                    kwargs[parameter.name] = value
+                case _:
+                    args.append(value)
+        return args, kwargs, tuple(violations)
+
+    def _of_array(self, given: list[msgspec.Raw]) -> tuple[dict[str, Any], list[FieldViolation]]:
+        """Which parameter each element of an array belongs to."""
+        found: dict[str, Any] = {}
+        for place, parameter in enumerate(self.parameters):
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                found[parameter.name] = given[place:]
+                return found, []
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD) or place >= len(given):
+                break
+            found[parameter.name] = given[place]
+        surplus = range(len(found), len(given))
+        return found, [FieldViolation(f"[{place}]", "is one argument too many") for place in surplus]
+
+    def _of_object(self, given: Mapping[str, msgspec.Raw]) -> tuple[dict[str, Any], list[FieldViolation]]:
+        found: dict[str, Any] = {}
+        violations: list[FieldViolation] = []
+        rest = dict(given)
+        for parameter in self.parameters:
+            if parameter.kind is parameter.VAR_KEYWORD:
+                found[parameter.name], rest = rest, {}
+            elif parameter.name in rest:
+                found[parameter.name] = rest.pop(parameter.name)
+                if parameter.kind is parameter.VAR_POSITIONAL:
+                    try:
+                        found[parameter.name] = _raw_list.decode(found[parameter.name])
+                    except msgspec.DecodeError:
+                        violations.append(FieldViolation(parameter.name, "must be an array"))
+                        del found[parameter.name]
+        violations += [FieldViolation(name, f"is no argument of {self.name}") for name in rest]
+        return found, violations
+
+    def _value(self, parameter: inspect.Parameter, raw: Any, violations: list[FieldViolation]) -> Any:
+        name = parameter.name
+        if isinstance(raw, dict):
+            return {key: self._decoded(key, name, each, violations) for key, each in raw.items()}
+        if isinstance(raw, list):
+            return [self._decoded(f"{name}[{place}]", name, each, violations) for place, each in enumerate(raw)]
+        return self._decoded(name, name, raw, violations)
+
+    def _decoded(self, field: str, name: str, raw: msgspec.Raw, violations: list[FieldViolation]) -> Any:
+        try:
+            return decoder(self.types.get(name, Any)).decode(raw)
+        except msgspec.DecodeError as error:
+            violations.append(violation(str(error), within=field))
+        except (ValueError, TypeError) as error:  # of a model's own validation
+            violations.append(FieldViolation(field, str(error)))
+        return None
+
+    def arguments_schema(self) -> str:
+        """JSON Schema of the arguments, as an object by name."""
+        properties = {p.name: self._schema(self._whole_type(p)) for p in self.parameters if p.kind is not p.VAR_KEYWORD}
+        required = [p.name for p in self.parameters if p.default is p.empty and p.kind not in _VARIADIC]
+        schema = {
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": any(p.kind is p.VAR_KEYWORD for p in self.parameters),
+        }
+        return msgspec.json.encode(schema).decode()
+
+    def check(self) -> None:
+        """InvalidArgument: an argument, or the result, has a type that no JSON can be read into."""
+        for place, type in (*self.types.items(), ("the result", self.return_type)):
+            try:
+                decoder(type)
+            except InvalidArgument as error:
+                raise InvalidArgument(f"{self.name}: {place}: {error}") from error
+
+    def result_schema(self) -> str:
+        return msgspec.json.encode(self._schema(self.return_type)).decode()
+
+    def _whole_type(self, parameter: inspect.Parameter) -> Any:
+        of_one = self.types.get(parameter.name, Any)
+        return list[of_one] if parameter.kind is parameter.VAR_POSITIONAL else of_one  # type: ignore[valid-type]
+
+    @staticmethod
+    def _schema(type: Any) -> dict[str, Any]:
+        try:
+            return msgspec.json.schema(type, schema_hook=_schema_of_model)
+        except (TypeError, NotImplementedError):
+            return {}  # anything goes: a type that only its own validation knows
+
+
+def _schema_of_model(type: Any) -> dict[str, Any]:
+    if hasattr(type, "model_json_schema"):
+        schema: dict[str, Any] = type.model_json_schema()
+        return schema
+    raise NotImplementedError
+
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_raw_arguments = msgspec.json.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw])
+_raw_list = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@lru_cache(maxsize=4_096)
+def signature_of(handler: Callable[..., Any]) -> Signature:
+    """InvalidArgument: not a function whose annotations can be resolved, or one without a context."""
+    name = getattr(handler, "__name__", "")
+    if not name or not inspect.isfunction(handler):
+        raise InvalidArgument(f"a handler is a function, or its name; {handler!r} is neither")
+    try:
+        hints = get_type_hints(handler)
+    except Exception as error:
+        raise InvalidArgument(f"{name}: an annotation can't be resolved: {error}") from error
+    parameters = tuple(inspect.signature(handler).parameters.values())
+    if not parameters or parameters[0].kind not in _POSITIONAL:
+        raise InvalidArgument(f"{name}: a handler's first parameter is its context, e.g. ctx: HandlerContext")
+    documentation = inspect.getdoc(handler) or ""
+    returned = hints.get("return", Any)
+    return Signature(
+        name=name,
+        description=documentation.strip().split("\n")[0],
+        context_type=hints.get(parameters[0].name),
+        return_type=None if returned is type(None) else returned,
+        parameters=parameters[1:],
+        types={parameter.name: hints.get(parameter.name, Any) for parameter in parameters[1:]},
+    )
