@@ -342,7 +342,9 @@ class Driver:
         self.dispatch.grant()
         starts: list[AnyCommand] = []
         for component, execution_id in self.dispatch.starts():
-            start = StartAttempt(at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id)
+            start = StartAttempt(
+                at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id, pool=component
+            )
             starts.append(start)
             self._on_outcome.append(partial(self._started, component))
         return starts
@@ -409,7 +411,7 @@ class _Answering:
             case CompleteSideEffect(key=key) | FailSideEffect(key=key):
                 dispatch.end_side_effect(run, call, key, outcome)  # type: ignore[arg-type]
             case CompleteAttempt() | FailAttempt() | UnwindAttempt() | SuspendAttempt():
-                dispatch.end(run, call, outcome, well=isinstance(request, CompleteAttempt))  # type: ignore[arg-type]
+                dispatch.end(run, well=isinstance(request, CompleteAttempt))
             case WaitForExecution(key=key) if outcome is None:
                 dispatch.wait(run, call, OperationKind.WAIT, key)
             case ReceiveSignal(key=key) if outcome is None:

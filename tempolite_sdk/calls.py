@@ -136,7 +136,8 @@ def _arguments(
     """The handler's name, its arguments, and the type of its result."""
     if not isinstance(handler, str):
         signature = signature_of(handler)
-        return signature.name, signature.encode_arguments(args, kwargs), signature.return_type
+        arguments = signature.encode_arguments(signature.named_arguments(args, kwargs))
+        return signature.name, arguments, signature.return_type
     if args and kwargs:
         raise InvalidArgument(
             f"handler {handler!r} is given by name: pass its arguments all by position or all by keyword; "

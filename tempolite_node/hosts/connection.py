@@ -54,6 +54,8 @@ class HostConnection(asyncio.BufferedProtocol):
                 "tempolite_node.host.main",
                 "--fd",
                 str(theirs.fileno()),
+                "--parent",
+                str(os.getpid()),
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),  # what user code prints is not the daemon's answer to anybody

@@ -197,11 +197,10 @@ class Dispatch:
         """The call came too late: the attempt has lost its right to run."""
         self._abandon(Abandon(execution_id=run.execution_id, epoch=call.epoch))
 
-    def end(self, run: Run, call: frames.Call, answer: AnyAnswer, *, well: bool) -> None:
-        """The attempt is over, well or not, or was unwound."""
+    def end(self, run: Run, *, well: bool) -> None:
+        """The attempt is over, well or not, or was unwound. Nobody waits for an answer to its last call."""
         if run.root.pool is Component.COMPENSATION:
             self.ended[Component.COMPENSATION, well] += 1
-        self._reply(run, call.call, answer)
         self._forget(run)
         if run.host < 0:
             self._closing.append(run.host)

@@ -169,6 +169,7 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, generation:
         in_doubt = True
     else:
         in_doubt = before.in_doubt
+    number = before.attempt + 1 if before else 1
     work.put_operation(
         Operation(
             execution_row=execution.row,
@@ -179,13 +180,13 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, generation:
             target=request.target,
             digest=request.digest,
             generation=generation,
-            attempt=before.attempt + 1 if before else 1,
+            attempt=number,
             input=request.input,
             in_doubt=in_doubt,
             started_ms=before.started_ms if before else at_ms,
         )
     )
-    return Value()
+    return Go(attempt=number)
 
 
 def _running_step(work: Work, execution: Execution, key: str) -> Operation | Refused:

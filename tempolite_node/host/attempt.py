@@ -1,0 +1,242 @@
+"""One attempt in the worker host: its journal, its open calls, and whether it still has the right to run."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
+
+from tempolite_node import frames
+from tempolite_node.engine.commands import (
+    AnyRequest,
+    CompleteAttempt,
+    FailAttempt,
+    SuspendAttempt,
+    UnwindAttempt,
+)
+from tempolite_node.engine.effects import AnyAnswer
+from tempolite_node.engine.model import Failure, OperationKind
+from tempolite_node.host.channel import Channel
+from tempolite_node.host.contexts import operation_id
+from tempolite_node.host.failures import failure_of
+from tempolite_node.host.journal import Journal
+from tempolite_node.host.parking import Parking
+from tempolite_node.host.registry import Handler, Registry
+from tempolite_node.host.scopes import Scope, prefix_of
+from tempolite_sdk.errors import Cancelled, InvalidArgument
+from tempolite_sdk.operations import Facts, Operation
+
+
+class AttemptOver(BaseException):
+    """Raised in user code whose attempt was unwound, abandoned or suspended. Whatever it returns then is ignored."""
+
+
+class Waiter(Protocol):
+    """Who waits for the answer to a call, in a thread or on a loop."""
+
+    def wake(self, answer: AnyAnswer | None) -> None:
+        """None: the attempt is over."""
+        ...
+
+
+class Services:
+    """What every attempt of a worker host shares."""
+
+    def __init__(self, *, channel: Channel, registry: Registry, parking: Parking, payload_bytes_max: int) -> None:
+        self.channel = channel
+        self.registry = registry
+        self.parking = parking
+        self.payload_bytes_max = payload_bytes_max
+
+
+class Attempt:
+    """Of a handler, or of a step's compensation.
+
+    `_calls` decides every race: whoever takes a call out of it, be it the answer, the unwinding or the abandoning, is
+    the one that wakes the stack.
+    """
+
+    def __init__(self, run: frames.Run | frames.RunCompensation, handler: Handler, services: Services) -> None:
+        self.run = run
+        self.handler = handler
+        self.services = services
+        self.execution_id = run.execution_id
+        self.epoch = run.epoch
+        self.journal = Journal(run.journal, run.generation)
+        self.scope = _root_scope(run)
+        self.over = False
+        self.cancel_requested = isinstance(run, frames.Run) and run.cancel_requested
+        self.cancel_reason = run.cancel_reason if isinstance(run, frames.Run) else ""
+        self._cancel_delivered = isinstance(run, frames.Run) and run.cancel_delivered
+        self._calls: dict[int, Waiter] = {}
+        self._parked: dict[int, Scope] = {}  #: calls in which the stack waits
+        self._numbers = itertools.count(1)
+        self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
+        self.hop: Callable[..., object] = _directly  #: to where its state may be changed: its loop
+        self.on_over: Callable[[], object] | None = None  #: stops what runs, where that is possible
+
+    def facts(self) -> Facts:
+        run = self.run
+        if isinstance(run, frames.RunCompensation):
+            return Facts(
+                execution_id=run.execution_id,
+                attempt=run.attempt,
+                operation_id=operation_id(run.execution_id, OperationKind.COMPENSATION, run.key),
+            )
+        return Facts(
+            execution_id=run.execution_id,
+            attempt=run.attempt,
+            parent_id=run.parent_id,
+            deadline_ms=run.deadline_ms,
+            heartbeat=run.heartbeat,
+        )
+
+    # --- calls; by the code of the attempt
+
+    def check_running(self) -> None:
+        if self.over:
+            raise AttemptOver
+
+    def send(self, request: AnyRequest | frames.ChildRequest, scope: Scope, waiter: Waiter | None) -> int:
+        """Sends a call; its answer goes to the waiter, if any."""
+        number = next(self._numbers)
+        if waiter is not None:
+            self._calls[number] = waiter
+        self.services.channel.send(
+            frames.Call(
+                execution_id=self.execution_id,
+                epoch=self.epoch,
+                call=number,
+                request=request,
+                frame=scope.frame,
+                side_effect_failures=scope.side_effect_failures,
+            )
+        )
+        return number
+
+    def park(self, number: int, scope: Scope) -> None:
+        """The stack waits in this call, and may be unwound."""
+        self._parked[number] = scope
+        self.services.parking.add(self, number)
+        if number not in self._calls:  # answered before it was parked
+            self._leave_parking(number)
+
+    def _leave_parking(self, number: int) -> None:
+        if self._parked.pop(number, None) is not None:
+            self.services.parking.remove(self, number)
+
+    def finish(self, result: bytes | None) -> None:
+        self._end(CompleteAttempt(result=result))
+
+    def fail(self, error: BaseException) -> None:
+        self._end(FailAttempt(failure=failure_of(error), cancelled=isinstance(error, Cancelled)))
+
+    def fail_with(self, failure: Failure) -> None:
+        self._end(FailAttempt(failure=failure))
+
+    def suspend(self, kind: OperationKind, key: str, *, expected: str, actual: str) -> NoReturn:
+        """The journal has something else at this place: the code is not what was recorded."""
+        self._end(SuspendAttempt(kind=kind, key=key, expected=expected, actual=actual))
+        self.stop()
+        raise AttemptOver
+
+    def _end(self, request: CompleteAttempt | FailAttempt | SuspendAttempt) -> None:
+        if not self.over:
+            self.send(request, self.scope, None)
+
+    # --- cancel
+
+    @property
+    def cancel_due(self) -> bool:
+        """Requested and not raised yet."""
+        return self.cancel_requested and not self._cancel_delivered
+
+    def deliver_cancel(self) -> NoReturn:
+        self.cancel_requested = self._cancel_delivered = True
+        raise Cancelled(self.cancel_reason)
+
+    # --- by other threads
+
+    def request_cancel(self, reason: str) -> None:
+        self.cancel_reason = reason
+        self.cancel_requested = True
+
+    def answered(self, number: int) -> Waiter | None:
+        """The call is over: who is to be woken; None: nobody waits for it any more."""
+        self._leave_parking(number)
+        return self._calls.pop(number, None)
+
+    def unwind(self, call: int) -> None:
+        """Gives up the stack that waits in the call, unless it goes on already. Its wait stays with the node."""
+        self.hop(self._unwind, call)
+
+    def abandon(self) -> None:
+        """It has lost its right to run."""
+        self.hop(self.stop)
+
+    def _unwind(self, call: int) -> None:
+        if not all(self._waits_in(body) for body in self.bodies):
+            return  # a side effect that runs beside the wait would be cut off, and run again
+        waiter = self._calls.pop(call, None)
+        if waiter is None:
+            return
+        self.send(UnwindAttempt(), self.scope, None)
+        self.stop()
+        waiter.wake(None)
+
+    def _waits_in(self, body: Scope) -> bool:
+        return any(scope.is_within(body) for scope in self._parked.values())
+
+    def stop(self) -> None:
+        """Takes the right to run: every open and later call raises AttemptOver."""
+        self.over = True
+        while self._calls:
+            try:
+                number, waiter = self._calls.popitem()
+            except KeyError:
+                break  # answered meanwhile
+            self._leave_parking(number)
+            waiter.wake(None)
+        if self.on_over is not None:
+            self.on_over()
+
+    # --- payloads
+
+    def check_size(self, what: str, data: bytes) -> None:
+        limit = self.services.payload_bytes_max
+        if len(data) > limit:
+            raise InvalidArgument(f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits)")
+
+
+def _directly(function: Callable[..., object], *args: object) -> object:
+    return function(*args)
+
+
+def _root_scope(run: frames.Run | frames.RunCompensation) -> Scope:
+    if isinstance(run, frames.RunCompensation):
+        return Scope(prefix=prefix_of(OperationKind.COMPENSATION, run.key))
+    return Scope()
+
+
+class AttemptRuntime(ABC):
+    """What contexts ask: an attempt, seen from one of its scopes. Sync and async ones differ in `perform`."""
+
+    def __init__(self, attempt: Attempt, scope: Scope) -> None:
+        self.attempt = attempt
+        self.scope = scope
+
+    @property
+    def cancelled(self) -> bool:
+        return self.attempt.cancel_requested
+
+    @property
+    def replaying(self) -> bool:
+        return self.attempt.journal.replaying
+
+    @abstractmethod
+    def perform(self, operation: Operation) -> Any: ...
+
+    def within(self, scope: Scope) -> Any:
+        """The same attempt, seen from a scope inside of this one."""
+        return type(self)(self.attempt, scope)
