@@ -93,10 +93,11 @@ class RegisterNode(Command, frozen=True, kw_only=True):
 
 
 class StartAttempt(Command, frozen=True, kw_only=True):
-    """A slot is free: the execution's next attempt, resume or compensation takes it."""
+    """A slot of the pool is free: the execution's next attempt, resume or compensation takes it."""
 
     execution_id: str
     node_id: str
+    pool: Component
 
 
 class CrashAttempt(Command, frozen=True, kw_only=True):

@@ -36,8 +36,11 @@ def start_attempt(work: Work, command: StartAttempt) -> Accepted | Rejection:
     execution = work.execution(command.execution_id)
     if execution is None:
         return not_found(command.execution_id)
-    if execution.ready_at is None or execution.owner != command.node_id:
-        return Rejection(Reason.WRONG_STATE, f"execution {execution.id} ({execution.status}) waits for no slot here")
+    # Its place in a queue may be older than its state: a saga that waited to run may wait to be undone by now, and the
+    # slot that was taken for it is the other pool's.
+    if execution.ready_at is None or execution.pool is not command.pool or execution.owner != command.node_id:
+        message = f"execution {execution.id} ({execution.status}) waits for no slot of pool {command.pool} here"
+        return Rejection(Reason.WRONG_STATE, message)
     if execution.pool is Component.COMPENSATION:
         _start_compensation(work, execution, at_ms=command.at_ms)
     else:
