@@ -48,7 +48,7 @@ from tempolite_node.engine.effects import (
     Rejection,
     SignalSent,
 )
-from tempolite_node.engine.model import Component, OperationKind
+from tempolite_node.engine.model import Component, Execution, OperationKind
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
 from tempolite_node.hosts.dispatch import Dispatch
@@ -107,7 +107,7 @@ class Outputs(Protocol):
         frames_to_send: Mapping[int, Sequence[frames.ToHost]],
         hosts_to_close: list[int],
         answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[str],
+        closed: list[Execution],
         signalled: list[str],
         stats: Stats,
     ) -> None: ...
@@ -149,7 +149,7 @@ class Driver:
         self._applied = 0  #: proposals of this round that were decided
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
         self._looks: list[Look] = []
-        self._closed: list[str] = []
+        self._closed: list[Execution] = []
         self._signalled: list[str] = []
         self._published = -1  #: applied index at the last publication
         self._thread = threading.Thread(target=self._run, name="driver", daemon=True)
@@ -332,7 +332,7 @@ class Driver:
     def _take_effect(self, effect: AnyEffect) -> None:
         match effect:
             case Closed():
-                self._closed.append(effect.execution_id)
+                self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
             case _:
@@ -342,9 +342,7 @@ class Driver:
         self.dispatch.grant()
         starts: list[AnyCommand] = []
         for component, execution_id in self.dispatch.starts():
-            start = StartAttempt(
-                at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id, pool=component
-            )
+            start = StartAttempt(at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id, pool=component)
             starts.append(start)
             self._on_outcome.append(partial(self._started, component))
         return starts

@@ -21,14 +21,15 @@ import apsw
 import structlog
 
 from tempolite_node import __version__, frames
+from tempolite_node.api.ports import Wait
 from tempolite_node.api.server import ApiServer
 from tempolite_node.children import Children
 from tempolite_node.config import Config
 from tempolite_node.datadir import DataDir
 from tempolite_node.driver import Ask, Driver, HostDown, HostSaid, HostUp, Look, wall_clock_ms
-from tempolite_node.engine.commands import AnyCommand
-from tempolite_node.engine.effects import AnyOutcome, Reason, Rejection
-from tempolite_node.engine.model import Component
+from tempolite_node.engine.commands import AnyCommand, Enqueue
+from tempolite_node.engine.effects import AnyOutcome, Enqueued, Reason, Rejection
+from tempolite_node.engine.model import Component, Execution
 from tempolite_node.errors import Overloaded, StartError, StorageFailed, Unavailable
 from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.hosts.supervisor import Supervisor
@@ -194,7 +195,7 @@ class Node:
         frames_to_send: Mapping[int, Sequence[frames.ToHost]],
         hosts_to_close: list[int],
         answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[str],
+        closed: list[Execution],
         signalled: list[str],
         stats: Stats,
     ) -> None:
@@ -212,7 +213,7 @@ class Node:
         frames_to_send: Mapping[int, Sequence[frames.ToHost]],
         hosts_to_close: list[int],
         answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[str],
+        closed: list[Execution],
         signalled: list[str],
         stats: Stats,
     ) -> None:
@@ -267,15 +268,23 @@ class Node:
     async def check_arguments(self, handler: str, arguments: bytes) -> Sequence[frames.Violation]:
         return await self._supervisor.check_arguments(handler, arguments)
 
-    async def wait_closed(self, execution_id: str) -> Rejection | None:
-        """Returns when it has ended; cancel it to give up."""
+    async def submit_and_wait(self, command: Enqueue, wait: Wait) -> tuple[AnyOutcome, Execution | None]:
+        """The outcome, and the execution once it has ended; None: the wait was given up before."""
+        with self._watch.closing(command.execution_id) as closing:
+            outcome = await self.submit(command)
+            if not isinstance(outcome, Enqueued):
+                return outcome, None
+            # One that was there before may have ended before this call.
+            ended = await wait(self.wait_closed(command.execution_id) if outcome.existing else closing)
+        return outcome, ended if isinstance(ended, Execution) else None
+
+    async def wait_closed(self, execution_id: str) -> Execution | Rejection:
+        """The execution, once it has ended; cancel it to give up."""
         with self._watch.closing(execution_id) as closing:
             execution = await self._look(lambda: self._executions.execution(execution_id))
             if execution is None:
                 return Rejection(Reason.NOT_FOUND, f"no execution {execution_id}")
-            if not execution.closed:
-                await closing
-        return None
+            return execution if execution.closed else await closing
 
     def follow(self, execution_id: str) -> AbstractAsyncContextManager[Follower]:
         return self._following(execution_id)

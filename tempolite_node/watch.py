@@ -6,10 +6,13 @@ Belongs to the event loop's thread. Nobody polls: every wake comes out of a comm
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from tempolite_node.engine.model import Execution
 from tempolite_node.errors import Unavailable
 from tempolite_node.views import Stats
 
@@ -32,15 +35,15 @@ class Follower:
 class Watch:
     def __init__(self, stats: Stats) -> None:
         self.stats = stats
-        self._closing: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._closing: defaultdict[str, set[asyncio.Future[Execution]]] = defaultdict(set)
         self._followers: defaultdict[str, set[Follower]] = defaultdict(set)
         self._for_stats: set[asyncio.Future[None]] = set()
         self.stopped = False
 
     @contextmanager
-    def closing(self, execution_id: str) -> Iterator[asyncio.Future[None]]:
-        """A future that is done when the execution ends, after this was called."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def closing(self, execution_id: str) -> Iterator[asyncio.Future[Execution]]:
+        """A future that is the execution when it ends, after this was called."""
+        future: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
         self._refuse_if_stopped()
         self._closing[execution_id].add(future)
         try:
@@ -73,24 +76,26 @@ class Watch:
             finally:
                 self._for_stats.discard(future)
 
-    def published(self, *, closed: Iterable[str], signalled: Iterable[str], stats: Stats) -> None:
+    def published(self, *, closed: Iterable[Execution], signalled: Iterable[str], stats: Stats) -> None:
         """A commit is on disk."""
         self.stats = stats
-        for execution_id in closed:
-            for future in self._closing.get(execution_id, ()):
+        for execution in closed:
+            for future in self._closing.get(execution.id, ()):
                 if not future.done():
-                    future.set_result(None)
-        for execution_id in (*closed, *signalled):
-            for follower in self._followers.get(execution_id, ()):
-                follower.wake()
-        for future in self._for_stats:
-            if not future.done():
-                future.set_result(None)
+                    future.set_result(execution)
+        if self._followers:
+            for execution_id in (*(execution.id for execution in closed), *signalled):
+                for follower in self._followers.get(execution_id, ()):
+                    follower.wake()
+        for changed in self._for_stats:
+            if not changed.done():
+                changed.set_result(None)
 
     def stop(self) -> None:
         """Ends every wait with Unavailable: the node stops."""
         self.stopped = True
-        for future in (*self._for_stats, *(future for futures in self._closing.values() for future in futures)):
+        waiting: list[asyncio.Future[Any]] = [*self._for_stats, *itertools.chain(*self._closing.values())]
+        for future in waiting:
             if not future.done():
                 future.set_exception(Unavailable("the node is stopping"))
         for followers in self._followers.values():

@@ -178,6 +178,21 @@ class AsyncEnqueuer:
         enqueued = await self._connection.call(calls.enqueue(handler, args, kwargs, self._options))
         return AsyncExecutionHandle(self._connection, enqueued.id, enqueued.result_type, existing=enqueued.existing)
 
+    @overload
+    async def execute(
+        self, handler: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    async def execute(self, handler: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    async def execute(self, handler: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    async def execute(self, handler: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
+        """Enqueues the handler and returns its result: `enqueue(...)` and `result()` in one call to the node.
+
+        Raises what either of them does.
+        """
+        return await self._connection.run(calls.execute(handler, args, kwargs, self._options))
+
 
 class AsyncClient(AsyncEnqueuer):
     """`Client` for asyncio: the same names, arguments and errors, awaited. Use it on one loop."""

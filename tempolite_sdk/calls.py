@@ -107,11 +107,18 @@ class Enqueued:
     id: str
     existing: bool
     result_type: Any
+    ended: ExecutionInfo | None  #: when it was waited for, and has ended
 
 
 def enqueue(
-    handler: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], options: EnqueueOptions
+    handler: Callable[..., Any] | str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: EnqueueOptions,
+    *,
+    hold: float | None = None,
 ) -> Call[Enqueued]:
+    """hold: seconds for which the node may wait for the execution's end before it answers; None: it answers at once."""
     _check_names(EnqueueOptions, options)
     name, arguments, result_type = _arguments(handler, args, kwargs)
     request = pb.EnqueueExecutionRequest(
@@ -122,12 +129,24 @@ def enqueue(
         id_reuse_policy=_choice("id_reuse", "ID_REUSE_POLICY", IdReuse, options.get("id_reuse")),
         id_conflict_policy=_choice("id_conflict", "ID_CONFLICT_POLICY", IdConflict, options.get("id_conflict")),
         options=_execution_options(options),
+        wait=convert.to_duration("wait", hold),
     )
-    return Call(
-        "ExecutionService/EnqueueExecution",
-        request,
-        lambda response: Enqueued(response.id, response.existing, result_type),
-    )
+
+    def read(response: pb.EnqueueExecutionResponse) -> Enqueued:
+        ended = convert.execution(response.execution) if response.HasField("execution") else None
+        return Enqueued(response.id, response.existing, result_type, ended)
+
+    return Call("ExecutionService/EnqueueExecution", request, read, hold=hold)
+
+
+def execute(
+    handler: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], options: EnqueueOptions
+) -> Conversation[Any]:
+    """Enqueues and waits for the result, in one call when that does not take long."""
+    enqueued = yield from ask(enqueue(handler, args, kwargs, options, hold=POLL_HOLD))
+    if enqueued.ended is not None:
+        return result_of(enqueued.ended, enqueued.result_type)
+    return (yield from result(enqueued.id, enqueued.result_type, None))
 
 
 def _arguments(

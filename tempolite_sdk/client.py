@@ -170,6 +170,21 @@ class Enqueuer:
         enqueued = self._connection.call(calls.enqueue(handler, args, kwargs, self._options))
         return ExecutionHandle(self._connection, enqueued.id, enqueued.result_type, existing=enqueued.existing)
 
+    @overload
+    def execute(
+        self, handler: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    def execute(self, handler: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def execute(self, handler: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    def execute(self, handler: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
+        """Enqueues the handler and returns its result: `enqueue(...)` and `result()` in one call to the node.
+
+        Raises what either of them does.
+        """
+        return self._connection.run(calls.execute(handler, args, kwargs, self._options))
+
 
 class Client(Enqueuer):
     """A node, as its clients see it. Safe to share between threads; make it after a fork, not before.

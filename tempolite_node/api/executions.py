@@ -16,7 +16,7 @@ from tempolite_node.api.ports import NodePort, Queries
 from tempolite_node.api.status import InvalidRequest, Rejected
 from tempolite_node.api.trees import execution_tree
 from tempolite_node.engine.commands import AnyCommand, Enqueue
-from tempolite_node.engine.effects import Accepted, Enqueued, Reason, Rejection, SignalStored
+from tempolite_node.engine.effects import Accepted, AnyOutcome, Enqueued, Reason, Rejection, SignalStored
 from tempolite_node.engine.model import Execution, Operation, Signal, Status
 from tempolite_node.errors import Unavailable
 from tempolite_node.frames import Violation
@@ -39,12 +39,22 @@ class ExecutionService(ExecutionServiceServicer):
         self._limits = node.config.api.limits
 
     async def EnqueueExecution(
-        self, request: pb.EnqueueExecutionRequest, _context: grpc.aio.ServicerContext
+        self, request: pb.EnqueueExecutionRequest, context: grpc.aio.ServicerContext
     ) -> pb.EnqueueExecutionResponse:
-        command = await self._enqueue_command(requests.enqueue(request, self._limits.payload_bytes))
-        outcome = await self._submit(command, Enqueued)
+        wanted = requests.enqueue(request, self._limits.payload_bytes)
+        command = await self._enqueue_command(wanted)
+        ended = None
+        if wanted.wait_ms is None:
+            outcome = await self._submit(command, Enqueued)
+        else:
+            timeout_ms = time_to_wait_ms(context, min(wanted.wait_ms, requests.WAIT_MS_MAX))
+            made, ended = await self._node.submit_and_wait(command, lambda end: self._polls.wait(end, timeout_ms))
+            outcome = _accepted(command, made, Enqueued)
         return pb.EnqueueExecutionResponse(
-            id=outcome.execution_id, component=responses.component(outcome.component), existing=outcome.existing
+            id=outcome.execution_id,
+            component=responses.component(outcome.component),
+            existing=outcome.existing,
+            execution=None if ended is None else responses.execution(ended),
         )
 
     async def _enqueue_command(self, wanted: requests.EnqueueRequest) -> Enqueue:
@@ -111,11 +121,12 @@ class ExecutionService(ExecutionServiceServicer):
     ) -> pb.WaitExecutionResponse:
         execution_id, timeout_ms = requests.wait_execution(request)
         timeout_ms = time_to_wait_ms(context, timeout_ms)
-        rejection = await self._polls.wait(self._node.wait_closed(execution_id), timeout_ms)
-        if rejection is not None:
-            raise Rejected(rejection)
-        execution = await self._execution(execution_id)
-        return pb.WaitExecutionResponse(closed=execution.HasField("close_time"), execution=execution)
+        ended = await self._polls.wait(self._node.wait_closed(execution_id), timeout_ms)
+        if isinstance(ended, Rejection):
+            raise Rejected(ended)
+        if ended is None:
+            return pb.WaitExecutionResponse(closed=False, execution=await self._execution(execution_id))
+        return pb.WaitExecutionResponse(closed=True, execution=responses.execution(ended))
 
     async def SendSignal(
         self, request: pb.SendSignalRequest, _context: grpc.aio.ServicerContext
@@ -174,11 +185,7 @@ class ExecutionService(ExecutionServiceServicer):
     # --- shared
 
     async def _submit(self, command: AnyCommand, expected: type[T]) -> T:
-        outcome = await self._node.submit(command)
-        if isinstance(outcome, Rejection):
-            raise Rejected(outcome)
-        assert isinstance(outcome, expected), f"{type(command).__name__} came to {outcome!r}"
-        return outcome
+        return _accepted(command, await self._node.submit(command), expected)
 
     async def _decide(self, execution_id: str, command: AnyCommand) -> str:
         """The execution's status after the decision."""
@@ -194,6 +201,14 @@ class ExecutionService(ExecutionServiceServicer):
             return responses.execution(execution, attempts=attempts, pending=_pending(queries, execution))
 
         return await self._node.read(query)
+
+
+def _accepted(command: AnyCommand, outcome: AnyOutcome, expected: type[T]) -> T:
+    """What the command came to, unless it was refused."""
+    if isinstance(outcome, Rejection):
+        raise Rejected(outcome)
+    assert isinstance(outcome, expected), f"{type(command).__name__} came to {outcome!r}"
+    return outcome
 
 
 def _within_arguments(violation: Violation) -> Violation:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import grpc
 
@@ -23,23 +23,25 @@ class Polls:
     """The polls that are open. They all end when the API stops."""
 
     def __init__(self) -> None:
-        self._stop = asyncio.Event()
+        self._open: set[asyncio.Timeout] = set()
+        self.stopped = False
 
     def stop(self) -> None:
-        self._stop.set()
+        self.stopped = True
+        now = asyncio.get_running_loop().time()
+        for limit in self._open:
+            limit.reschedule(now)
 
-    @property
-    def stopped(self) -> bool:
-        return self._stop.is_set()
-
-    async def wait(self, awaited: Coroutine[Any, Any, T], timeout_ms: int | None) -> T | None:
+    async def wait(self, awaited: Awaitable[T], timeout_ms: int | None) -> T | None:
         """Its result; None when the time is up or the API stops. It is cancelled then, and when the caller goes."""
-        task = asyncio.create_task(awaited)
-        stop = asyncio.create_task(self._stop.wait())
-        timeout = None if timeout_ms is None else timeout_ms / 1_000
+        limit = asyncio.timeout(0 if self.stopped else None if timeout_ms is None else timeout_ms / 1_000)
+        self._open.add(limit)
         try:
-            await asyncio.wait({task, stop}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
+            async with limit:
+                return await awaited
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return None
         finally:
-            task.cancel()
-            stop.cancel()
+            self._open.discard(limit)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 from tempolite_node.config import Config
-from tempolite_node.engine.commands import AnyCommand
+from tempolite_node.engine.commands import AnyCommand, Enqueue
 from tempolite_node.engine.effects import AnyOutcome, Rejection
 from tempolite_node.engine.model import Attempt, Component, Execution, Operation, OperationKind, Signal
 from tempolite_node.frames import HandlerDescription, Violation
@@ -56,6 +56,10 @@ class Follower(Protocol):
         ...
 
 
+#: Waits as long as its caller allows; None: it gave up.
+Wait = Callable[[Awaitable[Execution | Rejection]], Awaitable[Execution | Rejection | None]]
+
+
 class NodePort(Protocol):
     """Raises errors.Unavailable, StorageFailed or Overloaded where the node can't take a request."""
 
@@ -74,8 +78,12 @@ class NodePort(Protocol):
 
     async def check_arguments(self, handler: str, arguments: bytes) -> Sequence[Violation]: ...
 
-    async def wait_closed(self, execution_id: str) -> Rejection | None:
-        """Returns when it has ended; cancel it to give up."""
+    async def submit_and_wait(self, command: Enqueue, wait: Wait) -> tuple[AnyOutcome, Execution | None]:
+        """The outcome, and the execution once it has ended; None: the wait was given up before."""
+        ...
+
+    async def wait_closed(self, execution_id: str) -> Execution | Rejection:
+        """The execution, once it has ended; cancel it to give up."""
         ...
 
     def follow(self, execution_id: str) -> AbstractAsyncContextManager[Follower]: ...

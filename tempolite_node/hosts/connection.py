@@ -35,7 +35,8 @@ class HostConnection(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._unsent: list[frames.ToHost] = []  #: until the handlers are loaded
+        self._unsent: list[frames.ToHost] = []  #: of this turn of the loop; all of them until the handlers are loaded
+        self._flushes = False
         self._exited: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -78,13 +79,18 @@ class HostConnection(asyncio.BufferedProtocol):
     # --- out
 
     def send(self, messages: Sequence[frames.ToHost]) -> None:
-        if self.loaded:
-            self._write(messages)
-        else:
-            self._unsent += messages
+        """Whatever is sent in one turn of the loop leaves in one frame, at its end."""
+        self._unsent += messages
+        if self.loaded and not self._flushes:
+            self._flushes = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def became_loaded(self) -> None:
         self.loaded = True
+        self._flush()
+
+    def _flush(self) -> None:
+        self._flushes = False
         unsent, self._unsent = self._unsent, []
         if unsent:
             self._write(unsent)

@@ -54,6 +54,7 @@ class EnqueueRequest(NamedTuple):
     options: CallOptions
     id_reuse: IdReuse
     id_conflict: IdConflict
+    wait_ms: int | None  #: for its end
 
 
 class OperationId(NamedTuple):
@@ -85,6 +86,7 @@ def enqueue(request: pb.EnqueueExecutionRequest, payload_bytes_max: int) -> Enqu
         options=checks.options(request.options),
         id_reuse=checks.choice("id_reuse_policy", request.id_reuse_policy, _ID_REUSE, IdReuse.REJECT_DUPLICATE),
         id_conflict=checks.choice("id_conflict_policy", request.id_conflict_policy, _ID_CONFLICT, IdConflict.FAIL),
+        wait_ms=checks.duration_ms(request, "wait", minimum_ms=0),
     )
     checks.finish()
     return parsed

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from tempolite_node.api.ports import Queries
+from tempolite_node.api.ports import Queries, Wait
 from tempolite_node.config import Config
 from tempolite_node.engine.commands import AnyCommand, Cancel, Enqueue, SendSignal, Terminate
 from tempolite_node.engine.effects import Accepted, AnyOutcome, Enqueued, Reason, Rejection, SignalStored
@@ -169,10 +169,15 @@ class MemoryNode:
         self.checked.append((handler, arguments))
         return self.violations
 
-    async def wait_closed(self, execution_id: str) -> Rejection | None:
+    async def submit_and_wait(self, command: Enqueue, wait: Wait) -> tuple[AnyOutcome, Execution | None]:
+        outcome = await self.submit(command)
+        ended = await wait(self.wait_closed(command.execution_id)) if isinstance(outcome, Enqueued) else None
+        return outcome, ended if isinstance(ended, Execution) else None
+
+    async def wait_closed(self, execution_id: str) -> Execution | Rejection:
         while (found := self.queries.executions.get(execution_id)) is not None:
             if found.closed:
-                return None
+                return found
             await self.changes.wait()
         return Rejection(Reason.NOT_FOUND, f"no execution {execution_id!r}")
 

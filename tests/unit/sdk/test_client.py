@@ -184,6 +184,30 @@ def test_with_the_callers_request_id_the_node_chooses_the_execution_id(peer: Pee
     assert (request.request_id, request.id) == ("import-7", "")
 
 
+def test_execute_enqueues_and_waits_in_one_call(peer: Peer, client: Any) -> None:
+    peer.answers(
+        "EnqueueExecution",
+        pb.EnqueueExecutionResponse(id="e1", execution=execution("COMPLETED", result=json('{"order_id":"o1"}'))),
+    )
+    assert client.execute(fulfil, Order("tea")) == Receipt("o1")
+    [request] = peer.requests["EnqueueExecution"]
+    assert request.wait.ToTimedelta() > timedelta(0)
+    assert not peer.requests["WaitExecution"]
+
+
+def test_execute_goes_on_waiting_when_the_execution_takes_longer(peer: Peer, client: Any) -> None:
+    peer.answers("EnqueueExecution", ENQUEUED)
+    peer.answers("WaitExecution", ended(result=json('{"order_id":"o1"}')))
+    assert client.options(priority=3).execute(fulfil, Order("tea")) == Receipt("o1")
+    assert [request.id for request in peer.requests["WaitExecution"]] == ["e1"]
+
+
+def test_execute_raises_how_the_execution_ended(peer: Peer, client: Any) -> None:
+    peer.answers("EnqueueExecution", pb.EnqueueExecutionResponse(id="e1", execution=execution("TERMINATED")))
+    with pytest.raises(ExecutionTerminated):
+        client.execute("fulfil", {"sku": "tea"})
+
+
 # --- repeats
 
 

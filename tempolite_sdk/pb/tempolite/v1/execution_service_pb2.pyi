@@ -61,7 +61,7 @@ class ExecutionOptions(_message.Message):
     def __init__(self, retry_policy: _Optional[_Union[_common_pb2.RetryPolicy, _Mapping]] = ..., attempt_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class EnqueueExecutionRequest(_message.Message):
-    __slots__ = ("handler", "arguments", "id", "id_reuse_policy", "id_conflict_policy", "request_id", "options")
+    __slots__ = ("handler", "arguments", "id", "id_reuse_policy", "id_conflict_policy", "request_id", "options", "wait")
     HANDLER_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +69,7 @@ class EnqueueExecutionRequest(_message.Message):
     ID_CONFLICT_POLICY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
     handler: str
     arguments: _common_pb2.Payload
     id: str
@@ -76,17 +77,20 @@ class EnqueueExecutionRequest(_message.Message):
     id_conflict_policy: IdConflictPolicy
     request_id: str
     options: ExecutionOptions
-    def __init__(self, handler: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., id: _Optional[str] = ..., id_reuse_policy: _Optional[_Union[IdReusePolicy, str]] = ..., id_conflict_policy: _Optional[_Union[IdConflictPolicy, str]] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[ExecutionOptions, _Mapping]] = ...) -> None: ...
+    wait: _duration_pb2.Duration
+    def __init__(self, handler: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., id: _Optional[str] = ..., id_reuse_policy: _Optional[_Union[IdReusePolicy, str]] = ..., id_conflict_policy: _Optional[_Union[IdConflictPolicy, str]] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[ExecutionOptions, _Mapping]] = ..., wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class EnqueueExecutionResponse(_message.Message):
-    __slots__ = ("id", "component", "existing")
+    __slots__ = ("id", "component", "existing", "execution")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     EXISTING_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_FIELD_NUMBER: _ClassVar[int]
     id: str
     component: _common_pb2.Component
     existing: bool
-    def __init__(self, id: _Optional[str] = ..., component: _Optional[_Union[_common_pb2.Component, str]] = ..., existing: bool = ...) -> None: ...
+    execution: _common_pb2.Execution
+    def __init__(self, id: _Optional[str] = ..., component: _Optional[_Union[_common_pb2.Component, str]] = ..., existing: bool = ..., execution: _Optional[_Union[_common_pb2.Execution, _Mapping]] = ...) -> None: ...
 
 class GetExecutionRequest(_message.Message):
     __slots__ = ("id",)
