@@ -9,9 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -69,7 +70,7 @@ class Daemon:
     def start(self) -> None:
         """Returns when the node answers. DaemonFailed: it ended before that."""
         self.starts += 1
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, _signals_held_back():
             # A session of its own, so that Ctrl-C reaches us alone and we decide in which order things end.
             self._process = subprocess.Popen(
                 self._command, cwd=REPOSITORY, env=self._environment, stdout=log, stderr=log, start_new_session=True
@@ -95,8 +96,9 @@ class Daemon:
     def kill(self) -> None:
         """SIGKILL, as the kernel does when memory runs out. The worker hosts notice by themselves, and end."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            with _signals_held_back():
+                self._process.kill()
+                self._process.wait()
 
     def stop(self) -> None:
         """SIGTERM: what runs may end."""
@@ -151,6 +153,26 @@ class ProcessHandle:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Ctrl-C comes after the block: never between the start of a process and the moment when we know of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    held_back: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: held_back.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for held in held_back:
+            signal.raise_signal(held)
 
 
 def _beside_python(name: str) -> str:

@@ -37,7 +37,7 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--root", default=STANDARD_LIBRARY, help="source tree to catalog [%(default)s]")
-    parser.add_argument("--orders", type=_at_least_one, default=400, metavar="N", help="[%(default)s]")
+    parser.add_argument("--orders", type=_at_least_one, default=240, metavar="N", help="[%(default)s]")
     parser.add_argument("--kill-at", type=_percent, default=0.4, metavar="PERCENT", help="of each example [40]")
     parser.add_argument("--directory", type=Path, help="an empty one, which is kept [a temporary one]")
     given = parser.parse_args(arguments)
@@ -124,6 +124,7 @@ def demo_orders(directory: Path, options: Options) -> bool:
     for status in (ExecutionStatus.COMPLETED, ExecutionStatus.COMPENSATED):
         _print_longest(trees, status)
     wrong = audit(books, outcomes)
+    print()
     print("".join(f"  {problem}\n" for problem in wrong), end="")
     return _checked("the books balance to the cent, and every order ended as it should", not wrong)
 
@@ -141,11 +142,11 @@ def _operations(trees: Sequence[ExecutionTree]) -> dict[str, int]:
 
 
 def _print_longest(trees: Sequence[ExecutionTree], status: ExecutionStatus) -> None:
-    """Of the executions that ended so."""
+    """Of the executions that ended so, the one that took the most to get there."""
     ended_so = [tree for tree in trees if tree.execution.status is status]
     if ended_so:
-        longest = max(ended_so, key=lambda tree: len(tree.operations))
-        print(f"\nan order that was {status}:\n{longest.render()}\n")
+        longest = max(ended_so, key=lambda tree: (len(tree.operations), tree.execution.attempt))
+        print(f"\nan order that was {status}:\n{longest.render()}")
 
 
 def _print_rates(taken_s: float, **counts: int) -> None:

@@ -9,6 +9,7 @@ import sysconfig
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import decode_source
 from pathlib import Path
 from typing import Literal
 
@@ -77,7 +78,7 @@ def measure(root: str, path: str) -> FileFacts:
     try:
         functions, classes = _count_definitions(content)
         problem: Problem = ""
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # bytes that don't decode are a SyntaxError too
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a UnicodeDecodeError is a ValueError
         functions, classes, problem = 0, 0, "not parsed"
     return FileFacts(
         path=path,
@@ -93,7 +94,7 @@ def measure(root: str, path: str) -> FileFacts:
 def _count_definitions(content: bytes) -> tuple[int, int]:
     """Functions and classes, wherever a statement may be."""
     functions = classes = 0
-    blocks: list[ast.AST] = [ast.parse(content, _PARSED_AS)]
+    blocks: list[ast.AST] = [ast.parse(decode_source(content), _PARSED_AS)]
     while blocks:
         node = blocks.pop()
         functions += isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)

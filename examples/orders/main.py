@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from examples.orders import ledger
@@ -15,7 +16,7 @@ from examples.orders.audit import Outcome, audit
 from examples.orders.handlers import Order, Receipt, place_order
 from examples.orders.samples import CARDS, CARRIERS, PRODUCTS, Kind, approval_of, sample_orders
 from examples.progress import display
-from tempolite_sdk import Client, ExecutionError, ExecutionHandle, Stats
+from tempolite_sdk import Client, ExecutionError, ExecutionHandle, FailedPrecondition, Stats
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ def place_orders(client: Client, orders: Sequence[tuple[Order, Kind]]) -> list[P
 def approve(placed: Sequence[Placed]) -> None:
     """Says yes or no to each order. Whether it waits for that already, or not yet, does not matter."""
     for each in placed:
-        each.execution.send_signal("approve", approval_of(each.order))
+        with suppress(FailedPrecondition):  # it has ended already: there was nothing left to sell
+            each.execution.send_signal("approve", approval_of(each.order))
 
 
 def follow(client: Client, ended_before: int, total: int, on_progress: Callable[[int, int], None]) -> None:
