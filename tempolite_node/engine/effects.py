@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from tempolite_node.engine.model import Component, Failure, OperationKind, Status
+from tempolite_node.engine.model import Component, Execution, Failure, OperationKind, Status
 
 # --- answers: what a call of an attempt gets back. They cross to the worker host as they are.
 
@@ -160,6 +160,8 @@ class Abandon(Effect, frozen=True, kw_only=True):
 
 class Closed(Effect, frozen=True, kw_only=True):
     """It has ended: tell those who wait for it."""
+
+    execution: Execution
 
 
 class SignalSent(Effect, frozen=True, kw_only=True):

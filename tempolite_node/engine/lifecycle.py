@@ -278,7 +278,7 @@ def close(
             retry_state=retry_state,
         )
     )
-    work.emit(Closed(execution_id=closed.id))
+    work.emit(Closed(execution_id=closed.id, execution=closed))
     if closed.waiters:
         answer_waiters(work, closed, at_ms=at_ms)
     if closed.has_children:
