@@ -23,9 +23,12 @@ def follow(job: ExecutionHandle[Summary], on_progress: Callable[[int, int], None
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m examples.catalog.main", description=__doc__)
     parser.add_argument("root", nargs="?", default=STANDARD_LIBRARY, help="directory to catalog [%(default)s]")
+    parser.add_argument("--directory", default=os.environ.get("CATALOG_DIR"), help="that of the node [$CATALOG_DIR]")
     arguments = parser.parse_args()
+    if arguments.directory is None:
+        parser.error("set CATALOG_DIR, as for the node")
     root = str(Path(arguments.root).resolve())
 
     with Client() as client, display("files") as progress:
@@ -33,7 +36,7 @@ def main() -> int:
         summary = follow(job, progress.update)
     print(f"{summary.files} files in {summary.packages} packages, {summary.problems} with problems")
 
-    same = catalog.dump(os.environ["CATALOG_DIR"] + "/catalog.db") == direct.dump(root)
+    same = catalog.dump(f"{arguments.directory}/catalog.db") == direct.dump(root)
     print("equal to a direct computation, to the byte" if same else "NOT what a direct computation gives")
     return 0 if same else 1
 

@@ -67,10 +67,13 @@ def outcome_of(placed: Placed) -> Outcome:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m examples.orders.main", description=__doc__)
     parser.add_argument("orders", nargs="?", type=int, default=100, help="how many [%(default)s]")
-    count = parser.parse_args().orders
-    books = os.environ["ORDERS_DIR"] + "/shop.db"
+    parser.add_argument("--directory", default=os.environ.get("ORDERS_DIR"), help="that of the node [$ORDERS_DIR]")
+    arguments = parser.parse_args()
+    if arguments.directory is None:
+        parser.error("set ORDERS_DIR, as for the node")
+    count, books = arguments.orders, f"{arguments.directory}/shop.db"
     open_shop(books)
 
     with Client() as client:
