@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 import apsw
+import apsw.sqlite_extra
 
 from tempolite_node.errors import StorageFailed
 
 APPLICATION_ID = 0x54454D50  #: "TEMP": a file of ours and nobody else's
 
+_CHECKSUM_BYTES = 8
 _PAGE_CACHE_KIB = 65_536
 _WAL_AUTOCHECKPOINT_PAGES = 4_000
 _BUSY_TIMEOUT_MS = 5_000
@@ -23,7 +26,8 @@ def open_writer(path: Path) -> apsw.Connection:
     StorageFailed: the file can't be opened or written, is no store, or comes from a later version.
     """
     try:
-        connection = apsw.Connection(str(path), statementcachesize=256)
+        connection = apsw.Connection(str(path), vfs=_checksums(), statementcachesize=256)
+        connection.reserve_bytes("main", _CHECKSUM_BYTES)  # of each page; a store that has tables keeps what it has
         _set_up(connection)
         connection.pragma("journal_mode", "wal")
         connection.pragma("synchronous", "full")
@@ -38,10 +42,21 @@ def open_writer(path: Path) -> apsw.Connection:
 
 def open_reader(path: Path) -> apsw.Connection:
     """A connection that can't write. To be used by one thread."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=64)
+    connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY, _checksums(), statementcachesize=64)
     _set_up(connection)
     connection.pragma("query_only", True)
     return connection
+
+
+@cache
+def _checksums() -> str:
+    """Name of the VFS that keeps a checksum in each page, and fails a read that does not match it.
+
+    Once in a process: what is loaded stays. A flipped bit is found when it is read, not when it has spread.
+    Source: https://sqlite.org/cksumvfs.html
+    """
+    apsw.sqlite_extra.load(apsw.Connection(":memory:"), "cksumvfs")
+    return "cksmvfs"
 
 
 def _set_up(connection: apsw.Connection) -> None:
