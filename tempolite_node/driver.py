@@ -43,6 +43,7 @@ from tempolite_node.engine.effects import (
     AnyEffect,
     AnyOutcome,
     Closed,
+    Go,
     Reason,
     Refused,
     Rejection,
@@ -253,6 +254,9 @@ class Driver:
             if run is None:
                 continue
             request = call.request
+            if isinstance(request, BeginSideEffect) and request.fresh:
+                self.dispatch.begin_side_effect(run, call, request.key, Go(attempt=1))
+                continue
             if isinstance(request, frames.ChildRequest):
                 made = self._children(request, self._at_ms)
                 if isinstance(made, Refused):

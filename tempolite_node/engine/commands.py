@@ -163,6 +163,7 @@ class BeginSideEffect(Request, frozen=True, kw_only=True):
 
     key: str
     digest: bytes
+    fresh: bool = False  #: nothing that holds is recorded under the key: a slot is all it needs, and no decision
 
 
 class CompleteSideEffect(Request, frozen=True, kw_only=True):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol
 
 from tempolite_node import frames
@@ -24,7 +25,7 @@ from tempolite_node.host.journal import Journal
 from tempolite_node.host.parking import Parking
 from tempolite_node.host.registry import Handler, Registry
 from tempolite_node.host.scopes import Scope, prefix_of
-from tempolite_sdk.errors import Cancelled, InvalidArgument
+from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
 from tempolite_sdk.operations import Facts, Operation
 
 
@@ -71,6 +72,7 @@ class Attempt:
         self._cancel_delivered = isinstance(run, frames.Run) and run.cancel_delivered
         self._calls: dict[int, Waiter] = {}
         self._parked: dict[int, Scope] = {}  #: calls in which the stack waits
+        self._side_effects: set[str] = set()  #: that run now
         self._numbers = itertools.count(1)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
         self.hop: Callable[..., object] = _directly  #: to where its state may be changed: its loop
@@ -125,6 +127,17 @@ class Attempt:
     def _leave_parking(self, number: int) -> None:
         if self._parked.pop(number, None) is not None:
             self.services.parking.remove(self, number)
+
+    @contextmanager
+    def under_way(self, side_effect: str) -> Iterator[None]:
+        """ContextMisuse: it runs already, beside this code; under one key it runs once."""
+        if side_effect in self._side_effects:
+            raise ContextMisuse(f"the side effect {side_effect!r} is under way")
+        self._side_effects.add(side_effect)
+        try:
+            yield
+        finally:
+            self._side_effects.discard(side_effect)
 
     def finish(self, result: bytes | None) -> None:
         self._end(CompleteAttempt(result=result))

@@ -18,6 +18,7 @@ class Journal:
         """generation: of the execution; see `model.record_generation`."""
         self._generation = generation
         self._records = {(record.kind, record.key): record for record in records}
+        self._own: set[tuple[OperationKind, str]] = set()  #: recorded by this attempt
         self._cancelled_at = next((key for kind, key in self._records if _is_cancel(kind, key)), None)
         #: Records that replay has not met. Those inside a recorded operation it never meets.
         self._unmet = {place for place in self._records if _is_met_by_replay(*place)}
@@ -41,6 +42,14 @@ class Journal:
         if record.status in _REDONE and record.generation < self.generation_in(scope):
             return None
         return record
+
+    def add(self, record: Record) -> None:
+        """What this attempt has recorded, for its later calls of the same key."""
+        self._records[record.kind, record.key] = record
+        self._own.add((record.kind, record.key))
+
+    def is_own(self, record: Record) -> bool:
+        return (record.kind, record.key) in self._own
 
     def take_cancel(self, place: str) -> bool:
         """Whether the cancel was raised at this operation; true once.

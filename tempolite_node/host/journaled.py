@@ -10,6 +10,7 @@ from tempolite_node.engine.model import OperationKind, OperationStatus
 from tempolite_node.frames import Record
 from tempolite_node.host.conversations import Ask, Conversation
 from tempolite_node.host.scopes import Scope
+from tempolite_sdk.errors import ContextMisuse
 
 if TYPE_CHECKING:
     from tempolite_node.host.attempt import Attempt
@@ -42,6 +43,12 @@ def meet_cancel(attempt: Attempt, scope: Scope, place: str, *, live: bool) -> Co
 
 
 def check_digest(attempt: Attempt, record: Record, given: bytes, *, actual: str) -> None:
-    """Suspends the attempt when the journal has another input at this place."""
-    if record.digest != given:
-        attempt.suspend(record.kind, record.key, expected=record.target or "another input", actual=actual)
+    """Suspends the attempt when the journal has another input at this place.
+
+    ContextMisuse: this attempt itself has recorded the other one, so the code uses one key for two things.
+    """
+    if record.digest == given:
+        return
+    if attempt.journal.is_own(record):
+        raise ContextMisuse(f"the key {record.key!r} is used for two inputs of kind {record.kind}")
+    attempt.suspend(record.kind, record.key, expected=record.target or "another input", actual=actual)

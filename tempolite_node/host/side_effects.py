@@ -15,6 +15,7 @@ from tempolite_node.engine import commands
 from tempolite_node.engine.effects import Failed, Go, Value
 from tempolite_node.engine.model import Failure, OperationKind, OperationStatus
 from tempolite_node.engine.model import RetryPolicy as ResolvedPolicy
+from tempolite_node.frames import Record
 from tempolite_node.host.contexts import side_effect_context
 from tempolite_node.host.conversations import Body, BodyTimeout, Conversation, ask
 from tempolite_node.host.failures import failed_side_effect, failure_of
@@ -44,13 +45,30 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"side effect {key} failed without a failure"
         raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt))
-    answer: Any = yield from ask(commands.BeginSideEffect(key=key, digest=input_digest), scope)
-    while isinstance(answer, Go):
-        answer = yield from _attempt(runtime, scope, operation, run, type, key, input_digest, answer.attempt)
+    with attempt.under_way(key):
+        begin = commands.BeginSideEffect(key=key, digest=input_digest, fresh=record is None)
+        answer: Any = yield from ask(begin, scope)
+        while isinstance(answer, Go):
+            answer = yield from _attempt(runtime, scope, operation, run, type, key, input_digest, answer.attempt)
+    generation = attempt.journal.generation_in(scope)
+    attempt.journal.add(_record(key, input_digest, generation, answer))
     if isinstance(answer, Failed):
         raise failed_side_effect(key, answer)
-    assert isinstance(answer, Value), f"side effect {key}: {answer}"
     return decode(answer.payload or b"null", type)
+
+
+def _record(key: str, input_digest: bytes, generation: int, answer: Value | Failed) -> Record:
+    """What the node has recorded by now."""
+    recorded = Record(
+        kind=OperationKind.SIDE_EFFECT,
+        key=key,
+        status=OperationStatus.COMPLETED,
+        digest=input_digest,
+        generation=generation,
+    )
+    if isinstance(answer, Failed):
+        return replace(recorded, status=OperationStatus.FAILED, attempt=answer.attempts, failure=answer.failure)
+    return replace(recorded, result=answer.payload)
 
 
 def _attempt(
