@@ -48,6 +48,8 @@ def _of_order(outcome: Outcome, nets: dict[str, ledger.Net]) -> Iterator[str]:
         if tuple(outcome.progress) != STAGES:
             yield f"{about}: told {', '.join(outcome.progress)}"
     else:
+        # FAILED: at its first step, with nothing to undo. Was the node killed in that very step, its outcome is not
+        # known, so that it is undone to be sure: COMPENSATED.
         if outcome.status not in (ExecutionStatus.COMPENSATED, ExecutionStatus.FAILED):
             yield f"{about}: should not have ended so"
         if (net.quantity, net.cents, net.parcels) != (0, 0, 0):

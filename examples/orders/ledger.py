@@ -129,7 +129,7 @@ _LEFT = """
 SELECT stock - (SELECT coalesce(sum(quantity), 0) FROM reservations WHERE sku = :sku)
 FROM products WHERE sku = :sku
 """
-_RESERVE = "INSERT INTO reservations VALUES (:key, :order_id, :sku, :quantity) ON CONFLICT (key) DO NOTHING"
+_RESERVE = "INSERT INTO reservations VALUES (:key, :order_id, :sku, :quantity)"
 _RESERVED = "SELECT 1 FROM reservations WHERE key = :key"
 
 
