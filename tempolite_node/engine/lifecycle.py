@@ -282,7 +282,7 @@ def close(
     if closed.waiters:
         answer_waiters(work, closed, at_ms=at_ms)
     if closed.has_children:
-        close_children(work, closed, at_ms=at_ms)
+        work.parents.append((closed.row, False))
 
 
 def answer_waiters(work: Work, closed: Execution, *, at_ms: int) -> None:
@@ -300,26 +300,43 @@ def wait_status(closed: Execution) -> OperationStatus:
     return OperationStatus.COMPLETED if closed.status is Status.COMPLETED else OperationStatus.FAILED
 
 
-def close_children(work: Work, closed: Execution, *, at_ms: int) -> None:
-    for child in work.open_children(closed.row):
-        policy = child.options.close_policy
-        if policy is ClosePolicy.TERMINATE:
-            terminate(work, child, reason=f"its parent {closed.id} ended", at_ms=at_ms)
-        elif policy is ClosePolicy.REQUEST_CANCEL:
-            request_cancel(work, child, reason=f"its parent {closed.id} ended", at_ms=at_ms)
-
-
 def terminate(work: Work, execution: Execution, *, reason: str, at_ms: int) -> None:
-    """Ends an execution and those below it at once, none of their code running. Children with ABANDON are spared."""
-    stack = [execution]
-    while stack:
-        current = work.execution_at(stack.pop().row)
-        if current.closed:
-            continue
-        if current.has_children:
-            stack += [c for c in work.open_children(current.row) if c.options.close_policy is not ClosePolicy.ABANDON]
-        failure = Failure(type="Terminated", message=reason, non_retryable=True)
-        close(work, replace(current, reason=reason), Status.TERMINATED, failure=failure, at_ms=at_ms)
+    """Ends an execution at once, none of its code running. Its children follow: see `reach_children`."""
+    if execution.closed:
+        return
+    failure = Failure(type="Terminated", message=reason, non_retryable=True)
+    close(work, replace(execution, reason=reason), Status.TERMINATED, failure=failure, at_ms=at_ms)
+
+
+def reach_children(work: Work, *, at_ms: int) -> None:
+    """Does to the children of those that this command ended or cancelled what their policies say.
+
+    One after another, and not from within the end of their parents: children have children, and a family may be deeper
+    than Python's stack.
+    """
+    while work.parents:
+        row, cancelled = work.parents.popleft()
+        parent = work.execution_at(row)
+        reach = _cancel_child if cancelled else _close_child
+        for child in work.open_children(row):
+            # Read again: it may have waited for the one before it.
+            reach(work, parent, work.execution_at(child.row), at_ms=at_ms)
+
+
+def _close_child(work: Work, parent: Execution, child: Execution, *, at_ms: int) -> None:
+    policy = child.options.close_policy
+    if parent.status is Status.TERMINATED and policy is not ClosePolicy.ABANDON:
+        terminate(work, child, reason=parent.reason, at_ms=at_ms)
+    elif policy is ClosePolicy.TERMINATE:
+        terminate(work, child, reason=f"its parent {parent.id} ended", at_ms=at_ms)
+    elif policy is ClosePolicy.REQUEST_CANCEL:
+        request_cancel(work, child, reason=f"its parent {parent.id} ended", at_ms=at_ms)
+
+
+def _cancel_child(work: Work, parent: Execution, child: Execution, *, at_ms: int) -> None:
+    policy = child.options.close_policy
+    if policy is ClosePolicy.REQUEST_CANCEL or (policy is None and child.awaited):
+        request_cancel(work, child, reason=f"its parent {parent.id} was cancelled", at_ms=at_ms)
 
 
 # --- waits
@@ -385,17 +402,20 @@ def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int)
     if execution.closed or execution.cancel_requested:
         return
     requested = work.put(replace(execution, cancel_requested=True, reason=reason))
-    _show_cancel(work, requested, at_ms=at_ms)
+    if requested.pool is Component.COMPENSATION:
+        return  # what is being undone is undone to the end, with the help of children too
     if requested.has_children:
-        for child in work.open_children(requested.row):
-            policy = child.options.close_policy
-            if policy is ClosePolicy.REQUEST_CANCEL or (policy is None and child.awaited):
-                request_cancel(work, child, reason=f"its parent {requested.id} was cancelled", at_ms=at_ms)
+        work.parents.append((requested.row, True))
+    _show_cancel(work, requested, at_ms=at_ms)
+
+
+def cancel_due(execution: Execution) -> bool:
+    """Whether a cancel was requested that it has not seen."""
+    undoing = execution.pool is Component.COMPENSATION
+    return execution.cancel_requested and not execution.cancel_delivered and not undoing
 
 
 def _show_cancel(work: Work, execution: Execution, *, at_ms: int) -> None:
-    if execution.pool is Component.COMPENSATION:
-        return  # what is being undone is undone to the end
     if execution.attached:
         work.emit(RequestCancel(execution_id=execution.id, epoch=execution.epoch, reason=execution.reason))
     if execution.status is Status.WAITING:
@@ -403,5 +423,10 @@ def _show_cancel(work: Work, execution: Execution, *, at_ms: int) -> None:
         work.put(replace(execution, cancel_delivered=True))
         end_wait(work, first, OperationStatus.CANCELLED, Interrupted(reason=execution.reason), at_ms=at_ms)
     elif not (execution.attached or execution.resumes):
-        failure = Failure(type="Cancelled", message=execution.reason, non_retryable=True)
-        give_up(work, execution, Status.CANCELLED, failure=failure, retry_state=None, at_ms=at_ms)
+        end_cancelled(work, execution, at_ms=at_ms)
+
+
+def end_cancelled(work: Work, execution: Execution, *, at_ms: int) -> None:
+    """Ends an execution that none of its own code can tell of its cancel."""
+    failure = Failure(type="Cancelled", message=execution.reason, non_retryable=True)
+    give_up(work, execution, Status.CANCELLED, failure=failure, retry_state=None, at_ms=at_ms)

@@ -6,7 +6,7 @@ behind it is whatever implements `Stored`.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
@@ -75,6 +75,7 @@ class Work:
         self.attempts: list[Attempt] = []
         self.counts: Counter[tuple[Component, Status]] = Counter()
         self.effects: list[AnyEffect] = []
+        self.parents: deque[tuple[int, bool]] = deque()  #: see `lifecycle.reach_children`; empty between commands
 
     @property
     def changed(self) -> bool:
