@@ -144,7 +144,9 @@ def _suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms
         return Value()
     lifecycle.record_attempt(work, execution, failure, at_ms=at_ms)
     detached = lifecycle.detach(work, execution, abandon=False)
-    work.put(moved(detached, Status.SUSPENDED, failure=failure, attempt_started_ms=None))
+    suspended = work.put(moved(detached, Status.SUSPENDED, failure=failure, attempt_started_ms=None))
+    if lifecycle.cancel_due(suspended):
+        lifecycle.end_cancelled(work, suspended, at_ms=at_ms)
     return Value()
 
 
