@@ -233,7 +233,11 @@ class FailAttempt(Request, frozen=True, kw_only=True):
 
 
 class UnwindAttempt(Request, frozen=True, kw_only=True):
-    """The stack was given up while waiting; the attempt goes on by replay when its wait is over."""
+    """The stack was given up while waiting; the attempt goes on by replay when one of its waits is over."""
+
+    #: Calls without an answer when the stack was given up: waits, and side effects in backoff. If an answer was on its
+    #: way to one of them, the attempt goes on at once. Empty: not told, which will do for a stack with one call.
+    waits: tuple[tuple[OperationKind, str], ...] = ()
 
 
 class SuspendAttempt(Request, frozen=True, kw_only=True):

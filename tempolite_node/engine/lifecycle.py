@@ -365,10 +365,8 @@ def end_wait(
     execution = work.execution_at(wait.execution_row)
     waiting = replace(execution, pending=execution.pending - 1)
     if not execution.attached:
-        if execution.status is Status.WAITING or _parked_compensation(execution):
-            enqueue_ready(work, waiting, at_ms=at_ms, resumes=True)
-        else:
-            work.put(waiting)
+        work.put(waiting)
+        resume_unwound(work, waiting, at_ms=at_ms)
         return
     if waiting.status is Status.WAITING and waiting.pending == 0:
         waiting = moved(waiting, Status.RUNNING)
@@ -378,9 +376,13 @@ def end_wait(
     )
 
 
-def _parked_compensation(execution: Execution) -> bool:
-    """Its compensation was unwound while it waited: neither queued nor in backoff."""
-    return execution.status is Status.COMPENSATING and execution.ready_at is None and execution.due_ms is None
+def resume_unwound(work: Work, execution: Execution, *, at_ms: int) -> None:
+    """Queues an execution without a stack if that is what it waited for: it is neither queued nor in backoff."""
+    unwound_compensation = (
+        execution.status is Status.COMPENSATING and execution.ready_at is None and execution.due_ms is None
+    )
+    if execution.status is Status.WAITING or unwound_compensation:
+        enqueue_ready(work, execution, at_ms=at_ms, resumes=True)
 
 
 def close_wait(
@@ -418,10 +420,12 @@ def cancel_due(execution: Execution) -> bool:
 def _show_cancel(work: Work, execution: Execution, *, at_ms: int) -> None:
     if execution.attached:
         work.emit(RequestCancel(execution_id=execution.id, epoch=execution.epoch, reason=execution.reason))
-    if execution.status is Status.WAITING:
+    if execution.pending and execution.status is Status.WAITING:
         first = work.pending(execution.row)[0]
         work.put(replace(execution, cancel_delivered=True))
         end_wait(work, first, OperationStatus.CANCELLED, Interrupted(reason=execution.reason), at_ms=at_ms)
+    elif execution.status is Status.WAITING:
+        resume_unwound(work, execution, at_ms=at_ms)  # it waited for a side effect's backoff: replay shows it
     elif not (execution.attached or execution.resumes):
         end_cancelled(work, execution, at_ms=at_ms)
 

@@ -79,7 +79,7 @@ def _fire_operation_timer(work: Work, execution: Execution, command: FireTimer) 
     operation = work.operation(execution.row, OperationKind(kind), key)
     assert operation is not None, f"{execution.id}: timer {command.name} belongs to no operation"
     if operation.status is OperationStatus.RETRYING:
-        _retry_side_effect(work, execution, operation)
+        _retry_side_effect(work, execution, operation, at_ms=command.at_ms)
     elif is_wait(operation):
         due = replace(operation, due_ms=None)
         if operation.kind is OperationKind.TIMER:
@@ -88,10 +88,12 @@ def _fire_operation_timer(work: Work, execution: Execution, command: FireTimer) 
             lifecycle.end_wait(work, due, OperationStatus.TIMED_OUT, TimedOut(), at_ms=command.at_ms)
 
 
-def _retry_side_effect(work: Work, execution: Execution, operation: Operation) -> None:
+def _retry_side_effect(work: Work, execution: Execution, operation: Operation, *, at_ms: int) -> None:
     """The backoff is over. Without a stack, replay asks for it again and finds that it is due."""
     work.put_operation(replace(operation, due_ms=None))
-    if execution.attached:
+    if not execution.attached:
+        lifecycle.resume_unwound(work, execution, at_ms=at_ms)
+    else:
         work.emit(
             Wake(
                 execution_id=execution.id,
