@@ -39,14 +39,16 @@ def refused(reason: Reason, message: str) -> Refused:
 
 def recorded(work: Work, execution: Execution, kind: OperationKind, key: str, generation: int) -> Operation | None:
     """What is recorded at the key and still holds: a retry after a failed attempt redoes what failed before it."""
-    operation = work.operation(execution.row, kind, key)
-    if operation is None or (_may_be_redone(operation) and operation.generation < generation):
+    return _if_holds(work.operation(execution.row, kind, key), generation)
+
+
+_REDONE = (OperationStatus.FAILED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED)
+
+
+def _if_holds(operation: Operation | None, generation: int) -> Operation | None:
+    if operation is None or (operation.status in _REDONE and operation.generation < generation):
         return None
     return operation
-
-
-def _may_be_redone(operation: Operation) -> bool:
-    return operation.status in (OperationStatus.FAILED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED)
 
 
 def _differs(operation: Operation, digest: bytes) -> Refused | None:
@@ -80,7 +82,8 @@ def _side_effect_answer(operation: Operation) -> AnyAnswer:
 def complete_side_effect(
     work: Work, execution: Execution, request: CompleteSideEffect, generation: int, *, at_ms: int
 ) -> AnyAnswer:
-    before = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key, generation)
+    earlier = work.operation(execution.row, OperationKind.SIDE_EFFECT, request.key)
+    before = _if_holds(earlier, generation)
     if before is not None and before.status is not OperationStatus.RETRYING:
         return _differs(before, request.digest) or _side_effect_answer(before)
     work.put_operation(
@@ -88,7 +91,7 @@ def complete_side_effect(
             execution_row=execution.row,
             kind=OperationKind.SIDE_EFFECT,
             key=request.key,
-            seq=before.seq if before else work.next_row(),
+            seq=earlier.seq if earlier else work.next_row(),
             status=OperationStatus.COMPLETED,
             digest=request.digest,
             generation=generation,
@@ -104,7 +107,8 @@ def complete_side_effect(
 def fail_side_effect(
     work: Work, execution: Execution, request: FailSideEffect, generation: int, *, at_ms: int, jitter: float
 ) -> AnyAnswer | None:
-    before = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key, generation)
+    earlier = work.operation(execution.row, OperationKind.SIDE_EFFECT, request.key)
+    before = _if_holds(earlier, generation)
     if before is not None and before.status is not OperationStatus.RETRYING:
         return _differs(before, request.digest) or _side_effect_answer(before)
     attempt = before.attempt + 1 if before else 1
@@ -133,7 +137,7 @@ def fail_side_effect(
             execution_row=execution.row,
             kind=OperationKind.SIDE_EFFECT,
             key=request.key,
-            seq=before.seq if before else work.next_row(),
+            seq=earlier.seq if earlier else work.next_row(),
             status=OperationStatus.FAILED if out_of_retries else OperationStatus.RETRYING,
             digest=request.digest,
             generation=generation,
