@@ -76,6 +76,11 @@ def detach(work: Work, execution: Execution, *, abandon: bool) -> Execution:
     return replace(execution, epoch=execution.epoch + 1, attached=False, ready_at=None, resumes=False)
 
 
+def deadline_ms(execution: Execution) -> int | None:
+    """When it must be over, with all that it enqueues. What is being undone is undone to the end."""
+    return None if execution.pool is Component.COMPENSATION else execution.deadline_ms
+
+
 def attempt_timeout_ms(execution: Execution) -> int | None:
     """The limit of one attempt in the pool that the execution is in."""
     if execution.pool is Component.COMPENSATION:
@@ -161,7 +166,9 @@ def give_up(
     if execution.component is Component.SAGA and (step := next_to_undo(work, execution)) is not None:
         cancel_pending(work, execution, at_ms=at_ms)
         current = detach(work, replace(execution, pending=0), abandon=True)
-        work.clear_timers(execution.row)
+        # Those of side effects in backoff stay: a compensation may ask for them.
+        for timer in (START, QUEUE, DEADLINE):
+            work.clear_timer(execution.row, timer)
         undoing = moved(
             current,
             Status.COMPENSATING,

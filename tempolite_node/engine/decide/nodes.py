@@ -113,13 +113,14 @@ def crash_attempt(work: Work, command: CrashAttempt) -> Accepted | Rejection:
 def _poisoned(work: Work, execution: Execution, cause: Failure, *, at_ms: int) -> None:
     """It killed its worker host again and again: it must not go on doing so."""
     lifecycle.record_attempt(work, execution, cause, at_ms=at_ms)
+    lifecycle.cancel_pending(work, execution, at_ms=at_ms)
     failure = Failure(
         type="CrashedTooOften",
         message=f"its worker host died {execution.crashes} times while it ran (max_crashes)",
         non_retryable=True,
         cause=cause,
     )
-    detached = lifecycle.detach(work, execution, abandon=False)
+    detached = lifecycle.detach(work, replace(execution, pending=0), abandon=False)
     if execution.pool is Component.COMPENSATION:
         lifecycle.stick(work, detached, failure, retry_state=RetryState.CRASHED_TOO_OFTEN, at_ms=at_ms)
     else:

@@ -129,7 +129,7 @@ def fail_side_effect(
         failures=attempt,
         failed_at_ms=at_ms,
         jitter=jitter,
-        deadline_ms=execution.deadline_ms,
+        deadline_ms=lifecycle.deadline_ms(execution),
     )
     out_of_retries = isinstance(next_attempt, RetryState)
     failed = work.put_operation(
@@ -300,7 +300,7 @@ def enqueue_child(
 
 def _inherited_deadline(parent: Execution, request: EnqueueChild, *, at_ms: int) -> int | None:
     own = None if request.max_duration_ms is None else at_ms + request.max_duration_ms
-    return min((d for d in (own, parent.deadline_ms) if d is not None), default=None)
+    return min((d for d in (own, lifecycle.deadline_ms(parent)) if d is not None), default=None)
 
 
 # --- markers and signals
