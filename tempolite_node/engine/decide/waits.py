@@ -9,6 +9,7 @@ from tempolite_node.engine.commands import DeliverCancel, ReceiveSignal, Sleep, 
 from tempolite_node.engine.decide.operations import put_marker, recorded, refused
 from tempolite_node.engine.effects import AnyAnswer, Interrupted, Reason, TimedOut, Value
 from tempolite_node.engine.model import Execution, Operation, OperationKind, OperationStatus, Status, moved
+from tempolite_node.engine.times import later
 from tempolite_node.engine.work import Work
 
 
@@ -108,7 +109,7 @@ def _over_at_once(
 
 
 def _due(at_ms: int, timeout_ms: int | None) -> int | None:
-    return None if timeout_ms is None else at_ms + timeout_ms
+    return None if timeout_ms is None else later(at_ms, timeout_ms)
 
 
 def wait_for_execution(
@@ -256,7 +257,7 @@ def sleep(work: Work, execution: Execution, request: Sleep, generation: int, *, 
         request.key,
         generation=generation,
         target="",
-        due_ms=at_ms + request.duration_ms,
+        due_ms=later(at_ms, request.duration_ms),
         at_ms=at_ms,
     )
 
