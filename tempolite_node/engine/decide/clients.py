@@ -34,8 +34,7 @@ def enqueue(work: Work, command: Enqueue) -> Enqueued | Rejection:
         return Rejection(
             Reason.QUEUE_FULL, f"the queue of pool {command.component} is full ({command.queue_limit} executions)"
         )
-    if existing is not None:
-        _make_room(work, existing, command)
+    first_epoch = 0 if existing is None else _make_room(work, existing, command)
     created = new_execution(
         work,
         at_ms=command.at_ms,
@@ -49,6 +48,7 @@ def enqueue(work: Work, command: Enqueue) -> Enqueued | Rejection:
         delay_ms=command.delay_ms,
         deadline_ms=None if command.max_duration_ms is None else command.at_ms + command.max_duration_ms,
         request_id=command.request_id,
+        epoch=first_epoch,
     )
     return Enqueued(execution_id=created.id, component=created.component)
 
@@ -77,13 +77,24 @@ def _resolve_conflict(existing: Execution, command: Enqueue) -> Enqueued | Rejec
             assert_never(command.id_reuse)
 
 
-def _make_room(work: Work, existing: Execution, command: Enqueue) -> None:
-    """Ends the execution that has the id, if need be, and keeps it under the id with a suffix."""
-    if not existing.closed:
-        reason = "another execution was enqueued under its id"
-        lifecycle.terminate(work, existing, reason=reason, at_ms=command.at_ms)
-        existing = work.execution_at(existing.row)
-    work.put(replace(existing, id=f"{existing.id}~{existing.row}"))
+def _make_room(work: Work, existing: Execution, command: Enqueue) -> int:
+    """Ends the execution that has the id, if need be, and takes its id from it."""
+    reason = "another execution was enqueued under its id"
+    lifecycle.terminate(work, existing, reason=reason, at_ms=command.at_ms)
+    return take_id(work, work.execution_at(existing.row))
+
+
+def take_id(work: Work, earlier: Execution) -> int:
+    """Keeps an ended execution under its id with a suffix. Returns the epoch of whoever gets the id.
+
+    An attempt is fenced by id and epoch, so epochs go on where those of the earlier execution ended: what its last
+    attempt still sends must not be taken for a word of the new one.
+    """
+    former_id = f"{earlier.id}~{earlier.row}"
+    while work.execution(former_id) is not None:
+        former_id += "~"
+    work.put(replace(earlier, id=former_id))
+    return earlier.epoch
 
 
 def _queued(work: Work, component: Component) -> int:
@@ -103,10 +114,14 @@ def new_execution(
     priority: int,
     delay_ms: int,
     deadline_ms: int | None,
+    epoch: int,
     request_id: str | None = None,
     parent: Execution | None = None,
 ) -> Execution:
-    """Records a new execution, ready for its first attempt or scheduled for it."""
+    """Records a new execution, ready for its first attempt or scheduled for it.
+
+    epoch: of the execution that had the id before; 0 when there was none.
+    """
     created = Execution(
         id=execution_id,
         row=work.next_row(),
@@ -121,6 +136,7 @@ def new_execution(
         parent_id=parent.id if parent else None,
         request_id=request_id,
         priority=priority,
+        epoch=epoch,
         pool=component,
         deadline_ms=deadline_ms,
     )

@@ -17,7 +17,7 @@ from tempolite_node.engine.commands import (
     RecordMarker,
     SendSignalFromAttempt,
 )
-from tempolite_node.engine.decide.clients import new_execution
+from tempolite_node.engine.decide.clients import new_execution, take_id
 from tempolite_node.engine.effects import AnyAnswer, Failed, Go, Reason, Refused, Rejection, SignalSent, Value
 from tempolite_node.engine.model import (
     Attempt,
@@ -253,14 +253,15 @@ def enqueue_child(
 ) -> AnyAnswer | Rejection:
     """The child and its link to the parent, in one commit."""
     before = work.operation(execution.row, OperationKind.CHILD, request.key)
-    if before is not None and before.target_row is not None:
+    redone = None
+    if before is not None:
         if (differing := _differs(before, request.digest)) is not None:
             return differing
-        child = work.execution_at(before.target_row)
-        redo = child.closed and child.status is not Status.COMPLETED and before.generation < generation
-        if not redo:
+        redone = _child_to_redo(work, before, generation)
+        if redone is None:
             return Value(payload=before.result)
-    if work.execution(request.execution_id) is not None:
+    taken = work.execution(request.execution_id)
+    if taken is not None and (redone is None or taken.row != redone.row):
         return refused(Reason.ALREADY_EXISTS, f"execution {request.execution_id} exists")
     child = new_execution(
         work,
@@ -274,6 +275,7 @@ def enqueue_child(
         priority=request.priority,
         delay_ms=request.delay_ms,
         deadline_ms=_inherited_deadline(execution, request, at_ms=at_ms),
+        epoch=0 if taken is None else take_id(work, taken),
         parent=execution,
     )
     if not execution.has_children:
@@ -296,6 +298,14 @@ def enqueue_child(
         )
     )
     return Value(payload=result)
+
+
+def _child_to_redo(work: Work, link: Operation, generation: int) -> Execution | None:
+    """The child, if it ended badly before an attempt failed: a retry enqueues it anew."""
+    assert link.target_row is not None, f"{link.key} links no child"
+    child = work.execution_at(link.target_row)
+    redo = child.closed and child.status is not Status.COMPLETED and link.generation < generation
+    return child if redo else None
 
 
 def _inherited_deadline(parent: Execution, request: EnqueueChild, *, at_ms: int) -> int | None:
@@ -353,7 +363,7 @@ def send_signal(
             target,
             name=request.name,
             payload=request.payload,
-            request_id=f"{execution.id}/{request.key}",
+            request_id=None,  # the record of this operation, in the same commit, is what makes it be sent once
             at_ms=at_ms,
         )
         if isinstance(delivered, Rejection):
