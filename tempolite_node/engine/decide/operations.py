@@ -97,7 +97,7 @@ def complete_side_effect(
             generation=generation,
             attempt=before.attempt + 1 if before else 1,
             result=request.result,
-            started_ms=before.started_ms if before else request.started_ms,
+            started_ms=before.started_ms if before else min(request.started_ms, at_ms),
             closed_ms=at_ms,
         )
     )
@@ -119,7 +119,7 @@ def fail_side_effect(
             key=request.key,
             number=attempt,
             failure=request.failure,
-            started_ms=request.started_ms,
+            started_ms=min(request.started_ms, at_ms),
             ended_ms=at_ms,
         )
     )
@@ -144,7 +144,7 @@ def fail_side_effect(
             attempt=attempt,
             failure=request.failure,
             retry_state=next_attempt if isinstance(next_attempt, RetryState) else None,
-            started_ms=before.started_ms if before else request.started_ms,
+            started_ms=before.started_ms if before else min(request.started_ms, at_ms),
             closed_ms=at_ms if out_of_retries else None,
             due_ms=None if isinstance(next_attempt, RetryState) else next_attempt,
         )
