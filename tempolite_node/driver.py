@@ -70,6 +70,13 @@ class Ask(Struct):
     answer: Callable[[AnyOutcome], None] | None = None
 
 
+class AskAll(Struct):
+    """Commands, and who wants all of their outcomes. Called in the driver's thread, after the commit."""
+
+    commands: Sequence[AnyCommand]
+    answer: Callable[[list[AnyOutcome]], None]
+
+
 class Look(Struct):
     """A question to the driver's own state, answered after the round's commit."""
 
@@ -96,7 +103,7 @@ class Stop(Struct):
     pass
 
 
-Input = Ask | Look | HostUp | HostSaid | HostDown | Stop
+Input = Ask | AskAll | Look | HostUp | HostSaid | HostDown | Stop
 
 
 class Outputs(Protocol):
@@ -204,6 +211,8 @@ class Driver:
                     self._host_said(given)
                 case Ask():
                     self._propose(given.command, self._later(given.answer))
+                case AskAll():
+                    self._ask_all(given)
                 case Look():
                     self._looks.append(given)
                 case HostUp():
@@ -247,6 +256,12 @@ class Driver:
 
     def _later(self, answer: Callable[[AnyOutcome], None] | None) -> Callable[[AnyOutcome], None] | None:
         return None if answer is None else lambda outcome: self._answers.append((answer, outcome))
+
+    def _ask_all(self, given: AskAll) -> None:
+        outcomes: list[AnyOutcome] = []
+        for command in given.commands:
+            self._propose(command, outcomes.append)
+        self._answers.append((given.answer, outcomes))  # filled by the time that answers leave
 
     def _host_said(self, given: HostSaid) -> None:
         for call in given.calls:

@@ -133,11 +133,10 @@ class AbandonAttempt(Message, frozen=True, kw_only=True):
 
 
 class CheckArguments(Message, frozen=True, kw_only=True):
-    """Are these arguments what the handler takes? Answered by ArgumentsChecked."""
+    """Are these arguments what the handlers take? Answered by ArgumentsChecked."""
 
     call: int
-    handler: str
-    arguments: bytes
+    calls: tuple[tuple[str, bytes], ...]  #: handlers, each with its arguments
 
 
 class Ping(Message, frozen=True, kw_only=True):
@@ -220,7 +219,7 @@ class Violation(Struct, frozen=True):
 
 class ArgumentsChecked(Message, frozen=True, kw_only=True):
     call: int
-    violations: tuple[Violation, ...] = ()
+    violations: tuple[tuple[Violation, ...], ...]  #: of each call
 
 
 class Pong(Message, frozen=True, kw_only=True):

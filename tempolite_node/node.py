@@ -12,8 +12,8 @@ import asyncio
 import platform
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,14 +21,13 @@ import apsw
 import structlog
 
 from tempolite_node import __version__, frames
-from tempolite_node.api.ports import Wait
 from tempolite_node.api.server import ApiServer
 from tempolite_node.children import Children
 from tempolite_node.config import Config
 from tempolite_node.datadir import DataDir
-from tempolite_node.driver import Ask, Driver, HostDown, HostSaid, HostUp, Look, wall_clock_ms
-from tempolite_node.engine.commands import AnyCommand, Enqueue
-from tempolite_node.engine.effects import AnyOutcome, Enqueued, Reason, Rejection
+from tempolite_node.driver import Ask, AskAll, Driver, HostDown, HostSaid, HostUp, Look, wall_clock_ms
+from tempolite_node.engine.commands import AnyCommand
+from tempolite_node.engine.effects import AnyOutcome, Reason, Rejection
 from tempolite_node.engine.model import Component, Execution
 from tempolite_node.errors import Overloaded, StartError, StorageFailed, Unavailable
 from tempolite_node.hosts.dispatch import Dispatch
@@ -235,17 +234,20 @@ class Node:
 
     async def submit(self, command: AnyCommand) -> AnyOutcome:
         """The outcome, once it is on disk."""
-        if self._driver.waiting_inputs() > WAITING_INPUTS_MAX:
-            raise Overloaded(f"more than {WAITING_INPUTS_MAX} requests wait for the node's disk")
+        self._refuse_if_overloaded()
         outcome: AnyOutcome = await self._asking(lambda answer: Ask(command, answer))
         return outcome
+
+    def _refuse_if_overloaded(self) -> None:
+        if self._driver.waiting_inputs() > WAITING_INPUTS_MAX:
+            raise Overloaded(f"more than {WAITING_INPUTS_MAX} requests wait for the node's disk")
 
     async def _look(self, look: Callable[[], T]) -> T:
         """Runs in the driver's thread, between two commits."""
         seen: T = await self._asking(lambda answer: Look(look, answer))
         return seen
 
-    async def _asking(self, given: Callable[[Callable[[Any], None]], Ask | Look]) -> Any:
+    async def _asking(self, given: Callable[[Callable[[Any], None]], Ask | AskAll | Look]) -> Any:
         if self._failure is not None or self._watch.stopped:
             raise Unavailable("the node is stopping")
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -265,18 +267,20 @@ class Node:
     def now_ms(self) -> int:
         return wall_clock_ms()
 
-    async def check_arguments(self, handler: str, arguments: bytes) -> Sequence[frames.Violation]:
-        return await self._supervisor.check_arguments(handler, arguments)
+    async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[frames.Violation]]:
+        return await self._supervisor.check_arguments(calls)
 
-    async def submit_and_wait(self, command: Enqueue, wait: Wait) -> tuple[AnyOutcome, Execution | None]:
-        """The outcome, and the execution once it has ended; None: the wait was given up before."""
-        with self._watch.closing(command.execution_id) as closing:
-            outcome = await self.submit(command)
-            if not isinstance(outcome, Enqueued):
-                return outcome, None
-            # One that was there before may have ended before this call.
-            ended = await wait(self.wait_closed(command.execution_id) if outcome.existing else closing)
-        return outcome, ended if isinstance(ended, Execution) else None
+    async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
+        """Their outcomes, in order, once all are on disk."""
+        self._refuse_if_overloaded()
+        outcomes: list[AnyOutcome] = await self._asking(lambda answer: AskAll(commands, answer))
+        return outcomes
+
+    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> Callable[[], None]:
+        return self._watch.on_closed(execution_id, closed)
+
+    def closing(self, execution_id: str) -> AbstractContextManager[Awaitable[Execution]]:
+        return self._watch.closing(execution_id)
 
     async def wait_closed(self, execution_id: str) -> Execution | Rejection:
         """The execution, once it has ended; cancel it to give up."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +17,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 from tempolite_sdk import convert
 from tempolite_sdk.durations import Duration, seconds_of
 from tempolite_sdk.errors import (
+    BatchRefused,
     DeadlineExceeded,
     ExecutionCancelled,
     ExecutionCompensated,
@@ -24,6 +25,7 @@ from tempolite_sdk.errors import (
     ExecutionFailed,
     ExecutionTerminated,
     ExecutionTimedOut,
+    FailureInfo,
     InvalidArgument,
     Unavailable,
 )
@@ -39,6 +41,7 @@ from tempolite_sdk.info import (
     IdReuse,
     NodeInfo,
     OperationInfo,
+    Payload,
     Pool,
     Resolution,
     SentSignal,
@@ -48,6 +51,7 @@ from tempolite_sdk.payload import decode, encode
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
 from tempolite_sdk.signatures import signature_of
+from tempolite_sdk.status import exception_of, status_of_reply
 
 T = TypeVar("T")
 
@@ -107,7 +111,18 @@ class Enqueued:
     id: str
     existing: bool
     result_type: Any
-    ended: ExecutionInfo | None  #: when it was waited for, and has ended
+    ending: Ending | None  #: when it was waited for, and has ended
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an execution ended."""
+
+    id: str
+    status: ExecutionStatus
+    result: Payload | None
+    failure: FailureInfo | None
+    reason: str
 
 
 def enqueue(
@@ -119,6 +134,20 @@ def enqueue(
     hold: float | None = None,
 ) -> Call[Enqueued]:
     """hold: seconds for which the node may wait for the execution's end before it answers; None: it answers at once."""
+    request, result_type = _enqueue_request(handler, args, kwargs, options)
+    if (wait := convert.to_duration("wait", hold)) is not None:
+        request.wait.CopyFrom(wait)
+
+    def read(response: pb.EnqueueExecutionResponse) -> Enqueued:
+        return _enqueued(response, result_type)
+
+    return Call("ExecutionService/EnqueueExecution", request, read, hold=hold)
+
+
+def _enqueue_request(
+    handler: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], options: EnqueueOptions
+) -> tuple[pb.EnqueueExecutionRequest, Any]:
+    """The request, and the type of the handler's result."""
     _check_names(EnqueueOptions, options)
     name, arguments, result_type = _arguments(handler, args, kwargs)
     request = pb.EnqueueExecutionRequest(
@@ -129,14 +158,23 @@ def enqueue(
         id_reuse_policy=_choice("id_reuse", "ID_REUSE_POLICY", IdReuse, options.get("id_reuse")),
         id_conflict_policy=_choice("id_conflict", "ID_CONFLICT_POLICY", IdConflict, options.get("id_conflict")),
         options=_execution_options(options),
-        wait=convert.to_duration("wait", hold),
     )
+    return request, result_type
 
-    def read(response: pb.EnqueueExecutionResponse) -> Enqueued:
-        ended = convert.execution(response.execution) if response.HasField("execution") else None
-        return Enqueued(response.id, response.existing, result_type, ended)
 
-    return Call("ExecutionService/EnqueueExecution", request, read, hold=hold)
+def _enqueued(response: pb.EnqueueExecutionResponse, result_type: Any) -> Enqueued:
+    ending = _ending(response.id, response.outcome) if response.HasField("outcome") else None
+    return Enqueued(response.id, response.existing, result_type, ending)
+
+
+def _ending(id: str, outcome: pb.ExecutionOutcome) -> Ending:
+    return Ending(
+        id=id,
+        status=convert.execution_status(outcome.status),
+        result=convert.payload(outcome, "result"),
+        failure=convert.failure(outcome.failure) if outcome.HasField("failure") else None,
+        reason=outcome.reason,
+    )
 
 
 def execute(
@@ -144,8 +182,8 @@ def execute(
 ) -> Conversation[Any]:
     """Enqueues and waits for the result, in one call when that does not take long."""
     enqueued = yield from ask(enqueue(handler, args, kwargs, options, hold=POLL_HOLD))
-    if enqueued.ended is not None:
-        return result_of(enqueued.ended, enqueued.result_type)
+    if enqueued.ending is not None:
+        return result_of(enqueued.ending, enqueued.result_type)
     return (yield from result(enqueued.id, enqueued.result_type, None))
 
 
@@ -186,6 +224,68 @@ def _execution_options(options: EnqueueOptions) -> pb.ExecutionOptions:
 def _choice(name: str, prefix: str, choices: type[StrEnum], value: str | None) -> Any:
     """The name of the API's value, or None: unset. Any, since the generated types take numbers or exact literals."""
     return None if value is None else convert.to_enum(prefix, convert.parse_choice(name, choices, value))
+
+
+# --- many of one handler
+
+Progress = Callable[[int, int], None]  #: how many are done, and of how many
+
+_BATCH_MAX = 1_000  #: executions of one request, unless all are to be stored or none
+_BATCH_BYTES_MAX = 2 * 1024 * 1024
+_ATOMIC_MAX = 10_000
+
+
+def enqueue_many(
+    handler: Callable[..., Any] | str,
+    arguments: Iterable[Sequence[Any]],
+    options: EnqueueOptions,
+    *,
+    atomic: bool,
+    progress: Progress | None,
+) -> Conversation[Sequence[Enqueued]]:
+    """Raises BatchRefused when some were refused; with `atomic`, what the first was refused for."""
+    if options.get("id") or options.get("request_id"):
+        raise InvalidArgument("id and request_id are of one execution; many get ids of their own")
+    made = [_enqueue_request(handler, args, {}, options) for args in arguments]
+    if atomic and len(made) > _ATOMIC_MAX:
+        raise InvalidArgument(f"at most {_ATOMIC_MAX:,} executions are stored as a whole, not {len(made):,}")
+    result_type = made[0][1] if made else Any
+    results: list[Any] = []
+    for requests in _batches([request for request, _ in made], atomic=atomic):
+        batch = pb.BatchEnqueueExecutionsRequest(requests=requests, atomic=atomic)
+        results += yield from ask(
+            Call("ExecutionService/BatchEnqueueExecutions", batch, lambda response: list(response.results))
+        )
+        if progress is not None:
+            progress(len(results), len(made))
+    return _all_enqueued(results, result_type)
+
+
+def _batches(
+    requests: Sequence[pb.EnqueueExecutionRequest], *, atomic: bool
+) -> Iterator[Sequence[pb.EnqueueExecutionRequest]]:
+    """As they fit a message; all in one when they belong together."""
+    batch: list[pb.EnqueueExecutionRequest] = []
+    size = 0
+    for request in requests:
+        size += request.ByteSize()
+        if batch and not atomic and (len(batch) == _BATCH_MAX or size > _BATCH_BYTES_MAX):
+            yield batch
+            batch, size = [], request.ByteSize()
+        batch.append(request)
+    if batch:
+        yield batch
+
+
+def _all_enqueued(results: Sequence[pb.BatchEnqueueResult], result_type: Any) -> Sequence[Enqueued]:
+    errors = {
+        place: exception_of(status_of_reply(result.error))
+        for place, result in enumerate(results)
+        if result.HasField("error")
+    }
+    if errors:
+        raise BatchRefused(errors, [result.enqueued.id or None for result in results])
+    return [_enqueued(result.enqueued, result_type) for result in results]
 
 
 # --- one execution
@@ -264,7 +364,7 @@ def result(id: str, result_type: Any, timeout: Duration | None) -> Conversation[
             raise DeadlineExceeded(f"execution {id} has not ended after {deadline.timeout:g} s; it goes on")
 
 
-def result_of(ended: ExecutionInfo, result_type: Any) -> Any:
+def result_of(ended: ExecutionInfo | Ending, result_type: Any) -> Any:
     """What the handler returned. Raises how the execution ended when it did not complete."""
     if ended.status is not ExecutionStatus.COMPLETED:
         raise _ENDINGS[ended.status](ended.id, ended.failure, ended.reason)

@@ -7,20 +7,20 @@ from typing import TypeVar
 
 import grpc
 
-from tempolite_node import options
+from tempolite_node.api.auth import caller
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.convert.paging import page_token
 from tempolite_node.api.convert.requests import OperationId
+from tempolite_node.api.enqueueing import Enqueueing, accepted
 from tempolite_node.api.polls import Polls, time_to_wait_ms
 from tempolite_node.api.ports import NodePort, Queries
-from tempolite_node.api.status import InvalidRequest, Rejected
+from tempolite_node.api.session import Session
+from tempolite_node.api.status import Rejected
 from tempolite_node.api.trees import execution_tree
-from tempolite_node.engine.commands import AnyCommand, Enqueue
-from tempolite_node.engine.effects import Accepted, AnyOutcome, Enqueued, Reason, Rejection, SignalStored
+from tempolite_node.engine.commands import AnyCommand
+from tempolite_node.engine.effects import Accepted, Reason, Rejection, SignalStored
 from tempolite_node.engine.model import Execution, Operation, Signal, Status
 from tempolite_node.errors import Unavailable
-from tempolite_node.frames import Violation
-from tempolite_node.ids import id_of_request, new_id
 from tempolite_sdk.pb.tempolite.v1 import common_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1.execution_service_pb2_grpc import ExecutionServiceServicer
@@ -37,56 +37,32 @@ class ExecutionService(ExecutionServiceServicer):
         self._node = node
         self._polls = polls
         self._limits = node.config.api.limits
+        self._enqueueing = Enqueueing(node, polls)
 
     async def EnqueueExecution(
         self, request: pb.EnqueueExecutionRequest, context: grpc.aio.ServicerContext
     ) -> pb.EnqueueExecutionResponse:
-        wanted = requests.enqueue(request, self._limits.payload_bytes)
-        command = await self._enqueue_command(wanted)
-        ended = None
-        if wanted.wait_ms is None:
-            outcome = await self._submit(command, Enqueued)
-        else:
-            timeout_ms = time_to_wait_ms(context, min(wanted.wait_ms, requests.WAIT_MS_MAX))
-            made, ended = await self._node.submit_and_wait(command, lambda end: self._polls.wait(end, timeout_ms))
-            outcome = _accepted(command, made, Enqueued)
-        return pb.EnqueueExecutionResponse(
-            id=outcome.execution_id,
-            component=responses.component(outcome.component),
-            existing=outcome.existing,
-            execution=None if ended is None else responses.execution(ended),
-        )
+        return await self._enqueueing.enqueue(request, context.time_remaining())
 
-    async def _enqueue_command(self, wanted: requests.EnqueueRequest) -> Enqueue:
-        node, config = self._node, self._node.config
-        described, settings = node.handler(wanted.handler), config.handler(wanted.handler)
-        if described is None or settings is None:
-            raise Rejected(Rejection(Reason.NOT_FOUND, f"no handler {wanted.handler!r} on this node"))
-        if violations := await node.check_arguments(wanted.handler, wanted.arguments):
-            raise InvalidRequest([_within_arguments(violation) for violation in violations])
-        resolved = options.resolve(settings, config, described.component, wanted.options)
-        at_ms = node.now_ms()
-        default_id = new_id(at_ms) if wanted.request_id is None else id_of_request(wanted.request_id)
-        return Enqueue(
-            at_ms=at_ms,
-            execution_id=wanted.execution_id or default_id,
-            handler=wanted.handler,
-            component=described.component,
-            arguments=wanted.arguments,
-            options=resolved.options,
-            owner=config.node.id,
-            priority=resolved.priority,
-            delay_ms=resolved.delay_ms,
-            max_duration_ms=resolved.max_duration_ms,
-            request_id=wanted.request_id,
-            id_reuse=wanted.id_reuse,
-            id_conflict=wanted.id_conflict,
-            queue_limit=options.queue_limit(config, described.component),
-        )
+    async def BatchEnqueueExecutions(
+        self, request: pb.BatchEnqueueExecutionsRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.BatchEnqueueExecutionsResponse:
+        return await self._enqueueing.enqueue_batch(request)
+
+    async def Session(
+        self, calls: AsyncIterator[pb.SessionRequest], _context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.SessionResponse]:
+        session = Session(self, self._enqueueing, self._node, caller.get())
+        with self._polls.told_to_stop(session.stop):
+            async for response in session.serve(calls):
+                yield response
 
     async def GetExecution(
         self, request: pb.GetExecutionRequest, _context: grpc.aio.ServicerContext
     ) -> pb.GetExecutionResponse:
+        return await self.get(request)
+
+    async def get(self, request: pb.GetExecutionRequest) -> pb.GetExecutionResponse:
         wanted = requests.execution_or_operation_id(request.id)
         if isinstance(wanted, OperationId):
             return pb.GetExecutionResponse(operation=await self._node.read(lambda queries: _operation(queries, wanted)))
@@ -119,8 +95,11 @@ class ExecutionService(ExecutionServiceServicer):
     async def WaitExecution(
         self, request: pb.WaitExecutionRequest, context: grpc.aio.ServicerContext
     ) -> pb.WaitExecutionResponse:
+        return await self.wait(request, context.time_remaining())
+
+    async def wait(self, request: pb.WaitExecutionRequest, remaining_s: float | None) -> pb.WaitExecutionResponse:
         execution_id, timeout_ms = requests.wait_execution(request)
-        timeout_ms = time_to_wait_ms(context, timeout_ms)
+        timeout_ms = time_to_wait_ms(remaining_s, timeout_ms)
         ended = await self._polls.wait(self._node.wait_closed(execution_id), timeout_ms)
         if isinstance(ended, Rejection):
             raise Rejected(ended)
@@ -131,6 +110,9 @@ class ExecutionService(ExecutionServiceServicer):
     async def SendSignal(
         self, request: pb.SendSignalRequest, _context: grpc.aio.ServicerContext
     ) -> pb.SendSignalResponse:
+        return await self.send_signal(request)
+
+    async def send_signal(self, request: pb.SendSignalRequest) -> pb.SendSignalResponse:
         command = requests.send_signal(request, self._limits.payload_bytes, self._node.now_ms())
         return pb.SendSignalResponse(sequence=(await self._submit(command, SignalStored)).sequence)
 
@@ -167,6 +149,9 @@ class ExecutionService(ExecutionServiceServicer):
     async def CancelExecution(
         self, request: pb.CancelExecutionRequest, _context: grpc.aio.ServicerContext
     ) -> pb.CancelExecutionResponse:
+        return await self.cancel(request)
+
+    async def cancel(self, request: pb.CancelExecutionRequest) -> pb.CancelExecutionResponse:
         command = requests.cancel(request, self._node.now_ms())
         return pb.CancelExecutionResponse(status=await self._decide(request.id, command))
 
@@ -185,7 +170,7 @@ class ExecutionService(ExecutionServiceServicer):
     # --- shared
 
     async def _submit(self, command: AnyCommand, expected: type[T]) -> T:
-        return _accepted(command, await self._node.submit(command), expected)
+        return accepted(command, await self._node.submit(command), expected)
 
     async def _decide(self, execution_id: str, command: AnyCommand) -> str:
         """The execution's status after the decision."""
@@ -201,18 +186,6 @@ class ExecutionService(ExecutionServiceServicer):
             return responses.execution(execution, attempts=attempts, pending=_pending(queries, execution))
 
         return await self._node.read(query)
-
-
-def _accepted(command: AnyCommand, outcome: AnyOutcome, expected: type[T]) -> T:
-    """What the command came to, unless it was refused."""
-    if isinstance(outcome, Rejection):
-        raise Rejected(outcome)
-    assert isinstance(outcome, expected), f"{type(command).__name__} came to {outcome!r}"
-    return outcome
-
-
-def _within_arguments(violation: Violation) -> Violation:
-    return Violation(f"arguments.{violation.field}" if violation.field else "arguments", violation.description)
 
 
 def _found(queries: Queries, execution_id: str) -> Execution:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
-
-import grpc
 
 T = TypeVar("T")
 
@@ -14,9 +13,9 @@ T = TypeVar("T")
 DEADLINE_MARGIN_MS = 500
 
 
-def time_to_wait_ms(context: grpc.aio.ServicerContext, wanted_ms: int) -> int:
-    remaining = context.time_remaining()
-    return wanted_ms if remaining is None else max(0, min(wanted_ms, int(remaining * 1_000) - DEADLINE_MARGIN_MS))
+def time_to_wait_ms(remaining_s: float | None, wanted_ms: int) -> int:
+    """remaining_s: until the call's own deadline; None: it has none."""
+    return wanted_ms if remaining_s is None else max(0, min(wanted_ms, int(remaining_s * 1_000) - DEADLINE_MARGIN_MS))
 
 
 class Polls:
@@ -24,13 +23,25 @@ class Polls:
 
     def __init__(self) -> None:
         self._open: set[asyncio.Timeout] = set()
+        self._on_stop: set[Callable[[], None]] = set()
         self.stopped = False
 
     def stop(self) -> None:
         self.stopped = True
+        for stop in self._on_stop:
+            stop()
         now = asyncio.get_running_loop().time()
         for limit in self._open:
             limit.reschedule(now)
+
+    @contextmanager
+    def told_to_stop(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Calls `stop` when the API stops while this is open."""
+        self._on_stop.add(stop)
+        try:
+            yield
+        finally:
+            self._on_stop.discard(stop)
 
     async def wait(self, awaited: Awaitable[T], timeout_ms: int | None) -> T | None:
         """Its result; None when the time is up or the API stops. It is cancelled then, and when the caller goes."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol, TypeVar
 
 from tempolite_node.config import Config
-from tempolite_node.engine.commands import AnyCommand, Enqueue
+from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import AnyOutcome, Rejection
 from tempolite_node.engine.model import Attempt, Component, Execution, Operation, OperationKind, Signal
 from tempolite_node.frames import HandlerDescription, Violation
@@ -56,10 +56,6 @@ class Follower(Protocol):
         ...
 
 
-#: Waits as long as its caller allows; None: it gave up.
-Wait = Callable[[Awaitable[Execution | Rejection]], Awaitable[Execution | Rejection | None]]
-
-
 class NodePort(Protocol):
     """Raises errors.Unavailable, StorageFailed or Overloaded where the node can't take a request."""
 
@@ -76,14 +72,24 @@ class NodePort(Protocol):
         """The outcome, once it is on disk."""
         ...
 
-    async def check_arguments(self, handler: str, arguments: bytes) -> Sequence[Violation]: ...
+    async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[Violation]]:
+        """What is wrong with the arguments of each call, a handler and its arguments, by the handler's own types."""
+        ...
 
-    async def submit_and_wait(self, command: Enqueue, wait: Wait) -> tuple[AnyOutcome, Execution | None]:
-        """The outcome, and the execution once it has ended; None: the wait was given up before."""
+    async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
+        """Their outcomes, in order, once all are on disk. Each is decided by itself."""
+        ...
+
+    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> Callable[[], None]:
+        """Calls `closed` when the execution ends, after this was called. Returns what ends that."""
         ...
 
     async def wait_closed(self, execution_id: str) -> Execution | Rejection:
         """The execution, once it has ended; cancel it to give up."""
+        ...
+
+    def closing(self, execution_id: str) -> AbstractContextManager[Awaitable[Execution]]:
+        """The execution, once it ends after this was called."""
         ...
 
     def follow(self, execution_id: str) -> AbstractAsyncContextManager[Follower]: ...

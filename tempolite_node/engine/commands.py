@@ -58,6 +58,12 @@ class Enqueue(Command, frozen=True, kw_only=True):
     queue_limit: int = 0  #: of its pool; 0: none
 
 
+class EnqueueBatch(Command, frozen=True, kw_only=True):
+    """All of them, or none."""
+
+    commands: tuple[Enqueue, ...]
+
+
 class SendSignal(Command, frozen=True, kw_only=True):
     execution_id: str
     name: str
@@ -283,6 +289,7 @@ class FromAttempt(Command, frozen=True, kw_only=True):
 
 AnyCommand = (
     Enqueue
+    | EnqueueBatch
     | SendSignal
     | Cancel
     | Terminate

@@ -95,6 +95,10 @@ class Enqueued(Struct, frozen=True, kw_only=True):
     existing: bool = False  #: it was there before
 
 
+class EnqueuedBatch(Struct, frozen=True, kw_only=True):
+    enqueued: tuple[Enqueued, ...]
+
+
 class SignalStored(Struct, frozen=True, kw_only=True):
     sequence: int  #: in the execution's inbox, 1-based
 
@@ -106,7 +110,7 @@ class Accepted(Struct, frozen=True, kw_only=True):
 
 
 #: What a command comes to. None: the operation is pending, and a Wake effect tells its end.
-AnyOutcome = Enqueued | SignalStored | Accepted | AnyAnswer | Rejection | None
+AnyOutcome = Enqueued | EnqueuedBatch | SignalStored | Accepted | AnyAnswer | Rejection | None
 
 
 # --- effects: carried out by the owner, after the commit

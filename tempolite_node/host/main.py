@@ -106,7 +106,7 @@ class WorkerHost:
             case frames.AbandonAttempt():
                 runner.abandon(message)
             case frames.CheckArguments():
-                violations = registry.check_arguments(message.handler, message.arguments)
+                violations = tuple(registry.check_arguments(handler, arguments) for handler, arguments in message.calls)
                 self._channel.send(frames.ArgumentsChecked(call=message.call, violations=violations))
             case frames.Ping():
                 pong = frames.Pong(parked=len(parking))

@@ -10,6 +10,7 @@ from tempolite_node.engine.commands import (
     Cancel,
     CrashAttempt,
     Enqueue,
+    EnqueueBatch,
     FireTimer,
     FromAttempt,
     RegisterNode,
@@ -42,6 +43,8 @@ def _decide(work: Work, command: AnyCommand) -> AnyOutcome:
             return nodes.start_attempt(work, command)
         case Enqueue():
             return clients.enqueue(work, command)
+        case EnqueueBatch():
+            return clients.enqueue_batch(work, command)
         case SendSignal():
             return clients.send_signal(work, command)
         case FireTimer():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -10,6 +11,7 @@ from tempolite_node.engine import inbox, lifecycle
 from tempolite_node.engine.commands import (
     Cancel,
     Enqueue,
+    EnqueueBatch,
     IdConflict,
     IdReuse,
     Resolution,
@@ -17,12 +19,35 @@ from tempolite_node.engine.commands import (
     SendSignal,
     Terminate,
 )
-from tempolite_node.engine.effects import Accepted, Enqueued, Reason, Rejection, SignalStored
+from tempolite_node.engine.effects import Accepted, Enqueued, EnqueuedBatch, Reason, Rejection, SignalStored
 from tempolite_node.engine.model import Component, Execution, OperationStatus, Options, Status, moved
 from tempolite_node.engine.work import Work
 
 
 def enqueue(work: Work, command: Enqueue) -> Enqueued | Rejection:
+    return _without_a_new_one(work, command) or _create(work, command)
+
+
+def enqueue_batch(work: Work, command: EnqueueBatch) -> EnqueuedBatch | Rejection:
+    """All or none: each is looked at before the first is made."""
+    found: dict[str, Enqueued | None] = {}
+    ahead: Counter[Component] = Counter()
+    for each in command.commands:
+        if each.execution_id in found:
+            return Rejection(Reason.ALREADY_EXISTS, f"the batch has the id {each.execution_id} twice")
+        there = _without_a_new_one(work, each, ahead=ahead[each.component])
+        if isinstance(there, Rejection):
+            return there
+        found[each.execution_id] = there
+        ahead[each.component] += there is None
+    return EnqueuedBatch(enqueued=tuple(found[each.execution_id] or _create(work, each) for each in command.commands))
+
+
+def _without_a_new_one(work: Work, command: Enqueue, *, ahead: int = 0) -> Enqueued | Rejection | None:
+    """The execution that is there already, or why there can be none. None: a new one is to be made.
+
+    ahead: executions of the same batch that will be in the queue by then.
+    """
     existing = work.execution(command.execution_id)
     if existing is not None:
         if command.request_id is not None and existing.request_id == command.request_id:
@@ -30,10 +55,16 @@ def enqueue(work: Work, command: Enqueue) -> Enqueued | Rejection:
         kept = _resolve_conflict(existing, command)
         if kept is not None:
             return kept
-    if command.queue_limit and _queued(work, command.component) >= command.queue_limit:
+    if command.queue_limit and _queued(work, command.component) + ahead >= command.queue_limit:
         return Rejection(
             Reason.QUEUE_FULL, f"the queue of pool {command.component} is full ({command.queue_limit} executions)"
         )
+    return None
+
+
+def _create(work: Work, command: Enqueue) -> Enqueued:
+    """Makes the execution, and room for it where the id is taken."""
+    existing = work.execution(command.execution_id)
     first_epoch = 0 if existing is None else _make_room(work, existing, command)
     created = new_execution(
         work,
