@@ -45,8 +45,8 @@ class AsyncRuntime(AttemptRuntime):
         attempt.check_running()
         waiter = _SleepingTask(asyncio.get_running_loop().create_future())
         number = attempt.send(ask.request, ask.scope, waiter)
-        if ask.parks:
-            attempt.park(number, ask.scope)
+        if ask.waits is not None:
+            attempt.park(number, *ask.waits, ask.scope)
         answer = await waiter.future
         if answer is None or attempt.over:
             raise AttemptOver

@@ -6,7 +6,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from tempolite_node import frames
 from tempolite_node.engine.commands import (
@@ -41,6 +41,14 @@ class Waiter(Protocol):
         ...
 
 
+class _Parked(NamedTuple):
+    """A wait that the stack is in."""
+
+    kind: OperationKind
+    key: str
+    scope: Scope
+
+
 class Services:
     """What every attempt of a worker host shares."""
 
@@ -71,7 +79,7 @@ class Attempt:
         self.cancel_reason = run.cancel_reason if isinstance(run, frames.Run) else ""
         self._cancel_delivered = isinstance(run, frames.Run) and run.cancel_delivered
         self._calls: dict[int, Waiter] = {}
-        self._parked: dict[int, Scope] = {}  #: calls in which the stack waits
+        self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
         self._side_effects: set[str] = set()  #: that run now
         self._numbers = itertools.count(1)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
@@ -117,9 +125,9 @@ class Attempt:
         )
         return number
 
-    def park(self, number: int, scope: Scope) -> None:
-        """The stack waits in this call, and may be unwound."""
-        self._parked[number] = scope
+    def park(self, number: int, kind: OperationKind, key: str, scope: Scope) -> None:
+        """The stack waits in this call, for this operation, and may be unwound."""
+        self._parked[number] = _Parked(kind, key, scope)
         self.services.parking.add(self, number)
         if number not in self._calls:  # answered before it was parked
             self._leave_parking(number)
@@ -189,17 +197,21 @@ class Attempt:
         self.hop(self.stop)
 
     def _unwind(self, call: int) -> None:
-        if not all(self._waits_in(body) for body in self.bodies):
-            return  # a side effect that runs beside the wait would be cut off, and run again
+        if not self._only_waits():
+            return
+        parked = tuple(self._parked.values())
         waiter = self._calls.pop(call, None)
         if waiter is None:
             return
-        self.send(UnwindAttempt(), self.scope, None)
+        self.send(UnwindAttempt(waits=tuple((each.kind, each.key) for each in parked)), self.scope, None)
         self.stop()
         waiter.wake(None)
 
-    def _waits_in(self, body: Scope) -> bool:
-        return any(scope.is_within(body) for scope in self._parked.values())
+    def _only_waits(self) -> bool:
+        """Whether nothing runs beside the waits: a side effect that does would be cut off, and run again."""
+        scopes = [parked.scope for parked in self._parked.values()]
+        bodies_wait = all(any(scope.is_within(body) for scope in scopes) for body in self.bodies)
+        return bodies_wait and len(self._calls) == len(scopes)
 
     def stop(self) -> None:
         """Takes the right to run: every open and later call raises AttemptOver."""

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from tempolite_node.engine.commands import AnyRequest
 from tempolite_node.engine.effects import AnyAnswer, Refused
+from tempolite_node.engine.model import OperationKind
 from tempolite_node.frames import ChildRequest
 from tempolite_node.host.failures import refusal
 from tempolite_node.host.scopes import Scope
@@ -26,7 +27,8 @@ class Ask(Struct):
 
     request: AnyRequest | ChildRequest
     scope: Scope
-    parks: bool = False  #: the answer may take long: the stack may be unwound meanwhile
+    #: The answer may take long: the stack may be unwound meanwhile.
+    waits: tuple[OperationKind, str] | None = None
 
 
 class Body(Struct):
@@ -44,9 +46,14 @@ class BodyTimeout(Exception):
 Conversation = Generator[Ask | Body, Any, T]
 
 
-def ask(request: AnyRequest | ChildRequest, scope: Scope, *, parks: bool = False) -> Conversation[AnyAnswer]:
-    """The node's answer. Raises what the code did wrong when the node refuses."""
-    answer: AnyAnswer = yield Ask(request, scope, parks)
+def ask(
+    request: AnyRequest | ChildRequest, scope: Scope, *, waits: tuple[OperationKind, str] | None = None
+) -> Conversation[AnyAnswer]:
+    """The node's answer. Raises what the code did wrong when the node refuses.
+
+    waits: the operation for whose end the stack waits, if it does.
+    """
+    answer: AnyAnswer = yield Ask(request, scope, waits)
     if isinstance(answer, Refused):
         raise refusal(answer)
     return answer

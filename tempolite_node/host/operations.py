@@ -140,7 +140,7 @@ def _wait_for_completion(attempt: Attempt, scope: Scope, operation: operations.W
     else:
         timeout_ms = milliseconds_of("timeout", operation.timeout)
         request = commands.WaitForExecution(key=key, execution_id=execution_id, timeout_ms=timeout_ms)
-        answer = yield from _recorded_or(attempt, scope, record, request)
+        answer = yield from _recorded_or(attempt, scope, record, request, OperationKind.WAIT)
     _check_not_interrupted(attempt, answer)
     if isinstance(answer, TimedOut):
         raise WaitTimeout(f"execution {execution_id} has not ended after {operation.timeout}")
@@ -158,7 +158,7 @@ def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.Receiv
         attempt.suspend(record.kind, key, expected=f"signal {record.target}", actual=f"signal {name}")
     timeout_ms = milliseconds_of("timeout", operation.timeout)
     request = commands.ReceiveSignal(key=key, name=name, timeout_ms=timeout_ms)
-    answer = yield from _recorded_or(attempt, scope, record, request)
+    answer = yield from _recorded_or(attempt, scope, record, request, OperationKind.SIGNAL)
     _check_not_interrupted(attempt, answer)
     if isinstance(answer, TimedOut):
         raise WaitTimeout(f"no signal {name!r} after {operation.timeout}")
@@ -171,7 +171,8 @@ def _sleep(attempt: Attempt, scope: Scope, operation: operations.Sleep) -> Conve
     assert duration_ms is not None
     key = scope.key_of(OperationKind.TIMER, "sleep", operation.key)
     record = yield from found(attempt, scope, OperationKind.TIMER, key)
-    answer = yield from _recorded_or(attempt, scope, record, commands.Sleep(key=key, duration_ms=duration_ms))
+    request = commands.Sleep(key=key, duration_ms=duration_ms)
+    answer = yield from _recorded_or(attempt, scope, record, request, OperationKind.TIMER)
     _check_not_interrupted(attempt, answer)
 
 
@@ -180,6 +181,7 @@ def _recorded_or(
     scope: Scope,
     record: Record | None,
     request: commands.WaitForExecution | commands.ReceiveSignal | commands.Sleep,
+    kind: OperationKind,
 ) -> Conversation[Any]:
     """What the wait came to, or what it comes to now."""
     match None if record is None else record.status:
@@ -191,7 +193,7 @@ def _recorded_or(
         case OperationStatus.CANCELLED:
             return Interrupted(reason=attempt.cancel_reason)
         case _:
-            return (yield from ask(request, scope, parks=True))
+            return (yield from ask(request, scope, waits=(kind, request.key)))
 
 
 def _check_not_interrupted(attempt: Attempt, answer: Any) -> None:

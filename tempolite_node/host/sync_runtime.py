@@ -45,8 +45,8 @@ class SyncRuntime(AttemptRuntime):
         attempt.check_running()
         waiter = _SleepingThread()
         number = attempt.send(ask.request, ask.scope, waiter)
-        if ask.parks:
-            attempt.park(number, ask.scope)
+        if ask.waits is not None:
+            attempt.park(number, *ask.waits, ask.scope)
         answer = waiter.sleep()
         if answer is None or attempt.over:
             raise AttemptOver
