@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tempolite_node.engine import inbox
+from tempolite_node.engine.commands import IdConflict
 from tempolite_node.engine.effects import Reason, Refused, Rejection, SignalSent, SignalStored, TimedOut, Value, Wake
 from tempolite_node.engine.model import Component, OperationKind, OperationStatus, Status
 
@@ -271,7 +272,7 @@ def test_a_signal_to_another_execution_arrives_once(story: Story) -> None:
 def test_the_next_execution_under_an_id_can_send_what_the_first_one_has_sent(story: Story) -> None:
     story.enqueue("order-2")
     for _ in range(2):
-        story.enqueue("order-1", id_conflict="terminate_existing")
+        story.enqueue("order-1", id_conflict=IdConflict.TERMINATE_EXISTING)
         story.start("order-1")
         story.send("order-1", "paid", b"5", key="paid#1", to="order-2")
 
