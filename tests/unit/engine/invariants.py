@@ -130,6 +130,8 @@ def _wrong_state(now: Snapshot, execution: Execution) -> Iterator[str]:
         return
     if execution.attached and execution.ready_at is not None:
         yield "runs and waits for a slot"
+    if execution.resumes and execution.ready_at is None:
+        yield "goes ahead in no queue"
     if execution.attached != (execution.status in (Status.RUNNING, Status.WAITING, Status.COMPENSATING)) and (
         execution.attached or execution.status is Status.RUNNING
     ):
@@ -183,6 +185,13 @@ def _wrong_operation(now: Snapshot, operation: Operation) -> Iterator[str]:
     execution = now.executions[operation.execution_row]
     if operation.seq > now.last_row:
         yield f"has a number above {now.last_row}"
+    goes_on = operation.status in (OperationStatus.PENDING, OperationStatus.RUNNING, OperationStatus.RETRYING)
+    if goes_on != (operation.closed_ms is None):
+        yield f"is {operation.status} and closed at {operation.closed_ms}"
+    if operation.due_ms is not None and not goes_on:
+        yield f"is {operation.status} and due at {operation.due_ms}"
+    if operation.kind in (OperationKind.WAIT, OperationKind.CHILD) and operation.target_row is None:
+        yield "has no target"
     if execution.closed:
         return
     pending = operation.status is OperationStatus.PENDING and operation.kind in _WAITS

@@ -20,6 +20,7 @@ from tempolite_node.engine.commands import (
     CompleteStep,
     CrashAttempt,
     Enqueue,
+    EnqueueBatch,
     EnqueueChild,
     FailAttempt,
     FailSideEffect,
@@ -176,6 +177,9 @@ class Story:
     # --- clients
 
     def enqueue(self, execution_id: str = "order-1", **fields: Any) -> AnyOutcome:
+        return self.do(self._enqueue(execution_id, **fields))
+
+    def _enqueue(self, execution_id: str, **fields: Any) -> Enqueue:
         defaults: dict[str, Any] = {
             "handler": "fulfil",
             "component": Component.HANDLER,
@@ -183,7 +187,11 @@ class Story:
             "options": Options(retry=STEADY),
             "owner": NODE,
         }
-        return self.do(Enqueue(at_ms=self.now_ms, execution_id=execution_id, **(defaults | fields)))
+        return Enqueue(at_ms=self.now_ms, execution_id=execution_id, **(defaults | fields))
+
+    def enqueue_batch(self, *batch: dict[str, Any]) -> AnyOutcome:
+        commands = tuple(self._enqueue(**fields) for fields in batch)
+        return self.do(EnqueueBatch(at_ms=self.now_ms, commands=commands))
 
     def signal(
         self, execution_id: str, name: str = "approve", payload: bytes = b"1", request_id: str | None = None

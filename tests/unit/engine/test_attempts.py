@@ -97,6 +97,19 @@ def test_a_failed_attempt_is_followed_by_another_after_its_backoff(story: Story)
     assert (story["order-1"].status, story["order-1"].attempt) == (Status.RUNNING, 2)
 
 
+def test_a_failed_attempt_is_kept_with_its_times(story: Story) -> None:
+    story.enqueue("order-1")
+    story.advance(100)
+    story.start("order-1")
+    story.advance(20)
+
+    story.fail("order-1")
+
+    [attempt] = story.attempts("order-1")
+    assert (attempt.started_ms, attempt.ended_ms) == (START_MS + 100, START_MS + 120)
+    assert story["order-1"].started_ms == START_MS + 100
+
+
 def test_the_backoff_grows_up_to_its_maximum(story: Story) -> None:
     policy = RetryPolicy(maximum_attempts=0, jitter=0.0, initial_interval_ms=1_000, maximum_interval_ms=5_000)
     story.running("order-1", options=Options(retry=policy))
@@ -297,6 +310,15 @@ def test_a_wait_beats_no_heart_and_needs_none(story: Story) -> None:
     story.signal("order-1")
     story.advance(1_000)
     assert story["order-1"].status is Status.SCHEDULED
+
+
+def test_a_compensation_needs_no_heartbeat(story: Story) -> None:
+    story.compensating("order-1", options=Options(heartbeat_timeout_ms=1_000))
+    story.start("order-1")
+
+    story.ask("order-1", Heartbeat())
+
+    assert story.timers("order-1") == {}
 
 
 def test_without_a_limit_no_timer_is_set(story: Story) -> None:

@@ -236,6 +236,7 @@ def test_an_execution_that_lets_its_cancel_pass_ends_cancelled(story: Story) -> 
     story.fail("order-1", "Cancelled", cancelled=True)
 
     assert (story["order-1"].status, story["order-1"].retry_state) == (Status.CANCELLED, None)
+    assert [attempt.failure.type for attempt in story.attempts("order-1")] == ["Cancelled"]
 
 
 def test_an_execution_that_returns_though_it_was_cancelled_is_completed(story: Story) -> None:

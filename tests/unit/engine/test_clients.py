@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tempolite_node.engine.commands import CompleteAttempt, Enqueue, IdConflict, IdReuse, Resolution
-from tempolite_node.engine.effects import Accepted, Enqueued, Ready, Reason, Rejection
+from tempolite_node.engine.effects import Accepted, Enqueued, EnqueuedBatch, Ready, Reason, Rejection
 from tempolite_node.engine.model import Component, Options, Status
 
 from .story import NODE, START_MS, STEADY, Story
@@ -224,6 +226,69 @@ def test_a_repeated_request_is_answered_though_the_queue_is_full(story: Story) -
     story.enqueue("order-1", request_id="r-1", queue_limit=1)
 
     assert isinstance(story.enqueue("order-1", request_id="r-1", queue_limit=1), Enqueued)
+
+
+# --- batches
+
+
+def test_a_batch_makes_every_execution_in_its_order(story: Story) -> None:
+    outcome = story.enqueue_batch({"execution_id": "order-1"}, {"execution_id": "order-2"})
+
+    assert outcome == EnqueuedBatch(
+        enqueued=(
+            Enqueued(execution_id="order-1", component=Component.HANDLER),
+            Enqueued(execution_id="order-2", component=Component.HANDLER),
+        )
+    )
+    assert story["order-1"].row < story["order-2"].row
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"execution_id": "taken"},
+        {"execution_id": "order-1"},
+        {"execution_id": "order-2", "queue_limit": 2},
+    ],
+)
+def test_a_batch_of_which_one_is_refused_makes_none(story: Story, last: dict[str, Any]) -> None:
+    story.enqueue("taken")
+
+    outcome = story.enqueue_batch({"execution_id": "order-1"}, last)
+
+    assert isinstance(outcome, Rejection)
+    assert story.executions.last_row() == 1
+
+
+def test_a_batch_that_fits_into_the_queue_is_taken_to_its_last_place(story: Story) -> None:
+    story.enqueue("first")
+
+    batch = [{"execution_id": f"order-{number}", "queue_limit": 3} for number in (1, 2)]
+
+    assert isinstance(story.enqueue_batch(*batch), EnqueuedBatch)
+    assert isinstance(story.enqueue("late", queue_limit=3), Rejection)
+
+
+def test_a_batch_counts_for_the_queue_only_what_is_new_in_it(story: Story) -> None:
+    story.enqueue("order-1", request_id="r-1")
+
+    outcome = story.enqueue_batch(
+        {"execution_id": "order-1", "request_id": "r-1", "queue_limit": 2},
+        {"execution_id": "order-2", "queue_limit": 2},
+    )
+
+    assert isinstance(outcome, EnqueuedBatch)
+    assert [each.existing for each in outcome.enqueued] == [True, False]
+
+
+def test_a_repeated_batch_starts_nothing_twice(story: Story) -> None:
+    batch = [{"execution_id": f"order-{number}", "request_id": f"r-{number}"} for number in (1, 2)]
+    story.enqueue_batch(*batch)
+
+    outcome = story.enqueue_batch(*batch)
+
+    assert isinstance(outcome, EnqueuedBatch)
+    assert [each.existing for each in outcome.enqueued] == [True, True]
 
 
 # --- unknown ids

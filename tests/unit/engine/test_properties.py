@@ -32,6 +32,7 @@ from tempolite_node.engine.commands import (
     CrashAttempt,
     DeliverCancel,
     Enqueue,
+    EnqueueBatch,
     EnqueueChild,
     FailAttempt,
     FailSideEffect,
@@ -147,7 +148,7 @@ class Moves:
         found = self._one_of(self.open, move)
         return found.id if found is not None else "nobody"
 
-    def _enqueue(self, move: Move) -> AnyCommand:
+    def _enqueue(self, move: Move) -> Enqueue:
         return Enqueue(
             at_ms=self.at_ms,
             execution_id=pick(IDS, move.which),
@@ -163,6 +164,11 @@ class Moves:
             id_conflict=pick((*IdConflict, *[IdConflict.FAIL] * 5), move.two),
             queue_limit=pick((0, 0, 3), move.one),
         )
+
+    def _batch(self, move: Move) -> AnyCommand:
+        others = [move, move._replace(which=move.which + 1, two=move.three), move._replace(which=move.which + 2)]
+        commands = tuple(self._enqueue(other) for other in others)
+        return EnqueueBatch(at_ms=self.at_ms, commands=commands)
 
     def _signal(self, move: Move) -> AnyCommand:
         return SendSignal(
@@ -355,6 +361,7 @@ class Moves:
 FREQUENCIES = {
     "nothing": 1,
     "enqueue": 5,
+    "batch": 1,
     "start": 8,
     "timer": 5,
     "wait": 5,

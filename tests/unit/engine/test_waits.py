@@ -25,6 +25,17 @@ def test_a_wait_for_an_ended_execution_is_over_at_once(story: Story) -> None:
     assert story["order-2"].status is Status.RUNNING
 
 
+def test_what_a_wait_found_at_once_is_answered_again_when_the_code_is_replayed(story: Story) -> None:
+    story.running("order-1")
+    story.complete("order-1", b"1")
+    story.running("order-2")
+    story.wait("order-2", "order-1")
+
+    story.resumed("order-2")
+
+    assert ended_of(story.wait("order-2", "order-1")).result == b"1"
+
+
 def test_the_end_of_an_execution_wakes_all_who_wait_for_it(story: Story) -> None:
     story.running("order-1")
     for waiting in ("order-2", "order-3"):
