@@ -20,8 +20,9 @@ T = TypeVar("T")
 
 class AsyncRuntime(AttemptRuntime):
     async def perform(self, operation: Operation) -> Any:
+        scope = self.scope.innermost()
         self.attempt.check_running()
-        return await self.carry_out(conversation_of(self, self.scope.innermost(), operation))
+        return await self.carry_out(conversation_of(self, scope, operation))
 
     async def carry_out(self, conversation: Conversation[T]) -> T:
         try:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from tempolite_node.engine.effects import Ended, Failed, Reason, Refused
 from tempolite_node.engine.model import Failure, Status
+from tempolite_node.frames import DURATION_MS_MAX
 from tempolite_sdk.errors import (
     AlreadyExists,
     Cancelled,
@@ -39,7 +40,15 @@ _WRAPPERS = (ExecutionError, SideEffectFailed, StepFailed)
 
 
 def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
-    """What the node records of an error. Never raises, whatever the error's own methods do."""
+    """What the node records of an error. Never raises, whatever the error's own methods and fields do."""
+    try:
+        return _failure_of(error, depth)
+    except BaseException as broken:
+        message = f"(what it says can't be told: {type(broken).__name__})"
+        return Failure(type=_storable(type(error).__name__), message=message)
+
+
+def _failure_of(error: BaseException, depth: int) -> Failure:
     recorded = error.failure if isinstance(error, _WRAPPERS) else None
     cause = _cause(error, recorded, depth)
     bases = [_storable(base.__name__) for base in type(error).__mro__ if base not in (object, BaseException)]
@@ -48,10 +57,14 @@ def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
         message=_text(error),
         traceback=_traceback(error) if depth == 0 else "",
         non_retryable=isinstance(error, NonRetryable) or (recorded is not None and recorded.non_retryable),
-        retry_after_ms=math.ceil(error.delay * 1_000) if isinstance(error, RetryAfter) else None,
+        retry_after_ms=_retry_after_ms(error) if isinstance(error, RetryAfter) else None,
         bases=tuple(_unique([*bases, *((recorded.type, *recorded.bases) if recorded is not None else ())])),
         cause=cause,
     )
+
+
+def _retry_after_ms(error: RetryAfter) -> int:
+    return math.ceil(min(error.delay * 1_000, DURATION_MS_MAX))
 
 
 def _cause(error: BaseException, recorded: FailureInfo | None, depth: int) -> Failure | None:
@@ -70,7 +83,7 @@ def _unique(names: Iterable[str]) -> list[str]:
 def _text(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception as broken:
+    except BaseException as broken:
         text = f"(its text could not be made: {type(broken).__name__})"
     return _storable(text if len(text) <= _MESSAGE_MAX else text[: _MESSAGE_MAX - 1] + "…")
 
@@ -79,7 +92,7 @@ def _traceback(error: BaseException) -> str:
     """As Python prints it; of a long one its end, where the error was raised."""
     try:
         text = "".join(traceback.format_exception(error))
-    except Exception:
+    except BaseException:
         return ""
     return _storable(text if len(text) <= _TRACEBACK_MAX else "…" + text[-_TRACEBACK_MAX:])
 

@@ -10,7 +10,7 @@ from tempolite_node import frames
 from tempolite_node.engine.commands import FailAttempt
 from tempolite_node.engine.model import Failure
 from tempolite_node.host.async_runtime import AsyncRuntime, AttemptLoop
-from tempolite_node.host.attempt import Attempt, AttemptOver, AttemptRuntime, Services
+from tempolite_node.host.attempt import Attempt, AttemptRuntime, Services
 from tempolite_node.host.contexts import compensation_context, handler_context
 from tempolite_node.host.registry import LoadError
 from tempolite_node.host.steps import step_class
@@ -95,10 +95,8 @@ def _run_sync(attempt: Attempt, ended: Callable[[], None]) -> None:
         with attempt.scope:
             returned = _entry(SyncRuntime(attempt, attempt.scope))()
         _finish(attempt, returned)
-    except AttemptOver:
-        pass  # whoever ended it has said so
     except BaseException as error:  # user code may raise anything
-        attempt.fail(error)
+        _fail(attempt, error)
     finally:
         ended()
 
@@ -108,9 +106,13 @@ async def _run_async(attempt: Attempt) -> None:
         with attempt.scope:
             returned = await _entry(AsyncRuntime(attempt, attempt.scope))()
         _finish(attempt, returned)
-    except AttemptOver:
-        pass
     except BaseException as error:
+        _fail(attempt, error)
+
+
+def _fail(attempt: Attempt, error: BaseException) -> None:
+    """If it is over, whoever ended it has said so. The error does not tell: it may be another attempt's."""
+    if not attempt.over:
         attempt.fail(error)
 
 

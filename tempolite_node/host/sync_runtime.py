@@ -20,8 +20,9 @@ T = TypeVar("T")
 
 class SyncRuntime(AttemptRuntime):
     def perform(self, operation: Operation) -> Any:
+        scope = self.scope.innermost()
         self.attempt.check_running()
-        return self.carry_out(conversation_of(self, self.scope.innermost(), operation))
+        return self.carry_out(conversation_of(self, scope, operation))
 
     def carry_out(self, conversation: Conversation[T]) -> T:
         try:
