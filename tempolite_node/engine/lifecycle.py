@@ -9,6 +9,7 @@ from tempolite_node.engine.effects import (
     AnyAnswer,
     Closed,
     Ended,
+    Go,
     Interrupted,
     Ready,
     RequestCancel,
@@ -392,6 +393,31 @@ def resume_unwound(work: Work, execution: Execution, *, at_ms: int) -> None:
         enqueue_ready(work, execution, at_ms=at_ms, resumes=True)
 
 
+def in_backoff(work: Work, execution: Execution) -> Operation | None:
+    """The first of its side effects that waits for its next attempt."""
+    effects = work.operations_of_kind(execution.row, OperationKind.SIDE_EFFECT)
+    waiting = (op for op in effects if op.status is OperationStatus.RETRYING and op.due_ms is not None)
+    return next(waiting, None)
+
+
+def end_backoff(work: Work, execution: Execution, side_effect: Operation, *, at_ms: int) -> None:
+    """The side effect's next attempt is due. Without a stack, replay asks for it again and finds that it is."""
+    work.put_operation(replace(side_effect, due_ms=None))
+    if not execution.attached:
+        resume_unwound(work, execution, at_ms=at_ms)
+        return
+    answer = Go(attempt=side_effect.attempt + 1)
+    work.emit(
+        Wake(
+            execution_id=execution.id,
+            epoch=execution.epoch,
+            kind=side_effect.kind,
+            key=side_effect.key,
+            answer=answer,
+        )
+    )
+
+
 def close_wait(
     work: Work, wait: Operation, status: OperationStatus, *, at_ms: int, result: bytes | None = None
 ) -> None:
@@ -435,6 +461,9 @@ def _show_cancel(work: Work, execution: Execution, *, at_ms: int) -> None:
         resume_unwound(work, execution, at_ms=at_ms)  # it waited for a side effect's backoff: replay shows it
     elif not (execution.attached or execution.resumes):
         end_cancelled(work, execution, at_ms=at_ms)
+    elif execution.attached and (side_effect := in_backoff(work, execution)) is not None:
+        work.clear_timer(execution.row, operation_timer(side_effect.kind, side_effect.key))
+        end_backoff(work, execution, side_effect, at_ms=at_ms)  # its next attempt meets the cancel
 
 
 def end_cancelled(work: Work, execution: Execution, *, at_ms: int) -> None:

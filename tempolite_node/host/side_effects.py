@@ -19,10 +19,10 @@ from tempolite_node.frames import Record
 from tempolite_node.host.contexts import side_effect_context
 from tempolite_node.host.conversations import Body, BodyTimeout, Conversation, ask
 from tempolite_node.host.failures import failed_side_effect, failure_of
-from tempolite_node.host.journaled import check_digest, found
+from tempolite_node.host.journaled import check_digest, found, meet_cancel
 from tempolite_node.host.scopes import Scope, checked_key
 from tempolite_sdk.durations import milliseconds_of, seconds_of
-from tempolite_sdk.errors import ContextMisuse, InvalidArgument
+from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
 from tempolite_sdk.handlers import AsyncSideEffect, RetryPolicy, SideEffect, result_type_of
 from tempolite_sdk.operations import RunSideEffect
 from tempolite_sdk.payload import decode, digest, encode, encode_fields
@@ -88,6 +88,8 @@ def _attempt(
     if _takes_context(run):
         run = partial(run, side_effect_context(runtime.within(inner), key, number))
     try:
+        # It may have been requested while this attempt waited for its slot, or for the end of the backoff.
+        yield from meet_cancel(attempt, scope, f"{OperationKind.SIDE_EFFECT}:{key}", live=True)
         value = yield Body(run, inner, _timeout_s(runtime, operation))
         attempt.check_running()
         result = _checked_result(runtime, value, type)
@@ -159,7 +161,7 @@ def _failure_of(error: BaseException) -> Failure:
     if isinstance(error, BodyTimeout):
         return Failure(type="AttemptTimeout", message="the attempt took too long (timeout)")
     failure = failure_of(error)
-    hopeless = isinstance(error, InvalidArgument | asyncio.CancelledError)
+    hopeless = isinstance(error, InvalidArgument | Cancelled | asyncio.CancelledError)
     return replace(failure, non_retryable=failure.non_retryable or hopeless)
 
 
