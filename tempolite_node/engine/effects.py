@@ -124,6 +124,7 @@ class Ready(Effect, frozen=True, kw_only=True):
     """It waits for a slot of the pool. Those that resume go ahead of those that start."""
 
     pool: Component
+    handler: str
     order: tuple[bool, int, int, int]  #: place in the queue: smaller first; see `model.Execution.queue_order`
 
 

@@ -51,7 +51,9 @@ def enqueue_ready(work: Work, execution: Execution, *, at_ms: int, resumes: bool
     status = Status.COMPENSATING if execution.pool is Component.COMPENSATION else Status.QUEUED
     changed = execution if execution.status is status else moved(execution, status)
     queued = work.put(replace(changed, attached=False, ready_at=at_ms, resumes=resumes, due_ms=None))
-    work.emit(Ready(execution_id=queued.id, pool=queued.pool, order=queued.queue_order))
+    work.emit(
+        Ready(execution_id=queued.id, pool=queued.pool, handler=queued.handler, order=queued.queue_order),
+    )
     return queued
 
 

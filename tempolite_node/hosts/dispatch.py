@@ -95,7 +95,8 @@ class Dispatch:
         """Notes what a decision asks for. Nothing leaves before `collect`."""
         match effect:
             case Ready():
-                self.pools[effect.pool].ready.push(effect.order, effect.execution_id)
+                if effect.handler in self._handlers:  # else it waits in the store for a node that serves it
+                    self.pools[effect.pool].ready.push(effect.order, effect.execution_id)
             case RunAttempt() | RunCompensation():
                 self._to_run.append(effect)
             case Wake():
@@ -268,9 +269,6 @@ class Dispatch:
         """The execution was no longer waiting for a slot."""
         self.pools[component].release()
         self.pools[component].rate.give_back()
-
-    def serves(self, handler: str) -> bool:
-        return handler in self._handlers
 
     def rate_limited_s(self) -> float | None:
         """Seconds until a rate limit lets something start that waits for nothing else."""
