@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import cast
 
 from tempolite_node import frames
@@ -39,6 +41,7 @@ class HostConnection(asyncio.BufferedProtocol):
         self._flushes = False
         self._exited: asyncio.Task[None] | None = None
         self._closing = False
+        self._pidfd: int | None = None
 
     @property
     def pid(self) -> int:
@@ -62,6 +65,7 @@ class HostConnection(asyncio.BufferedProtocol):
                 stdout=sys.stderr.fileno(),  # what user code prints is not the daemon's answer to anybody
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
+        self._pidfd = os.pidfd_open(self._process.pid)
         if self._closing:  # closed while it was being spawned
             self.kill()
         ours.setblocking(False)
@@ -73,6 +77,9 @@ class HostConnection(asyncio.BufferedProtocol):
     async def _wait_for_exit(self) -> None:
         assert self._process is not None
         code = await self._process.wait()
+        assert self._pidfd is not None
+        os.close(self._pidfd)
+        self._pidfd = None
         ending = f"signal {-code}" if code < 0 else f"exit code {code}"
         self._gone(self, f"worker host {self.number} died ({ending})")
 
@@ -130,8 +137,10 @@ class HostConnection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        """Not by way of the process, which would look for its end first, and take it from the one who waits for it."""
+        if self._pidfd is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self.close()
 
     async def wait_gone(self) -> None:
