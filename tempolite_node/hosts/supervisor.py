@@ -164,6 +164,7 @@ class Supervisor:
             log.error("a worker host can't load the handlers", host=host.number, errors=loaded.errors)
             host.kill()
             return
+        host.last_pong_s = asyncio.get_running_loop().time()  # until now it had its handlers to import
         host.became_loaded()
         if host.number > 0:
             self.handlers = {handler.name: handler for handler in loaded.handlers}
