@@ -145,8 +145,9 @@ class Node:
         now.cancel()
 
     def _pause_all(self) -> None:
-        for pool in self._driver.dispatch.pools.values():
-            pool.paused = True
+        for component, pool in self._driver.dispatch.pools.items():
+            if component is not Component.SIDE_EFFECT:  # attempts that are to end still need them
+                pool.paused = True
 
     async def _wait_idle(self) -> None:
         """Until no attempt is left in a worker host. Each end of one is a commit, so stats move on."""
