@@ -27,6 +27,7 @@ from tempolite_node.engine.model import (
     RetryState,
     Status,
     moved,
+    prefix_of,
 )
 from tempolite_node.engine.retry import retry_at_ms
 from tempolite_node.engine.work import Work
@@ -359,6 +360,18 @@ def cancel_pending(work: Work, execution: Execution, *, at_ms: int) -> None:
     for wait in work.pending(execution.row):
         close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
     work.put(replace(work.execution_at(execution.row), pending=0))
+
+
+def leave(work: Work, execution: Execution, kind: OperationKind, key: str, *, at_ms: int) -> Execution:
+    """Ends the waits that the code of an operation began, and gave up when the operation was over."""
+    if not execution.pending:
+        return execution
+    inside = [wait for wait in work.pending(execution.row) if wait.key.startswith(prefix_of(kind, key))]
+    for wait in inside:
+        close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
+    left = replace(work.execution_at(execution.row), pending=execution.pending - len(inside))
+    goes_on = left.status is Status.WAITING and not left.pending
+    return work.put(moved(left, Status.RUNNING) if goes_on else left)
 
 
 def end_wait(

@@ -244,6 +244,15 @@ class Operation(Struct, frozen=True, kw_only=True):
     due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait
 
 
+#: Between the keys of an operation and of another inside of it.
+KEY_SEPARATOR = " > "
+
+
+def prefix_of(kind: OperationKind, key: str) -> str:
+    """Of the keys of what is done inside an operation."""
+    return f"{kind}:{key}{KEY_SEPARATOR}"
+
+
 _SIDE_EFFECT_FAILURES_MAX = 1_000_000
 
 

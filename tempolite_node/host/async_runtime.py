@@ -28,12 +28,9 @@ class AsyncRuntime(AttemptRuntime):
         try:
             step = next(conversation)
             while True:
-                if isinstance(step, Ask):
-                    step = conversation.send(await self._ask(step))
-                    continue
                 try:
-                    returned = await self._run(step)
-                except BaseException as error:  # user code may raise anything
+                    returned = await (self._ask(step) if isinstance(step, Ask) else self._run(step))
+                except BaseException as error:  # user code may raise anything, and cancel the task that asks
                     step = conversation.throw(error)
                 else:
                     step = conversation.send(returned)
@@ -43,7 +40,7 @@ class AsyncRuntime(AttemptRuntime):
 
     async def _ask(self, ask: Ask) -> AnyAnswer:
         attempt = self.attempt
-        attempt.check_running()
+        attempt.check_running(ask.scope)
         waiter = _SleepingTask(asyncio.get_running_loop().create_future())
         number = attempt.send(ask.request, ask.scope, waiter)
         if ask.waits is not None:

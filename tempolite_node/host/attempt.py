@@ -17,20 +17,20 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
 )
 from tempolite_node.engine.effects import AnyAnswer
-from tempolite_node.engine.model import Failure, OperationKind
+from tempolite_node.engine.model import Failure, OperationKind, prefix_of
 from tempolite_node.host.channel import Channel
 from tempolite_node.host.contexts import operation_id
 from tempolite_node.host.failures import failure_of
 from tempolite_node.host.journal import Journal
 from tempolite_node.host.parking import Parking
 from tempolite_node.host.registry import Handler, Registry
-from tempolite_node.host.scopes import Scope, prefix_of
+from tempolite_node.host.scopes import Scope
 from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
 from tempolite_sdk.operations import Facts, Operation
 
 
 class AttemptOver(BaseException):
-    """Raised in user code whose attempt was unwound, abandoned or suspended. Whatever it returns then is ignored."""
+    """Raised in user code whose attempt, or side effect, is over. Whatever it returns then is ignored."""
 
 
 class Waiter(Protocol):
@@ -39,6 +39,13 @@ class Waiter(Protocol):
     def wake(self, answer: AnyAnswer | None) -> None:
         """None: the attempt is over."""
         ...
+
+
+class _Call(NamedTuple):
+    """A call without an answer, and who waits for it."""
+
+    waiter: Waiter
+    scope: Scope
 
 
 class _Parked(NamedTuple):
@@ -78,7 +85,7 @@ class Attempt:
         self.cancel_requested = isinstance(run, frames.Run) and run.cancel_requested
         self.cancel_reason = run.cancel_reason if isinstance(run, frames.Run) else ""
         self._cancel_delivered = isinstance(run, frames.Run) and run.cancel_delivered
-        self._calls: dict[int, Waiter] = {}
+        self._calls: dict[int, _Call] = {}
         self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
         self._side_effects: set[str] = set()  #: that run now
         self._numbers = itertools.count(1)
@@ -104,15 +111,17 @@ class Attempt:
 
     # --- calls; by the code of the attempt
 
-    def check_running(self) -> None:
-        if self.over:
+    def check_running(self, scope: Scope | None = None) -> None:
+        """AttemptOver: the attempt is, or the scope in which its code asks."""
+        if self.over or (scope is not None and not scope.goes_on):
             raise AttemptOver
 
     def send(self, request: AnyRequest | frames.ChildRequest, scope: Scope, waiter: Waiter | None) -> int:
         """Sends a call; its answer goes to the waiter, if any."""
         number = next(self._numbers)
         if waiter is not None:
-            self._calls[number] = waiter
+            self._calls[number] = _Call(waiter, scope)
+            scope.asks()
         self.services.channel.send(
             frames.Call(
                 execution_id=self.execution_id,
@@ -186,10 +195,11 @@ class Attempt:
     def answered(self, number: int) -> Waiter | None:
         """The call is over: who is to be woken; None: nobody waits for it any more."""
         self._leave_parking(number)
-        return self._calls.pop(number, None)
+        call = self._calls.pop(number, None)
+        return None if call is None else call.waiter
 
     def unwind(self, call: int) -> None:
-        """Gives up the stack that waits in the call, unless it goes on already. Its wait stays with the node."""
+        """Gives up the stack that waits in the call, unless it goes on already. Its waits stay with the node."""
         self.hop(self._unwind, call)
 
     def abandon(self) -> None:
@@ -200,12 +210,12 @@ class Attempt:
         if not self._only_waits():
             return
         parked = tuple(self._parked.values())
-        waiter = self._calls.pop(call, None)
-        if waiter is None:
+        given_up = self._calls.pop(call, None)
+        if given_up is None:
             return
         self.send(UnwindAttempt(waits=tuple((each.kind, each.key) for each in parked)), self.scope, None)
         self.stop()
-        waiter.wake(None)
+        given_up.waiter.wake(None)
 
     def _only_waits(self) -> bool:
         """Whether nothing runs beside the waits: a side effect that does would be cut off, and run again."""
@@ -213,16 +223,24 @@ class Attempt:
         bodies_wait = all(any(scope.is_within(body) for scope in scopes) for body in self.bodies)
         return bodies_wait and len(self._calls) == len(scopes)
 
+    def leave(self, scope: Scope) -> None:
+        """Gives up the calls that code of an ended scope left open: its time was up, or it has tasks that go on."""
+        if not scope.asked:
+            return
+        for number, call in list(self._calls.items()):
+            if call.scope.is_within(scope) and (waiter := self.answered(number)) is not None:
+                waiter.wake(None)
+
     def stop(self) -> None:
         """Takes the right to run: every open and later call raises AttemptOver."""
         self.over = True
         while self._calls:
             try:
-                number, waiter = self._calls.popitem()
+                number, call = self._calls.popitem()
             except KeyError:
                 break  # answered meanwhile
             self._leave_parking(number)
-            waiter.wake(None)
+            call.waiter.wake(None)
         if self.on_over is not None:
             self.on_over()
 

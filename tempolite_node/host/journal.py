@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tempolite_node.engine.model import OperationKind, OperationStatus, record_generation
+from tempolite_node.engine.model import KEY_SEPARATOR, OperationKind, OperationStatus, record_generation
 from tempolite_node.frames import Record
 from tempolite_node.host.scopes import Scope
 
@@ -67,4 +67,4 @@ def _is_cancel(kind: OperationKind, key: str) -> bool:
 
 
 def _is_met_by_replay(kind: OperationKind, key: str) -> bool:
-    return kind is not OperationKind.COMPENSATION and " > " not in key and not _is_cancel(kind, key)
+    return kind is not OperationKind.COMPENSATION and KEY_SEPARATOR not in key and not _is_cancel(kind, key)

@@ -47,7 +47,8 @@ class Runner:
         self._services.channel.send(call)
 
     def _forget(self, attempt: Attempt) -> None:
-        """Unless a later attempt of the same execution has taken its place."""
+        """Its open calls are given up with it. A later attempt of the same execution may have taken its place."""
+        attempt.stop()
         if self._attempts.get(attempt.execution_id) is attempt:
             del self._attempts[attempt.execution_id]
 

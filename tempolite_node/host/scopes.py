@@ -6,10 +6,9 @@ from collections import Counter
 from contextvars import ContextVar
 from threading import get_ident
 
-from tempolite_node.engine.model import OperationKind
+from tempolite_node.engine.model import KEY_SEPARATOR, OperationKind, prefix_of
 from tempolite_sdk.errors import ContextMisuse
 
-_SEPARATOR = " > "
 _KEY_MAX = 200
 
 #: The innermost scope of the code that runs: a side effect's body may use the context of the handler around it.
@@ -19,7 +18,7 @@ _current: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
 class Scope:
     """A call of user code: the attempt itself, a side effect, a transaction, a compensation."""
 
-    __slots__ = ("_counts", "_used", "frame", "open", "parent", "prefix", "side_effect_failures", "thread")
+    __slots__ = ("_counts", "_used", "asked", "frame", "open", "parent", "prefix", "side_effect_failures", "thread")
 
     def __init__(
         self, *, parent: Scope | None = None, prefix: str = "", frame: str = "", side_effect_failures: int = 0
@@ -30,6 +29,7 @@ class Scope:
         self.side_effect_failures = side_effect_failures  #: failed attempts of the side effects around it
         self.thread = 0  #: that runs it
         self.open = False
+        self.asked = False  #: something of the node, in it or inside of it
         self._counts: Counter[tuple[str, str]] = Counter()
         self._used: set[tuple[str, str]] = set()
 
@@ -72,6 +72,20 @@ class Scope:
             scope = scope.parent
         return scope is other
 
+    def asks(self) -> None:
+        scope: Scope | None = self
+        while scope is not None and not scope.asked:
+            scope.asked = True
+            scope = scope.parent
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its call, and those around it, have not ended."""
+        scope: Scope | None = self
+        while scope is not None and scope.open:
+            scope = scope.parent
+        return scope is None
+
     # --- keys
 
     def key_of(self, kind: OperationKind, name: str, key: str | None) -> str:
@@ -87,14 +101,9 @@ class Scope:
         return f"{name}#{self._counts[kind, name]}"
 
 
-def prefix_of(kind: OperationKind, key: str) -> str:
-    """Of the keys of what is done inside an operation."""
-    return f"{kind}:{key}{_SEPARATOR}"
-
-
 def checked_key(key: str) -> str:
-    if not isinstance(key, str) or not 1 <= len(key) <= _KEY_MAX or not key.isprintable() or _SEPARATOR in key:
-        raise ContextMisuse(f"a key is 1 to {_KEY_MAX} printable characters without {_SEPARATOR!r}, not {key!r}")
+    if not isinstance(key, str) or not 1 <= len(key) <= _KEY_MAX or not key.isprintable() or KEY_SEPARATOR in key:
+        raise ContextMisuse(f"a key is 1 to {_KEY_MAX} printable characters without {KEY_SEPARATOR!r}, not {key!r}")
     return key
 
 
@@ -106,4 +115,4 @@ def checked_id(execution_id: str) -> str:
 
 def local_key(key: str) -> str:
     """A key without the prefix of its scope."""
-    return key.rpartition(_SEPARATOR)[2]
+    return key.rpartition(KEY_SEPARATOR)[2]

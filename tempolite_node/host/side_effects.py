@@ -45,11 +45,18 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"side effect {key} failed without a failure"
         raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt))
+    backoff = None if record is None else (OperationKind.SIDE_EFFECT, key)
     with attempt.under_way(key):
         begin = commands.BeginSideEffect(key=key, digest=input_digest, fresh=record is None)
-        answer: Any = yield from ask(begin, scope)
-        while isinstance(answer, Go):
-            answer = yield from _attempt(runtime, scope, operation, run, type, key, input_digest, answer.attempt)
+        try:
+            answer: Any = yield from ask(begin, scope, waits=backoff)
+            while isinstance(answer, Go):
+                answer = yield from _attempt(runtime, scope, operation, run, type, key, input_digest, answer.attempt)
+        except asyncio.CancelledError as error:
+            # Whoever cancelled the task wants it to end: neither a slot nor a next attempt is to be kept for it.
+            attempt.check_running()
+            yield from ask(_failed(runtime, operation, key, input_digest, error, time.time_ns() // 1_000_000), scope)
+            raise
     generation = attempt.journal.generation_in(scope)
     attempt.journal.add(_record(key, input_digest, generation, answer))
     if isinstance(answer, Failed):
@@ -93,18 +100,31 @@ def _attempt(
         value = yield Body(run, inner, _timeout_s(runtime, operation))
         attempt.check_running()
         result = _checked_result(runtime, value, type)
+    except asyncio.CancelledError:
+        attempt.leave(inner)
+        raise
     except BaseException as error:
         attempt.check_running()
-        policy = _policy(attempt.handler.spec.side_effect_retry, operation.retry)
-        failed = commands.FailSideEffect(
-            key=key, digest=input_digest, failure=_failure_of(error), retry=policy, started_ms=started_ms
-        )
-        answer = yield from ask(failed, scope)
-        if isinstance(error, asyncio.CancelledError):
-            raise  # whoever cancelled the task wants it to end
-        return answer
+        attempt.leave(inner)
+        failed = _failed(runtime, operation, key, input_digest, error, started_ms)
+        return (yield from ask(failed, scope, waits=(OperationKind.SIDE_EFFECT, key)))
+    attempt.leave(inner)
     completed = commands.CompleteSideEffect(key=key, digest=input_digest, result=result, started_ms=started_ms)
     return (yield from ask(completed, scope))
+
+
+def _failed(
+    runtime: AttemptRuntime,
+    operation: RunSideEffect,
+    key: str,
+    input_digest: bytes,
+    error: BaseException,
+    started_ms: int,
+) -> commands.FailSideEffect:
+    policy = _policy(runtime.attempt.handler.spec.side_effect_retry, operation.retry)
+    return commands.FailSideEffect(
+        key=key, digest=input_digest, failure=_failure_of(error), retry=policy, started_ms=started_ms
+    )
 
 
 def _resolve(effect: Any, *, asynchronous: bool) -> tuple[Callable[..., Any], bytes]:

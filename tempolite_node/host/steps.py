@@ -62,12 +62,14 @@ def _run_transaction(runtime: AttemptRuntime, scope: Scope, step: Any, key: str,
         attempt.check_size(f"the data of {type(step).__name__}", data)
     except BaseException as error:
         attempt.check_running()
+        attempt.leave(inner)
         failure = failure_of(error)
         undo = not unrecorded or type(step).compensate_on_failure
         yield from ask(commands.FailStep(key=key, data=data, failure=failure, compensate=undo), scope)
         if not isinstance(error, Exception):
             raise
         raise failed_step(key, failure) from error
+    attempt.leave(inner)
     yield from ask(commands.CompleteStep(key=key, data=data), scope)
     restore_fields(step, data)
     return step

@@ -43,7 +43,7 @@ class SyncRuntime(AttemptRuntime):
 
     def _ask(self, ask: Ask) -> AnyAnswer:
         attempt = self.attempt
-        attempt.check_running()
+        attempt.check_running(ask.scope)
         waiter = _SleepingThread()
         number = attempt.send(ask.request, ask.scope, waiter)
         if ask.waits is not None:

@@ -182,17 +182,34 @@ class Dispatch:
 
     def end_side_effect(self, run: Run, call: frames.Call, key: str, answer: AnyAnswer | None) -> None:
         """A side effect ran. No answer: it failed and is made again after its backoff."""
-        frame = run.frames.pop(key, None)
-        parent = frame.parent if frame is not None else run.root
-        assert parent is not None, f"{run.execution_id}: side effect {key} has no frame around it"
-        if frame is not None:
-            self._release(frame)
         self.ended[Component.SIDE_EFFECT, answer is not None and not isinstance(answer, Failed)] += 1
-        open_call = OpenCall(call.call, parent)
+        frame = run.frames.get(key)
+        if frame is not None:
+            assert frame.parent is not None, f"{run.execution_id}: side effect {key} has no frame around it"
+            self._leave(run, frame)
+            open_call = OpenCall(call.call, frame.parent)
+        elif (waiting := run.calls.pop((OperationKind.SIDE_EFFECT, key), None)) is not None:
+            open_call = OpenCall(call.call, waiting.frame)  # it was given up in its backoff
+        else:
+            if answer is not None:
+                self._reply(run, call.call, answer)  # it was given up when it was over: the two words crossed
+            return
         if answer is None:
             run.calls[OperationKind.SIDE_EFFECT, key] = open_call
         else:
             self._over(run, open_call, key, answer)
+
+    def _leave(self, run: Run, ended: Frame) -> None:
+        """The frame is over, with all that was begun inside of it and not waited for."""
+        inside = [ended] if not ended.outstanding else [f for f in run.frames.values() if f.is_within(ended)]
+        for frame in inside:
+            frame.over = True
+            self._release(frame)
+            del run.frames[frame.key]
+        if not ended.outstanding:
+            return
+        for place in [place for place, open_call in run.calls.items() if open_call.frame.over]:
+            del run.calls[place]
 
     def lost(self, run: Run, call: frames.Call) -> None:
         """The call came too late: the attempt has lost its right to run."""
@@ -240,7 +257,7 @@ class Dispatch:
     def _grant_to(self, pool: Pool[Due], waiting: deque[Due], *, limited: bool) -> None:
         """limited: by the pool's rate of starts."""
         while waiting and pool.free:
-            if waiting[0].run.over:
+            if waiting[0].run.over or waiting[0].frame.over:
                 waiting.popleft()
                 continue
             if limited and pool.rate.take(self._clock_s()) > 0:

@@ -86,6 +86,7 @@ def complete_side_effect(
     before = _if_holds(earlier, generation)
     if before is not None and before.status is not OperationStatus.RETRYING:
         return _differs(before, request.digest) or _side_effect_answer(before)
+    execution = lifecycle.leave(work, execution, OperationKind.SIDE_EFFECT, request.key, at_ms=at_ms)
     work.put_operation(
         Operation(
             execution_row=execution.row,
@@ -111,6 +112,7 @@ def fail_side_effect(
     before = _if_holds(earlier, generation)
     if before is not None and before.status is not OperationStatus.RETRYING:
         return _differs(before, request.digest) or _side_effect_answer(before)
+    execution = lifecycle.leave(work, execution, OperationKind.SIDE_EFFECT, request.key, at_ms=at_ms)
     attempt = before.attempt + 1 if before else 1
     work.add_attempt(
         Attempt(
@@ -204,6 +206,7 @@ def complete_step(work: Work, execution: Execution, request: CompleteStep, *, at
     step = _running_step(work, execution, request.key)
     if isinstance(step, Refused):
         return step
+    lifecycle.leave(work, execution, OperationKind.STEP, request.key, at_ms=at_ms)
     work.put_operation(
         replace(
             step,
@@ -221,6 +224,7 @@ def fail_step(work: Work, execution: Execution, request: FailStep, *, at_ms: int
     step = _running_step(work, execution, request.key)
     if isinstance(step, Refused):
         return step
+    lifecycle.leave(work, execution, OperationKind.STEP, request.key, at_ms=at_ms)
     work.add_attempt(
         Attempt(
             execution_row=execution.row,
