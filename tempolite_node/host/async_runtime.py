@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import selectors
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -76,10 +79,26 @@ class _SleepingTask:
             self.future.set_result(answer)
 
 
+class _IdleSelector(selectors.DefaultSelector):
+    """Tells when no task can go on by itself: a loop asks its selector to sleep only then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.when_idle: deque[Callable[[], object]] = deque()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.when_idle and (timeout is None or timeout > 0):
+            while self.when_idle:
+                self.when_idle.popleft()()
+            timeout = 0
+        return super().select(timeout)
+
+
 class AttemptLoop:
     """The event loop of the asynchronous attempts, in a thread of its own. Started when the first one is."""
 
     def __init__(self) -> None:
+        self._selector = _IdleSelector()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -89,16 +108,21 @@ class AttemptLoop:
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="attempts", daemon=True).start()
+            self._loop = asyncio.SelectorEventLoop(self._selector)
+            threading.Thread(target=_turn, args=(self._loop,), name="attempts", daemon=True).start()
         return self._loop
 
     def call(self, function: Callable[[], object]) -> None:
         self._started().call_soon_threadsafe(function)
 
+    def _when_idle(self, function: Callable[..., object], *args: object) -> None:
+        self._selector.when_idle.append(partial(function, *args))
+        self.call(_nothing)  # the loop turns, and so finds that it is idle
+
     def start(self, attempt: Attempt, run: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], None]) -> None:
         """run: makes the coroutine of the whole attempt. ended: called when it is over, even if it never began."""
         attempt.hop = self._started().call_soon_threadsafe
+        attempt.when_idle = self._when_idle
         self.call(partial(self._start, attempt, run, ended))
 
     def _start(self, attempt: Attempt, run: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], None]) -> None:
@@ -111,6 +135,15 @@ class AttemptLoop:
 
     def deliver(self, answers: Iterable[tuple[Attempt, int, AnyAnswer]]) -> None:
         self._started().call_soon_threadsafe(_deliver, answers)
+
+
+def _nothing() -> None: ...
+
+
+def _turn(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        with suppress(SystemExit, KeyboardInterrupt):  # of a task of user code, which is told of it too
+            loop.run_forever()
 
 
 def _deliver(answers: Iterable[tuple[Attempt, int, AnyAnswer]]) -> None:

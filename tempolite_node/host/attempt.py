@@ -91,6 +91,7 @@ class Attempt:
         self._numbers = itertools.count(1)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
         self.hop: Callable[..., object] = _directly  #: to where its state may be changed: its loop
+        self.when_idle: Callable[..., object] = _directly  #: there, once none of its code can go on by itself
         self.on_over: Callable[[], object] | None = None  #: stops what runs, where that is possible
 
     def facts(self) -> Facts:
@@ -200,7 +201,7 @@ class Attempt:
 
     def unwind(self, call: int) -> None:
         """Gives up the stack that waits in the call, unless it goes on already. Its waits stay with the node."""
-        self.hop(self._unwind, call)
+        self.when_idle(self._unwind, call)
 
     def abandon(self) -> None:
         """It has lost its right to run."""
