@@ -84,6 +84,13 @@ class Look(Struct):
     answer: Callable[[Any], None]
 
 
+class Change(Struct):
+    """A change of what decides which work starts. Made before the round's starts, answered after its commit."""
+
+    change: Callable[[], Any]
+    answer: Callable[[Any], None]
+
+
 class HostUp(Struct):
     host: int
     handlers: tuple[str, ...]
@@ -103,7 +110,7 @@ class Stop(Struct):
     pass
 
 
-Input = Ask | AskAll | Look | HostUp | HostSaid | HostDown | Stop
+Input = Ask | AskAll | Look | Change | HostUp | HostSaid | HostDown | Stop
 
 
 class Outputs(Protocol):
@@ -215,6 +222,8 @@ class Driver:
                     self._ask_all(given)
                 case Look():
                     self._looks.append(given)
+                case Change():
+                    self._answers.append((given.answer, given.change()))
                 case HostUp():
                     self.dispatch.host_up(given.host, given.handlers)
                     self.dispatch.refill(everything=True)

@@ -25,7 +25,7 @@ from tempolite_node.api.server import ApiServer
 from tempolite_node.children import Children
 from tempolite_node.config import Config
 from tempolite_node.datadir import DataDir
-from tempolite_node.driver import Ask, AskAll, Driver, HostDown, HostSaid, HostUp, Look, wall_clock_ms
+from tempolite_node.driver import Ask, AskAll, Change, Driver, HostDown, HostSaid, HostUp, Look, wall_clock_ms
 from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import AnyOutcome, Reason, Rejection
 from tempolite_node.engine.model import Component, Execution
@@ -134,7 +134,7 @@ class Node:
         self._draining = True
         drain_s = self.config.node.drain_timeout_ms / 1000
         log.info("draining", timeout_s=drain_s)
-        await self._look(self._pause_all)
+        await self._change(self._pause_all)
         self._supervisor.drain()
         idle = asyncio.ensure_future(self._wait_idle())
         now = asyncio.ensure_future(self._stop_now.wait())
@@ -248,7 +248,11 @@ class Node:
         seen: T = await self._asking(lambda answer: Look(look, answer))
         return seen
 
-    async def _asking(self, given: Callable[[Callable[[Any], None]], Ask | AskAll | Look]) -> Any:
+    async def _change(self, change: Callable[[], None]) -> None:
+        """Changes which work starts, in the driver's thread, and has what may start by then started."""
+        await self._asking(lambda answer: Change(change, answer))
+
+    async def _asking(self, given: Callable[[Callable[[Any], None]], Ask | AskAll | Look | Change]) -> Any:
         if self._failure is not None or self._watch.stopped:
             raise Unavailable("the node is stopping")
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -337,13 +341,13 @@ class Node:
     async def _change_pool(
         self, component: Component, *, workers: int | None = None, paused: bool | None = None
     ) -> PoolState:
-        def change() -> PoolState:
+        def change() -> None:
             pool = self._driver.dispatch.pools[component]
             pool.workers = pool.workers if workers is None else workers
             pool.paused = pool.paused if paused is None else paused
-            return self._pool_state(component)
 
-        return await self._look(change)
+        await self._change(change)
+        return await self.pool(component)
 
     async def info(self) -> NodeInfo:
         return await self._look(self._info)

@@ -41,11 +41,11 @@ S = TypeVar("S")
 class AsyncConnection:
     """Carries calls out, and repeats those whose answer was lost. Belongs to the loop of its first call."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, sessions: bool) -> None:
         self._target = target
         self._wiring: Wiring | None = None
         self._session: AsyncSession | None = None
-        self._has_sessions = True  #: until the node says otherwise
+        self._has_sessions = sessions  #: until the node says otherwise
 
     async def close(self) -> None:
         if self._session is not None:
@@ -287,9 +287,10 @@ class AsyncClient(AsyncEnqueuer):
         tls: TLS | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        sessions: bool = True,
     ) -> None:
         target = resolve_target(address, token=token, tls=tls, credentials=credentials, timeout=timeout)
-        super().__init__(AsyncConnection(target), {})
+        super().__init__(AsyncConnection(target, sessions=sessions), {})
 
     async def __aenter__(self) -> AsyncClient:
         return self

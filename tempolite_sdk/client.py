@@ -43,13 +43,13 @@ S = TypeVar("S")
 class Connection:
     """Carries calls out, one after the other for each thread, and repeats those whose answer was lost."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, sessions: bool) -> None:
         self._target = target
         self._wiring = Wiring(target.open())
         self._lock = threading.Lock()
         self._under_way = 0  #: calls, in all threads
         self._session: SyncSession | None = None
-        self._has_sessions = True  #: until the node says otherwise
+        self._has_sessions = sessions  #: until the node says otherwise
 
     def close(self) -> None:
         channel = self._wiring.close()
@@ -300,6 +300,8 @@ class Client(Enqueuer):
     token: sent as bearer token; default: TEMPOLITE_TOKEN. Refused on a plaintext connection that leaves the machine.
     tls: True for the public authorities, or a `TLS` with files; or `credentials` made by grpc.
     timeout: seconds for which a call is repeated while the node can't be reached.
+    sessions: let calls that run beside each other share a stream, which is much the faster; False: each is a call of
+        its own, for a proxy that cuts long streams.
     """
 
     def __init__(
@@ -310,9 +312,10 @@ class Client(Enqueuer):
         tls: TLS | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        sessions: bool = True,
     ) -> None:
         target = resolve_target(address, token=token, tls=tls, credentials=credentials, timeout=timeout)
-        super().__init__(Connection(target), {})
+        super().__init__(Connection(target, sessions=sessions), {})
 
     def __enter__(self) -> Client:
         return self
