@@ -124,6 +124,13 @@ def _waits_for_execution(operation: Operation) -> bool:
 def _wrong_state(now: Snapshot, execution: Execution) -> Iterator[str]:
     row = execution.row
     timers = {name for owner, name in now.timers if owner == row}
+    if now.timers.get((row, START)) != execution.due_ms:
+        yield f"starts at {execution.due_ms}, its timer is due at {now.timers.get((row, START))}"
+    in_a_queue = execution.status is Status.QUEUED or (
+        execution.status is Status.COMPENSATING and execution.ready_at is not None
+    )
+    if in_a_queue != (execution.ready_at is not None):
+        yield f"is {execution.status}, ready at {execution.ready_at}"
     if execution.closed:
         if timers or execution.pending or execution.waiters:
             yield f"has ended, and holds timers {timers}, {execution.pending} waits, {execution.waiters} waiters"

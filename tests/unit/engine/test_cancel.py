@@ -77,33 +77,38 @@ def test_of_several_waits_the_oldest_is_interrupted(story: Story) -> None:
     assert (story["order-1"].status, story["order-1"].pending) == (Status.WAITING, 1)
 
 
-def test_a_wait_that_crossed_the_cancel_on_its_way_is_interrupted(story: Story) -> None:
+WAITS = {
+    "for an execution": lambda story: story.wait("order-1", "order-2"),
+    "for a signal": lambda story: story.receive("order-1"),
+    "for time": lambda story: story.sleep("order-1"),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_a_wait_that_crossed_the_cancel_on_its_way_is_interrupted(story: Story, wait: str) -> None:
+    story.running("order-2")
     story.running("order-1")
     story.cancel("order-1", "no stock")
 
-    answer = story.receive("order-1")
+    assert WAITS[wait](story) == Interrupted(reason="no stock")
 
-    assert answer == Interrupted(reason="no stock")
     assert (story["order-1"].status, story["order-1"].pending) == (Status.RUNNING, 0)
     assert story["order-1"].cancel_delivered
+    story.resumed("order-1")
+    assert WAITS[wait](story) == Interrupted(reason="no stock")
 
 
-@pytest.mark.parametrize("wait", ["execution", "signal", "time"])
+@pytest.mark.parametrize("wait", WAITS)
 def test_a_wait_that_is_asked_for_again_meets_the_cancel_too(story: Story, wait: str) -> None:
     story.running("order-2")
     story.running("order-1")
-
-    def ask() -> object:
-        if wait == "execution":
-            return story.wait("order-1", "order-2")
-        return story.receive("order-1") if wait == "signal" else story.sleep("order-1")
-
-    assert ask() is None
+    assert WAITS[wait](story) is None
     story.crash("order-1", suspect=False)
     story.cancel("order-1", "no stock")
     story.start("order-1")
 
-    assert ask() == Interrupted(reason="no stock")
+    assert WAITS[wait](story) == Interrupted(reason="no stock")
+
     assert (story["order-1"].pending, story["order-2"].waiters) == (0, 0)
 
 

@@ -98,7 +98,7 @@ def test_compensations_run_in_a_pool_of_their_own(story: Story) -> None:
 
     story.fail("order-1", non_retryable=True)
 
-    assert [ready.pool for ready in story.effects_of(Ready)] == [Component.COMPENSATION]
+    assert [(ready.pool, ready.order[0]) for ready in story.effects_of(Ready)] == [(Component.COMPENSATION, True)]
     assert isinstance(story.start("order-1", Component.SAGA), Rejection)
     assert story.start("order-1", Component.COMPENSATION) == Accepted(status=Status.COMPENSATING)
 
@@ -313,6 +313,16 @@ def test_the_waits_of_a_compensation_end_with_it(story: Story) -> None:
     story.complete("order-1")
 
     assert (story["order-1"].pending, story.timers("order-1")) == (0, {})
+
+
+def test_the_waits_of_a_failed_compensation_end_with_it(story: Story) -> None:
+    story.compensating("order-1", options=Options(compensation_retry=STEADY))
+    story.start("order-1")
+    story.sleep("order-1", key="sleep#1")
+
+    story.fail("order-1")
+
+    assert (story["order-1"].pending, story.timers("order-1")) == (0, {"start": 1_000})
 
 
 def test_a_compensation_that_crashed_too_often_takes_its_waits_with_it(story: Story) -> None:

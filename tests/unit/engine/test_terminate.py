@@ -12,7 +12,7 @@ from tempolite_node.engine.commands import CompleteAttempt
 from tempolite_node.engine.effects import Abandon, Accepted, Closed, Reason, Rejection, Wake
 from tempolite_node.engine.model import ClosePolicy, Options, Status
 
-from .story import STEADY, Story, ended_of
+from .story import STEADY, Story, ended_of, failure
 
 STATES = {
     "queued": lambda story: story.enqueue("order-1"),
@@ -36,7 +36,7 @@ def test_an_execution_is_terminated_in_any_state(story: Story, state: str) -> No
 
     order = story["order-1"]
     assert (order.status, order.reason, order.closed_ms) == (Status.TERMINATED, "enough", story.now_ms)
-    assert (order.failure.type, order.failure.message) == ("Terminated", "enough")
+    assert order.failure == failure("Terminated", message="enough", non_retryable=True)
     assert (order.attached, order.pending, story.timers("order-1")) == (False, 0, {})
     assert [closed.execution_id for closed in story.effects_of(Closed)] == ["order-1"]
 
