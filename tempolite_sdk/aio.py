@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
@@ -103,6 +104,21 @@ class AsyncConnection:
         except StopIteration as end:
             result: T = end.value
             return result
+
+    async def pipeline(self, calls: Iterator[Call[T]], came: Callable[[T], None]) -> None:
+        """Carries out calls of which two may be under way at a time. came: gets what they came to, in their order."""
+        under_way: deque[asyncio.Task[T]] = deque()
+        try:
+            for call in calls:
+                under_way.append(asyncio.create_task(self.call(call)))
+                await asyncio.sleep(0)  # it leaves while the next one is made
+                if len(under_way) == 2:
+                    came(await under_way.popleft())
+            while under_way:
+                came(await under_way.popleft())
+        finally:
+            for task in under_way:
+                task.cancel()
 
     async def stream(self, cursor: SignalCursor[T]) -> AsyncGenerator[SentSignal[T], None]:
         tries = Tries.of(cursor.call(), self._target.timeout)
@@ -267,12 +283,19 @@ class AsyncEnqueuer:
         progress: called with how many are stored, and of how many.
         Raises `BatchRefused` when some were refused and the others are stored; with `atomic`, what `enqueue` would.
         """
-        enqueued = await self._connection.run(
-            calls.enqueue_many(handler, arguments, self._options, atomic=atomic, progress=progress)
-        )
+        given = list(arguments)
+        batches = calls.enqueue_many(handler, given, self._options, atomic=atomic)
+        outcomes: list[calls.Enqueued | TempoliteError] = []
+
+        def came(outcome: Sequence[calls.Enqueued | TempoliteError]) -> None:
+            outcomes.extend(outcome)
+            if progress is not None:
+                progress(len(outcomes), len(given))
+
+        await self._connection.pipeline(batches, came)
         return [
             AsyncExecutionHandle(self._connection, each.id, each.result_type, existing=each.existing)
-            for each in enqueued
+            for each in calls.all_enqueued(outcomes)
         ]
 
 

@@ -40,7 +40,9 @@ class AsyncSession:
 
     async def _write(self) -> None:
         try:
-            while True:
+            # Whoever has no sessions ends the stream at once. A write that crosses that end would hide the reason.
+            await self._stream.initial_metadata()
+            while not self._stream.done():
                 await self._ready.wait()
                 self._ready.clear()
                 while (message := self._calls.next_message()) is not None:

@@ -27,6 +27,7 @@ from tempolite_sdk.errors import (
     ExecutionTimedOut,
     FailureInfo,
     InvalidArgument,
+    TempoliteError,
     Unavailable,
 )
 from tempolite_sdk.handlers import RetryPolicy
@@ -209,7 +210,14 @@ def _execution_id(options: EnqueueOptions) -> str:
     return options.get("id") or ("" if options.get("request_id") else new_execution_id())
 
 
-def _execution_options(options: EnqueueOptions) -> pb.ExecutionOptions:
+_OF_THE_EXECUTION = frozenset(
+    {"retry", "attempt_timeout", "max_duration", "queue_timeout", "heartbeat_timeout", "priority", "delay"}
+)
+
+
+def _execution_options(options: EnqueueOptions) -> pb.ExecutionOptions | None:
+    if _OF_THE_EXECUTION.isdisjoint(options):
+        return None
     return pb.ExecutionOptions(
         retry_policy=convert.to_retry_policy(options.get("retry")),
         attempt_timeout=convert.to_duration("attempt_timeout", options.get("attempt_timeout")),
@@ -236,56 +244,60 @@ _ATOMIC_MAX = 10_000
 
 
 def enqueue_many(
-    handler: Callable[..., Any] | str,
-    arguments: Iterable[Sequence[Any]],
-    options: EnqueueOptions,
-    *,
-    atomic: bool,
-    progress: Progress | None,
-) -> Conversation[Sequence[Enqueued]]:
-    """Raises BatchRefused when some were refused; with `atomic`, what the first was refused for."""
+    handler: Callable[..., Any] | str, arguments: Sequence[Sequence[Any]], options: EnqueueOptions, *, atomic: bool
+) -> Iterator[Call[Sequence[Enqueued | TempoliteError]]]:
+    """The calls that enqueue them, each made when it is taken: one can be made while another is under way."""
     if options.get("id") or options.get("request_id"):
         raise InvalidArgument("id and request_id are of one execution; many get ids of their own")
-    made = [_enqueue_request(handler, args, {}, options) for args in arguments]
-    if atomic and len(made) > _ATOMIC_MAX:
-        raise InvalidArgument(f"at most {_ATOMIC_MAX:,} executions are stored as a whole, not {len(made):,}")
-    result_type = made[0][1] if made else Any
-    results: list[Any] = []
-    for requests in _batches([request for request, _ in made], atomic=atomic):
-        batch = pb.BatchEnqueueExecutionsRequest(requests=requests, atomic=atomic)
-        results += yield from ask(
-            Call("ExecutionService/BatchEnqueueExecutions", batch, lambda response: list(response.results))
-        )
-        if progress is not None:
-            progress(len(results), len(made))
-    return _all_enqueued(results, result_type)
+    if atomic and len(arguments) > _ATOMIC_MAX:
+        raise InvalidArgument(f"at most {_ATOMIC_MAX:,} executions are stored as a whole, not {len(arguments):,}")
+    return (
+        _batch(requests, result_type, atomic=atomic)
+        for requests, result_type in _batches(handler, arguments, options, atomic=atomic)
+    )
 
 
 def _batches(
-    requests: Sequence[pb.EnqueueExecutionRequest], *, atomic: bool
-) -> Iterator[Sequence[pb.EnqueueExecutionRequest]]:
-    """As they fit a message; all in one when they belong together."""
+    handler: Callable[..., Any] | str, arguments: Sequence[Sequence[Any]], options: EnqueueOptions, *, atomic: bool
+) -> Iterator[tuple[Sequence[pb.EnqueueExecutionRequest], Any]]:
+    """Requests as they fit a message, with the type of the result; all in one when they belong together."""
     batch: list[pb.EnqueueExecutionRequest] = []
     size = 0
-    for request in requests:
+    result_type: Any = Any
+    for args in arguments:
+        request, result_type = _enqueue_request(handler, args, {}, options)
         size += request.ByteSize()
         if batch and not atomic and (len(batch) == _BATCH_MAX or size > _BATCH_BYTES_MAX):
-            yield batch
+            yield batch, result_type
             batch, size = [], request.ByteSize()
         batch.append(request)
     if batch:
-        yield batch
+        yield batch, result_type
 
 
-def _all_enqueued(results: Sequence[pb.BatchEnqueueResult], result_type: Any) -> Sequence[Enqueued]:
-    errors = {
-        place: exception_of(status_of_reply(result.error))
-        for place, result in enumerate(results)
-        if result.HasField("error")
-    }
+def _batch(
+    requests: Sequence[pb.EnqueueExecutionRequest], result_type: Any, *, atomic: bool
+) -> Call[Sequence[Enqueued | TempoliteError]]:
+    def read(response: pb.BatchEnqueueExecutionsResponse) -> Sequence[Enqueued | TempoliteError]:
+        return [
+            exception_of(status_of_reply(result.error))
+            if result.HasField("error")
+            else _enqueued(result.enqueued, result_type)
+            for result in response.results
+        ]
+
+    request = pb.BatchEnqueueExecutionsRequest(requests=requests, atomic=atomic)
+    return Call("ExecutionService/BatchEnqueueExecutions", request, read)
+
+
+def all_enqueued(outcomes: Sequence[Enqueued | TempoliteError]) -> Sequence[Enqueued]:
+    """Raises BatchRefused when some were not."""
+    errors = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, TempoliteError)}
+    enqueued = [outcome for outcome in outcomes if isinstance(outcome, Enqueued)]
     if errors:
-        raise BatchRefused(errors, [result.enqueued.id or None for result in results])
-    return [_enqueued(result.enqueued, result_type) for result in results]
+        ids = [outcome.id if isinstance(outcome, Enqueued) else None for outcome in outcomes]
+        raise BatchRefused(errors, ids)
+    return enqueued
 
 
 # --- one execution

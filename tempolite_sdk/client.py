@@ -5,8 +5,9 @@ from __future__ import annotations
 import builtins
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
@@ -112,6 +113,17 @@ class Connection:
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def pipeline(self, calls: Iterator[Call[T]], came: Callable[[T], None]) -> None:
+        """Carries out calls of which two may be under way at a time. came: gets what they came to, in their order."""
+        with ThreadPoolExecutor(2, "tempolite-pipeline") as threads:
+            under_way: deque[Future[T]] = deque()
+            for call in calls:
+                under_way.append(threads.submit(self.call, call))
+                if len(under_way) == 2:
+                    came(under_way.popleft().result())
+            while under_way:
+                came(under_way.popleft().result())
 
     def stream(self, cursor: SignalCursor[T]) -> Iterator[SentSignal[T]]:
         tries = Tries.of(cursor.call(), self._target.timeout)
@@ -285,11 +297,19 @@ class Enqueuer:
         progress: called with how many are stored, and of how many.
         Raises `BatchRefused` when some were refused and the others are stored; with `atomic`, what `enqueue` would.
         """
-        enqueued = self._connection.run(
-            calls.enqueue_many(handler, arguments, self._options, atomic=atomic, progress=progress)
-        )
+        given = list(arguments)
+        batches = calls.enqueue_many(handler, given, self._options, atomic=atomic)
+        outcomes: list[calls.Enqueued | TempoliteError] = []
+
+        def came(outcome: Sequence[calls.Enqueued | TempoliteError]) -> None:
+            outcomes.extend(outcome)
+            if progress is not None:
+                progress(len(outcomes), len(given))
+
+        self._connection.pipeline(batches, came)
         return [
-            ExecutionHandle(self._connection, each.id, each.result_type, existing=each.existing) for each in enqueued
+            ExecutionHandle(self._connection, each.id, each.result_type, existing=each.existing)
+            for each in calls.all_enqueued(outcomes)
         ]
 
 

@@ -100,6 +100,9 @@ def exception_of(status: Status) -> TempoliteError:
     return (REASONS.get(status.reason) or CODES[status.code])(status)
 
 
+_BROKEN_STREAM = ("RST_STREAM", "Stream removed", "Internal error from Core")
+
+
 def is_connection_lost(status: Status) -> bool:
     """Whether the reply was lost on its way, so that only a repeat can tell what became of the request.
 
@@ -112,7 +115,7 @@ def is_connection_lost(status: Status) -> bool:
         case StatusCode.CANCELLED:
             return True
         case StatusCode.INTERNAL | StatusCode.UNKNOWN:
-            return not status.reason and ("RST_STREAM" in status.message or "Stream removed" in status.message)
+            return not status.reason and any(sign in status.message for sign in _BROKEN_STREAM)
         case _:
             return False
 

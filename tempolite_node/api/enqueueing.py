@@ -26,6 +26,7 @@ class Enqueueing:
     def __init__(self, node: NodePort, polls: Polls) -> None:
         self._node = node
         self._polls = polls
+        self._resolve = options.Resolver(node.config)
         self._payload_bytes_max = node.config.api.limits.payload_bytes
 
     async def enqueue(
@@ -89,10 +90,9 @@ class Enqueueing:
         if violations:
             return InvalidRequest([_within_arguments(violation) for violation in violations])
         node, config = self._node, self._node.config
-        described, settings = node.handler(wanted.handler), config.handler(wanted.handler)
+        described = node.handler(wanted.handler)
         assert described is not None, f"{wanted.handler} was served a moment ago"
-        assert settings is not None, f"{wanted.handler} is served and not configured"
-        resolved = options.resolve(settings, config, described.component, wanted.options)
+        resolved = self._resolve(wanted.handler, described.component, wanted.options)
         at_ms = node.now_ms()
         return Enqueue(
             at_ms=at_ms,

@@ -50,8 +50,9 @@ class ExecutionService(ExecutionServiceServicer):
         return await self._enqueueing.enqueue_batch(request)
 
     async def Session(
-        self, calls: AsyncIterator[pb.SessionRequest], _context: grpc.aio.ServicerContext
+        self, calls: AsyncIterator[pb.SessionRequest], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.SessionResponse]:
+        await context.send_initial_metadata(())  # clients wait for it: it tells that there are sessions here
         session = Session(self, self._enqueueing, self._node, caller.get())
         with self._polls.told_to_stop(session.stop):
             async for response in session.serve(calls):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -23,21 +24,32 @@ _BUSY_TIMEOUT_MS = 5_000
 def open_writer(path: Path) -> apsw.Connection:
     """The one connection that writes. Makes the file, or brings it to the current schema.
 
-    StorageFailed: the file can't be opened or written, is no store, or comes from a later version.
+    StorageFailed: the file can't be opened or written, is no store, or comes from a later version. It is left as it is.
     """
-    try:
-        connection = apsw.Connection(str(path), vfs=_checksums(), statementcachesize=256)
-        connection.reserve_bytes("main", _CHECKSUM_BYTES)  # of each page; a store that has tables keeps what it has
-        _set_up(connection)
-        connection.pragma("journal_mode", "wal")
-        connection.pragma("synchronous", "full")
-        connection.pragma("wal_autocheckpoint", _WAL_AUTOCHECKPOINT_PAGES)
-        _migrate(connection, path)
-        _compare_schema(connection, path)
-    except apsw.Error as error:
-        raise StorageFailed(f"{path}: the store can't be opened: {error}") from error
-    path.chmod(0o600)
+    with ExitStack() as on_failure:
+        try:
+            connection = apsw.Connection(str(path), vfs=_checksums(), statementcachesize=256)
+            on_failure.callback(connection.close)
+            _make_store(connection, path)
+            path.chmod(0o600)
+        except (apsw.Error, OSError) as error:
+            raise StorageFailed(f"{path}: the store can't be opened: {error}") from error
+        on_failure.pop_all()
     return connection
+
+
+def _make_store(connection: apsw.Connection, path: Path) -> None:
+    if connection.readonly("main"):
+        raise StorageFailed(f"{path}: the store can only be read, and must be written")
+    _set_up(connection)
+    version = _version(connection, path)
+    # Nothing is written before this line: the file may be somebody else's.
+    connection.reserve_bytes("main", _CHECKSUM_BYTES)  # of each page; a store that has tables keeps what it has
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    connection.pragma("wal_autocheckpoint", _WAL_AUTOCHECKPOINT_PAGES)
+    _migrate(connection, version)
+    _compare_schema(connection, path)
 
 
 def open_reader(path: Path) -> apsw.Connection:
@@ -75,16 +87,20 @@ def _migrations() -> list[tuple[int, str]]:
     return sorted((int(script.name.split("_")[0]), script.read_text()) for script in scripts)
 
 
-def _migrate(connection: apsw.Connection, path: Path) -> None:
-    migrations = _migrations()
-    latest = migrations[-1][0]
+def _version(connection: apsw.Connection, path: Path) -> int:
+    """Of the store's schema; 0: it is new. StorageFailed: the file is not one to be written."""
     version = int(connection.pragma("user_version"))
+    latest = _migrations()[-1][0]
     foreign = bool(schema(connection)) if version == 0 else connection.pragma("application_id") != APPLICATION_ID
     if foreign:
         raise StorageFailed(f"{path}: this is an SQLite file, but not a store of Tempolite Node")
     if version > latest:
         raise StorageFailed(f"{path}: the store has schema {version}, this version knows up to {latest}: upgrade")
-    for number, script in migrations:
+    return version
+
+
+def _migrate(connection: apsw.Connection, version: int) -> None:
+    for number, script in _migrations():
         if number <= version:
             continue
         connection.execute("BEGIN IMMEDIATE")

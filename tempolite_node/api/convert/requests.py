@@ -48,6 +48,9 @@ _RESOLUTIONS: Mapping[int, Resolution] = {
 }
 
 
+_NO_OPTIONS = CallOptions()
+
+
 class EnqueueRequest(NamedTuple):
     handler: str
     arguments: bytes
@@ -84,7 +87,7 @@ def enqueue(request: pb.EnqueueExecutionRequest, payload_bytes_max: int) -> Enqu
         arguments=arguments,
         execution_id=request.id or None,
         request_id=request.request_id or None,
-        options=checks.options(request.options),
+        options=checks.options(request.options) if request.HasField("options") else _NO_OPTIONS,
         id_reuse=checks.choice("id_reuse_policy", request.id_reuse_policy, _ID_REUSE, IdReuse.REJECT_DUPLICATE),
         id_conflict=checks.choice("id_conflict_policy", request.id_conflict_policy, _ID_CONFLICT, IdConflict.FAIL),
     )

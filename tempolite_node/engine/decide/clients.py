@@ -25,7 +25,8 @@ from tempolite_node.engine.work import Work
 
 
 def enqueue(work: Work, command: Enqueue) -> Enqueued | Rejection:
-    return _without_a_new_one(work, command) or _create(work, command)
+    existing = work.execution(command.execution_id)
+    return _without_a_new_one(work, command, existing) or _create(work, command, existing)
 
 
 def enqueue_batch(work: Work, command: EnqueueBatch) -> EnqueuedBatch | Rejection:
@@ -35,20 +36,25 @@ def enqueue_batch(work: Work, command: EnqueueBatch) -> EnqueuedBatch | Rejectio
     for each in command.commands:
         if each.execution_id in found:
             return Rejection(Reason.ALREADY_EXISTS, f"the batch has the id {each.execution_id} twice")
-        there = _without_a_new_one(work, each, ahead=ahead[each.component])
+        there = _without_a_new_one(work, each, work.execution(each.execution_id), ahead=ahead[each.component])
         if isinstance(there, Rejection):
             return there
         found[each.execution_id] = there
         ahead[each.component] += there is None
-    return EnqueuedBatch(enqueued=tuple(found[each.execution_id] or _create(work, each) for each in command.commands))
+    enqueued = [
+        found[each.execution_id] or _create(work, each, work.execution(each.execution_id)) for each in command.commands
+    ]
+    return EnqueuedBatch(enqueued=tuple(enqueued))
 
 
-def _without_a_new_one(work: Work, command: Enqueue, *, ahead: int = 0) -> Enqueued | Rejection | None:
+def _without_a_new_one(
+    work: Work, command: Enqueue, existing: Execution | None, *, ahead: int = 0
+) -> Enqueued | Rejection | None:
     """The execution that is there already, or why there can be none. None: a new one is to be made.
 
+    existing: the one that has the id.
     ahead: executions of the same batch that will be in the queue by then.
     """
-    existing = work.execution(command.execution_id)
     if existing is not None:
         if command.request_id is not None and existing.request_id == command.request_id:
             return Enqueued(execution_id=existing.id, component=existing.component, existing=True)
@@ -62,9 +68,8 @@ def _without_a_new_one(work: Work, command: Enqueue, *, ahead: int = 0) -> Enque
     return None
 
 
-def _create(work: Work, command: Enqueue) -> Enqueued:
-    """Makes the execution, and room for it where the id is taken."""
-    existing = work.execution(command.execution_id)
+def _create(work: Work, command: Enqueue, existing: Execution | None) -> Enqueued:
+    """Makes the execution, and room for it where another one has the id."""
     first_epoch = 0 if existing is None else _make_room(work, existing, command)
     created = new_execution(
         work,
