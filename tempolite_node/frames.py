@@ -31,14 +31,14 @@ PRIORITY_MAX = 1_000
 FRAME_BYTES_MAX = 256 * 1024 * 1024  #: a longer frame means a broken peer
 
 
-class Message(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Message(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     pass
 
 
 # --- node to worker host
 
 
-class HandlerSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class HandlerSpec(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """A handler of the node's config."""
 
     name: str
@@ -60,7 +60,7 @@ class Load(Message, frozen=True, kw_only=True):
     log_level: str = "info"
 
 
-class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """A recorded operation, as replay needs it."""
 
     kind: OperationKind
@@ -153,7 +153,7 @@ ToHost = Load | Run | RunCompensation | Reply | CancelAttempt | AbandonAttempt |
 # --- worker host to node
 
 
-class HandlerDescription(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     component: Component
     asynchronous: bool
@@ -172,7 +172,7 @@ class Loaded(Message, frozen=True, kw_only=True):
 _Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=DURATION_MS_MAX)]
 
 
-class CallOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CallOptions(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """What a call sets; None: the handler's, the pool's, the default."""
 
     maximum_attempts: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
@@ -189,7 +189,7 @@ class CallOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     delay_ms: Annotated[int, msgspec.Meta(ge=0, le=DURATION_MS_MAX)] = 0
 
 
-class ChildRequest(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class ChildRequest(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Enqueue a child. The node resolves its options and makes it an EnqueueChild; answered with the child's id."""
 
     key: str
@@ -212,7 +212,7 @@ class Call(Message, frozen=True, kw_only=True):
     side_effect_failures: int = 0  #: failed attempts of the side effects inside which it was asked
 
 
-class Violation(Struct, frozen=True):
+class Violation(Struct, gc=False, frozen=True):
     field: str  #: path of the value, e.g. "order.quantity"
     description: str
 

@@ -35,7 +35,7 @@ class Resolution(StrEnum):
     MARK_DONE = "mark_done"
 
 
-class Command(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Command(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     at_ms: int
 
 
@@ -129,7 +129,7 @@ class FireTimer(Command, frozen=True, kw_only=True):
 # --- from attempts
 
 
-class Request(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Request(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """What an attempt asks for."""
 
 

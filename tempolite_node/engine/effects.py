@@ -11,7 +11,7 @@ from tempolite_node.engine.model import Component, Execution, Failure, Operation
 # --- answers: what a call of an attempt gets back. They cross to the worker host as they are.
 
 
-class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Answer(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """What became of an operation."""
 
 
@@ -79,7 +79,7 @@ class Reason(StrEnum):
     WRONG_STATE = "wrong_state"
 
 
-class Rejection(Struct, frozen=True):
+class Rejection(Struct, gc=False, frozen=True):
     """The caller's mistake or a lost race: a value, equal on every replica. Nothing was changed."""
 
     reason: Reason
@@ -89,21 +89,21 @@ class Rejection(Struct, frozen=True):
 # --- what clients and operators are told
 
 
-class Enqueued(Struct, frozen=True, kw_only=True):
+class Enqueued(Struct, gc=False, frozen=True, kw_only=True):
     execution_id: str
     component: Component
     existing: bool = False  #: it was there before
 
 
-class EnqueuedBatch(Struct, frozen=True, kw_only=True):
+class EnqueuedBatch(Struct, gc=False, frozen=True, kw_only=True):
     enqueued: tuple[Enqueued, ...]
 
 
-class SignalStored(Struct, frozen=True, kw_only=True):
+class SignalStored(Struct, gc=False, frozen=True, kw_only=True):
     sequence: int  #: in the execution's inbox, 1-based
 
 
-class Accepted(Struct, frozen=True, kw_only=True):
+class Accepted(Struct, gc=False, frozen=True, kw_only=True):
     """The request is recorded, or had been before."""
 
     status: Status | None = None  #: of the execution now
@@ -116,7 +116,7 @@ AnyOutcome = Enqueued | EnqueuedBatch | SignalStored | Accepted | AnyAnswer | Re
 # --- effects: carried out by the owner, after the commit
 
 
-class Effect(Struct, frozen=True, kw_only=True):
+class Effect(Struct, gc=False, frozen=True, kw_only=True):
     execution_id: str
 
 
