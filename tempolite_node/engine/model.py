@@ -1,7 +1,7 @@
 """The states of executions and operations, and their legal moves.
 
-The engine's values are immutable and point at nothing that could point back, so none is ever part of a cycle: `gc=False`
-spares the collector a look at each.
+The engine's values are immutable and point at nothing that could point back, so none is ever part of a cycle:
+`gc=False` spares the collector a look at each.
 """
 
 from __future__ import annotations

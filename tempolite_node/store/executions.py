@@ -117,7 +117,10 @@ class Executions:
         return operations
 
     def pending(self, row: int) -> list[Operation]:
-        return self._operations("execution_row = ? AND status = 'pending' AND kind <> 'compensation'", (row,))
+        # By the index, which SQLite would not choose: the primary key leads through the whole journal.
+        sql = f"""{OPERATIONS.select} INDEXED BY operations_pending
+                  WHERE execution_row = ? AND status = 'pending' AND kind <> 'compensation' ORDER BY seq"""
+        return [OPERATIONS.value(found) for found in self._connection.execute(sql, (row,))]
 
     def waiters(self, target_row: int) -> list[Operation]:
         return self._operations("target_row = ? AND kind = 'wait' AND status = 'pending'", (target_row,))
@@ -146,7 +149,9 @@ class Executions:
         return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (pool, owner, served, limit))]
 
     def unconsumed_signals(self, row: int, name: str, limit: int) -> list[Signal]:
-        sql = f"{INBOX.select} WHERE execution_row = ? AND name = ? AND consumed = 0 ORDER BY seq LIMIT ?"
+        # By the index, which SQLite would not choose: the primary key leads through all that was ever consumed.
+        sql = f"""{INBOX.select} INDEXED BY inbox_unconsumed
+                  WHERE execution_row = ? AND name = ? AND consumed = 0 ORDER BY seq LIMIT ?"""
         return [INBOX.value(found) for found in self._connection.execute(sql, (row, name, limit))]
 
     def signal_by_request(self, row: int, request_id: str) -> Signal | None:
