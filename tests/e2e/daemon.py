@@ -20,11 +20,11 @@ from typing import Any
 
 import apsw
 
-from tempolite_sdk import Client, ExecutionInfo, ExecutionStatus, NotFound, OperationInfo
+from tempolite_sdk import Client, ExecutionInfo, ExecutionStatus, NotFound, OperationInfo, OperationStatus
 
 HANDLERS = Path(__file__).parent / "handlers"
 DAEMON = [sys.executable, "-m", "tempolite_node"]
-PATIENCE_S = 60  #: of whoever waits: far more than anything takes, also on a machine that is busy with other things
+PATIENCE_S = 15  #: of whoever waits: far more than anything takes, also on a machine that is busy with other things
 
 
 class Gate:
@@ -221,14 +221,20 @@ def until(client: Client, predicate: Callable[[], bool]) -> None:
 
 def until_status(client: Client, id: str, status: ExecutionStatus) -> ExecutionInfo:
     """Of an execution that is there, or will be."""
-
-    def has_come() -> bool:
-        with contextlib.suppress(NotFound):
-            return execution(client, id).status is status
-        return False
-
-    until(client, has_come)
+    until(client, lambda: _status(client, id) is status)
     return execution(client, id)
+
+
+def until_operation(client: Client, id: str, status: OperationStatus) -> OperationInfo:
+    """Of an operation that is recorded, or will be."""
+    until(client, lambda: _status(client, id) is status)
+    return operation(client, id)
+
+
+def _status(client: Client, id: str) -> ExecutionStatus | OperationStatus | None:
+    with contextlib.suppress(NotFound):
+        return client.get(id).status
+    return None
 
 
 def execution(client: Client, id: str) -> ExecutionInfo:

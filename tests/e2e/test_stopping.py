@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,14 +15,13 @@ from tempolite_sdk import (
     ExecutionHandle,
     ExecutionStatus,
     ExecutionTerminated,
-    NotFound,
     OperationStatus,
     RetryPolicy,
     RetryState,
 )
 
 from .conftest import Start
-from .daemon import PATIENCE_S, Daemon, execution, operation, until, until_status
+from .daemon import PATIENCE_S, Daemon, execution, until_operation, until_status
 
 HANDLERS = [
     *(f"stoppable:{name}" for name in ("stay", "stay_async", "fail", "refuse", "replace_error", "parent", "chain")),
@@ -75,15 +73,7 @@ def until_there(daemon: Daemon, client: Client, id: str, place: str) -> None:
     if place == "waiting_for_child":
         until_status(client, f"{id}.child", ExecutionStatus.WAITING)
     if place == "in_side_effect_backoff":
-        effect = f"{id}/side_effect/effect"
-        until(client, lambda: operation_status(client, effect) is OperationStatus.RETRYING)
-
-
-def operation_status(client: Client, id: str) -> OperationStatus | None:
-    """None: nothing is recorded yet."""
-    with suppress(NotFound):
-        return operation(client, id).status
-    return None
+        until_operation(client, f"{id}/side_effect/effect", OperationStatus.RETRYING)
 
 
 # --- cancel
