@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from tempolite_sdk.operations import RunStep
 from tempolite_sdk.payload import digest, encode_fields, restore_fields
 
 if TYPE_CHECKING:
-    from tempolite_node.host.attempt import AttemptRuntime
+    from tempolite_node.host.attempt import Attempt, AttemptRuntime
 
 
 def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversation[Any]:
@@ -29,8 +30,7 @@ def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversat
     if scope.parent is not None:
         raise ContextMisuse("a step belongs to the saga itself, not to a side effect or another step of it")
     target = _target_of(step, asynchronous=attempt.handler.asynchronous)
-    data = encode_fields(step)
-    attempt.check_size(f"the data of {type(step).__name__}", data)
+    data = _data_of(attempt, step)
     input_digest = digest(target, data.decode())
     key = scope.key_of(OperationKind.STEP, type(step).__name__, operation.key)
     record = yield from found(attempt, scope, OperationKind.STEP, key)
@@ -53,17 +53,18 @@ def _run_transaction(runtime: AttemptRuntime, scope: Scope, step: Any, key: str,
     inner = scope.inner(OperationKind.STEP, key)
     context = transaction_context(runtime.within(inner), key, number)
     unrecorded = True
-    data = encode_fields(step)
+    data = _data_of(attempt, step)
     try:
         yield Body(partial(step.transaction, context), inner)
         attempt.check_running()
         unrecorded = False  # it has taken effect: should its data be unstorable, it is to be undone
-        data = encode_fields(step)
-        attempt.check_size(f"the data of {type(step).__name__}", data)
+        data = _data_of(attempt, step)
     except BaseException as error:
         attempt.check_running()
         attempt.leave(inner)
         failure = failure_of(error)
+        with suppress(Exception):  # what it noted before it failed, for its compensation
+            data = _data_of(attempt, step)
         undo = not unrecorded or type(step).compensate_on_failure
         yield from ask(commands.FailStep(key=key, data=data, failure=failure, compensate=undo), scope)
         if not isinstance(error, Exception):
@@ -73,6 +74,12 @@ def _run_transaction(runtime: AttemptRuntime, scope: Scope, step: Any, key: str,
     yield from ask(commands.CompleteStep(key=key, data=data), scope)
     restore_fields(step, data)
     return step
+
+
+def _data_of(attempt: Attempt, step: Any) -> bytes:
+    data = encode_fields(step)
+    attempt.check_size(f"the data of {type(step).__name__}", data)
+    return data
 
 
 def _target_of(step: Any, *, asynchronous: bool) -> str:
