@@ -24,7 +24,7 @@ from tempolite_sdk import Client, ExecutionInfo, ExecutionStatus, NotFound, Oper
 
 HANDLERS = Path(__file__).parent / "handlers"
 DAEMON = [sys.executable, "-m", "tempolite_node"]
-PATIENCE_S = 15  #: of whoever waits: far more than anything takes, also on a machine that is busy with other things
+PATIENCE_S = 60  #: of whoever waits: far more than anything takes, also on a machine that is busy with other things
 
 
 class Gate:
