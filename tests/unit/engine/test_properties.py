@@ -88,6 +88,7 @@ profile = settings(
 
 IDS = ("a", "b", "c", "d")
 KEYS = ("k", "l")
+WAIT_KEYS = ("k", "l", "side_effect:k > k", "step:k > k")  #: the last two: inside of other operations
 NAMES = ("s", "t")
 
 # --- moves
@@ -279,18 +280,20 @@ class Moves:
     def _wait(self, move: Move) -> AnyCommand | None:
         target = pick(self.everyone, move.two).id if self.everyone else "nobody"
         request = WaitForExecution(
-            key=pick(KEYS, move.one), execution_id=target, timeout_ms=pick((None, None, 2_500), move.three)
+            key=pick(WAIT_KEYS, move.one), execution_id=target, timeout_ms=pick((None, None, 2_500), move.three)
         )
         return self._ask(move, request)
 
     def _receive(self, move: Move) -> AnyCommand | None:
         request = ReceiveSignal(
-            key=pick(KEYS, move.one), name=pick(NAMES, move.two), timeout_ms=pick((None, None, 0, 1_500), move.three)
+            key=pick(WAIT_KEYS, move.one),
+            name=pick(NAMES, move.two),
+            timeout_ms=pick((None, None, 0, 1_500), move.three),
         )
         return self._ask(move, request)
 
     def _sleep(self, move: Move) -> AnyCommand | None:
-        return self._ask(move, Sleep(key=pick(KEYS, move.one), duration_ms=1_200))
+        return self._ask(move, Sleep(key=pick(WAIT_KEYS, move.one), duration_ms=1_200))
 
     def _send(self, move: Move) -> AnyCommand | None:
         to = pick([None, *(e.id for e in self.everyone)], move.three)
@@ -351,7 +354,7 @@ class Moves:
 
     def _deliver_cancel(self, move: Move) -> AnyCommand | None:
         kind = pick((OperationKind.WAIT, OperationKind.SIGNAL, OperationKind.TIMER), move.two)
-        return self._ask(move, DeliverCancel(key=f"{kind}:{pick(KEYS, move.one)}"))
+        return self._ask(move, DeliverCancel(key=f"{kind}:{pick(WAIT_KEYS, move.one)}"))
 
     def _heartbeat(self, move: Move) -> AnyCommand | None:
         return self._ask(move, Heartbeat(details=b"1" if move.one % 2 else None))

@@ -270,6 +270,28 @@ def test_a_child_that_ended_badly_inside_a_side_effect_is_enqueued_anew_when_tha
     assert answer == Value(payload=b'"child-2"')
 
 
+def test_the_waits_that_a_side_effect_left_behind_end_with_it(story: Story) -> None:
+    story.running("order-1")
+    story.sleep("order-1", key="side_effect:quote > sleep#1")
+    story.receive("order-1", key="side_effect:quote > side_effect:tax > approve#1")
+    assert story["order-1"].status is Status.WAITING
+
+    story.complete_side_effect("order-1", b"5", "quote")
+
+    assert (story["order-1"].status, story["order-1"].pending, story.timers("order-1")) == (Status.RUNNING, 0, {})
+
+
+def test_the_waits_outside_of_a_side_effect_go_on_after_it(story: Story) -> None:
+    story.running("order-1")
+    story.sleep("order-1", key="sleep#1")
+    story.sleep("order-1", key="side_effect:quote2 > sleep#1")
+    story.sleep("order-1", key="side_effect:quote > sleep#1")
+
+    story.fail_side_effect("order-1", "quote")
+
+    assert (story["order-1"].status, story["order-1"].pending) == (Status.WAITING, 2)
+
+
 def test_a_failed_attempt_of_the_execution_counts_for_more_than_any_number_inside_it() -> None:
     assert record_generation(0, 0) < record_generation(0, 1) < record_generation(0, 10**9) < record_generation(1, 0)
 

@@ -68,6 +68,15 @@ def test_a_step_ends_once(saga: Story) -> None:
     assert saga.operation("order-1", STEP, CHARGE).result == b'{"id":1}'
 
 
+def test_the_waits_that_a_transaction_left_behind_end_with_it(saga: Story) -> None:
+    saga.begin_step("order-1", CHARGE)
+    saga.sleep("order-1", key=f"step:{CHARGE} > sleep#1")
+
+    saga.complete_step("order-1", CHARGE)
+
+    assert (saga["order-1"].status, saga["order-1"].pending) == (Status.RUNNING, 0)
+
+
 # --- failure
 
 
