@@ -56,6 +56,7 @@ from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.hosts.runs import Run
 from tempolite_node.log.local import LocalLog
 from tempolite_node.stats import stats_of
+from tempolite_node.store.database import explained
 from tempolite_node.store.executions import Executions
 from tempolite_node.views import Stats
 
@@ -195,7 +196,7 @@ class Driver:
                 pass
         except apsw.Error as error:
             # Nothing of this round was acknowledged. What the disk holds now is unknown, so nothing more is written.
-            self._outputs.driver_failed(StorageFailed(f"the store failed: {type(error).__name__}: {error}"))
+            self._outputs.driver_failed(StorageFailed(f"the store failed: {type(error).__name__}: {explained(error)}"))
         except BaseException as error:
             self._outputs.driver_failed(error)
 

@@ -28,12 +28,12 @@ def open_writer(path: Path) -> apsw.Connection:
     """
     with ExitStack() as on_failure:
         try:
+            path.touch(mode=0o600)  # before SQLite makes it: the WAL takes its permissions
             connection = apsw.Connection(str(path), vfs=_checksums(), statementcachesize=256)
             on_failure.callback(connection.close)
             _make_store(connection, path)
-            path.chmod(0o600)
         except (apsw.Error, OSError) as error:
-            raise StorageFailed(f"{path}: the store can't be opened: {error}") from error
+            raise StorageFailed(f"{path}: the store can't be opened: {explained(error)}") from error
         on_failure.pop_all()
     return connection
 
@@ -50,6 +50,37 @@ def _make_store(connection: apsw.Connection, path: Path) -> None:
     connection.pragma("wal_autocheckpoint", _WAL_AUTOCHECKPOINT_PAGES)
     _migrate(connection, version)
     _compare_schema(connection, path)
+
+
+def explained(error: Exception) -> str:
+    """The error's text, with what to do where that is not plain."""
+    if isinstance(error, apsw.Error) and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
+        return (
+            "a page does not match its checksum: the disk has changed it, or another program has written to the store. "
+            "`tempolite-node store repair` tells which, and mends the second"
+        )
+    return str(error)
+
+
+def repair(path: Path) -> None:
+    """Gives every page its checksum again, where what the pages say is sound as a whole.
+
+    For a store that another program has written to, be it a checkpoint of SQLite's own shell after a crash of the node:
+    its pages are right, and their checksums are not. StorageFailed: the pages are not sound; restore a backup.
+    """
+    try:
+        connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE, _checksums())
+        connection.pragma("checksum_verification", False)
+        _set_up(connection)
+        problems = [row[0] for row in connection.execute("PRAGMA integrity_check(10)")]
+        if problems != ["ok"]:
+            raise StorageFailed(f"{path}: the store is damaged; restore a backup. {'; '.join(problems)}")
+        connection.reserve_bytes("main", _CHECKSUM_BYTES)
+        connection.execute("VACUUM")
+        connection.pragma("wal_checkpoint", "TRUNCATE")
+        connection.close()
+    except apsw.Error as error:
+        raise StorageFailed(f"{path}: the store can't be repaired: {error}") from error
 
 
 def open_reader(path: Path) -> apsw.Connection:

@@ -205,7 +205,7 @@ class Daemon:
 
     def recorded(self) -> set[str]:
         """Ids of the side effects and steps that are recorded as completed, in the store of a node that is down."""
-        connection = apsw.Connection(str(self.directory / "data" / "store.db"))
+        connection = apsw.Connection(str(self.directory / "data" / "store.db"), apsw.SQLITE_OPEN_READONLY)
         rows = connection.execute(
             """SELECT executions.id || '/' || kind || '/' || key FROM operations
                JOIN executions ON executions.row = operations.execution_row

@@ -7,7 +7,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from tempolite_node.store.database import open_reader, open_writer
+from tempolite_node.errors import StorageFailed
+from tempolite_node.store.database import explained, open_reader, open_writer, repair
 from tempolite_node.store.executions import register_start
 
 
@@ -47,3 +48,39 @@ def test_a_flipped_bit_fails_the_read_instead_of_changing_what_is_read(tmp_path:
     flip_a_bit(path, int(path.stat().st_size * place))
     with pytest.raises(apsw.IOError):
         read_everything(path)
+
+
+def written_by_another_program(path: Path) -> None:
+    """As SQLite's own shell does when it is the last to close a store that a killed node left with a WAL."""
+    plain = apsw.Connection(str(path), vfs="unix")
+    plain.execute("UPDATE timers SET due_ms = due_ms + 1")
+    plain.pragma("wal_checkpoint", "TRUNCATE")
+    plain.close()
+
+
+def test_a_store_that_another_program_wrote_to_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    filled_store(path)
+    written_by_another_program(path)
+    with pytest.raises(apsw.IOError) as refused:
+        read_everything(path)
+    assert "tempolite-node store repair" in explained(refused.value)
+
+
+def test_repair_gives_its_pages_their_checksums_again(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    filled_store(path)
+    written_by_another_program(path)
+    repair(path)
+    assert read_everything(path) == 20_000 * len("start")
+
+
+def test_repair_leaves_a_damaged_store_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    filled_store(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    with pytest.raises(StorageFailed, match="damaged"):
+        repair(path)
+    assert path.read_bytes() == content
