@@ -67,6 +67,7 @@ class Work:
         self._waits: defaultdict[int, dict[tuple[int, str], Operation]] = defaultdict(dict)
         self.last_row = stored.last_row()
         self.executions: dict[int, Execution] = {}
+        self.renamed: set[int] = set()  #: rows of executions that have another id than is stored
         self.operations: defaultdict[int, dict[tuple[OperationKind, str], Operation]] = defaultdict(dict)
         self.timers: defaultdict[int, dict[str, Timer | None]] = defaultdict(dict)
         self.timers_cleared: set[int] = set()  #: rows whose stored timers are all gone; saved before `timers`
@@ -123,6 +124,7 @@ class Work:
                 self.counts[execution.component, execution.status] += 1
             if before.id != execution.id:
                 self._rows.pop(before.id, None)
+                self.renamed.add(row)
         self.executions[row] = execution
         self._rows[execution.id] = row
         return execution
