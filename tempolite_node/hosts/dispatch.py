@@ -50,11 +50,18 @@ class PoolSettings(Protocol):
 
 class Dispatch:
     def __init__(
-        self, source: Source, *, node_id: str, pools: Mapping[Component, PoolSettings], clock_s: Callable[[], float]
+        self,
+        source: Source,
+        *,
+        node_id: str,
+        pools: Mapping[Component, PoolSettings],
+        clock_s: Callable[[], float],
+        window_max: int = WINDOW_MAX,
     ) -> None:
         self._source = source
         self._node_id = node_id
         self._clock_s = clock_s
+        self._window_max = window_max
         self._runs: dict[str, Run] = {}
         self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
         self._isolated = 0  #: processes for one attempt each get numbers below zero
@@ -63,7 +70,8 @@ class Dispatch:
         self._outgoing: defaultdict[int, list[frames.ToHost]] = defaultdict(list)
         self._closing: list[int] = []
         self.pools: dict[Component, Pool[Due]] = {
-            component: Pool(settings.workers, settings.rate_limit, clock_s()) for component, settings in pools.items()
+            component: Pool(settings.workers, settings.rate_limit, clock_s(), window_max=window_max)
+            for component, settings in pools.items()
         }
         self.ended: Counter[tuple[Component, bool]] = (
             Counter()
@@ -130,7 +138,8 @@ class Dispatch:
         frame = call.frame
         frame.outstanding -= 1
         if frame.outstanding == 0 and not frame.slot:
-            self.pools[frame.pool].waking.append(Due(run, frame, call.number, answer))
+            frame.waking = Due(run, frame, call.number, answer)
+            self.pools[frame.pool].waking.append(frame.waking)
         else:
             self._reply(run, call.number, answer)
 
@@ -164,6 +173,9 @@ class Dispatch:
         run.calls[kind, key] = OpenCall(call.call, frame)
         frame.outstanding += 1
         self._release(frame)
+        if (due := frame.waking) is not None:  # another task waits for a slot, which the frame is not to have by now
+            frame.waking = None
+            self._reply(run, due.call, due.answer)
 
     def begin_side_effect(self, run: Run, call: frames.Call, key: str, answer: AnyAnswer | None) -> None:
         """A side effect waits for its slot, or for the end of its backoff (no answer yet), or is recorded already."""
@@ -257,14 +269,17 @@ class Dispatch:
     def _grant_to(self, pool: Pool[Due], waiting: deque[Due], *, limited: bool) -> None:
         """limited: by the pool's rate of starts."""
         while waiting and pool.free:
-            if waiting[0].run.over or waiting[0].frame.over:
+            due = waiting[0]
+            answered = not limited and due.frame.waking is not due
+            if due.run.over or due.frame.over or answered:
                 waiting.popleft()
                 continue
             if limited and pool.rate.take(self._clock_s()) > 0:
                 return
-            due = waiting.popleft()
+            waiting.popleft()
             pool.take()
             due.frame.slot = True
+            due.frame.waking = None
             self._reply(due.run, due.call, due.answer)
 
     def starts(self) -> Iterator[tuple[Component, str]]:
@@ -310,7 +325,7 @@ class Dispatch:
         return refilled
 
     def _stored_queue(self, component: Component) -> list[tuple[Order, str]]:
-        executions = self._source.ready(component, self._node_id, self._handlers, WINDOW_MAX)
+        executions = self._source.ready(component, self._node_id, self._handlers, self._window_max)
         return [(execution.queue_order, execution.id) for execution in executions]
 
     # --- what leaves, after the commit

@@ -17,6 +17,7 @@ class Frame:
     parent: Frame | None
     outstanding: int = 0  #: waits that are not over; several at a time in asynchronous handlers
     slot: bool = False
+    waking: Due | None = None  #: the answer that waits for its slot
     over: bool = False  #: it ended: what still waits for a slot in its name gets none
 
     def is_within(self, other: Frame) -> bool:
