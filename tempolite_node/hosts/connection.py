@@ -29,7 +29,7 @@ class HostConnection(asyncio.BufferedProtocol):
     ) -> None:
         self.number = number  #: never given twice in a node's life; below zero: of one isolated attempt
         self.loaded = False
-        self.last_pong_s = 0.0
+        self.silent_s = 0.0  #: since its last sign of life
         self._load = load
         self._heard = heard
         self._gone = gone
@@ -69,7 +69,6 @@ class HostConnection(asyncio.BufferedProtocol):
         if self._closing:  # closed while it was being spawned
             self.kill()
         ours.setblocking(False)
-        self.last_pong_s = loop.time()
         await loop.create_connection(lambda: self, sock=ours)
         self._exited = loop.create_task(self._wait_for_exit())
         self._write([self._load])

@@ -149,7 +149,7 @@ class Supervisor:
                     if future is not None and not future.done():
                         future.set_result(message.violations)
                 case frames.Pong():
-                    host.last_pong_s = asyncio.get_running_loop().time()
+                    host.silent_s = 0.0
                 case frames.LogLine():
                     _write_log(message)
                 case frames.Loaded():
@@ -164,7 +164,7 @@ class Supervisor:
             log.error("a worker host can't load the handlers", host=host.number, errors=loaded.errors)
             host.kill()
             return
-        host.last_pong_s = asyncio.get_running_loop().time()  # until now it had its handlers to import
+        host.silent_s = 0.0  # until now it had its handlers to import
         host.became_loaded()
         if host.number > 0:
             self.handlers = {handler.name: handler for handler in loaded.handlers}
@@ -193,13 +193,17 @@ class Supervisor:
 
     async def _ping(self) -> None:
         """Kills a host that no longer answers: something in it holds the GIL, or it was stopped."""
-        loop = asyncio.get_running_loop()
+        loop, interval_s = asyncio.get_running_loop(), self._config.ping_interval_ms / 1000
+        looked_s = loop.time()
         while True:
-            await asyncio.sleep(self._config.ping_interval_ms / 1000)
+            await asyncio.sleep(interval_s)
+            # When the node itself was held up, there are answers that it has not read: no host is to blame for that.
+            passed_s = min(loop.time() - looked_s, 2 * interval_s)
+            looked_s = loop.time()
             for host in list(self._hosts.values()):
-                silent_s = loop.time() - host.last_pong_s
+                host.silent_s += passed_s
                 limit_ms = self._config.ping_timeout_ms if host.loaded else self._config.start_timeout_ms
-                if silent_s > limit_ms / 1000:
+                if host.silent_s > limit_ms / 1000:
                     log.error("a worker host does not answer: killed", host=host.number, pid=host.pid)
                     host.kill()
                 else:
