@@ -234,6 +234,11 @@ def until_operation(client: Client, id: str, status: OperationStatus) -> Operati
     return operation(client, id)
 
 
+def until_recorded(client: Client, id: str) -> OperationInfo:
+    until(client, lambda: _status(client, id) is not None)
+    return operation(client, id)
+
+
 def _status(client: Client, id: str) -> ExecutionStatus | OperationStatus | None:
     with contextlib.suppress(NotFound):
         return client.get(id).status

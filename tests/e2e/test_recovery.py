@@ -20,14 +20,13 @@ from tempolite_sdk import (
     Client,
     ExecutionHandle,
     ExecutionStatus,
-    OperationStatus,
     RetryPolicy,
     TempoliteError,
 )
 
 from .conftest import Start
 from .daemon import HANDLERS as HANDLERS_PATH
-from .daemon import PATIENCE_S, Daemon, execution, operation, until, until_operation, until_status
+from .daemon import PATIENCE_S, Daemon, execution, operation, until, until_recorded, until_status
 
 NAMES = (
     "quick",
@@ -122,7 +121,7 @@ def test_moments_ids_and_dice_are_the_same_in_each_life(node: Start) -> None:
     with daemon.client() as client:
         handles = [client.enqueue(handler) for handler in ("remember", "remember_async")]
         naps = [f"{handle.id}/timer/nap" for handle in handles]
-        begun = [until_operation(client, nap, OperationStatus.PENDING).start_time for nap in naps]
+        begun = [until_recorded(client, nap).start_time for nap in naps]
         daemon.kill()
         daemon.start()
         daemon.until_world(lambda: len(memories(daemon)) == 2)
@@ -493,8 +492,8 @@ def test_a_suspended_execution_can_be_stopped(node: Start, changes: Path) -> Non
 def test_executions_of_a_handler_that_was_taken_away_wait_until_it_is_back(node: Start) -> None:
     daemon = node(*HANDLERS)
     with daemon.client() as client:
-        listening, napping = client.enqueue("listen"), client.enqueue("nap", 1)
-        failing = client.options(retry=RetryPolicy(initial_interval=1)).enqueue("fail_once")
+        listening, napping = client.enqueue("listen"), client.enqueue("nap", 4)
+        failing = client.options(retry=RetryPolicy(initial_interval=4, jitter=0)).enqueue("fail_once")
         for id in (listening.id, napping.id):
             until_status(client, id, ExecutionStatus.WAITING)
         until_status(client, failing.id, ExecutionStatus.SCHEDULED)

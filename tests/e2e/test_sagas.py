@@ -230,7 +230,7 @@ def test_what_a_saga_does_after_its_cancel_is_undone_too(daemon: Daemon, client:
 
 
 def test_a_saga_out_of_time_is_undone(daemon: Daemon, client: Client) -> None:
-    handle = client.options(max_duration=0.5).enqueue("wait_after_steps")
+    handle = client.options(max_duration=2).enqueue("wait_after_steps")
     with pytest.raises(ExecutionCompensated, match="MaxDurationExceeded"):
         handle.result(PATIENCE_S)
     assert acts(daemon, handle.id) == ["did first", "did second", undone("second"), undone("first")]
@@ -238,7 +238,7 @@ def test_a_saga_out_of_time_is_undone(daemon: Daemon, client: Client) -> None:
 
 def test_a_transaction_out_of_time_is_in_doubt_and_undone(daemon: Daemon, client: Client) -> None:
     with daemon.gate("late"):
-        handle = client.options(id="late", max_duration=1.5).enqueue("stop_in_the_middle")
+        handle = client.options(id="late", max_duration=3).enqueue("stop_in_the_middle")
         with pytest.raises(ExecutionCompensated, match="MaxDurationExceeded"):
             handle.result(PATIENCE_S)
     assert acts(daemon, handle.id)[:3] == ["did before", "undid in the middle by ''", undone("before")]

@@ -202,12 +202,12 @@ def count_with_heartbeats(ctx: HandlerContext) -> list[int]:
 def wait_without_heartbeats(ctx: HandlerContext) -> str:
     def effect(inner: SideEffectContext) -> str:
         if inner.attempt == 1:
-            raise RetryAfter(0.9)
+            raise RetryAfter(1.8)
         return "well"
 
     told = ctx.side_effect("backoff", effect)
     try:
-        ctx.receive_signal("never", timeout=0.9)
+        ctx.receive_signal("never", timeout=1.8)
     except WaitTimeout:
         return told
     return "not reached"
