@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -412,6 +412,11 @@ def pick(values: Sequence[T], number: int) -> T:
     return values[number % len(values)]
 
 
+def often(actions: Mapping[str, tuple[int, object]]) -> list[str]:
+    """Each action as often as it is to be drawn."""
+    return [action for action, (times, _) in actions.items() for _ in range(times)]
+
+
 class Chaos:
     """Does what the bytes say to a node, and knows which slots must be held from what the worker hosts know."""
 
@@ -424,16 +429,16 @@ class Chaos:
             return  # examples shrink to nothing
         node = self.node
         attempts = sorted(node.attempts.values(), key=lambda attempt: attempt.execution_id)
-        if kind < 40 or not attempts:
+        if kind < 70 or not attempts:
             self._outside(kind, which, what, how)
         else:
             attempt = pick(attempts, which)
-            self._inside(attempt, pick(list(attempt.frames), how), what)
+            self._inside(attempt, pick(list(attempt.frames), how), what, how)
 
     def _outside(self, kind: int, which: int, what: int, how: int) -> None:
         node = self.node
         names = [f"e{number}" for number in range(self.enqueued)]
-        if kind < 16 or not names:
+        if kind < 25 or kind > 150 or not names:
             note(f"enqueue e{self.enqueued}")
             self.enqueued += 1
             component = pick((Component.HANDLER, Component.SAGA), what)
@@ -441,21 +446,21 @@ class Chaos:
             return
         name = pick(names, which)
         actions = {
-            "signal": lambda: signal(node, name),
-            "time": lambda: self._time(pick((100, 1_000, 10_000), how)),
-            "cancel": lambda: node.ask(Cancel(at_ms=node.now_ms, execution_id=name)),
-            "time again": lambda: self._time(2_000),
-            "terminate": lambda: node.ask(Terminate(at_ms=node.now_ms, execution_id=name)),
-            "host up": node.host_up,
-            "host down": lambda: self._host_down(which),
-            "workers": lambda: self._set(pick(POOLS, which), "workers", how % 3),
-            "pause": lambda: self._set(pick(POOLS, which), "paused", True),
-            "resume": lambda: self._set(pick(POOLS, which), "paused", False),
-            "late": lambda: self._late(name, what),
+            "signal": (8, lambda: signal(node, name)),
+            "time": (4, lambda: self._time(pick((100, 1_000, 10_000), how))),
+            "workers": (1, lambda: self._set(pick(POOLS, which), "workers", how % 3)),
+            "more workers": (3, lambda: self._set(pick(POOLS, which), "workers", 1 + how % 2)),
+            "pause": (1, lambda: self._set(pick(POOLS, which), "paused", True)),
+            "resume": (3, lambda: self._set(pick(POOLS, which), "paused", False)),
+            "cancel": (1, lambda: node.ask(Cancel(at_ms=node.now_ms, execution_id=name))),
+            "terminate": (1, lambda: node.ask(Terminate(at_ms=node.now_ms, execution_id=name))),
+            "host up": (1, node.host_up),
+            "host down": (1, lambda: self._host_down(which)),
+            "late": (1, lambda: self._late(name, what)),
         }
-        action = pick(list(actions), what)
+        action = pick(often(actions), what)
         note(f"{action} {name} {which} {how}")
-        actions[action]()
+        actions[action][1]()
 
     def _time(self, milliseconds: int) -> None:
         self.node.now_ms += milliseconds
@@ -476,28 +481,28 @@ class Chaos:
         call = frames.Call(execution_id=name, epoch=epoch, call=1, request=request)
         self.node.round(HostSaid(host=1, calls=[call]))
 
-    def _inside(self, attempt: Attempt, frame: str, what: int) -> None:
+    def _inside(self, attempt: Attempt, frame: str, what: int, how: int) -> None:
         node = self.node
         actions = {
-            "receive": lambda: node.say(attempt, frame, ReceiveSignal(key=attempt.key_in(frame), name="go")),
-            "sleep": lambda: node.say(attempt, frame, Sleep(key=attempt.key_in(frame), duration_ms=1_500)),
-            "begin side effect": lambda: node.begin_side_effect(attempt, frame),
-            "end side effect": lambda: frame and node.complete_side_effect(attempt, frame),
-            "fail side effect": lambda: frame and node.fail_side_effect(attempt, frame, attempts=1 + what % 2),
-            "begin another": lambda: node.begin_side_effect(attempt, frame),
-            "child": lambda: self._child(attempt, frame),
-            "wait": lambda: self._wait(attempt, frame, what),
-            "step": lambda: self._step(attempt),
-            "complete": lambda: node.end(attempt, CompleteAttempt(result=b"1")),
-            "fail": lambda: node.end(attempt, FailAttempt(failure=Failure(type="E"))),
-            "unwind": lambda: node.unwind(attempt),
-            "suspend": lambda: node.end(
-                attempt, SuspendAttempt(kind=OperationKind.CHILD, key="1", expected="x", actual="y")
+            "receive": (6, lambda: node.say(attempt, frame, ReceiveSignal(key=attempt.key_in(frame), name="go"))),
+            "sleep": (3, lambda: node.say(attempt, frame, Sleep(key=attempt.key_in(frame), duration_ms=1_500))),
+            "begin side effect": (4, lambda: node.begin_side_effect(attempt, frame)),
+            "end side effect": (4, lambda: frame and node.complete_side_effect(attempt, frame)),
+            "fail side effect": (2, lambda: frame and node.fail_side_effect(attempt, frame, attempts=1 + how % 2)),
+            "child": (2, lambda: self._child(attempt, frame)),
+            "wait": (2, lambda: self._wait(attempt, frame, how)),
+            "step": (2, lambda: self._step(attempt)),
+            "complete": (1, lambda: node.end(attempt, CompleteAttempt(result=b"1"))),
+            "fail": (2, lambda: node.end(attempt, FailAttempt(failure=Failure(type="E")))),
+            "unwind": (2, lambda: node.unwind(attempt)),
+            "suspend": (
+                1,
+                lambda: node.end(attempt, SuspendAttempt(kind=OperationKind.CHILD, key="1", expected="x", actual="y")),
             ),
         }
-        action = pick(list(actions), what)
+        action = pick(often(actions), what)
         note(f"{attempt.execution_id}/{frame}: {action}")
-        actions[action]()
+        actions[action][1]()
 
     def _child(self, attempt: Attempt, frame: str) -> None:
         name = f"e{self.enqueued}"
@@ -507,8 +512,8 @@ class Chaos:
         )
         self.node.say(attempt, frame, request)
 
-    def _wait(self, attempt: Attempt, frame: str, what: int) -> None:
-        request = WaitForExecution(key=attempt.key_in(frame), execution_id=f"e{what % self.enqueued}")
+    def _wait(self, attempt: Attempt, frame: str, how: int) -> None:
+        request = WaitForExecution(key=attempt.key_in(frame), execution_id=f"e{how % self.enqueued}")
         self.node.say(attempt, frame, request)
 
     def _step(self, attempt: Attempt) -> None:
