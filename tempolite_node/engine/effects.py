@@ -125,7 +125,7 @@ class Ready(Effect, frozen=True, kw_only=True):
 
     pool: Component
     handler: str
-    order: tuple[bool, int, int, int]  #: place in the queue: smaller first; see `model.Execution.queue_order`
+    order: tuple[bool, int, int]  #: place in the queue: smaller first; see `model.Execution.queue_order`
 
 
 class RunAttempt(Effect, frozen=True, kw_only=True):

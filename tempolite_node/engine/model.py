@@ -219,10 +219,13 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
         return self.status in FINAL
 
     @property
-    def queue_order(self) -> tuple[bool, int, int, int]:
-        """Place in its pool's queue, smaller first: those that resume, then by priority, then first come."""
+    def queue_order(self) -> tuple[bool, int, int]:
+        """Place in its pool's queue, smaller first: those that resume, then by priority, then the oldest.
+
+        By age and not by when it came to the queue: a retry would else wait behind all that was enqueued meanwhile.
+        """
         assert self.ready_at is not None
-        return (not self.resumes, -self.priority, self.ready_at, self.row)
+        return (not self.resumes, -self.priority, self.row)
 
 
 class Operation(Struct, gc=False, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-Order = tuple[bool, int, int, int]
+Order = tuple[bool, int, int]
 
 #: Executions of a pool's queue that are kept in memory; the others stay in the store until these are gone.
 WINDOW_MAX = 10_000

@@ -144,7 +144,7 @@ class Executions:
         """The first in a pool's queue, of those whose handler is among these."""
         sql = f"""{EXECUTIONS.select} WHERE pool = ? AND owner = ? AND ready_at IS NOT NULL
                   AND handler IN (SELECT value FROM json_each(?))
-                  ORDER BY resumes DESC, priority DESC, ready_at, row LIMIT ?"""
+                  ORDER BY resumes DESC, priority DESC, row LIMIT ?"""
         served = msgspec.json.encode(sorted(handlers)).decode()
         return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (pool, owner, served, limit))]
 

@@ -79,7 +79,7 @@ CREATE TABLE executions (
 CREATE INDEX executions_by_status ON executions (status, row);
 CREATE INDEX executions_by_handler ON executions (handler, row);
 CREATE INDEX executions_by_parent ON executions (parent_row, row) WHERE parent_row IS NOT NULL;
-CREATE INDEX executions_ready ON executions (pool, resumes DESC, priority DESC, ready_at, row) WHERE ready_at IS NOT NULL;
+CREATE INDEX executions_ready ON executions (pool, resumes DESC, priority DESC, row) WHERE ready_at IS NOT NULL;
 
 CREATE TABLE operations (
     execution_row INTEGER NOT NULL REFERENCES executions,

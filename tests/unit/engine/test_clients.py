@@ -21,7 +21,7 @@ def test_an_enqueued_execution_waits_for_a_slot_of_its_pool(story: Story) -> Non
     assert outcome == Enqueued(execution_id="order-1", component=Component.SAGA)
     assert story["order-1"].status is Status.QUEUED
     [ready] = story.effects_of(Ready)
-    assert (ready.pool, ready.order) == (Component.SAGA, (True, -2, START_MS, story["order-1"].row))
+    assert (ready.pool, ready.order) == (Component.SAGA, (True, -2, story["order-1"].row))
 
 
 def test_a_delayed_execution_is_scheduled_and_queued_when_its_time_comes(story: Story) -> None:

@@ -13,7 +13,7 @@ profile = settings(derandomize=True, database=None, deadline=None, max_examples=
 
 
 def order(number: int) -> Order:
-    return (True, 0, number, number)
+    return (True, 0, number)
 
 
 # --- the window

@@ -245,7 +245,7 @@ def test_a_queue_is_in_the_order_in_which_it_is_served(executions: Executions) -
 
     queue = executions.ready(Component.HANDLER, "node-1", {"fulfil"}, 100)
 
-    assert [each.row for each in queue] == [4, 5, 3, 2, 6, 1]
+    assert [each.row for each in queue] == [4, 5, 3, 1, 2, 6]
     assert [each.queue_order for each in queue] == sorted(each.queue_order for each in queue)
     assert [each.row for each in executions.ready(Component.HANDLER, "node-1", {"fulfil"}, 2)] == [4, 5]
     assert [each.row for each in executions.ready(Component.COMPENSATION, "node-1", {"fulfil"}, 9)] == [8]
