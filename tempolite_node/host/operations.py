@@ -16,6 +16,7 @@ from tempolite_node.host.journaled import check_digest, found, meet_cancel
 from tempolite_node.host.scopes import Scope, checked_id, checked_key, local_key
 from tempolite_node.host.side_effects import side_effect
 from tempolite_node.host.steps import step
+from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD
 from tempolite_sdk import operations
 from tempolite_sdk.durations import milliseconds_of
 from tempolite_sdk.errors import InvalidArgument, WaitTimeout
@@ -76,6 +77,8 @@ def _enqueue_child(
         checked_key(name)
         arguments, result_type = encode(named), Any
     attempt.check_size(f"the arguments of {name}", arguments)
+    if options.id is not None and not (isinstance(options.id, str) and CHOSEN_ID.fullmatch(options.id)):
+        raise InvalidArgument(f"options: id {CHOSEN_ID_TOLD}, not {options.id!r}")
     key = scope.key_of(OperationKind.CHILD, name, options.key)
     request = ChildRequest(
         key=key,

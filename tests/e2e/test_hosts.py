@@ -203,6 +203,7 @@ def strange(shared_node: Start) -> Daemon:
         "keep_context",
         "use_kept_context",
         "use_keys_twice",
+        "name_children_badly",
         "use_a_key_for_two_effects",
         "use_a_key_at_once",
         "use_step_keys_twice",
@@ -337,6 +338,12 @@ def test_a_key_names_one_operation_of_its_kind(asking: Client) -> None:
     *twice, unprintable = asking.enqueue("use_keys_twice").result(PATIENCE_S)
     assert all("'same' is used for two operations" in told for told in twice)
     assert "a key is" in unprintable
+
+
+def test_a_child_has_an_id_that_clients_can_name(asking: Client) -> None:
+    told = asking.enqueue("name_children_badly").result(PATIENCE_S)
+    assert len(told) == 5
+    assert all("id must be 1 to 200 letters, digits" in each for each in told)
 
 
 def test_a_step_key_names_one_step(asking: Client) -> None:

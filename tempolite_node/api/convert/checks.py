@@ -13,6 +13,7 @@ import msgspec
 from tempolite_node.api.status import InvalidRequest
 from tempolite_node.engine.model import Component, Status
 from tempolite_node.frames import DURATION_MS_MAX, PRIORITY_MAX, CallOptions, Violation
+from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD
 from tempolite_sdk.pb.tempolite.v1 import common_pb2, execution_service_pb2
 
 E = TypeVar("E", bound=StrEnum)
@@ -21,7 +22,6 @@ TIMESTAMP_MS_MAX = 253_402_300_799_999  #: the end of the year 9999
 ATTEMPTS_MAX = 1_000_000
 TEXT_MAX = 1_000
 
-_NEW_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,200}")
 _KNOWN_ID = re.compile(r"[A-Za-z0-9_.:@~-]{1,240}")  #: an earlier execution of the same id has a suffix "~n"
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*")
 
@@ -40,8 +40,8 @@ class Checks:
     # --- text
 
     def new_id(self, field: str, value: str) -> None:
-        if not _NEW_ID.fullmatch(value):
-            self.report(field, 'must be 1 to 200 letters, digits, and "-_.:@"')
+        if not CHOSEN_ID.fullmatch(value):
+            self.report(field, CHOSEN_ID_TOLD)
 
     def known_id(self, field: str, value: str) -> None:
         if not _KNOWN_ID.fullmatch(value):

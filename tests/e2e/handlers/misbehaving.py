@@ -17,6 +17,7 @@ from tempolite_sdk import (
     ChildHandle,
     ContextMisuse,
     HandlerContext,
+    InvalidArgument,
     NonRetryable,
     RetryAfter,
     RetryPolicy,
@@ -269,6 +270,16 @@ def use_keys_twice(ctx: HandlerContext) -> list[str]:
         _misused(lambda: ctx.sleep(0, key="same")),
         _misused(lambda: ctx.send_signal("a > b")),
     ]
+
+
+def name_children_badly(ctx: HandlerContext) -> list[str]:
+    told = []
+    for id in ("", "a/b", "two words", "\udcff", "x" * 201):
+        try:
+            ctx.options(id=id).enqueue(quick)
+        except InvalidArgument as error:
+            told.append(str(error))
+    return told
 
 
 def use_a_key_for_two_effects(ctx: HandlerContext) -> list[int]:
