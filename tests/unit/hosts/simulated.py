@@ -112,6 +112,8 @@ class SimulatedNode:
         self.attempts: dict[str, Attempt] = {}
         self.hosts: set[int] = set()
         self.started: list[tuple[Component, str]] = []  #: by the last round
+        self.sent: list[tuple[int, frames.ToHost]] = []  #: by the last round
+        self.closed_hosts: list[int] = []
         self._hosts_made = 0
         self.connection, self.executions = open_store(path)
         self.dispatch = Dispatch(
@@ -136,7 +138,7 @@ class SimulatedNode:
 
     def round(self, *inputs: Any) -> None:
         """What is put in is one batch; what comes out is with the worker hosts when it returns."""
-        self.started = []
+        self.started, self.sent = [], []
         for given in inputs or (Look(look=lambda: None, answer=lambda _: None),):
             self.driver.put(given)
         self.driver._round()
@@ -155,7 +157,9 @@ class SimulatedNode:
             answer(outcome)
         for host, messages in frames_to_send.items():
             for message in messages:
+                self.sent.append((host, message))
                 self._hear(host, message)
+        self.closed_hosts += hosts_to_close
         for host in hosts_to_close:
             for attempt in self.attempts_of(host):
                 del self.attempts[attempt.execution_id]
@@ -196,7 +200,7 @@ class SimulatedNode:
                     self._answered(attempt, message)
             case frames.AbandonAttempt():
                 attempt = self.attempts.get(message.execution_id)
-                if attempt is not None and attempt.epoch == message.epoch:
+                if attempt is not None and (attempt.host, attempt.epoch) == (host, message.epoch):
                     del self.attempts[message.execution_id]
 
     def _run(self, host: int, message: frames.Run | frames.RunCompensation) -> None:

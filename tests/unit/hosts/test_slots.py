@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,78 +21,29 @@ from tempolite_node.engine.commands import (
     Cancel,
     CompleteAttempt,
     CompleteStep,
-    Enqueue,
     FailAttempt,
     ReceiveSignal,
-    SendSignal,
     Sleep,
     SuspendAttempt,
     Terminate,
     WaitForExecution,
 )
-from tempolite_node.engine.model import Component, Failure, OperationKind, Options, RetryPolicy
+from tempolite_node.engine.model import Component, Failure, OperationKind
 
 from ..engine.story import NODE, new_store
+from .conftest import (
+    busy,
+    complete,
+    enqueue,
+    enqueue_command,
+    receive,
+    saga_with_a_step,
+    signal,
+    simulated,
+)
 from .simulated import HANDLERS, Attempt, Settings, SimulatedNode
 
 T = TypeVar("T")
-
-RETRIES = Options(
-    retry=RetryPolicy(maximum_attempts=2), compensation_retry=RetryPolicy(maximum_attempts=2), max_crashes=2
-)
-
-
-@contextmanager
-def simulated(window_max: int = 10_000, **workers: int) -> Iterator[SimulatedNode]:
-    pools = {component: Settings(workers.get(component, 1)) for component in Component}
-    with tempfile.TemporaryDirectory() as directory:
-        node = SimulatedNode(new_store(Path(directory, "store.db")), pools, window_max=window_max)
-        yield node
-        node.connection.close()
-
-
-@pytest.fixture
-def node() -> Iterator[SimulatedNode]:
-    """One worker in each pool, and a worker host."""
-    with simulated() as node:
-        node.host_up()
-        yield node
-
-
-def enqueue(node: SimulatedNode, execution_id: str, component: Component = Component.HANDLER, **fields: Any) -> None:
-    node.ask(enqueue_command(node, execution_id, component, **fields))
-
-
-def enqueue_command(
-    node: SimulatedNode, execution_id: str, component: Component = Component.HANDLER, **fields: Any
-) -> Enqueue:
-    defaults: dict[str, Any] = {"options": RETRIES, "handler": "h"}
-    return Enqueue(
-        at_ms=node.now_ms,
-        execution_id=execution_id,
-        component=component,
-        arguments=b"[]",
-        owner=NODE,
-        **(defaults | fields),
-    )
-
-
-def busy(node: SimulatedNode) -> dict[Component, int]:
-    return {component: pool.busy for component, pool in node.dispatch.pools.items() if pool.busy}
-
-
-def receive(node: SimulatedNode, execution_id: str, frame: str = "") -> None:
-    attempt = node.attempts[execution_id]
-    node.say(attempt, frame, ReceiveSignal(key=attempt.key_in(frame), name="go"))
-
-
-def signal(node: SimulatedNode, execution_id: str) -> None:
-    node.ask(SendSignal(at_ms=node.now_ms, execution_id=execution_id, name="go", payload=b"1"))
-
-
-def complete(node: SimulatedNode, execution_id: str) -> None:
-    node.end(node.attempts[execution_id], CompleteAttempt(result=b"1"))
-
 
 # --- who gets one
 
@@ -270,13 +220,6 @@ def test_a_saga_that_is_cancelled_in_its_queue_is_undone_in_a_slot_of_the_other_
     assert node.started == [(Component.COMPENSATION, "a")]
     complete(node, "a")
     assert busy(node) == {}
-
-
-def saga_with_a_step(node: SimulatedNode, execution_id: str) -> None:
-    enqueue(node, execution_id, Component.SAGA)
-    attempt = node.attempts[execution_id]
-    node.say(attempt, "", BeginStep(key="S#1", target="m:S", input=b"{}", digest=b""))
-    node.say(attempt, "", CompleteStep(key="S#1", data=b"{}"))
 
 
 # --- pauses, rates, sizes
