@@ -113,7 +113,9 @@ class RaftCore:
             nonce=identity.incarnation,
         )
         self.membership = Membership(raft, peers, clock)
-        self.elections = Elections(raft, self, timing, clock, self._may_stand)
+        self.elections = Elections(
+            raft, self, timing, clock, may_vote=lambda: self.recovery.is_proven, may_stand=self._may_stand
+        )
         self.proposals = Proposals(raft, self, limits=limits, timing=timing, clock=clock)
         self.transfer = LeadershipTransfer(raft, self, timing, clock)
         self.sender = SnapshotSender(

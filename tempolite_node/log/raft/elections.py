@@ -25,13 +25,20 @@ class Elections:
         outbox: Outbox,
         timing: Timing,
         clock: Callable[[], float],
+        *,
+        may_vote: Callable[[], bool],
         may_stand: Callable[[], bool],
     ) -> None:
-        """may_stand: whether this node is a member that remembers its votes."""
+        """may_vote: whether this node remembers its votes. may_stand: whether it is a member, too.
+
+        Who is no member as far as this node's log says may have become one in entries that it lacks, and so may this
+        node itself: a vote does not ask for either (Raft thesis, section 4.1).
+        """
         self._raft = raft
         self._outbox = outbox
         self._timing = timing
         self._clock = clock
+        self._may_vote = may_vote
         self._may_stand = may_stand
         self._asked_term = 0  #: of the round that is open; 0: none is
         self._granted: set[str] = set()
@@ -64,14 +71,13 @@ class Elections:
             self._outbox.send(peer, PreVote(self._asked_term, last.index, last.term))
 
     def asked(self, peer: str, question: PreVote) -> None:
-        granted = self._would_vote(peer, question)
+        granted = self._would_vote(question)
         self._outbox.send(peer, PreVoteReply(question.term, granted, self._raft.term))
 
-    def _would_vote(self, peer: str, question: PreVote) -> bool:
+    def _would_vote(self, question: PreVote) -> bool:
         raft, last = self._raft, self._raft.journal.last
         return (
-            self._may_stand()
-            and peer in raft.voters
+            self._may_vote()
             and not raft.is_leader
             and self._clock() - self._leader_heard_at >= self._timing.election_min_s
             and question.term > raft.term

@@ -62,8 +62,12 @@ class PeerNode(Node):
     """A node by its id. Its hash is the same in every process, so that sets are walked in one order and a
     simulation replays."""
 
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self._hash = zlib.crc32(id.encode())
+
     def __hash__(self) -> int:
-        return zlib.crc32(self.id.encode())
+        return self._hash
 
 
 class Owner(Protocol):
@@ -419,8 +423,6 @@ class GuardedRaft(SyncObj):
     def _receive_vote_request(self, peer: str, message: RequestVote) -> None:
         if message.term < self.term:
             self.owner.send(peer, HigherTerm(self.term))
-            return
-        if peer not in self.voters:
             return
         self._library_receives(
             peer,

@@ -107,6 +107,10 @@ class Replication:
             if progress.next_index <= self._raft.journal.last.index:
                 self._send_to(peer, heartbeat=False)
             return
+        if ack.recovering and ack.next_index <= matched:
+            # An acknowledgement from before it lost its journal came late.
+            matched = ack.next_index - 1
+            self._raft.set_matched(peer, matched)
         if ack.rejected <= matched or (progress.probing and ack.rejected != progress.next_index - 1):
             return  # an answer to something sent before the last probe
         progress.probe(max(min(ack.next_index, ack.rejected), matched + 1))

@@ -32,6 +32,9 @@ class Checks:
     def after_tick(self, node: SimNode) -> None:
         self._one_leader_per_term(node)
 
+    def snapshot_installed(self) -> None:
+        self.counts["snapshots installed"] += 1
+
     def before_hand_over(self, node: SimNode) -> None:
         self._same_entries_committed(node)
 

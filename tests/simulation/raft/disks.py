@@ -11,6 +11,18 @@ from tempolite_node.log.raft.entries import Entry, LogEntry
 from tempolite_node.log.raft.journal import Change, Disk, HardState, Stored
 from tempolite_node.log.raft.journal_file import JournalFile
 
+#: Where the power may go in the middle of something.
+PLACES = (
+    "before the journal is written",
+    "after the journal is written",
+    "a message is sent",
+    "entries are handed over",
+    "entries are applied",
+    "a snapshot is made",
+    "before a snapshot is installed",
+    "after a snapshot is installed",
+)
+
 
 class PowerCut(BaseException):
     """Goes through everything: no code runs when the power is gone."""
@@ -108,10 +120,19 @@ class Store:
 class Consumer:
     """A consumer of one start of a node. What it was handed and has not saved is lost in a crash."""
 
-    def __init__(self, store: Store, point: Callable[[str], None], seen: Callable[[Entry], None], sync: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        point: Callable[[str], None],
+        seen: Callable[[Entry], None],
+        installed: Callable[[], None],
+        sync: bool,
+    ) -> None:
         self.store = store
         self._point = point
         self._seen = seen
+        self._installed = installed
         self._sync = sync
         self.queue: list[Entry] = []
         self._handed = store.applied_index
@@ -154,4 +175,5 @@ class Consumer:
         self.store.applied_index, self.store.digest, self.store.count = applied, digest, count
         self.queue.clear()
         self._handed = index
+        self._installed()
         self._point("after a snapshot is installed")

@@ -54,7 +54,7 @@ def plan_of(seed: int, nodes: int | None = None) -> Plan:
         disk_s=pick([0.0, 0.002, 0.02]),
         stall=pick([0, 0, 0.01]),
         apply_s=pick([0.0, 0.01, 0.1]),
-        timing=Timing(heartbeat_s=0.1, election_min_s=0.5, election_max_s=1.0),
+        timing=Timing(heartbeat_s=0.1, election_min_s=0.5, election_max_s=1.0, tick_s=0.05),
         limits=Limits(
             append_entries=pick([1, 5, 1_000]),
             append_bytes=pick([60, 2_000, 1 << 20]),

@@ -26,7 +26,7 @@ from tempolite_node.log.raft.outcomes import Committed, Outcome
 from tempolite_node.log.raft.proposals import Proposal
 from tempolite_node.log.raft.transfer import Transfer
 from tests.simulation.raft.checks import Checks, Violation
-from tests.simulation.raft.disks import Consumer, FaultyDisk, FileDisk, MemoryDisk, PowerCut, Store
+from tests.simulation.raft.disks import PLACES, Consumer, FaultyDisk, FileDisk, MemoryDisk, PowerCut, Store
 from tests.simulation.raft.plan import Plan
 
 TRACE_LINES = 400
@@ -55,7 +55,7 @@ class SimNode:
         self.busy_until = 0.0
         self.spent = 0.0
         self.wakes_at = float("inf")
-        self.points_left: int | None = None
+        self.fuse: tuple[str, int] | None = None  #: the power goes when it was at this place so often
         self.connected: set[str] = set()
 
     # --- power
@@ -64,12 +64,18 @@ class SimNode:
         world = self.world
         self.incarnation += 1
         self.alive, self.reopened = True, True
-        self.spent, self.points_left, self.busy_until = 0.0, None, world.now
+        self.spent, self.fuse, self.busy_until = 0.0, None, world.now
         self.led_term, self.checked_to = 0, 0
         self.inbox.clear()
         self.connected.clear()
         disk = FaultyDisk(self.disk, self.point, self._spend_on_disk)
-        self.consumer = Consumer(self.store, self.point, self._delivered, world.plan.sync_apply)
+        self.consumer = Consumer(
+            self.store,
+            point=self.point,
+            seen=self._delivered,
+            installed=world.checks.snapshot_installed,
+            sync=world.plan.sync_apply,
+        )
         members = world.first_members
         self.core = RaftCore(
             Identity(
@@ -116,12 +122,13 @@ class SimNode:
 
     def point(self, place: str) -> None:
         """A place where the power may go."""
-        if self.points_left is not None:
-            self.points_left -= 1
-            if self.points_left < 0:
-                self.world.note(f"{self.node_id} loses power: {place}")
-                self.world.checks.counts["cut: " + place] += 1
-                raise PowerCut
+        if self.fuse is None or self.fuse[0] != place:
+            return
+        self.fuse = (place, self.fuse[1] - 1)
+        if self.fuse[1] < 0:
+            self.world.note(f"{self.node_id} loses power: {place}")
+            self.world.checks.counts["cut: " + place] += 1
+            raise PowerCut
 
     def _spend_on_disk(self) -> None:
         plan, rng = self.world.plan, self.world.rng
@@ -304,7 +311,7 @@ class World:
         self.note("the world heals")
         self._mend_all()
         for node in self.nodes.values():
-            node.points_left = None
+            node.fuse = None
             if not node.alive:
                 self._starter(node)()
 
@@ -452,7 +459,7 @@ class World:
         """Its power goes in the middle of something."""
         alive = self._alive()
         if alive:
-            self.rng.choice(alive).points_left = self.rng.randint(0, 12)
+            self.rng.choice(alive).fuse = (self.rng.choice(PLACES), self.rng.randint(0, 3))
 
     def _cut_or_mend(self) -> None:
         self.checks.counts["cuts"] += 1
