@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
-from tempolite_node.log.raft.entries import is_well_formed
+from tempolite_node.log.raft.entries import UNDECODABLE, is_well_formed
 from tempolite_node.log.raft.errors import BadMessage
-from tempolite_node.log.raft.messages import AnyMessage, AppendEntries, SnapshotChunk
+from tempolite_node.log.raft.messages import AnyMessage, AppendEntries, Forward, SnapshotChunk
 
-MESSAGE_OVERHEAD_BYTES = 64 * 1024  #: what a message may have beside entries or a chunk: lengths, terms, members
+_SMALL_BYTES = 64  #: numbers, names, and what MessagePack puts around them
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+_decoder: msgspec.msgpack.Decoder[list[AnyMessage]] = msgspec.msgpack.Decoder(list[AnyMessage])
 
 
-def encode(message: AnyMessage) -> bytes:
-    return _encoder.encode(message)
+def encode(messages: Sequence[AnyMessage]) -> bytes:
+    """A frame: what is ready for one peer goes in one write."""
+    return _encoder.encode(messages)
 
 
-def decode(data: bytes, *, bytes_max: int) -> AnyMessage:
-    """BadMessage: the bytes are no message of ours, are cut short, or are more than `bytes_max`."""
-    if len(data) > bytes_max:
-        raise BadMessage(f"a message of {len(data)} bytes; at most {bytes_max} are taken")
+def decode(frame: bytes, *, bytes_max: int) -> list[AnyMessage]:
+    """BadMessage: the bytes are no messages of ours, are cut short, or are more than `bytes_max`."""
+    if len(frame) > bytes_max:
+        raise BadMessage(f"a frame of {len(frame)} bytes; at most {bytes_max} are taken")
     try:
-        message = _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadMessage(f"{len(data)} bytes that are no message: {error}") from error
-    _check(message)
-    return message
+        messages = _decoder.decode(frame)
+    except UNDECODABLE as error:
+        raise BadMessage(f"{len(frame)} bytes that are no messages: {error}") from error
+    for message in messages:
+        _check(message)
+    return messages
+
+
+def size_of(message: AnyMessage) -> int:
+    """About how many bytes it has; to bound queues with."""
+    match message:
+        case AppendEntries(entries=entries):
+            return _SMALL_BYTES + sum(_SMALL_BYTES + len(command) for _, command in entries)
+        case SnapshotChunk(data=data) | Forward(data=data):
+            return _SMALL_BYTES + len(data)
+        case _:
+            return _SMALL_BYTES
 
 
 def _check(message: AnyMessage) -> None:

@@ -252,8 +252,8 @@ class RaftCore:
     def hand_over(self) -> None:
         self.handover.run()
 
-    def _committed(self, entry: Entry) -> None:
-        self.proposals.handed_over(entry)
+    def _committed(self, entry: Entry, last_data_index: int) -> None:
+        self.proposals.handed_over(entry, last_data_index)
         self.membership.handed_over(entry)
 
     def take_proposals(self) -> None:

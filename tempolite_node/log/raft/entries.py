@@ -13,6 +13,8 @@ import msgspec
 
 RequestId = NewType("RequestId", bytes)
 
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  #: what msgspec says to bytes of a stranger
+
 REQUEST_ID_BYTES = 16
 NO_REQUEST = RequestId(b"")
 
@@ -81,7 +83,7 @@ def is_well_formed(command: bytes) -> bool:
 def _decodes(data: bytes) -> bool:
     try:
         return bool(decode_members(data))
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         return False
 
 
@@ -95,5 +97,5 @@ def encode_members(members: Sequence[Member]) -> bytes:
 
 
 def decode_members(data: bytes) -> Members:
-    """msgspec.DecodeError: these bytes are no list of members."""
+    """UNDECODABLE: these bytes are no list of members."""
     return _members.decode(data)

@@ -17,6 +17,10 @@ class RaftBroken(NodeError):
     """What must never happen did: two leaders of a term, a committed entry contradicted. The node must stop."""
 
 
+class EntryTooLarge(NodeError):
+    """The entry has more bytes than an entry may have. Nothing was stored."""
+
+
 class BadMessage(NodeError):
     """Bytes of a peer that are no message, or too many. The connection is closed; the node goes on."""
 

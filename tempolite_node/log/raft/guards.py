@@ -41,6 +41,11 @@ if VERSION != GUARDED_VERSION:
 _FOLLOWER, _CANDIDATE, _LEADER = range(3)
 
 
+def now() -> float:
+    """The clock that the library reads, in seconds: everything around it must read the same."""
+    return library.monotonicTime()
+
+
 class _NoPickle:
     """In the place of the library's pickle. None of its uses is reached; this keeps it so."""
 

@@ -24,14 +24,17 @@ class Consumer(Protocol):
 
 class HandOver:
     def __init__(
-        self, raft: GuardedRaft, consumer: Consumer, limits: Limits, on_committed: Callable[[Entry], None]
+        self, raft: GuardedRaft, consumer: Consumer, limits: Limits, on_committed: Callable[[Entry, int], None]
     ) -> None:
-        """on_committed: told of every committed entry after the consumer has it, also of those without data."""
+        """on_committed: told of every committed entry after the consumer has it, also of those without data.
+
+        With the index of the last entry with data so far: what the consumer can be waited for to have applied.
+        """
         self._raft = raft
         self._consumer = consumer
         self._limits = limits
         self._on_committed = on_committed
-        self._handed = consumer.applied_index
+        self._handed = self._last_data = consumer.applied_index
         self._ahead: deque[int] = deque()  #: indexes that the consumer has and has not applied
 
     @property
@@ -58,12 +61,14 @@ class HandOver:
             self._ahead.extend(entry.index for entry in new)
             self._consumer.deliver(new)
         self._raft.set_last_applied(start + len(committed) - 1)
-        for _, entry in committed:
-            self._on_committed(entry)
+        for kind, entry in committed:
+            if kind is Kind.DATA:
+                self._last_data = max(self._last_data, entry.index)
+            self._on_committed(entry, self._last_data)
 
     def skipped_to(self, index: int) -> None:
         """The consumer has a snapshot at `index`."""
-        self._handed = max(self._handed, index)
+        self._handed = self._last_data = max(self._handed, index)
         self._ahead.clear()
 
     def _room(self) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from tempolite_node.log.raft.entries import LogEntry, is_well_formed
+from tempolite_node.log.raft.entries import UNDECODABLE, LogEntry, is_well_formed
 from tempolite_node.log.raft.errors import JournalFailed, JournalUnusable
 from tempolite_node.log.raft.journal import Change, HardState, Stored
 
@@ -119,7 +119,7 @@ class JournalFile:
             raise self._corrupt("the state does not match its checksum")
         try:
             return _decoder.decode(state)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise self._corrupt(f"the state can't be read: {error}") from error
 
     def _load_entries(self) -> list[LogEntry]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Committed:
     """Ordered for good: on disk on a majority, and handed over on this node right before."""
 
-    index: int
+    index: int  #: of the entry; of a barrier, that of the last entry with data before it
     term: int
 
 

@@ -170,11 +170,12 @@ class Proposals:
 
     # --- outcomes
 
-    def handed_over(self, entry: Entry) -> None:
+    def handed_over(self, entry: Entry, last_data_index: int) -> None:
         """An entry is committed. Called for each one, in order, those without data among them."""
         proposal = self._by_id.get(entry.request_id)
         if proposal is not None:
-            self._finish(proposal, Committed(entry.index, entry.term))
+            index = entry.index if proposal.kind is Kind.DATA else last_data_index
+            self._finish(proposal, Committed(index, entry.term))
         self._lose_overwritten(entry)
 
     def _lose_overwritten(self, entry: Entry) -> None:

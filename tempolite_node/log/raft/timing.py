@@ -45,7 +45,10 @@ class Limits:
     chunks_in_flight: int = 8
     recent_forwards: int = 65_536  #: ids of forwarded proposals that a leader remembers
 
+    frame_bytes: int = 512 * _KIB  #: messages that wait for a peer are sent together up to this size
+    link_bytes: int = 64 * _MIB  #: waiting for one peer; what is beyond is lost, and sent again later
+
     @property
-    def message_bytes_max(self) -> int:
-        """Of one message as bytes: entries of one append, or a single larger one, and what is around them."""
-        return self.entry_bytes_max + self.append_bytes + 64 * _KIB
+    def frame_bytes_max(self) -> int:
+        """Of a frame that a peer may send: the largest message behind a frame that was almost full."""
+        return self.frame_bytes + max(self.entry_bytes_max, self.append_bytes, self.chunk_bytes) + _MIB

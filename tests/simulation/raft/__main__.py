@@ -31,7 +31,7 @@ def main() -> int:
         except Exception:
             failed.append(seed)
             print(f"\nseed {seed} failed; the world: {world.plan}")
-            print("\n".join(list(world.trace)[-arguments.trace :]))
+            print("\n".join(world.trace(arguments.trace)))
             traceback.print_exc(file=sys.stdout)
             if not arguments.keep_going:
                 break

@@ -98,7 +98,7 @@ class Checks:
         self.counts[type(outcome).__name__] += 1
         match outcome:
             case Committed(index=index):
-                if self.committed[index].command[1:17] != request_id:
+                if has_data and self.committed[index].command[1:17] != request_id:
                     raise Violation(f"{request_id!r} was acknowledged at {index}, where something else is committed")
                 if has_data:
                     self.acknowledged[request_id] = index

@@ -221,7 +221,7 @@ class World:
         self._last_arrival: dict[tuple[str, str], float] = {}
         self.first_members: Members = tuple(Member(f"n{n}", f"host{n}:1") for n in range(plan.nodes))
         self.checks = Checks(self)
-        self.trace: deque[str] = deque(maxlen=TRACE_LINES)
+        self._trace: deque[tuple[float, str, AnyMessage | None]] = deque(maxlen=TRACE_LINES)
         self.digest = 0
         self.faulty = True
         self.nodes: dict[str, SimNode] = {}
@@ -246,7 +246,18 @@ class World:
 
     def note(self, what: str) -> None:
         self.digest = zlib.crc32(f"{self.now:.6f} {what}".encode(), self.digest)
-        self.trace.append(f"{self.now:.4f} {what}")
+        self._trace.append((self.now, what, None))
+
+    def note_message(self, way: str, data: bytes, message: AnyMessage) -> None:
+        self.digest = zlib.crc32(data, self.digest + int(self.now * 1_000_000))
+        self._trace.append((self.now, way, message))
+
+    def trace(self, lines: int) -> list[str]:
+        """What happened last."""
+        return [
+            f"{when:.4f} {what} {_brief(message) if message is not None else ''}"
+            for when, what, message in list(self._trace)[-lines:]
+        ]
 
     def run_until(self, end: float, done: Callable[[], bool] = lambda: False) -> bool:
         while self._events and self._events[0][0] <= end:
@@ -364,7 +375,7 @@ class World:
             if not plan.wild:
                 arrival = max(arrival, self._last_arrival.get((source, target), 0.0))
                 self._last_arrival[source, target] = arrival
-            self._deliver_at(arrival, source, target, codec.encode(message))
+            self._deliver_at(arrival, source, target, codec.encode([message]))
 
     def _deliver_at(self, arrival: float, source: str, target: str, data: bytes) -> None:
         sent_by = self.nodes[source].incarnation
@@ -380,8 +391,8 @@ class World:
                 or sent_by != self.nodes[source].incarnation
             ):
                 return
-            message = codec.decode(data, bytes_max=1 << 20)
-            self.note(f"{source} -> {target} {_brief(message)}")
+            (message,) = codec.decode(data, bytes_max=1 << 20)
+            self.note_message(f"{source} -> {target}", data, message)
             node.post(lambda: node.core.receive(source, message))
 
         self.at(arrival, deliver)
@@ -537,7 +548,7 @@ class World:
         acknowledged = max(self.checks.acknowledged.values(), default=0)
 
         def check(outcome: Outcome) -> None:
-            if isinstance(outcome, Committed) and outcome.index <= acknowledged:
+            if isinstance(outcome, Committed) and outcome.index < acknowledged:
                 raise Violation(f"a barrier at {outcome.index} began after {acknowledged} was acknowledged")
 
         self._ask(self.rng.choice(alive), self._request_id(), Kind.NO_OP, b"", check)
