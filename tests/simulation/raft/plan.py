@@ -11,7 +11,7 @@ from tempolite_node.log.raft.timing import Limits, Timing
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     nodes: int
-    seconds: float = 25.0  #: of faults; then the world heals
+    seconds: float = 20.0  #: of faults; then the world heals
     sqlite: bool  #: the journal is a real file
     wild: bool  #: messages arrive late, twice, in another order, also across reconnects and restarts
     sync_apply: bool  #: the consumer applies in the call that hands over
@@ -42,15 +42,15 @@ def plan_of(seed: int, nodes: int | None = None) -> Plan:
         wild=rng.random() < 0.5,
         sync_apply=rng.random() < 0.4,
         drop=pick([0, 0.01, 0.05, 0.15]),
-        duplicate=pick([0, 0.02, 0.1]),
-        slow=pick([0, 0.01, 0.05]),
+        duplicate=pick([0, 0.02, 0.1, 0.3]),
+        slow=pick([0, 0.01, 0.05, 0.2]),
         crashes_per_s=pick([0, 0.2, 0.6]),
         crash_points_per_s=pick([0, 0.3, 1.0]),
         partitions_per_s=pick([0, 0.2, 0.6, 1.0]),
         wipes_per_s=pick([0, 0, 0.15]),
         changes_per_s=pick([0, 0, 0.3]),
         transfers_per_s=pick([0, 0, 0.3]),
-        proposals_per_s=pick([5, 40, 100]),
+        proposals_per_s=pick([5, 20, 80]),
         disk_s=pick([0.0, 0.002, 0.02]),
         stall=pick([0, 0, 0.01]),
         apply_s=pick([0.0, 0.01, 0.1]),

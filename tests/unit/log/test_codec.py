@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 
 import msgspec
@@ -83,10 +84,8 @@ def test_a_message_that_is_cut_short_anywhere_is_refused(message: AnyMessage) ->
 @settings(max_examples=400, deadline=None)
 @given(st.binary(max_size=300))
 def test_garbage_is_refused_and_nothing_else(garbage: bytes) -> None:
-    try:
+    with contextlib.suppress(BadMessage):
         assert isinstance(decode(garbage), list)
-    except BadMessage:
-        pass
 
 
 @settings(max_examples=400, deadline=None)

@@ -160,7 +160,7 @@ def test_a_foreign_database_is_refused_and_left_as_it_is(path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     path.write_bytes(b"these are not the pages you are looking for" * 100)
-    with pytest.raises(JournalUnusable, match="can't be opened: .*not a database"):
+    with pytest.raises(JournalUnusable, match=r"can't be opened: .*not a database"):
         open_file(path)
 
 
@@ -227,7 +227,7 @@ def test_a_full_disk_fails_the_sync_and_loses_nothing_from_before(path: Path) ->
     journal = filled(Journal(file, MEMBERS))
     file._connection.pragma("max_page_count", 8)
     journal.add(command(11, data=b"x" * 100_000), 11, 1)
-    with pytest.raises(JournalFailed, match="can't be written: .*full"):
+    with pytest.raises(JournalFailed, match=r"can't be written: .*full"):
         journal.sync()
     file.close()
     assert Journal(open_file(path), MEMBERS).last.index == 10
