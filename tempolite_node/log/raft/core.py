@@ -8,7 +8,7 @@ everything is made durable and let out again. The thread around it is `raft_log.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,7 @@ from tempolite_node.log.raft.messages import (
     Forward,
     ForwardRefused,
     HigherTerm,
+    Introduction,
     PreVote,
     PreVoteReply,
     RecoveryReply,
@@ -60,6 +61,10 @@ class Peers(Protocol):
 
     def learn_addresses(self, members: Members) -> None:
         """Opens connections to those that are not known yet."""
+        ...
+
+    def forget(self, peers: Collection[str]) -> None:
+        """Closes the connections to them, and refuses theirs."""
         ...
 
     def refusals(self) -> dict[str, str]:
@@ -112,9 +117,15 @@ class RaftCore:
             seeds=identity.seeds,
             nonce=identity.incarnation,
         )
-        self.membership = Membership(raft, peers, clock)
+        self.membership = Membership(raft, self, timing, clock)
         self.elections = Elections(
-            raft, self, timing, clock, may_vote=lambda: self.recovery.is_proven, may_stand=self._may_stand
+            raft,
+            self,
+            timing,
+            clock,
+            may_vote=lambda: self.recovery.is_proven,
+            may_stand=self._may_stand,
+            on_silence=self.recovery.ask_for_members,
         )
         self.proposals = Proposals(raft, self, limits=limits, timing=timing, clock=clock)
         self.transfer = LeadershipTransfer(raft, self, timing, clock)
@@ -132,7 +143,8 @@ class RaftCore:
         self.replication = Replication(raft, self, self.sender, limits=limits, timing=timing, clock=clock)
         self.handover = HandOver(raft, machine, limits, self._committed)
         self.membership.follow_log()
-        peers.learn_addresses(identity.seeds)
+        if journal.state.phase is not Phase.PROVEN:
+            peers.learn_addresses(identity.seeds)
 
     def _skip_what_is_applied(self) -> None:
         """What the consumer applied was committed, whether or not the journal had heard of it."""
@@ -217,10 +229,13 @@ class RaftCore:
             case ForwardRefused():
                 self.proposals.refused(peer, message)
             case RecoveryRequest():
-                self.replication.forgot_everything(peer)
+                if message.nonce:
+                    self.replication.forgot_everything(peer)
                 self.recovery.asked(peer, message)
             case RecoveryReply():
                 self.recovery.answered(peer, message)
+            case Introduction():
+                self.membership.introduced(peer, message)
 
     # --- what the library's tick calls (guards.Owner), in this order
 
@@ -296,6 +311,9 @@ class RaftCore:
 
     def learn_addresses(self, members: Members) -> None:
         self._peers.learn_addresses(members)
+
+    def forget(self, peers: Collection[str]) -> None:
+        self._peers.forget(peers)
 
     def role_changed(self) -> None:
         if self.raft.is_leader:

@@ -28,8 +28,11 @@ class Elections:
         *,
         may_vote: Callable[[], bool],
         may_stand: Callable[[], bool],
+        on_silence: Callable[[], None],
     ) -> None:
         """may_vote: whether this node remembers its votes. may_stand: whether it is a member, too.
+
+        on_silence: an election timeout passed without a leader.
 
         Who is no member as far as this node's log says may have become one in entries that it lacks, and so may this
         node itself: a vote does not ask for either (Raft thesis, section 4.1).
@@ -40,6 +43,7 @@ class Elections:
         self._clock = clock
         self._may_vote = may_vote
         self._may_stand = may_stand
+        self._on_silence = on_silence
         self._asked_term = 0  #: of the round that is open; 0: none is
         self._granted: set[str] = set()
         self._won_term = 0  #: this node may stand in this term
@@ -54,17 +58,17 @@ class Elections:
         raft = self._raft
         if raft.is_leader or raft.election_deadline >= self._clock() or raft.is_told_to_stand:
             return
-        if not self._may_stand():
-            raft.postpone_election()
-        elif self._won_term == raft.term + 1 or not raft.voters:
+        if self._may_stand() and (self._won_term == raft.term + 1 or not raft.voters):
             self._won_term = 0
-        else:
+            return
+        raft.postpone_election()
+        raft.forget_leader()
+        self._on_silence()
+        if self._may_stand():
             self._ask()
 
     def _ask(self) -> None:
         raft = self._raft
-        raft.postpone_election()
-        raft.forget_leader()
         self._asked_term, self._granted = raft.term + 1, set()
         last = raft.journal.last
         for peer in raft.voters:

@@ -7,20 +7,27 @@ section 4.1, and the correction to it of 2015).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from tempolite_node.log.raft.entries import Entry, Kind, Member, Members, RequestId, encode_members, pack
 from tempolite_node.log.raft.guards import GuardedRaft
-from tempolite_node.log.raft.messages import Ack
+from tempolite_node.log.raft.messages import Ack, AnyMessage, Introduction
 from tempolite_node.log.raft.outcomes import Committed, MembershipOutcome, NotLeader, Refused, Unknown
+from tempolite_node.log.raft.timing import Timing
 
 _CAUGHT_UP_ENTRIES = 64  #: a newcomer that lacks no more is quick enough to be counted on
 
 
 class Peers(Protocol):
+    def send(self, peer: str, message: AnyMessage) -> None: ...
+
     def learn_addresses(self, members: Members) -> None: ...
+
+    def forget(self, peers: Collection[str]) -> None:
+        """Closes the connections to them, and refuses theirs."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,11 +44,13 @@ class MemberChange:
 
 
 class Membership:
-    def __init__(self, raft: GuardedRaft, peers: Peers, clock: Callable[[], float]) -> None:
+    def __init__(self, raft: GuardedRaft, peers: Peers, timing: Timing, clock: Callable[[], float]) -> None:
         self._raft = raft
+        self._timing = timing
         self._peers = peers
         self._clock = clock
         self._open: MemberChange | None = None
+        self._introduce_at = 0.0
         self._followed: Members | None = None
 
     @property
@@ -62,9 +71,12 @@ class Membership:
         members = self.current
         if members is self._followed:
             return
-        self._followed = members
+        before, self._followed = self._followed or (), members
         self._raft.set_voters(member.node_id for member in members if member.node_id != self._raft.node_id)
         self._peers.learn_addresses(members)
+        # Not whoever is no member here: this node may lag, and a later entry may bring in who leads it now.
+        removed = {member.node_id for member in before} - {member.node_id for member in members}
+        self._peers.forget(removed - {self._raft.leader or ""})
 
     # --- changing
 
@@ -107,10 +119,23 @@ class Membership:
             return
         if not self._raft.is_leader:
             self._give_up(change, NotLeader(self._raft.leader))
-        elif change.entry is None and self._is_ready(change):
-            self._append(change)
         elif self._clock() >= change.deadline:
             self._give_up(change, Refused("the new member did not catch up before the deadline; is it running?"))
+        elif change.entry is None and self._is_ready(change):
+            self._append(change)
+        elif change.entry is None and change.add is not None:
+            self._introduce(change.add)
+
+    def _introduce(self, newcomer: Member) -> None:
+        """Now and then, for those that were not there."""
+        if self._clock() >= self._introduce_at:
+            self._introduce_at = self._clock() + self._timing.election_min_s
+            for peer in self._raft.voters:
+                self._peers.send(peer, Introduction(self._raft.term, newcomer))
+
+    def introduced(self, peer: str, introduction: Introduction) -> None:
+        if peer == self._raft.leader and introduction.term == self._raft.term:
+            self._peers.learn_addresses((introduction.member,))
 
     def _is_ready(self, change: MemberChange) -> bool:
         if change.add is None:
@@ -132,6 +157,8 @@ class Membership:
     def _give_up(self, change: MemberChange, outcome: MembershipOutcome) -> None:
         self._open = None
         self._raft.drop_learners()
+        if change.add is not None and change.add not in self.current:
+            self._peers.forget({change.add.node_id})
         change.on_outcome(outcome if change.entry is None else Unknown("the entry is not known to be committed"))
 
     def handed_over(self, entry: Entry) -> None:

@@ -113,7 +113,7 @@ class ForwardRefused(Message, frozen=True, array_like=True, tag=12):
 class RecoveryRequest(Message, frozen=True, array_like=True, tag=13):
     """From a node whose journal is empty: who knows of me?"""
 
-    nonce: Number
+    nonce: Number  #: of the start that asks; 0: a node that hears no leader only wants to know who the members are
 
 
 class RecoveryReply(Message, frozen=True, array_like=True, tag=14):
@@ -122,6 +122,13 @@ class RecoveryReply(Message, frozen=True, array_like=True, tag=14):
     term: Number
     last_index: Number
     members: list[Member]
+
+
+class Introduction(Message, frozen=True, array_like=True, tag=15):
+    """From a leader: this node is about to become a member. It must reach everybody, to learn what it may promise."""
+
+    term: Number
+    member: Member
 
 
 AnyMessage = (
@@ -139,4 +146,5 @@ AnyMessage = (
     | ForwardRefused
     | RecoveryRequest
     | RecoveryReply
+    | Introduction
 )

@@ -83,15 +83,23 @@ class Recovery:
         for peer in sorted(seeds | self._required()):
             self._peers.send(peer, RecoveryRequest(self._nonce))
 
+    def ask_for_members(self) -> None:
+        """No leader is heard. It may be one that joined while this node was away, and that it would not let in."""
+        seeds = {member.node_id for member in self._seeds} - {self._raft.node_id}
+        for peer in sorted(seeds | set(self._raft.voters)):
+            self._peers.send(peer, RecoveryRequest(0))
+
     def asked(self, peer: str, request: RecoveryRequest) -> None:
         state, last = self._journal.state, self._journal.last
-        if state.phase is Phase.RECOVERING:
+        if state.phase is Phase.RECOVERING and request.nonce:
             return  # what this node knows is not all that it once knew
         fresh = last.index == 1 and state.term == 0
         members = self._journal.configurations.current
         self._peers.send(peer, RecoveryReply(request.nonce, fresh, state.term, last.index, list(members)))
 
     def answered(self, peer: str, reply: RecoveryReply) -> None:
+        if reply.nonce == 0:
+            self._peers.learn_addresses(tuple(reply.members))
         if self.phase is not Phase.NEW or reply.nonce != self._nonce:
             return
         self._replies[peer] = reply

@@ -36,6 +36,7 @@ class Progress:
     next_index: int
     probing: bool = True
     probed_at: float = -float("inf")
+    fell_back_at: float = -float("inf")  #: from sending ahead to probing
     in_flight: deque[tuple[int, int]] = field(default_factory=deque)  #: last index and bytes of each message
     in_flight_bytes: int = 0
 
@@ -98,7 +99,7 @@ class Replication:
         matched = self._raft.matched(peer)
         if ack.success:
             progress.acknowledged(matched)
-            if progress.probing:
+            if progress.probing and matched >= progress.next_index - 1:
                 progress.probe(matched + 1)
                 progress.probing = False
             progress.next_index = max(progress.next_index, matched + 1)
@@ -111,10 +112,23 @@ class Replication:
             # An acknowledgement from before it lost its journal came late.
             matched = ack.next_index - 1
             self._raft.set_matched(peer, matched)
-        if ack.rejected <= matched or (progress.probing and ack.rejected != progress.next_index - 1):
-            return  # an answer to something sent before the last probe
-        progress.probe(max(min(ack.next_index, ack.rejected), matched + 1))
-        self._send_to(peer)
+        if ack.rejected > matched and self._is_news(progress, ack):
+            progress.probe(max(min(ack.next_index, ack.rejected), matched + 1))
+            self._send_to(peer)
+
+    def _is_news(self, progress: Progress, ack: Ack) -> bool:
+        """Whether it answers the last probe, or the first of what was sent ahead and did not fit.
+
+        The others behind that one are refused as well. To answer each with all that follows, which is refused in turn
+        where messages arrive out of order, makes more messages than it ends.
+        """
+        if progress.probing:
+            return ack.rejected == progress.next_index - 1
+        now = self._clock()
+        if now - progress.fell_back_at < self._timing.heartbeat_s:
+            return False
+        progress.fell_back_at = now
+        return True
 
     def _progress(self, peer: str) -> Progress:
         return self._peers.setdefault(peer, Progress(self._raft.journal.last.index + 1))

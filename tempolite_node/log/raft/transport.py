@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -108,6 +108,9 @@ class Transport:
     def learn_addresses(self, members: Members) -> None:
         self._links.learn(members)
 
+    def forget(self, peers: Collection[str]) -> None:
+        self._links.forget(peers)
+
     def refusals(self) -> dict[str, str]:
         return self._links.refusals() | self._listener.refusals()
 
@@ -146,6 +149,12 @@ class _Links:
             if link is not None:
                 link.stop()
             self._open(member)
+
+    def forget(self, peers: Collection[str]) -> None:
+        for peer in peers:
+            if peer in self._links:
+                self._links[peer].stop()
+        self._links = {peer: link for peer, link in self._links.items() if peer not in peers}
 
     def _open(self, member: Member) -> None:
         if self._config.security is None and not is_loopback(member.address):

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class SimNode:
         self.wakes_at = float("inf")
         self.fuse: tuple[str, int] | None = None  #: the power goes when it was at this place so often
         self.connected: set[str] = set()
+        self.known: set[str] = set()  #: whom it connects to and lets in
 
     # --- power
 
@@ -69,6 +70,7 @@ class SimNode:
         self.led_term, self.checked_to = 0, 0
         self.inbox.clear()
         self.connected.clear()
+        self.known = set()
         disk = FaultyDisk(self.disk, self.point, self._spend_on_disk)
         self.consumer = Consumer(
             self.store,
@@ -191,7 +193,16 @@ class SimNode:
         self.world.transmit(self.node_id, peer, message, after=self.spent)
 
     def learn_addresses(self, members: Members) -> None:
-        pass
+        self._know(self.known | {member.node_id for member in members})
+
+    def forget(self, peers: Collection[str]) -> None:
+        self._know(self.known - set(peers))
+
+    def _know(self, peers: set[str]) -> None:
+        changed = sorted((self.known ^ peers) - {self.node_id})
+        self.known = peers
+        for peer in changed:
+            self.world.acquaintance_changed(self.node_id, peer)
 
     def refusals(self) -> dict[str, str]:
         return {}
@@ -390,7 +401,7 @@ class World:
 
         def deliver() -> None:
             node = self.nodes[target]
-            if not node.alive or (source, target) in self._cut:
+            if not node.alive or (source, target) in self._cut or source not in node.known:
                 return
             if not self.plan.wild and (
                 epoch != self._epochs[source, target]
@@ -411,6 +422,11 @@ class World:
                 self._connect_later(node.node_id, other.node_id)
                 self._connect_later(other.node_id, node.node_id)
 
+    def acquaintance_changed(self, source: str, target: str) -> None:
+        if target in self.nodes:
+            self._connect_later(source, target)
+            self._connect_later(target, source)
+
     def _connect_later(self, source: str, target: str) -> None:
         """`source` notices that it has a connection to `target`, if it then has."""
         self.at(self.now + self.rng.random() * 0.2, lambda: self._notice(source, target))
@@ -419,7 +435,8 @@ class World:
         node, other = self.nodes[source], self.nodes[target]
         if not node.alive:
             return
-        up = other.alive and (source, target) not in self._cut
+        acquainted = target in node.known and source in other.known
+        up = other.alive and acquainted and (source, target) not in self._cut
         if up and target not in node.connected:
             self._epochs[source, target] += 1
             node.connected.add(target)

@@ -20,6 +20,7 @@ from tempolite_node.log.raft.messages import (
     Forward,
     ForwardRefused,
     HigherTerm,
+    Introduction,
     PreVote,
     PreVoteReply,
     RecoveryReply,
@@ -52,6 +53,7 @@ MESSAGES: list[AnyMessage] = [
     Forward(7, REQUEST, 0, b"data"),
     ForwardRefused(REQUEST, 7),
     RecoveryRequest(99),
+    Introduction(7, MEMBERS[0]),
     RecoveryReply(99, fresh=False, term=7, last_index=5, members=MEMBERS),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from tempolite_node.log.raft.messages import (
     HigherTerm,
     PreVote,
     PreVoteReply,
+    RecoveryRequest,
     RequestVote,
     SnapshotChunk,
     TimeoutNow,
@@ -80,6 +81,9 @@ class Node:
         self.sent.append((peer, message))
 
     def learn_addresses(self, members: Members) -> None:
+        pass
+
+    def forget(self, peers: Collection[str]) -> None:
         pass
 
     def refusals(self) -> dict[str, str]:
@@ -317,7 +321,7 @@ def test_a_leader_writes_while_its_followers_do(node: Node) -> None:
 
 def test_a_node_asks_before_it_stands_and_counts_no_term_up_alone(node: Node) -> None:
     said = {type(message) for _, message in node.pass_time(10.0)}
-    assert said == {PreVote}
+    assert said == {PreVote, RecoveryRequest}
     assert node.core.raft.term == 0
 
 
