@@ -235,6 +235,15 @@ def test_a_node_that_runs_already_is_refused_at_the_start(tmp_path: Path) -> Non
         twin = cluster.add_process("n1", as_="twin")
         twin.start()
         refused = twin.wait_for(lambda event: event["event"] == "refused")
+        assert "another process uses this journal" in refused["error"]
+
+
+def test_an_address_that_is_taken_is_refused_at_the_start(tmp_path: Path) -> None:
+    with lab(tmp_path) as cluster:
+        node = started_but_one(cluster, "n3")
+        node.changes["listen"] = cluster.addresses["n1"]
+        node.start()
+        refused = node.wait_for(lambda event: event["event"] == "refused")
         assert "the peers' address can't be used" in refused["error"]
 
 

@@ -119,12 +119,14 @@ class RaftLog:
         check_addresses(config.listen, config.members, config.security)
         snapshots = config.directory / SNAPSHOTS
         snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._transport.start()
+        core = self._open(snapshots)  # first, so that the transport knows whom to let in
         try:
-            self._core = self._open(snapshots)
+            self._transport.start()
         except BaseException:
             self._transport.stop()
+            core.stop()
             raise
+        self._core = core
         self._thread.start()
 
     def _open(self, snapshots: Path) -> RaftCore:
