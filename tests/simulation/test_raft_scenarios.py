@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tempolite_node.log.raft.entries import Kind, Member
 from tempolite_node.log.raft.outcomes import Committed, NotLeader, Refused, Transferred, Unknown
 from tests.simulation.raft.scenarios import calm
@@ -201,6 +203,19 @@ def test_a_follower_that_was_away_too_long_takes_a_snapshot() -> None:
         s.wait_until(lambda: away.store.applied_index == leader.store.applied_index, 5.0)
         assert s.world.checks.counts["snapshots installed"] == 1
         s.wait_until(lambda: list(leader.directory.iterdir()) == [], 1.0)  # gone when nobody needs it
+
+
+@pytest.mark.parametrize("place", ["before a snapshot is installed", "after a snapshot is installed"])
+def test_a_crash_in_the_middle_of_installing_a_snapshot_is_made_good(place: str) -> None:
+    with calm() as s:
+        away, leader = s.followers()[0], s.leader()
+        s.crash(away)
+        s.commit(leader, 100)
+        s.start(away)
+        away.fuses[place] = 0
+        s.wait_until(lambda: s.world.checks.counts["cut: " + place] == 1, 5.0)
+        s.wait_until(lambda: away.alive and away.store.applied_index == leader.store.applied_index, 20.0)
+        s.commit(leader)
 
 
 def test_a_node_that_lost_its_disk_votes_for_nobody_before_it_has_everything_again() -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from tempolite_node.log.raft.guards import GuardedRaft
 from tempolite_node.log.raft.journal import Phase
 from tempolite_node.log.raft.proposals import Proposals
 from tempolite_node.log.raft.recovery import Recovery
-from tempolite_node.log.raft.snapshots import SnapshotReceiver
 from tests.simulation.raft.plan import plan_of
 from tests.simulation.raft.world import World
 
@@ -28,8 +28,8 @@ def test_the_log_keeps_its_promises(seed: int) -> None:
     run(seed)
 
 
-def run(seed: int) -> World:
-    world = World(seed, plan_of(seed))
+def run(seed: int, **changes: Any) -> World:
+    world = World(seed, replace(plan_of(seed), **changes))
     try:
         world.run()
     except Exception as error:
@@ -88,37 +88,24 @@ def with_proposals_taken_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Proposals, "_remember", lambda *_: None)
 
 
-def with_snapshots_installed_without_a_mark(patch: pytest.MonkeyPatch) -> None:
-    def install(receiver: Any, mark: Any) -> None:
-        if mark.index > receiver._installer.applied_index:
-            receiver._installer.install_snapshot(receiver._path, mark.index)
-        receiver._raft.journal.restart_at(mark)
-        receiver._raft.journal.sync()
-        receiver._raft.set_last_applied(mark.index)
-        receiver._raft.set_committed(mark.index)
-
-    patch.setattr(SnapshotReceiver, "_install", install)
-
-
 @pytest.mark.parametrize(
-    "flaw",
+    ("flaw", "trouble"),
     [
-        without_conflict_check,
-        with_a_commit_index_for_everything,
-        with_messages_before_the_disk,
-        with_an_amnesiac_that_votes,
-        with_proposals_taken_twice,
-        with_snapshots_installed_without_a_mark,
+        (without_conflict_check, {"wild": True, "duplicate": 0.3}),
+        (with_a_commit_index_for_everything, {"partitions_per_s": 1.0}),
+        (with_messages_before_the_disk, {"crashes_per_s": 1.0, "crash_points_per_s": 2.0}),
+        (with_an_amnesiac_that_votes, {"wipes_per_s": 0.5}),
+        (with_proposals_taken_twice, {"wild": True, "duplicate": 0.3}),
     ],
 )
 def test_a_missing_guard_is_noticed(
-    flaw: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+    flaw: Callable[[pytest.MonkeyPatch], None], trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flaw(monkeypatch)
     with pytest.raises(AssertionError, match="replay"):
-        run_all(60)
+        run_all(60, trouble)
 
 
-def run_all(seeds: int) -> None:
+def run_all(seeds: int, trouble: dict[str, Any]) -> None:
     for seed in range(seeds):
-        run(seed)
+        run(seed, **trouble)

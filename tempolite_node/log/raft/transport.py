@@ -112,7 +112,11 @@ class Transport:
         self._links.forget(peers)
 
     def refusals(self) -> dict[str, str]:
-        return self._links.refusals() | self._listener.refusals()
+        """By peer: why it does not let this node in, or is not let in itself."""
+        refusals = self._links.refusals()
+        for peer, reason in self._listener.refusals().items():
+            refusals[peer] = f"{refusals[peer]}; {reason}" if peer in refusals else reason
+        return refusals
 
     def stop(self) -> None:
         self._links.stop()

@@ -56,7 +56,7 @@ class SimNode:
         self.busy_until = 0.0
         self.spent = 0.0
         self.wakes_at = float("inf")
-        self.fuse: tuple[str, int] | None = None  #: the power goes when it was at this place so often
+        self.fuses: dict[str, int] = {}  #: the power goes when it was at such a place so often
         self.connected: set[str] = set()
         self.known: set[str] = set()  #: whom it connects to and lets in
 
@@ -66,7 +66,8 @@ class SimNode:
         world = self.world
         self.incarnation += 1
         self.alive, self.reopened = True, True
-        self.spent, self.fuse, self.busy_until = 0.0, None, world.now
+        self.spent, self.busy_until = 0.0, world.now
+        self.fuses.clear()
         self.led_term, self.checked_to = 0, 0
         self.inbox.clear()
         self.connected.clear()
@@ -125,10 +126,10 @@ class SimNode:
 
     def point(self, place: str) -> None:
         """A place where the power may go."""
-        if self.fuse is None or self.fuse[0] != place:
+        if place not in self.fuses:
             return
-        self.fuse = (place, self.fuse[1] - 1)
-        if self.fuse[1] < 0:
+        self.fuses[place] -= 1
+        if self.fuses[place] < 0:
             self.world.note(f"{self.node_id} loses power: {place}")
             self.world.checks.counts["cut: " + place] += 1
             raise PowerCut
@@ -340,7 +341,7 @@ class World:
         self.note("the world heals")
         self._mend_all()
         for node in self.nodes.values():
-            node.fuse = None
+            node.fuses.clear()
             if not node.alive:
                 self._starter(node)()
 
@@ -390,7 +391,7 @@ class World:
             if self.faulty and rng.random() < plan.slow:
                 delay += rng.random() * 2.0
             arrival = self.now + delay
-            if not plan.wild:
+            if not (plan.wild and self.faulty):
                 arrival = max(arrival, self._last_arrival.get((source, target), 0.0))
                 self._last_arrival[source, target] = arrival
             self._deliver_at(arrival, source, target, codec.encode([message]))
@@ -494,7 +495,7 @@ class World:
         """Its power goes in the middle of something."""
         alive = self._alive()
         if alive:
-            self.rng.choice(alive).fuse = (self.rng.choice(PLACES), self.rng.randint(0, 3))
+            self.rng.choice(alive).fuses[self.rng.choice(PLACES)] = self.rng.randint(0, 3)
 
     def _cut_or_mend(self) -> None:
         self.checks.counts["cuts"] += 1
