@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from tempolite_node.certs import make_certificates
@@ -60,7 +61,7 @@ def node(config: RaftConfig, orders: Connection) -> None:
             order, arguments = orders.recv()
         except EOFError:
             os._exit(0)
-        orders.send({"leads": leads, "latency": latency, "rate": rate, "commits": commits}[order](log, *arguments))
+        orders.send(_ORDERS[order](log, *arguments))
 
 
 def leads(log: RaftLog) -> bool:
@@ -72,19 +73,18 @@ def propose(log: RaftLog, size: int, told: Callable[[Outcome], None], timeout_s:
 
 
 def commits(log: RaftLog, timeout_s: float) -> bool:
-    outcomes: list[Outcome] = []
-    done = threading.Event()
-    propose(log, 10, lambda outcome: (outcomes.append(outcome), done.set())[0], timeout_s)
-    done.wait()
-    return isinstance(outcomes[0], Committed)
+    outcomes: SimpleQueue[Outcome] = SimpleQueue()
+    propose(log, 10, outcomes.put, timeout_s)
+    return isinstance(outcomes.get(), Committed)
 
 
 def latency(log: RaftLog, count: int, size: int) -> dict[str, float]:
     took = []
     for _ in range(count):
-        began, done = time.perf_counter(), threading.Event()
-        propose(log, size, lambda _, done=done: done.set())
-        done.wait()
+        began = time.perf_counter()
+        outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        propose(log, size, outcomes.put)
+        outcomes.get()
         took.append((time.perf_counter() - began) * 1_000)
     took.sort()
     return {"p50_ms": round(took[count // 2], 2), "p99_ms": round(took[int(count * 0.99)], 2)}
@@ -107,6 +107,9 @@ def rate(log: RaftLog, count: int, size: int, window: int) -> dict[str, float]:
     for _ in range(count):
         ended.acquire()
     return {"entries_per_s": round(count / (time.perf_counter() - began)), "failed": len(failed)}
+
+
+_ORDERS: dict[str, Callable[..., Any]] = {"leads": leads, "latency": latency, "rate": rate, "commits": commits}
 
 
 # --- around the nodes

@@ -37,7 +37,7 @@ class Process:
 
     @property
     def directory(self) -> Path:
-        return self.lab.directory / self.changes.get("directory", self.node_id)
+        return self.lab.directory / str(self.changes.get("directory", self.node_id))
 
     def start(self) -> None:
         config = self.lab.config_of(self.node_id) | self.changes | {"directory": str(self.directory)}

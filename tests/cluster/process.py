@@ -78,7 +78,7 @@ class Store:
 
     def dump(self) -> dict[str, Any]:
         reader = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
-        rows = reader.execute("SELECT place, number, data FROM items ORDER BY place").fetchall()
+        rows: list[Any] = reader.execute("SELECT place, number, data FROM items ORDER BY place").fetchall()
         reader.close()
         digest = 0
         for place, number, data in rows:

@@ -194,6 +194,10 @@ class Proposals:
 
     def _expire(self) -> None:
         now = self._clock()
+        if len(self._deadlines) > 1_000 + 2 * len(self._by_id):
+            # Most are done long before their deadline, and would be kept until then.
+            self._deadlines = [item for item in self._deadlines if not item[2].done]
+            heapq.heapify(self._deadlines)
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][2].done):
             proposal = heapq.heappop(self._deadlines)[2]
             if proposal.done:
