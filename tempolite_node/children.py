@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 
 from msgspec.structs import replace
 
 from tempolite_node.config import Config
 from tempolite_node.engine.commands import EnqueueChild
 from tempolite_node.engine.effects import Reason, Refused
-from tempolite_node.engine.model import Component
-from tempolite_node.frames import CallOptions, ChildRequest, HandlerDescription
+from tempolite_node.frames import ChildRequest, HandlerDescription
 from tempolite_node.ids import new_id
-from tempolite_node.options import Resolved, resolve
+from tempolite_node.options import Resolver
 
 
 class Children:
     def __init__(self, config: Config, handlers: Callable[[], Mapping[str, HandlerDescription]]) -> None:
         self._config = config
         self._handlers = handlers
-        # Most children of a handler are enqueued alike, and settings hold for the life of the node.
-        self._resolve = lru_cache(maxsize=1024)(self._resolved)
+        self._resolve = Resolver(config)
 
     def __call__(self, request: ChildRequest, at_ms: int) -> EnqueueChild | Refused:
         """The engine's request for a child, or why there can be none."""
@@ -44,8 +41,3 @@ class Children:
             delay_ms=resolved.delay_ms,
             max_duration_ms=resolved.max_duration_ms,
         )
-
-    def _resolved(self, handler: str, component: Component, call: CallOptions) -> Resolved:
-        configured = self._config.handler(handler)
-        assert configured is not None, f"handler {handler} is loaded and not configured"
-        return resolve(configured, self._config, component, call)

@@ -12,7 +12,7 @@ import click
 
 from tempolite_node import __version__
 from tempolite_node.config import Config, Role, load_config
-from tempolite_node.errors import ConfigError, StartError
+from tempolite_node.errors import ConfigError, NodeError, StartError
 from tempolite_node.logs import configure_logging
 
 _CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -73,6 +73,33 @@ def _loaded(path: Path) -> Config:
         count = len(error.problems)
         click.echo(f"{count} {'mistake' if count == 1 else 'mistakes'} in the config", err=True)
         sys.exit(2)
+
+
+@main.group()
+def store() -> None:
+    """Looks after a node's store, while the node is down."""
+
+
+@store.command("repair")
+@click.option("--config", type=_CONFIG, required=True, help="The node's YAML file.")
+def store_repair(config: Path) -> None:
+    """Gives the store's pages their checksums again, after another program has written to it.
+
+    Changes nothing if the pages are not sound. Needs as much free space as the store takes.
+    """
+    from tempolite_node.datadir import DataDir
+    from tempolite_node.store.database import repair
+
+    data_dir = DataDir(_loaded(config).node.data_dir)
+    try:
+        data_dir.open()  # alone in it
+        repair(data_dir.store)
+    except NodeError as error:
+        click.echo(f"tempolite-node: {error}", err=True)
+        sys.exit(1)
+    finally:
+        data_dir.close()
+    click.echo(f"{data_dir.store}: sound, and every page has its checksum.")
 
 
 @main.command()

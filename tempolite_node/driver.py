@@ -43,18 +43,20 @@ from tempolite_node.engine.effects import (
     AnyEffect,
     AnyOutcome,
     Closed,
+    Go,
     Reason,
     Refused,
     Rejection,
     SignalSent,
 )
-from tempolite_node.engine.model import Component, OperationKind
+from tempolite_node.engine.model import Component, Execution, OperationKind
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
 from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.hosts.runs import Run
 from tempolite_node.log.local import LocalLog
 from tempolite_node.stats import stats_of
+from tempolite_node.store.database import explained
 from tempolite_node.store.executions import Executions
 from tempolite_node.views import Stats
 
@@ -69,10 +71,24 @@ class Ask(Struct):
     answer: Callable[[AnyOutcome], None] | None = None
 
 
+class AskAll(Struct):
+    """Commands, and who wants all of their outcomes. Called in the driver's thread, after the commit."""
+
+    commands: Sequence[AnyCommand]
+    answer: Callable[[list[AnyOutcome]], None]
+
+
 class Look(Struct):
     """A question to the driver's own state, answered after the round's commit."""
 
     look: Callable[[], Any]
+    answer: Callable[[Any], None]
+
+
+class Change(Struct):
+    """A change of what decides which work starts. Made before the round's starts, answered after its commit."""
+
+    change: Callable[[], Any]
     answer: Callable[[Any], None]
 
 
@@ -95,7 +111,7 @@ class Stop(Struct):
     pass
 
 
-Input = Ask | Look | HostUp | HostSaid | HostDown | Stop
+Input = Ask | AskAll | Look | Change | HostUp | HostSaid | HostDown | Stop
 
 
 class Outputs(Protocol):
@@ -107,7 +123,7 @@ class Outputs(Protocol):
         frames_to_send: Mapping[int, Sequence[frames.ToHost]],
         hosts_to_close: list[int],
         answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[str],
+        closed: list[Execution],
         signalled: list[str],
         stats: Stats,
     ) -> None: ...
@@ -149,7 +165,7 @@ class Driver:
         self._applied = 0  #: proposals of this round that were decided
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
         self._looks: list[Look] = []
-        self._closed: list[str] = []
+        self._closed: list[Execution] = []
         self._signalled: list[str] = []
         self._published = -1  #: applied index at the last publication
         self._thread = threading.Thread(target=self._run, name="driver", daemon=True)
@@ -180,7 +196,7 @@ class Driver:
                 pass
         except apsw.Error as error:
             # Nothing of this round was acknowledged. What the disk holds now is unknown, so nothing more is written.
-            self._outputs.driver_failed(StorageFailed(f"the store failed: {type(error).__name__}: {error}"))
+            self._outputs.driver_failed(StorageFailed(f"the store failed: {type(error).__name__}: {explained(error)}"))
         except BaseException as error:
             self._outputs.driver_failed(error)
 
@@ -203,8 +219,12 @@ class Driver:
                     self._host_said(given)
                 case Ask():
                     self._propose(given.command, self._later(given.answer))
+                case AskAll():
+                    self._ask_all(given)
                 case Look():
                     self._looks.append(given)
+                case Change():
+                    self._answers.append((given.answer, given.change()))
                 case HostUp():
                     self.dispatch.host_up(given.host, given.handlers)
                     self.dispatch.refill(everything=True)
@@ -247,12 +267,21 @@ class Driver:
     def _later(self, answer: Callable[[AnyOutcome], None] | None) -> Callable[[AnyOutcome], None] | None:
         return None if answer is None else lambda outcome: self._answers.append((answer, outcome))
 
+    def _ask_all(self, given: AskAll) -> None:
+        outcomes: list[AnyOutcome] = []
+        for command in given.commands:
+            self._propose(command, outcomes.append)
+        self._answers.append((given.answer, outcomes))  # filled by the time that answers leave
+
     def _host_said(self, given: HostSaid) -> None:
         for call in given.calls:
             run = self.dispatch.run_of(given.host, call)
             if run is None:
                 continue
             request = call.request
+            if isinstance(request, BeginSideEffect) and request.fresh:
+                self.dispatch.begin_side_effect(run, call, request.key, Go(attempt=1))
+                continue
             if isinstance(request, frames.ChildRequest):
                 made = self._children(request, self._at_ms)
                 if isinstance(made, Refused):
@@ -332,7 +361,7 @@ class Driver:
     def _take_effect(self, effect: AnyEffect) -> None:
         match effect:
             case Closed():
-                self._closed.append(effect.execution_id)
+                self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
             case _:
@@ -342,7 +371,7 @@ class Driver:
         self.dispatch.grant()
         starts: list[AnyCommand] = []
         for component, execution_id in self.dispatch.starts():
-            start = StartAttempt(at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id)
+            start = StartAttempt(at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id, pool=component)
             starts.append(start)
             self._on_outcome.append(partial(self._started, component))
         return starts
@@ -409,7 +438,7 @@ class _Answering:
             case CompleteSideEffect(key=key) | FailSideEffect(key=key):
                 dispatch.end_side_effect(run, call, key, outcome)  # type: ignore[arg-type]
             case CompleteAttempt() | FailAttempt() | UnwindAttempt() | SuspendAttempt():
-                dispatch.end(run, call, outcome, well=isinstance(request, CompleteAttempt))  # type: ignore[arg-type]
+                dispatch.end(run, well=isinstance(request, CompleteAttempt))
             case WaitForExecution(key=key) if outcome is None:
                 dispatch.wait(run, call, OperationKind.WAIT, key)
             case ReceiveSignal(key=key) if outcome is None:

@@ -1,14 +1,15 @@
 """What the node and its worker hosts say to each other: length-prefixed MessagePack over a Unix socket pair.
 
 One write carries whatever is ready: a frame is a list of messages, `<u32 little-endian length><msgpack list>`.
-Every `Call` gets exactly one `Reply` or, when the attempt lost its right to run, an `AbandonAttempt`.
+Every `Call` gets exactly one `Reply` or, when the attempt lost its right to run, an `AbandonAttempt`; but the call
+that ends an attempt gets none.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -25,17 +26,19 @@ from tempolite_node.engine.model import (
     Status,
 )
 
+DURATION_MS_MAX = 3650 * 86_400_000  #: ten years; longer is a mistake in the unit
+PRIORITY_MAX = 1_000
 FRAME_BYTES_MAX = 256 * 1024 * 1024  #: a longer frame means a broken peer
 
 
-class Message(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Message(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     pass
 
 
 # --- node to worker host
 
 
-class HandlerSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class HandlerSpec(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """A handler of the node's config."""
 
     name: str
@@ -57,7 +60,7 @@ class Load(Message, frozen=True, kw_only=True):
     log_level: str = "info"
 
 
-class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """A recorded operation, as replay needs it."""
 
     kind: OperationKind
@@ -130,11 +133,10 @@ class AbandonAttempt(Message, frozen=True, kw_only=True):
 
 
 class CheckArguments(Message, frozen=True, kw_only=True):
-    """Are these arguments what the handler takes? Answered by ArgumentsChecked."""
+    """Are these arguments what the handlers take? Answered by ArgumentsChecked."""
 
     call: int
-    handler: str
-    arguments: bytes
+    calls: tuple[tuple[str, bytes], ...]  #: handlers, each with its arguments
 
 
 class Ping(Message, frozen=True, kw_only=True):
@@ -151,7 +153,7 @@ ToHost = Load | Run | RunCompensation | Reply | CancelAttempt | AbandonAttempt |
 # --- worker host to node
 
 
-class HandlerDescription(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     component: Component
     asynchronous: bool
@@ -167,24 +169,27 @@ class Loaded(Message, frozen=True, kw_only=True):
     errors: tuple[str, ...] = ()
 
 
-class CallOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
+_Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=DURATION_MS_MAX)]
+
+
+class CallOptions(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """What a call sets; None: the handler's, the pool's, the default."""
 
-    maximum_attempts: int | None = None
-    initial_interval_ms: int | None = None
-    backoff_coefficient: float | None = None
-    maximum_interval_ms: int | None = None
-    jitter: float | None = None
+    maximum_attempts: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    initial_interval_ms: _Milliseconds | None = None
+    backoff_coefficient: Annotated[float, msgspec.Meta(ge=1, le=1_000)] | None = None
+    maximum_interval_ms: _Milliseconds | None = None
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     non_retryable_errors: tuple[str, ...] | None = None
-    attempt_timeout_ms: int | None = None
-    max_duration_ms: int | None = None
-    queue_timeout_ms: int | None = None
-    heartbeat_timeout_ms: int | None = None
-    priority: int = 0
-    delay_ms: int = 0
+    attempt_timeout_ms: _Milliseconds | None = None
+    max_duration_ms: _Milliseconds | None = None
+    queue_timeout_ms: _Milliseconds | None = None
+    heartbeat_timeout_ms: _Milliseconds | None = None
+    priority: Annotated[int, msgspec.Meta(ge=-PRIORITY_MAX, le=PRIORITY_MAX)] = 0
+    delay_ms: Annotated[int, msgspec.Meta(ge=0, le=DURATION_MS_MAX)] = 0
 
 
-class ChildRequest(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class ChildRequest(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Enqueue a child. The node resolves its options and makes it an EnqueueChild; answered with the child's id."""
 
     key: str
@@ -207,14 +212,14 @@ class Call(Message, frozen=True, kw_only=True):
     side_effect_failures: int = 0  #: failed attempts of the side effects inside which it was asked
 
 
-class Violation(Struct, frozen=True):
+class Violation(Struct, gc=False, frozen=True):
     field: str  #: path of the value, e.g. "order.quantity"
     description: str
 
 
 class ArgumentsChecked(Message, frozen=True, kw_only=True):
     call: int
-    violations: tuple[Violation, ...] = ()
+    violations: tuple[tuple[Violation, ...], ...]  #: of each call
 
 
 class Pong(Message, frozen=True, kw_only=True):
@@ -278,7 +283,12 @@ def node_reader() -> FrameReader[FromHost]:
 _encoder = msgspec.msgpack.Encoder()
 
 
-def encode(messages: Sequence[ToHost] | Sequence[FromHost]) -> bytes:
+def encode_message(message: ToHost | FromHost) -> msgspec.Raw:
+    """One message, for a frame."""
+    return msgspec.Raw(_encoder.encode(message))
+
+
+def encode(messages: Sequence[ToHost] | Sequence[FromHost] | Sequence[msgspec.Raw]) -> bytes:
     """One frame with these messages."""
     buffer = bytearray(_LENGTH.size)
     _encoder.encode_into(messages, buffer, _LENGTH.size)

@@ -12,8 +12,8 @@ import asyncio
 import platform
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,10 +25,10 @@ from tempolite_node.api.server import ApiServer
 from tempolite_node.children import Children
 from tempolite_node.config import Config
 from tempolite_node.datadir import DataDir
-from tempolite_node.driver import Ask, Driver, HostDown, HostSaid, HostUp, Look, wall_clock_ms
+from tempolite_node.driver import Ask, AskAll, Change, Driver, HostDown, HostSaid, HostUp, Look, wall_clock_ms
 from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import AnyOutcome, Reason, Rejection
-from tempolite_node.engine.model import Component
+from tempolite_node.engine.model import Component, Execution
 from tempolite_node.errors import Overloaded, StartError, StorageFailed, Unavailable
 from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.hosts.supervisor import Supervisor
@@ -134,7 +134,7 @@ class Node:
         self._draining = True
         drain_s = self.config.node.drain_timeout_ms / 1000
         log.info("draining", timeout_s=drain_s)
-        await self._look(self._pause_all)
+        await self._change(self._pause_all)
         self._supervisor.drain()
         idle = asyncio.ensure_future(self._wait_idle())
         now = asyncio.ensure_future(self._stop_now.wait())
@@ -145,8 +145,9 @@ class Node:
         now.cancel()
 
     def _pause_all(self) -> None:
-        for pool in self._driver.dispatch.pools.values():
-            pool.paused = True
+        for component, pool in self._driver.dispatch.pools.items():
+            if component is not Component.SIDE_EFFECT:  # attempts that are to end still need them
+                pool.paused = True
 
     async def _wait_idle(self) -> None:
         """Until no attempt is left in a worker host. Each end of one is a commit, so stats move on."""
@@ -194,7 +195,7 @@ class Node:
         frames_to_send: Mapping[int, Sequence[frames.ToHost]],
         hosts_to_close: list[int],
         answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[str],
+        closed: list[Execution],
         signalled: list[str],
         stats: Stats,
     ) -> None:
@@ -212,7 +213,7 @@ class Node:
         frames_to_send: Mapping[int, Sequence[frames.ToHost]],
         hosts_to_close: list[int],
         answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[str],
+        closed: list[Execution],
         signalled: list[str],
         stats: Stats,
     ) -> None:
@@ -234,17 +235,24 @@ class Node:
 
     async def submit(self, command: AnyCommand) -> AnyOutcome:
         """The outcome, once it is on disk."""
-        if self._driver.waiting_inputs() > WAITING_INPUTS_MAX:
-            raise Overloaded(f"more than {WAITING_INPUTS_MAX} requests wait for the node's disk")
+        self._refuse_if_overloaded()
         outcome: AnyOutcome = await self._asking(lambda answer: Ask(command, answer))
         return outcome
+
+    def _refuse_if_overloaded(self) -> None:
+        if self._driver.waiting_inputs() > WAITING_INPUTS_MAX:
+            raise Overloaded(f"more than {WAITING_INPUTS_MAX} requests wait for the node's disk")
 
     async def _look(self, look: Callable[[], T]) -> T:
         """Runs in the driver's thread, between two commits."""
         seen: T = await self._asking(lambda answer: Look(look, answer))
         return seen
 
-    async def _asking(self, given: Callable[[Callable[[Any], None]], Ask | Look]) -> Any:
+    async def _change(self, change: Callable[[], None]) -> None:
+        """Changes which work starts, in the driver's thread, and has what may start by then started."""
+        await self._asking(lambda answer: Change(change, answer))
+
+    async def _asking(self, given: Callable[[Callable[[Any], None]], Ask | AskAll | Look | Change]) -> Any:
         if self._failure is not None or self._watch.stopped:
             raise Unavailable("the node is stopping")
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -264,18 +272,28 @@ class Node:
     def now_ms(self) -> int:
         return wall_clock_ms()
 
-    async def check_arguments(self, handler: str, arguments: bytes) -> Sequence[frames.Violation]:
-        return await self._supervisor.check_arguments(handler, arguments)
+    async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[frames.Violation]]:
+        return await self._supervisor.check_arguments(calls)
 
-    async def wait_closed(self, execution_id: str) -> Rejection | None:
-        """Returns when it has ended; cancel it to give up."""
+    async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
+        """Their outcomes, in order, once all are on disk."""
+        self._refuse_if_overloaded()
+        outcomes: list[AnyOutcome] = await self._asking(lambda answer: AskAll(commands, answer))
+        return outcomes
+
+    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> Callable[[], None]:
+        return self._watch.on_closed(execution_id, closed)
+
+    def closing(self, execution_id: str) -> AbstractContextManager[Awaitable[Execution]]:
+        return self._watch.closing(execution_id)
+
+    async def wait_closed(self, execution_id: str) -> Execution | Rejection:
+        """The execution, once it has ended; cancel it to give up."""
         with self._watch.closing(execution_id) as closing:
             execution = await self._look(lambda: self._executions.execution(execution_id))
             if execution is None:
                 return Rejection(Reason.NOT_FOUND, f"no execution {execution_id}")
-            if not execution.closed:
-                await closing
-        return None
+            return execution if execution.closed else await closing
 
     def follow(self, execution_id: str) -> AbstractAsyncContextManager[Follower]:
         return self._following(execution_id)
@@ -323,13 +341,13 @@ class Node:
     async def _change_pool(
         self, component: Component, *, workers: int | None = None, paused: bool | None = None
     ) -> PoolState:
-        def change() -> PoolState:
+        def change() -> None:
             pool = self._driver.dispatch.pools[component]
             pool.workers = pool.workers if workers is None else workers
             pool.paused = pool.paused if paused is None else paused
-            return self._pool_state(component)
 
-        return await self._look(change)
+        await self._change(change)
+        return await self.pool(component)
 
     async def info(self) -> NodeInfo:
         return await self._look(self._info)

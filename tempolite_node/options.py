@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from tempolite_node.config import Config, HandlerConfig, RetryConfig
@@ -20,6 +21,23 @@ class Resolved(NamedTuple):
     priority: int
     delay_ms: int
     max_duration_ms: int | None
+
+
+class Resolver:
+    """Resolves the settings of calls. Most calls of a handler set the same, and a config holds for a node's life."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._resolve = lru_cache(maxsize=1024)(self._resolved)
+
+    def __call__(self, handler: str, component: Component, call: CallOptions) -> Resolved:
+        """How an execution of the handler is run. component: HANDLER or SAGA."""
+        return self._resolve(handler, component, call)
+
+    def _resolved(self, handler: str, component: Component, call: CallOptions) -> Resolved:
+        configured = self._config.handler(handler)
+        assert configured is not None, f"handler {handler} is loaded and not configured"
+        return resolve(configured, self._config, component, call)
 
 
 def resolve(handler: HandlerConfig, config: Config, component: Component, call: CallOptions) -> Resolved:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
+from tempolite_node.engine.model import Execution
 from tempolite_node.errors import Unavailable
 from tempolite_node.views import Stats
 
@@ -32,23 +35,37 @@ class Follower:
 class Watch:
     def __init__(self, stats: Stats) -> None:
         self.stats = stats
-        self._closing: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._closing: dict[str, list[Callable[[Execution], None]]] = {}
         self._followers: defaultdict[str, set[Follower]] = defaultdict(set)
+        self._open: set[asyncio.Future[Execution]] = set()  #: that wait for an end
         self._for_stats: set[asyncio.Future[None]] = set()
         self.stopped = False
 
     @contextmanager
-    def closing(self, execution_id: str) -> Iterator[asyncio.Future[None]]:
-        """A future that is done when the execution ends, after this was called."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def closing(self, execution_id: str) -> Iterator[asyncio.Future[Execution]]:
+        """A future that is the execution when it ends, after this was called."""
+        future: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
         self._refuse_if_stopped()
-        self._closing[execution_id].add(future)
+        forget = self.on_closed(execution_id, partial(_resolve, future))
+        self._open.add(future)
         try:
             yield future
         finally:
-            self._closing[execution_id].discard(future)
-            if not self._closing[execution_id]:
-                del self._closing[execution_id]
+            self._open.discard(future)
+            forget()
+
+    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> Callable[[], None]:
+        """Calls `closed` when the execution ends, after this was called. Returns what ends that."""
+        callbacks = self._closing.setdefault(execution_id, [])
+        callbacks.append(closed)
+        return partial(self._forget, execution_id, closed)
+
+    def _forget(self, execution_id: str, closed: Callable[[Execution], None]) -> None:
+        callbacks = self._closing.get(execution_id, [])
+        if closed in callbacks:
+            callbacks.remove(closed)
+        if not callbacks:
+            self._closing.pop(execution_id, None)
 
     @contextmanager
     def following(self, execution_id: str) -> Iterator[Follower]:
@@ -73,24 +90,25 @@ class Watch:
             finally:
                 self._for_stats.discard(future)
 
-    def published(self, *, closed: Iterable[str], signalled: Iterable[str], stats: Stats) -> None:
+    def published(self, *, closed: Iterable[Execution], signalled: Iterable[str], stats: Stats) -> None:
         """A commit is on disk."""
         self.stats = stats
-        for execution_id in closed:
-            for future in self._closing.get(execution_id, ()):
-                if not future.done():
-                    future.set_result(None)
-        for execution_id in (*closed, *signalled):
-            for follower in self._followers.get(execution_id, ()):
-                follower.wake()
-        for future in self._for_stats:
-            if not future.done():
-                future.set_result(None)
+        for execution in closed:
+            for callback in self._closing.pop(execution.id, ()):
+                callback(execution)
+        if self._followers:
+            for execution_id in (*(execution.id for execution in closed), *signalled):
+                for follower in self._followers.get(execution_id, ()):
+                    follower.wake()
+        for changed in self._for_stats:
+            if not changed.done():
+                changed.set_result(None)
 
     def stop(self) -> None:
         """Ends every wait with Unavailable: the node stops."""
         self.stopped = True
-        for future in (*self._for_stats, *(future for futures in self._closing.values() for future in futures)):
+        waiting: list[asyncio.Future[Any]] = [*self._for_stats, *self._open]
+        for future in waiting:
             if not future.done():
                 future.set_exception(Unavailable("the node is stopping"))
         for followers in self._followers.values():
@@ -100,3 +118,9 @@ class Watch:
     def _refuse_if_stopped(self) -> None:
         if self.stopped:
             raise Unavailable("the node is stopping")
+
+
+def _resolve(future: asyncio.Future[Execution], execution: Execution) -> None:
+    """Who waits may have given up meanwhile."""
+    if not future.done():
+        future.set_result(execution)

@@ -19,6 +19,7 @@ from tempolite_sdk.contexts import (
 )
 from tempolite_sdk.errors import (
     AlreadyExists,
+    BatchRefused,
     Cancelled,
     ContextMisuse,
     DeadlineExceeded,
@@ -89,6 +90,7 @@ __all__ = [
     "AsyncSideEffectContext",
     "AsyncTransactionContext",
     "AttemptInfo",
+    "BatchRefused",
     "Cancelled",
     "ChildHandle",
     "Client",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+import builtins
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
 import grpc
 
 from tempolite_sdk import calls
-from tempolite_sdk.calls import Call, Conversation, EnqueueOptions, Filter, SignalCursor
+from tempolite_sdk.async_session import AsyncSession
+from tempolite_sdk.calls import Call, Conversation, EnqueueOptions, Filter, Progress, SignalCursor
 from tempolite_sdk.channel import DEFAULT_TIMEOUT, TLS, Target, Wiring, resolve_target
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
@@ -28,6 +31,8 @@ from tempolite_sdk.info import (
     Stats,
 )
 from tempolite_sdk.retries import Tries
+from tempolite_sdk.sessions import METHOD, kind_in_session
+from tempolite_sdk.status import CallFailed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,11 +42,15 @@ S = TypeVar("S")
 class AsyncConnection:
     """Carries calls out, and repeats those whose answer was lost. Belongs to the loop of its first call."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, sessions: bool) -> None:
         self._target = target
         self._wiring: Wiring | None = None
+        self._session: AsyncSession | None = None
+        self._has_sessions = sessions  #: until the node says otherwise
 
     async def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
         await self._open().close().close()
 
     def _open(self) -> Wiring:
@@ -53,13 +62,34 @@ class AsyncConnection:
     async def call(self, call: Call[T]) -> T:
         tries = Tries.of(call, self._target.timeout)
         while True:
-            method = self._open().method(call.method)
             try:
-                response = await method(call.request, timeout=tries.timeout, metadata=self._target.metadata)
-            except grpc.RpcError as error:
+                response = await self._ask(call, tries.timeout)
+            except (grpc.RpcError, CallFailed) as error:
+                if self._gave_up_sessions(error):
+                    continue
                 await asyncio.sleep(tries.pause_after(error))
             else:
                 return call.read(response)
+
+    async def _ask(self, call: Call[Any], timeout: float | None) -> Any:
+        kind = kind_in_session(call.method, call.request)
+        if kind is not None and self._has_sessions:
+            return await self._current_session().call(kind, call.request, timeout)
+        method = self._open().method(call.method)
+        return await method(call.request, timeout=timeout, metadata=self._target.metadata)
+
+    def _current_session(self) -> AsyncSession:
+        method = self._open().method(METHOD)
+        if self._session is None or not self._session.usable:
+            self._session = AsyncSession(method(metadata=self._target.metadata))
+        return self._session
+
+    def _gave_up_sessions(self, error: grpc.RpcError | CallFailed) -> bool:
+        """A node or proxy that knows no sessions is asked by single calls from then on."""
+        if not isinstance(error, CallFailed) or error.status.code is not grpc.StatusCode.UNIMPLEMENTED:
+            return False
+        self._has_sessions = False
+        return True
 
     async def run(self, conversation: Conversation[T]) -> T:
         try:
@@ -74,6 +104,21 @@ class AsyncConnection:
         except StopIteration as end:
             result: T = end.value
             return result
+
+    async def pipeline(self, calls: Iterator[Call[T]], came: Callable[[T], None]) -> None:
+        """Carries out calls of which two may be under way at a time. came: gets what they came to, in their order."""
+        under_way: deque[asyncio.Task[T]] = deque()
+        try:
+            for call in calls:
+                under_way.append(asyncio.create_task(self.call(call)))
+                await asyncio.sleep(0)  # it leaves while the next one is made
+                if len(under_way) == 2:
+                    came(await under_way.popleft())
+            while under_way:
+                came(await under_way.popleft())
+        finally:
+            for task in under_way:
+                task.cancel()
 
     async def stream(self, cursor: SignalCursor[T]) -> AsyncGenerator[SentSignal[T], None]:
         tries = Tries.of(cursor.call(), self._target.timeout)
@@ -178,6 +223,81 @@ class AsyncEnqueuer:
         enqueued = await self._connection.call(calls.enqueue(handler, args, kwargs, self._options))
         return AsyncExecutionHandle(self._connection, enqueued.id, enqueued.result_type, existing=enqueued.existing)
 
+    @overload
+    async def execute(
+        self, handler: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    async def execute(self, handler: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    async def execute(self, handler: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    async def execute(self, handler: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
+        """Enqueues the handler and returns its result: `enqueue(...)` and `result()` in one call to the node.
+
+        Raises what either of them does.
+        """
+        return await self._connection.run(calls.execute(handler, args, kwargs, self._options))
+
+    @overload
+    async def enqueue_many(
+        self,
+        handler: Callable[Concatenate[Any, ...], Coroutine[Any, Any, T]],
+        arguments: Iterable[Sequence[Any]],
+        /,
+        *,
+        atomic: bool = False,
+        progress: Progress | None = None,
+    ) -> list[AsyncExecutionHandle[T]]: ...
+    @overload
+    async def enqueue_many(
+        self,
+        handler: Callable[Concatenate[Any, ...], T],
+        arguments: Iterable[Sequence[Any]],
+        /,
+        *,
+        atomic: bool = False,
+        progress: Progress | None = None,
+    ) -> list[AsyncExecutionHandle[T]]: ...
+    @overload
+    async def enqueue_many(
+        self,
+        handler: str,
+        arguments: Iterable[Sequence[Any]],
+        /,
+        *,
+        atomic: bool = False,
+        progress: Progress | None = None,
+    ) -> list[AsyncExecutionHandle[Any]]: ...
+    async def enqueue_many(
+        self,
+        handler: Callable[..., Any] | str,
+        arguments: Iterable[Sequence[Any]],
+        /,
+        *,
+        atomic: bool = False,
+        progress: Progress | None = None,
+    ) -> list[AsyncExecutionHandle[Any]]:
+        """Enqueues the handler once for each entry of `arguments`, its positional arguments, in few calls to the node.
+
+        atomic: all or none, in one commit; at most 10,000 that fit a message of 4 MiB.
+        progress: called with how many are stored, and of how many.
+        Raises `BatchRefused` when some were refused and the others are stored; with `atomic`, what `enqueue` would.
+        """
+        given = list(arguments)
+        batches = calls.enqueue_many(handler, given, self._options, atomic=atomic)
+        outcomes: list[calls.Enqueued | TempoliteError] = []
+
+        def came(outcome: Sequence[calls.Enqueued | TempoliteError]) -> None:
+            outcomes.extend(outcome)
+            if progress is not None:
+                progress(len(outcomes), len(given))
+
+        await self._connection.pipeline(batches, came)
+        return [
+            AsyncExecutionHandle(self._connection, each.id, each.result_type, existing=each.existing)
+            for each in calls.all_enqueued(outcomes)
+        ]
+
 
 class AsyncClient(AsyncEnqueuer):
     """`Client` for asyncio: the same names, arguments and errors, awaited. Use it on one loop."""
@@ -190,9 +310,10 @@ class AsyncClient(AsyncEnqueuer):
         tls: TLS | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        sessions: bool = True,
     ) -> None:
         target = resolve_target(address, token=token, tls=tls, credentials=credentials, timeout=timeout)
-        super().__init__(AsyncConnection(target), {})
+        super().__init__(AsyncConnection(target, sessions=sessions), {})
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -240,6 +361,33 @@ class AsyncClient(AsyncEnqueuer):
         return await self.handle(id).resolve_compensation(resolution, reason)
 
     # --- many executions
+
+    async def wait_many(
+        self,
+        executions: Iterable[AsyncExecutionHandle[T]],
+        *,
+        timeout: Duration | None = None,
+        progress: Progress | None = None,
+    ) -> builtins.list[T | TempoliteError]:
+        """What each of them came to, in their order: its result, or the error that `result()` would raise.
+
+        timeout: of each. progress: called with how many have ended, and of how many.
+        """
+        handles = [*executions]
+        done = 0
+
+        async def outcome_of(handle: AsyncExecutionHandle[T]) -> T | TempoliteError:
+            nonlocal done
+            try:
+                outcome: T | TempoliteError = await handle.result(timeout)
+            except TempoliteError as error:
+                outcome = error
+            done += 1
+            if progress is not None:
+                progress(done, len(handles))
+            return outcome
+
+        return await asyncio.gather(*map(outcome_of, handles))
 
     def list(self, *, page_size: int | None = None, **filter: Unpack[Filter]) -> AsyncIterator[ExecutionInfo]:
         """Newest first, page by page as they are taken. status, handler, component: one or several; None: all."""

@@ -23,7 +23,7 @@ class EnqueuesChildrenAsync:
     """What a context and `ctx.options(...)` share."""
 
     _runtime: Runtime
-    _child_options = ChildOptions()
+    _child_options = operations.NO_OPTIONS
 
     @overload
     async def enqueue(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +17,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 from tempolite_sdk import convert
 from tempolite_sdk.durations import Duration, seconds_of
 from tempolite_sdk.errors import (
+    BatchRefused,
     DeadlineExceeded,
     ExecutionCancelled,
     ExecutionCompensated,
@@ -24,7 +25,9 @@ from tempolite_sdk.errors import (
     ExecutionFailed,
     ExecutionTerminated,
     ExecutionTimedOut,
+    FailureInfo,
     InvalidArgument,
+    TempoliteError,
     Unavailable,
 )
 from tempolite_sdk.handlers import RetryPolicy
@@ -39,6 +42,7 @@ from tempolite_sdk.info import (
     IdReuse,
     NodeInfo,
     OperationInfo,
+    Payload,
     Pool,
     Resolution,
     SentSignal,
@@ -48,6 +52,7 @@ from tempolite_sdk.payload import decode, encode
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
 from tempolite_sdk.signatures import signature_of
+from tempolite_sdk.status import exception_of, status_of_reply
 
 T = TypeVar("T")
 
@@ -107,11 +112,43 @@ class Enqueued:
     id: str
     existing: bool
     result_type: Any
+    ending: Ending | None  #: when it was waited for, and has ended
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an execution ended."""
+
+    id: str
+    status: ExecutionStatus
+    result: Payload | None
+    failure: FailureInfo | None
+    reason: str
 
 
 def enqueue(
-    handler: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], options: EnqueueOptions
+    handler: Callable[..., Any] | str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: EnqueueOptions,
+    *,
+    hold: float | None = None,
 ) -> Call[Enqueued]:
+    """hold: seconds for which the node may wait for the execution's end before it answers; None: it answers at once."""
+    request, result_type = _enqueue_request(handler, args, kwargs, options)
+    if (wait := convert.to_duration("wait", hold)) is not None:
+        request.wait.CopyFrom(wait)
+
+    def read(response: pb.EnqueueExecutionResponse) -> Enqueued:
+        return _enqueued(response, result_type)
+
+    return Call("ExecutionService/EnqueueExecution", request, read, hold=hold)
+
+
+def _enqueue_request(
+    handler: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], options: EnqueueOptions
+) -> tuple[pb.EnqueueExecutionRequest, Any]:
+    """The request, and the type of the handler's result."""
     _check_names(EnqueueOptions, options)
     name, arguments, result_type = _arguments(handler, args, kwargs)
     request = pb.EnqueueExecutionRequest(
@@ -123,11 +160,32 @@ def enqueue(
         id_conflict_policy=_choice("id_conflict", "ID_CONFLICT_POLICY", IdConflict, options.get("id_conflict")),
         options=_execution_options(options),
     )
-    return Call(
-        "ExecutionService/EnqueueExecution",
-        request,
-        lambda response: Enqueued(response.id, response.existing, result_type),
+    return request, result_type
+
+
+def _enqueued(response: pb.EnqueueExecutionResponse, result_type: Any) -> Enqueued:
+    ending = _ending(response.id, response.outcome) if response.HasField("outcome") else None
+    return Enqueued(response.id, response.existing, result_type, ending)
+
+
+def _ending(id: str, outcome: pb.ExecutionOutcome) -> Ending:
+    return Ending(
+        id=id,
+        status=convert.execution_status(outcome.status),
+        result=convert.payload(outcome, "result"),
+        failure=convert.failure(outcome.failure) if outcome.HasField("failure") else None,
+        reason=outcome.reason,
     )
+
+
+def execute(
+    handler: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], options: EnqueueOptions
+) -> Conversation[Any]:
+    """Enqueues and waits for the result, in one call when that does not take long."""
+    enqueued = yield from ask(enqueue(handler, args, kwargs, options, hold=POLL_HOLD))
+    if enqueued.ending is not None:
+        return result_of(enqueued.ending, enqueued.result_type)
+    return (yield from result(enqueued.id, enqueued.result_type, None))
 
 
 def _arguments(
@@ -136,7 +194,8 @@ def _arguments(
     """The handler's name, its arguments, and the type of its result."""
     if not isinstance(handler, str):
         signature = signature_of(handler)
-        return signature.name, signature.encode_arguments(args, kwargs), signature.return_type
+        arguments = signature.encode_arguments(signature.named_arguments(args, kwargs))
+        return signature.name, arguments, signature.return_type
     if args and kwargs:
         raise InvalidArgument(
             f"handler {handler!r} is given by name: pass its arguments all by position or all by keyword; "
@@ -151,7 +210,14 @@ def _execution_id(options: EnqueueOptions) -> str:
     return options.get("id") or ("" if options.get("request_id") else new_execution_id())
 
 
-def _execution_options(options: EnqueueOptions) -> pb.ExecutionOptions:
+_OF_THE_EXECUTION = frozenset(
+    {"retry", "attempt_timeout", "max_duration", "queue_timeout", "heartbeat_timeout", "priority", "delay"}
+)
+
+
+def _execution_options(options: EnqueueOptions) -> pb.ExecutionOptions | None:
+    if _OF_THE_EXECUTION.isdisjoint(options):
+        return None
     return pb.ExecutionOptions(
         retry_policy=convert.to_retry_policy(options.get("retry")),
         attempt_timeout=convert.to_duration("attempt_timeout", options.get("attempt_timeout")),
@@ -166,6 +232,72 @@ def _execution_options(options: EnqueueOptions) -> pb.ExecutionOptions:
 def _choice(name: str, prefix: str, choices: type[StrEnum], value: str | None) -> Any:
     """The name of the API's value, or None: unset. Any, since the generated types take numbers or exact literals."""
     return None if value is None else convert.to_enum(prefix, convert.parse_choice(name, choices, value))
+
+
+# --- many of one handler
+
+Progress = Callable[[int, int], None]  #: how many are done, and of how many
+
+_BATCH_MAX = 1_000  #: executions of one request, unless all are to be stored or none
+_BATCH_BYTES_MAX = 2 * 1024 * 1024
+_ATOMIC_MAX = 10_000
+
+
+def enqueue_many(
+    handler: Callable[..., Any] | str, arguments: Sequence[Sequence[Any]], options: EnqueueOptions, *, atomic: bool
+) -> Iterator[Call[Sequence[Enqueued | TempoliteError]]]:
+    """The calls that enqueue them, each made when it is taken: one can be made while another is under way."""
+    if options.get("id") or options.get("request_id"):
+        raise InvalidArgument("id and request_id are of one execution; many get ids of their own")
+    if atomic and len(arguments) > _ATOMIC_MAX:
+        raise InvalidArgument(f"at most {_ATOMIC_MAX:,} executions are stored as a whole, not {len(arguments):,}")
+    return (
+        _batch(requests, result_type, atomic=atomic)
+        for requests, result_type in _batches(handler, arguments, options, atomic=atomic)
+    )
+
+
+def _batches(
+    handler: Callable[..., Any] | str, arguments: Sequence[Sequence[Any]], options: EnqueueOptions, *, atomic: bool
+) -> Iterator[tuple[Sequence[pb.EnqueueExecutionRequest], Any]]:
+    """Requests as they fit a message, with the type of the result; all in one when they belong together."""
+    batch: list[pb.EnqueueExecutionRequest] = []
+    size = 0
+    result_type: Any = Any
+    for args in arguments:
+        request, result_type = _enqueue_request(handler, args, {}, options)
+        size += request.ByteSize()
+        if batch and not atomic and (len(batch) == _BATCH_MAX or size > _BATCH_BYTES_MAX):
+            yield batch, result_type
+            batch, size = [], request.ByteSize()
+        batch.append(request)
+    if batch:
+        yield batch, result_type
+
+
+def _batch(
+    requests: Sequence[pb.EnqueueExecutionRequest], result_type: Any, *, atomic: bool
+) -> Call[Sequence[Enqueued | TempoliteError]]:
+    def read(response: pb.BatchEnqueueExecutionsResponse) -> Sequence[Enqueued | TempoliteError]:
+        return [
+            exception_of(status_of_reply(result.error))
+            if result.HasField("error")
+            else _enqueued(result.enqueued, result_type)
+            for result in response.results
+        ]
+
+    request = pb.BatchEnqueueExecutionsRequest(requests=requests, atomic=atomic)
+    return Call("ExecutionService/BatchEnqueueExecutions", request, read)
+
+
+def all_enqueued(outcomes: Sequence[Enqueued | TempoliteError]) -> Sequence[Enqueued]:
+    """Raises BatchRefused when some were not."""
+    errors = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, TempoliteError)}
+    enqueued = [outcome for outcome in outcomes if isinstance(outcome, Enqueued)]
+    if errors:
+        ids = [outcome.id if isinstance(outcome, Enqueued) else None for outcome in outcomes]
+        raise BatchRefused(errors, ids)
+    return enqueued
 
 
 # --- one execution
@@ -244,7 +376,7 @@ def result(id: str, result_type: Any, timeout: Duration | None) -> Conversation[
             raise DeadlineExceeded(f"execution {id} has not ended after {deadline.timeout:g} s; it goes on")
 
 
-def result_of(ended: ExecutionInfo, result_type: Any) -> Any:
+def result_of(ended: ExecutionInfo | Ending, result_type: Any) -> Any:
     """What the handler returned. Raises how the execution ended when it did not complete."""
     if ended.status is not ExecutionStatus.COMPLETED:
         raise _ENDINGS[ended.status](ended.id, ended.failure, ended.reason)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
+import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
 import grpc
 
 from tempolite_sdk import calls
-from tempolite_sdk.calls import Call, Conversation, EnqueueOptions, Filter, SignalCursor
+from tempolite_sdk.calls import Call, Conversation, EnqueueOptions, Filter, Progress, SignalCursor
 from tempolite_sdk.channel import DEFAULT_TIMEOUT, TLS, Target, Wiring, resolve_target
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
@@ -28,6 +32,9 @@ from tempolite_sdk.info import (
     Stats,
 )
 from tempolite_sdk.retries import Tries
+from tempolite_sdk.sessions import METHOD, kind_in_session
+from tempolite_sdk.status import CallFailed
+from tempolite_sdk.sync_session import SyncSession
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,23 +44,61 @@ S = TypeVar("S")
 class Connection:
     """Carries calls out, one after the other for each thread, and repeats those whose answer was lost."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, sessions: bool) -> None:
         self._target = target
         self._wiring = Wiring(target.open())
+        self._lock = threading.Lock()
+        self._under_way = 0  #: calls, in all threads
+        self._session: SyncSession | None = None
+        self._has_sessions = sessions  #: until the node says otherwise
 
     def close(self) -> None:
-        self._wiring.close().close()
+        channel = self._wiring.close()
+        if self._session is not None:
+            self._session.close()
+        channel.close()
 
     def call(self, call: Call[T]) -> T:
         tries = Tries.of(call, self._target.timeout)
         while True:
-            method = self._wiring.method(call.method)
             try:
-                response = method(call.request, timeout=tries.timeout, metadata=self._target.metadata)
-            except grpc.RpcError as error:
+                response = self._ask(call, tries.timeout)
+            except (grpc.RpcError, CallFailed) as error:
+                if self._gave_up_sessions(error):
+                    continue
                 time.sleep(tries.pause_after(error))
             else:
                 return call.read(response)
+
+    def _ask(self, call: Call[Any], timeout: float | None) -> Any:
+        """By a call of its own while it is the only one; calls that run beside each other share a session."""
+        method = self._wiring.method(call.method)
+        kind = kind_in_session(call.method, call.request)
+        if kind is None or not self._has_sessions:
+            return method(call.request, timeout=timeout, metadata=self._target.metadata)
+        with self._lock:
+            session = self._current_session() if self._under_way else None
+            self._under_way += 1
+        try:
+            if session is not None:
+                return session.call(kind, call.request, timeout)
+            return method(call.request, timeout=timeout, metadata=self._target.metadata)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    def _current_session(self) -> SyncSession:
+        if self._session is None or not self._session.usable:
+            method = self._wiring.method(METHOD)
+            self._session = SyncSession(lambda messages: method(messages, metadata=self._target.metadata))
+        return self._session
+
+    def _gave_up_sessions(self, error: grpc.RpcError | CallFailed) -> bool:
+        """A node or proxy that knows no sessions is asked by single calls from then on."""
+        if not isinstance(error, CallFailed) or error.status.code is not grpc.StatusCode.UNIMPLEMENTED:
+            return False
+        self._has_sessions = False
+        return True
 
     def run(self, conversation: Conversation[T]) -> T:
         try:
@@ -68,6 +113,17 @@ class Connection:
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def pipeline(self, calls: Iterator[Call[T]], came: Callable[[T], None]) -> None:
+        """Carries out calls of which two may be under way at a time. came: gets what they came to, in their order."""
+        with ThreadPoolExecutor(2, "tempolite-pipeline") as threads:
+            under_way: deque[Future[T]] = deque()
+            for call in calls:
+                under_way.append(threads.submit(self.call, call))
+                if len(under_way) == 2:
+                    came(under_way.popleft().result())
+            while under_way:
+                came(under_way.popleft().result())
 
     def stream(self, cursor: SignalCursor[T]) -> Iterator[SentSignal[T]]:
         tries = Tries.of(cursor.call(), self._target.timeout)
@@ -143,6 +199,17 @@ class ExecutionHandle(Generic[T]):
         return self._connection.call(calls.resolve_compensation(self.id, resolution, reason))
 
 
+#: That wait for many executions: they end in whatever order, and a wait costs the node nothing.
+_WAITING_THREADS = 32
+
+
+def _outcome_of(handle: ExecutionHandle[T], timeout: Duration | None) -> T | TempoliteError:
+    try:
+        return handle.result(timeout)
+    except TempoliteError as error:
+        return error
+
+
 class Enqueuer:
     """What `Client` and `Client.options(...)` share."""
 
@@ -170,6 +237,81 @@ class Enqueuer:
         enqueued = self._connection.call(calls.enqueue(handler, args, kwargs, self._options))
         return ExecutionHandle(self._connection, enqueued.id, enqueued.result_type, existing=enqueued.existing)
 
+    @overload
+    def execute(
+        self, handler: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    def execute(self, handler: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def execute(self, handler: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    def execute(self, handler: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
+        """Enqueues the handler and returns its result: `enqueue(...)` and `result()` in one call to the node.
+
+        Raises what either of them does.
+        """
+        return self._connection.run(calls.execute(handler, args, kwargs, self._options))
+
+    @overload
+    def enqueue_many(
+        self,
+        handler: Callable[Concatenate[Any, ...], Coroutine[Any, Any, T]],
+        arguments: Iterable[Sequence[Any]],
+        /,
+        *,
+        atomic: bool = False,
+        progress: Progress | None = None,
+    ) -> list[ExecutionHandle[T]]: ...
+    @overload
+    def enqueue_many(
+        self,
+        handler: Callable[Concatenate[Any, ...], T],
+        arguments: Iterable[Sequence[Any]],
+        /,
+        *,
+        atomic: bool = False,
+        progress: Progress | None = None,
+    ) -> list[ExecutionHandle[T]]: ...
+    @overload
+    def enqueue_many(
+        self,
+        handler: str,
+        arguments: Iterable[Sequence[Any]],
+        /,
+        *,
+        atomic: bool = False,
+        progress: Progress | None = None,
+    ) -> list[ExecutionHandle[Any]]: ...
+    def enqueue_many(
+        self,
+        handler: Callable[..., Any] | str,
+        arguments: Iterable[Sequence[Any]],
+        /,
+        *,
+        atomic: bool = False,
+        progress: Progress | None = None,
+    ) -> list[ExecutionHandle[Any]]:
+        """Enqueues the handler once for each entry of `arguments`, its positional arguments, in few calls to the node.
+
+        atomic: all or none, in one commit; at most 10,000 that fit a message of 4 MiB.
+        progress: called with how many are stored, and of how many.
+        Raises `BatchRefused` when some were refused and the others are stored; with `atomic`, what `enqueue` would.
+        """
+        given = list(arguments)
+        batches = calls.enqueue_many(handler, given, self._options, atomic=atomic)
+        outcomes: list[calls.Enqueued | TempoliteError] = []
+
+        def came(outcome: Sequence[calls.Enqueued | TempoliteError]) -> None:
+            outcomes.extend(outcome)
+            if progress is not None:
+                progress(len(outcomes), len(given))
+
+        self._connection.pipeline(batches, came)
+        return [
+            ExecutionHandle(self._connection, each.id, each.result_type, existing=each.existing)
+            for each in calls.all_enqueued(outcomes)
+        ]
+
 
 class Client(Enqueuer):
     """A node, as its clients see it. Safe to share between threads; make it after a fork, not before.
@@ -178,6 +320,8 @@ class Client(Enqueuer):
     token: sent as bearer token; default: TEMPOLITE_TOKEN. Refused on a plaintext connection that leaves the machine.
     tls: True for the public authorities, or a `TLS` with files; or `credentials` made by grpc.
     timeout: seconds for which a call is repeated while the node can't be reached.
+    sessions: let calls that run beside each other share a stream, which is much the faster; False: each is a call of
+        its own, for a proxy that cuts long streams.
     """
 
     def __init__(
@@ -188,9 +332,10 @@ class Client(Enqueuer):
         tls: TLS | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        sessions: bool = True,
     ) -> None:
         target = resolve_target(address, token=token, tls=tls, credentials=credentials, timeout=timeout)
-        super().__init__(Connection(target), {})
+        super().__init__(Connection(target, sessions=sessions), {})
 
     def __enter__(self) -> Client:
         return self
@@ -238,6 +383,26 @@ class Client(Enqueuer):
         return self.handle(id).resolve_compensation(resolution, reason)
 
     # --- many executions
+
+    def wait_many(
+        self,
+        executions: Iterable[ExecutionHandle[T]],
+        *,
+        timeout: Duration | None = None,
+        progress: Progress | None = None,
+    ) -> builtins.list[T | TempoliteError]:
+        """What each of them came to, in their order: its result, or the error that `result()` would raise.
+
+        timeout: of each. progress: called with how many have ended, and of how many.
+        """
+        handles = [*executions]
+        outcomes: builtins.list[T | TempoliteError] = []
+        with ThreadPoolExecutor(min(_WAITING_THREADS, len(handles) or 1), "tempolite-wait") as threads:
+            for outcome in threads.map(lambda handle: _outcome_of(handle, timeout), handles):
+                outcomes.append(outcome)
+                if progress is not None:
+                    progress(len(outcomes), len(handles))
+        return outcomes
 
     def list(self, *, page_size: int | None = None, **filter: Unpack[Filter]) -> Iterator[ExecutionInfo]:
         """Newest first, page by page as they are taken. status, handler, component: one or several; None: all."""

@@ -114,7 +114,7 @@ class EnqueuesChildren:
     """What a context and `ctx.options(...)` share."""
 
     _runtime: Runtime
-    _child_options = ChildOptions()
+    _child_options = operations.NO_OPTIONS
 
     @overload
     def enqueue(

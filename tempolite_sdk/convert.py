@@ -150,7 +150,7 @@ def _retry_policy(holder: Any) -> RetryPolicy | None:
     message: common_pb2.RetryPolicy = holder.retry_policy
 
     def given(name: str) -> Any:
-        value = getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
+        value = getattr(message, name) if message.HasField(name) else None
         return value.ToTimedelta() if isinstance(value, duration_pb2.Duration) else value
 
     return RetryPolicy(

@@ -19,5 +19,13 @@ def seconds_of(field: str, duration: Duration) -> float:
 
 
 def milliseconds_of(field: str, duration: Duration | None) -> int | None:
-    """Whole milliseconds, a part of one counting as one."""
-    return None if duration is None else math.ceil(seconds_of(field, duration) * 1_000)
+    """Whole milliseconds, a part of one counting as one. InvalidArgument beyond ten years, a mistake in the unit."""
+    if duration is None:
+        return None
+    seconds = seconds_of(field, duration)
+    if seconds > _MAX_S:
+        raise InvalidArgument(f"{field} must be at most ten years, not {duration}")
+    return math.ceil(seconds * 1_000)
+
+
+_MAX_S = 3650 * 86_400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -153,6 +154,16 @@ class QueueFull(TempoliteError):
     def __init__(self, message: str = "", retry_after: float | None = None) -> None:
         self.retry_after = retry_after  #: seconds, where the node says so
         super().__init__(message)
+
+
+class BatchRefused(TempoliteError):
+    """Some executions of a batch were refused; the others are stored."""
+
+    def __init__(self, errors: Mapping[int, TempoliteError], enqueued: Sequence[str | None]) -> None:
+        self.errors = errors  #: by place in the batch, from 0
+        self.enqueued = enqueued  #: id of each execution of the batch; None: it was refused
+        place, first = next(iter(errors.items()))
+        super().__init__(f"{len(errors)} of {len(enqueued)} executions were refused; number {place}: {first}")
 
 
 class Unauthenticated(TempoliteError):

@@ -28,6 +28,9 @@ class ChildOptions(Struct, frozen=True, kw_only=True):
     delay: Duration | None = None
 
 
+NO_OPTIONS = ChildOptions()
+
+
 class EnqueueChild(Struct, frozen=True):
     handler: Callable[..., Any] | str
     args: Sequence[Any]

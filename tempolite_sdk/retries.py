@@ -12,7 +12,7 @@ import grpc
 
 from tempolite_sdk.calls import Call
 from tempolite_sdk.errors import Unavailable
-from tempolite_sdk.status import Status, exception_of, is_connection_lost, read_status
+from tempolite_sdk.status import CallFailed, Status, exception_of, is_connection_lost, read_status
 
 INITIAL_PAUSE = 0.05  #: seconds
 MAXIMUM_PAUSE = 2.0  #: seconds; a node restarts in about as long
@@ -58,7 +58,7 @@ class Tries:
             return max(self._give_up_at - self._clock(), 0.001)
         return None if self._hold == math.inf else self._hold + POLL_GRACE
 
-    def pause_after(self, error: grpc.RpcError) -> float:
+    def pause_after(self, error: grpc.RpcError | CallFailed) -> float:
         """Seconds to wait before the next try. Raises the error, as one of ours, when there is none."""
         status = read_status(error)
         if not self._may_repeat(status):

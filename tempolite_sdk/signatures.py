@@ -25,8 +25,8 @@ class Signature:
     parameters: tuple[inspect.Parameter, ...]
     types: Mapping[str, Any] = field(repr=False)
 
-    def encode_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-        """As a JSON object by name. InvalidArgument names every argument that does not fit."""
+    def named_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Each argument under its parameter's name. InvalidArgument: the handler can't be called so."""
         try:
             bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
         except TypeError as error:
@@ -36,6 +36,10 @@ class Signature:
             if parameter.name in bound.arguments:
                 value = bound.arguments[parameter.name]
                 named |= value if parameter.kind is parameter.VAR_KEYWORD else {parameter.name: value}
+        return named
+
+    def encode_arguments(self, named: Mapping[str, Any]) -> bytes:
+        """As a JSON object by name. InvalidArgument names every argument that does not fit."""
         encoded = encode(named)
         if violations := self.decode_arguments(encoded)[2]:
             told = "; ".join(f"{each.field}: {each.description}" for each in violations)

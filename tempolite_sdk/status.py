@@ -68,6 +68,7 @@ REASONS: Mapping[str, Callable[[Status], TempoliteError]] = {
     "UNAUTHENTICATED": _plain(Unauthenticated),
     "PERMISSION_DENIED": _plain(PermissionDenied),
     "UNAVAILABLE": _plain(Unavailable),
+    "DEADLINE_EXCEEDED": _plain(DeadlineExceeded),
     "STORAGE_FAILED": _plain(Unavailable),
     "INTERNAL": _plain(NodeFault),
 }
@@ -99,6 +100,9 @@ def exception_of(status: Status) -> TempoliteError:
     return (REASONS.get(status.reason) or CODES[status.code])(status)
 
 
+_BROKEN_STREAM = ("RST_STREAM", "Stream removed", "Internal error from Core")
+
+
 def is_connection_lost(status: Status) -> bool:
     """Whether the reply was lost on its way, so that only a repeat can tell what became of the request.
 
@@ -111,12 +115,31 @@ def is_connection_lost(status: Status) -> bool:
         case StatusCode.CANCELLED:
             return True
         case StatusCode.INTERNAL | StatusCode.UNKNOWN:
-            return not status.reason and ("RST_STREAM" in status.message or "Stream removed" in status.message)
+            return not status.reason and any(sign in status.message for sign in _BROKEN_STREAM)
         case _:
             return False
 
 
-def read_status(error: grpc.RpcError) -> Status:
+class CallFailed(Exception):
+    """What a `grpc.RpcError` is to a call of its own, to one inside a session."""
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        super().__init__(status.message)
+
+
+_CODES_BY_NUMBER: Mapping[int, StatusCode] = {code.value[0]: code for code in StatusCode}
+
+
+def status_of_reply(packed: status_pb2.Status) -> Status:
+    """Of an error inside a session."""
+    code = _CODES_BY_NUMBER.get(packed.code, StatusCode.UNKNOWN)
+    return _with_details(Status(code, packed.message), packed)
+
+
+def read_status(error: grpc.RpcError | CallFailed) -> Status:
+    if isinstance(error, CallFailed):
+        return error.status
     code: StatusCode = error.code()
     message: str = error.details() or code.name
     packed = _packed_details(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 
 from tempolite_node.api.status import PermissionDenied, Unauthenticated
 from tempolite_node.config import ApiConfig, Role
@@ -15,6 +16,8 @@ _NODE = "/tempolite.v1.NodeService/"
 #: The least role that may call the method. None: open to everyone.
 RULES: Mapping[str, Role | None] = {
     _EXECUTIONS + "EnqueueExecution": Role.OPERATOR,
+    _EXECUTIONS + "BatchEnqueueExecutions": Role.OPERATOR,
+    _EXECUTIONS + "Session": Role.READER,  # and each call in it by its own rule
     _EXECUTIONS + "GetExecution": Role.READER,
     _EXECUTIONS + "GetExecutionTree": Role.READER,
     _EXECUTIONS + "ListExecutions": Role.READER,
@@ -53,25 +56,21 @@ class Authenticator:
         self._tokens = [(token.sha256, token.role) for token in config.tokens]
         self._clients = {client.name: client.role for client in config.clients}
 
-    def admit_by_metadata(self, method: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> bool:
-        """True: it may go on. False: the client certificate decides. Raises when it may not."""
+    def admit_by_metadata(self, method: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> Role | None:
+        """The caller's role, which suffices. None: the client certificate decides. Raises when it may not call."""
         if method not in RULES:
             raise PermissionDenied(f"no rule for {method}")
-        needed = RULES[method]
-        if needed is None or self._open:
-            return True
+        if RULES[method] is None or self._open:
+            return Role.ADMIN if self._open else Role.READER
         given = [value for key, value in metadata or () if key == "authorization"]
         if given:
-            _require(needed, self._role_of_token(given), method)
-            return True
+            return require(self._role_of_token(given), method)
         if not self._certificates:
             raise Unauthenticated("no token; send the metadata `authorization: Bearer <token>`")
-        return False
+        return None
 
-    def admit_by_certificate(self, method: str, auth_context: Mapping[str, Iterable[bytes]]) -> None:
-        """Raises unless the connection's certificate has a role that suffices."""
-        needed = RULES[method]
-        assert needed is not None, f"{method} is open"
+    def admit_by_certificate(self, method: str, auth_context: Mapping[str, Iterable[bytes]]) -> Role:
+        """The role of the connection's certificate, which suffices. Raises when it may not call."""
         names: Sequence[bytes] = [
             *auth_context.get("x509_common_name", ()),
             *auth_context.get("x509_subject_alternative_name", ()),
@@ -79,7 +78,7 @@ class Authenticator:
         roles = [role for name in names if (role := self._clients.get(name.decode("utf-8", "replace"))) is not None]
         if not roles:
             raise Unauthenticated("neither a token nor a certificate whose name is in api.clients")
-        _require(needed, max(roles, key=_RANK.__getitem__), method)
+        return require(max(roles, key=_RANK.__getitem__), method)
 
     def _role_of_token(self, given: Sequence[str | bytes]) -> Role:
         scheme, _, token = str(given[0]).partition(" ")
@@ -91,6 +90,13 @@ class Authenticator:
         return roles[0]
 
 
-def _require(needed: Role, role: Role, method: str) -> None:
-    if _RANK[role] < _RANK[needed]:
+#: The role of the caller, while its call is served.
+caller: ContextVar[Role] = ContextVar("caller")
+
+
+def require(role: Role, method: str) -> Role:
+    """The role, if it may call the method. PermissionDenied: it may not."""
+    needed = RULES[method]
+    if needed is not None and _RANK[role] < _RANK[needed]:
         raise PermissionDenied(f"{method.rpartition('/')[2]} needs the role {needed}; the caller is {role}")
+    return role

@@ -7,20 +7,20 @@ from typing import TypeVar
 
 import grpc
 
-from tempolite_node import options
+from tempolite_node.api.auth import caller
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.convert.paging import page_token
 from tempolite_node.api.convert.requests import OperationId
+from tempolite_node.api.enqueueing import Enqueueing, accepted
 from tempolite_node.api.polls import Polls, time_to_wait_ms
 from tempolite_node.api.ports import NodePort, Queries
-from tempolite_node.api.status import InvalidRequest, Rejected
+from tempolite_node.api.session import Session
+from tempolite_node.api.status import Rejected
 from tempolite_node.api.trees import execution_tree
-from tempolite_node.engine.commands import AnyCommand, Enqueue
-from tempolite_node.engine.effects import Accepted, Enqueued, Reason, Rejection, SignalStored
+from tempolite_node.engine.commands import AnyCommand
+from tempolite_node.engine.effects import Accepted, Reason, Rejection, SignalStored
 from tempolite_node.engine.model import Execution, Operation, Signal, Status
 from tempolite_node.errors import Unavailable
-from tempolite_node.frames import Violation
-from tempolite_node.ids import id_of_request, new_id
 from tempolite_sdk.pb.tempolite.v1 import common_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1.execution_service_pb2_grpc import ExecutionServiceServicer
@@ -37,46 +37,33 @@ class ExecutionService(ExecutionServiceServicer):
         self._node = node
         self._polls = polls
         self._limits = node.config.api.limits
+        self._enqueueing = Enqueueing(node, polls)
 
     async def EnqueueExecution(
-        self, request: pb.EnqueueExecutionRequest, _context: grpc.aio.ServicerContext
+        self, request: pb.EnqueueExecutionRequest, context: grpc.aio.ServicerContext
     ) -> pb.EnqueueExecutionResponse:
-        command = await self._enqueue_command(requests.enqueue(request, self._limits.payload_bytes))
-        outcome = await self._submit(command, Enqueued)
-        return pb.EnqueueExecutionResponse(
-            id=outcome.execution_id, component=responses.component(outcome.component), existing=outcome.existing
-        )
+        return await self._enqueueing.enqueue(request, context.time_remaining())
 
-    async def _enqueue_command(self, wanted: requests.EnqueueRequest) -> Enqueue:
-        node, config = self._node, self._node.config
-        described, settings = node.handler(wanted.handler), config.handler(wanted.handler)
-        if described is None or settings is None:
-            raise Rejected(Rejection(Reason.NOT_FOUND, f"no handler {wanted.handler!r} on this node"))
-        if violations := await node.check_arguments(wanted.handler, wanted.arguments):
-            raise InvalidRequest([_within_arguments(violation) for violation in violations])
-        resolved = options.resolve(settings, config, described.component, wanted.options)
-        at_ms = node.now_ms()
-        default_id = new_id(at_ms) if wanted.request_id is None else id_of_request(wanted.request_id)
-        return Enqueue(
-            at_ms=at_ms,
-            execution_id=wanted.execution_id or default_id,
-            handler=wanted.handler,
-            component=described.component,
-            arguments=wanted.arguments,
-            options=resolved.options,
-            owner=config.node.id,
-            priority=resolved.priority,
-            delay_ms=resolved.delay_ms,
-            max_duration_ms=resolved.max_duration_ms,
-            request_id=wanted.request_id,
-            id_reuse=wanted.id_reuse,
-            id_conflict=wanted.id_conflict,
-            queue_limit=options.queue_limit(config, described.component),
-        )
+    async def BatchEnqueueExecutions(
+        self, request: pb.BatchEnqueueExecutionsRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.BatchEnqueueExecutionsResponse:
+        return await self._enqueueing.enqueue_batch(request)
+
+    async def Session(
+        self, calls: AsyncIterator[pb.SessionRequest], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.SessionResponse]:
+        await context.send_initial_metadata(())  # clients wait for it: it tells that there are sessions here
+        session = Session(self, self._enqueueing, self._node, caller.get())
+        with self._polls.told_to_stop(session.stop):
+            async for response in session.serve(calls):
+                yield response
 
     async def GetExecution(
         self, request: pb.GetExecutionRequest, _context: grpc.aio.ServicerContext
     ) -> pb.GetExecutionResponse:
+        return await self.get(request)
+
+    async def get(self, request: pb.GetExecutionRequest) -> pb.GetExecutionResponse:
         wanted = requests.execution_or_operation_id(request.id)
         if isinstance(wanted, OperationId):
             return pb.GetExecutionResponse(operation=await self._node.read(lambda queries: _operation(queries, wanted)))
@@ -109,17 +96,24 @@ class ExecutionService(ExecutionServiceServicer):
     async def WaitExecution(
         self, request: pb.WaitExecutionRequest, context: grpc.aio.ServicerContext
     ) -> pb.WaitExecutionResponse:
+        return await self.wait(request, context.time_remaining())
+
+    async def wait(self, request: pb.WaitExecutionRequest, remaining_s: float | None) -> pb.WaitExecutionResponse:
         execution_id, timeout_ms = requests.wait_execution(request)
-        timeout_ms = time_to_wait_ms(context, timeout_ms)
-        rejection = await self._polls.wait(self._node.wait_closed(execution_id), timeout_ms)
-        if rejection is not None:
-            raise Rejected(rejection)
-        execution = await self._execution(execution_id)
-        return pb.WaitExecutionResponse(closed=execution.HasField("close_time"), execution=execution)
+        timeout_ms = time_to_wait_ms(remaining_s, timeout_ms)
+        ended = await self._polls.wait(self._node.wait_closed(execution_id), timeout_ms)
+        if isinstance(ended, Rejection):
+            raise Rejected(ended)
+        if ended is None:
+            return pb.WaitExecutionResponse(closed=False, execution=await self._execution(execution_id))
+        return pb.WaitExecutionResponse(closed=True, execution=responses.execution(ended))
 
     async def SendSignal(
         self, request: pb.SendSignalRequest, _context: grpc.aio.ServicerContext
     ) -> pb.SendSignalResponse:
+        return await self.send_signal(request)
+
+    async def send_signal(self, request: pb.SendSignalRequest) -> pb.SendSignalResponse:
         command = requests.send_signal(request, self._limits.payload_bytes, self._node.now_ms())
         return pb.SendSignalResponse(sequence=(await self._submit(command, SignalStored)).sequence)
 
@@ -156,6 +150,9 @@ class ExecutionService(ExecutionServiceServicer):
     async def CancelExecution(
         self, request: pb.CancelExecutionRequest, _context: grpc.aio.ServicerContext
     ) -> pb.CancelExecutionResponse:
+        return await self.cancel(request)
+
+    async def cancel(self, request: pb.CancelExecutionRequest) -> pb.CancelExecutionResponse:
         command = requests.cancel(request, self._node.now_ms())
         return pb.CancelExecutionResponse(status=await self._decide(request.id, command))
 
@@ -174,11 +171,7 @@ class ExecutionService(ExecutionServiceServicer):
     # --- shared
 
     async def _submit(self, command: AnyCommand, expected: type[T]) -> T:
-        outcome = await self._node.submit(command)
-        if isinstance(outcome, Rejection):
-            raise Rejected(outcome)
-        assert isinstance(outcome, expected), f"{type(command).__name__} came to {outcome!r}"
-        return outcome
+        return accepted(command, await self._node.submit(command), expected)
 
     async def _decide(self, execution_id: str, command: AnyCommand) -> str:
         """The execution's status after the decision."""
@@ -194,10 +187,6 @@ class ExecutionService(ExecutionServiceServicer):
             return responses.execution(execution, attempts=attempts, pending=_pending(queries, execution))
 
         return await self._node.read(query)
-
-
-def _within_arguments(violation: Violation) -> Violation:
-    return Violation(f"arguments.{violation.field}" if violation.field else "arguments", violation.description)
 
 
 def _found(queries: Queries, execution_id: str) -> Execution:

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from grpc.aio import AbortError
 
-from tempolite_node.api.auth import Authenticator
+from tempolite_node.api.auth import Authenticator, caller
 from tempolite_node.api.status import status_of
 from tempolite_node.api.wrapping import wrapped
 from tempolite_node.errors import NodeError
@@ -45,17 +45,20 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
         try:
-            decided = self._authenticator.admit_by_metadata(details.method, details.invocation_metadata)
+            role = self._authenticator.admit_by_metadata(details.method, details.invocation_metadata)
         except NodeError as error:
             return _refusal(error, details.method)
         handler = await continuation(details)
-        if decided or handler is None:
+        if handler is None:
+            return None
+        if role is not None:
+            caller.set(role)  # each call is served by a task of its own
             return handler
 
         @asynccontextmanager
         async def around(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
             # Only here is the connection's certificate known.
-            self._authenticator.admit_by_certificate(details.method, context.auth_context())
+            caller.set(self._authenticator.admit_by_certificate(details.method, context.auth_context()))
             yield
 
         return wrapped(handler, around)

@@ -43,7 +43,7 @@ class NodeService(NodeServiceServicer):
 
     async def WaitStats(self, request: pb.WaitStatsRequest, context: grpc.aio.ServicerContext) -> pb.WaitStatsResponse:
         wanted = requests.wait_stats(request)
-        timeout_ms = time_to_wait_ms(context, wanted.timeout_ms)
+        timeout_ms = time_to_wait_ms(context.time_remaining(), wanted.timeout_ms)
         await self._polls.wait(self._changed(wanted.after_revision, wanted.interval_ms), timeout_ms)
         return pb.WaitStatsResponse(stats=responses.stats(self._node.stats()))
 

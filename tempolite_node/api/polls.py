@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
-
-import grpc
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -14,32 +13,46 @@ T = TypeVar("T")
 DEADLINE_MARGIN_MS = 500
 
 
-def time_to_wait_ms(context: grpc.aio.ServicerContext, wanted_ms: int) -> int:
-    remaining = context.time_remaining()
-    return wanted_ms if remaining is None else max(0, min(wanted_ms, int(remaining * 1_000) - DEADLINE_MARGIN_MS))
+def time_to_wait_ms(remaining_s: float | None, wanted_ms: int) -> int:
+    """remaining_s: until the call's own deadline; None: it has none."""
+    return wanted_ms if remaining_s is None else max(0, min(wanted_ms, int(remaining_s * 1_000) - DEADLINE_MARGIN_MS))
 
 
 class Polls:
     """The polls that are open. They all end when the API stops."""
 
     def __init__(self) -> None:
-        self._stop = asyncio.Event()
+        self._open: set[asyncio.Timeout] = set()
+        self._on_stop: set[Callable[[], None]] = set()
+        self.stopped = False
 
     def stop(self) -> None:
-        self._stop.set()
+        self.stopped = True
+        for stop in self._on_stop:
+            stop()
+        now = asyncio.get_running_loop().time()
+        for limit in self._open:
+            limit.reschedule(now)
 
-    @property
-    def stopped(self) -> bool:
-        return self._stop.is_set()
-
-    async def wait(self, awaited: Coroutine[Any, Any, T], timeout_ms: int | None) -> T | None:
-        """Its result; None when the time is up or the API stops. It is cancelled then, and when the caller goes."""
-        task = asyncio.create_task(awaited)
-        stop = asyncio.create_task(self._stop.wait())
-        timeout = None if timeout_ms is None else timeout_ms / 1_000
+    @contextmanager
+    def told_to_stop(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Calls `stop` when the API stops while this is open."""
+        self._on_stop.add(stop)
         try:
-            await asyncio.wait({task, stop}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
+            yield
         finally:
-            task.cancel()
-            stop.cancel()
+            self._on_stop.discard(stop)
+
+    async def wait(self, awaited: Awaitable[T], timeout_ms: int | None) -> T | None:
+        """Its result; None when the time is up or the API stops. It is cancelled then, and when the caller goes."""
+        limit = asyncio.timeout(0 if self.stopped else None if timeout_ms is None else timeout_ms / 1_000)
+        self._open.add(limit)
+        try:
+            async with limit:
+                return await awaited
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return None
+        finally:
+            self._open.discard(limit)

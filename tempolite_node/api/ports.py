@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol, TypeVar
 
 from tempolite_node.config import Config
@@ -72,10 +72,24 @@ class NodePort(Protocol):
         """The outcome, once it is on disk."""
         ...
 
-    async def check_arguments(self, handler: str, arguments: bytes) -> Sequence[Violation]: ...
+    async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[Violation]]:
+        """What is wrong with the arguments of each call, a handler and its arguments, by the handler's own types."""
+        ...
 
-    async def wait_closed(self, execution_id: str) -> Rejection | None:
-        """Returns when it has ended; cancel it to give up."""
+    async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
+        """Their outcomes, in order, once all are on disk. Each is decided by itself."""
+        ...
+
+    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> Callable[[], None]:
+        """Calls `closed` when the execution ends, after this was called. Returns what ends that."""
+        ...
+
+    async def wait_closed(self, execution_id: str) -> Execution | Rejection:
+        """The execution, once it has ended; cancel it to give up."""
+        ...
+
+    def closing(self, execution_id: str) -> AbstractContextManager[Awaitable[Execution]]:
+        """The execution, once it ends after this was called."""
         ...
 
     def follow(self, execution_id: str) -> AbstractAsyncContextManager[Follower]: ...

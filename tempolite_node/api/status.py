@@ -55,6 +55,10 @@ class PermissionDenied(NodeError):
     """The caller's role is too low."""
 
 
+class TimeIsUp(NodeError):
+    """The call's own deadline passed. What was asked may or may not have happened."""
+
+
 # --- the table
 
 REJECTIONS: dict[Reason, StatusCode] = {
@@ -75,6 +79,7 @@ ERRORS: dict[type[NodeError], tuple[StatusCode, str]] = {
     Unavailable: (StatusCode.UNAVAILABLE, "UNAVAILABLE"),
     StorageFailed: (StatusCode.UNAVAILABLE, "STORAGE_FAILED"),
     Overloaded: (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    TimeIsUp: (StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
 }
 
 #: How long to wait before the same request may fare better.
@@ -85,11 +90,11 @@ _RETRY_AFTER_MS = {"UNAVAILABLE": 500, "STORAGE_FAILED": 5_000, "QUEUE_FULL": 1_
 class Status:
     code: StatusCode
     message: str
-    details: bytes  #: a google.rpc.Status
+    message_with_details: status_pb2.Status
 
     @property
     def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
-        return (("grpc-status-details-bin", self.details),)
+        return (("grpc-status-details-bin", self.message_with_details.SerializeToString()),)
 
 
 def status_of(error: Exception, method: str) -> Status:
@@ -124,7 +129,7 @@ def _status(
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     if violations:
         status.details.add().Pack(_bad_request(violations, _DETAILS_BYTES_MAX - status.ByteSize()))
-    return Status(code, message, status.SerializeToString())
+    return Status(code, message, status)
 
 
 def _bad_request(violations: Sequence[Violation], bytes_max: int) -> Any:

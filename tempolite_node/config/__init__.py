@@ -2,7 +2,6 @@
 
 from tempolite_node.config.load import load_config
 from tempolite_node.config.model import (
-    PRIORITY_MAX,
     WORKERS_MAX,
     Address,
     ApiConfig,
@@ -25,7 +24,6 @@ from tempolite_node.config.model import (
 from tempolite_node.errors import ConfigError
 
 __all__ = [
-    "PRIORITY_MAX",
     "WORKERS_MAX",
     "Address",
     "ApiConfig",

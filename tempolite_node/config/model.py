@@ -18,8 +18,8 @@ from pydantic_core import PydanticCustomError
 
 from tempolite_node.config.bounds import AT_LEAST_ONE, FilePath, duration, number, size, text, whole
 from tempolite_node.engine.model import Component, Isolation
+from tempolite_node.frames import PRIORITY_MAX
 
-PRIORITY_MAX = 1_000
 WORKERS_MAX = 10_000
 
 

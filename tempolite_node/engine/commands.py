@@ -35,7 +35,7 @@ class Resolution(StrEnum):
     MARK_DONE = "mark_done"
 
 
-class Command(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Command(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     at_ms: int
 
 
@@ -56,6 +56,12 @@ class Enqueue(Command, frozen=True, kw_only=True):
     id_reuse: IdReuse = IdReuse.REJECT_DUPLICATE
     id_conflict: IdConflict = IdConflict.FAIL
     queue_limit: int = 0  #: of its pool; 0: none
+
+
+class EnqueueBatch(Command, frozen=True, kw_only=True):
+    """All of them, or none."""
+
+    commands: tuple[Enqueue, ...]
 
 
 class SendSignal(Command, frozen=True, kw_only=True):
@@ -93,10 +99,11 @@ class RegisterNode(Command, frozen=True, kw_only=True):
 
 
 class StartAttempt(Command, frozen=True, kw_only=True):
-    """A slot is free: the execution's next attempt, resume or compensation takes it."""
+    """A slot of the pool is free: the execution's next attempt, resume or compensation takes it."""
 
     execution_id: str
     node_id: str
+    pool: Component
 
 
 class CrashAttempt(Command, frozen=True, kw_only=True):
@@ -122,7 +129,7 @@ class FireTimer(Command, frozen=True, kw_only=True):
 # --- from attempts
 
 
-class Request(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Request(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """What an attempt asks for."""
 
 
@@ -162,6 +169,7 @@ class BeginSideEffect(Request, frozen=True, kw_only=True):
 
     key: str
     digest: bytes
+    fresh: bool = False  #: nothing that holds is recorded under the key: a slot is all it needs, and no decision
 
 
 class CompleteSideEffect(Request, frozen=True, kw_only=True):
@@ -231,7 +239,11 @@ class FailAttempt(Request, frozen=True, kw_only=True):
 
 
 class UnwindAttempt(Request, frozen=True, kw_only=True):
-    """The stack was given up while waiting; the attempt goes on by replay when its wait is over."""
+    """The stack was given up while waiting; the attempt goes on by replay when one of its waits is over."""
+
+    #: Calls without an answer when the stack was given up: waits, and side effects in backoff. If an answer was on its
+    #: way to one of them, the attempt goes on at once. Empty: not told, which will do for a stack with one call.
+    waits: tuple[tuple[OperationKind, str], ...] = ()
 
 
 class SuspendAttempt(Request, frozen=True, kw_only=True):
@@ -277,6 +289,7 @@ class FromAttempt(Command, frozen=True, kw_only=True):
 
 AnyCommand = (
     Enqueue
+    | EnqueueBatch
     | SendSignal
     | Cancel
     | Terminate

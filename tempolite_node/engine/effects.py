@@ -6,12 +6,12 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from tempolite_node.engine.model import Component, Failure, OperationKind, Status
+from tempolite_node.engine.model import Component, Execution, Failure, OperationKind, Status
 
 # --- answers: what a call of an attempt gets back. They cross to the worker host as they are.
 
 
-class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Answer(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """What became of an operation."""
 
 
@@ -79,7 +79,7 @@ class Reason(StrEnum):
     WRONG_STATE = "wrong_state"
 
 
-class Rejection(Struct, frozen=True):
+class Rejection(Struct, gc=False, frozen=True):
     """The caller's mistake or a lost race: a value, equal on every replica. Nothing was changed."""
 
     reason: Reason
@@ -89,30 +89,34 @@ class Rejection(Struct, frozen=True):
 # --- what clients and operators are told
 
 
-class Enqueued(Struct, frozen=True, kw_only=True):
+class Enqueued(Struct, gc=False, frozen=True, kw_only=True):
     execution_id: str
     component: Component
     existing: bool = False  #: it was there before
 
 
-class SignalStored(Struct, frozen=True, kw_only=True):
+class EnqueuedBatch(Struct, gc=False, frozen=True, kw_only=True):
+    enqueued: tuple[Enqueued, ...]
+
+
+class SignalStored(Struct, gc=False, frozen=True, kw_only=True):
     sequence: int  #: in the execution's inbox, 1-based
 
 
-class Accepted(Struct, frozen=True, kw_only=True):
+class Accepted(Struct, gc=False, frozen=True, kw_only=True):
     """The request is recorded, or had been before."""
 
     status: Status | None = None  #: of the execution now
 
 
 #: What a command comes to. None: the operation is pending, and a Wake effect tells its end.
-AnyOutcome = Enqueued | SignalStored | Accepted | AnyAnswer | Rejection | None
+AnyOutcome = Enqueued | EnqueuedBatch | SignalStored | Accepted | AnyAnswer | Rejection | None
 
 
 # --- effects: carried out by the owner, after the commit
 
 
-class Effect(Struct, frozen=True, kw_only=True):
+class Effect(Struct, gc=False, frozen=True, kw_only=True):
     execution_id: str
 
 
@@ -120,6 +124,7 @@ class Ready(Effect, frozen=True, kw_only=True):
     """It waits for a slot of the pool. Those that resume go ahead of those that start."""
 
     pool: Component
+    handler: str
     order: tuple[bool, int, int, int]  #: place in the queue: smaller first; see `model.Execution.queue_order`
 
 
@@ -160,6 +165,8 @@ class Abandon(Effect, frozen=True, kw_only=True):
 
 class Closed(Effect, frozen=True, kw_only=True):
     """It has ended: tell those who wait for it."""
+
+    execution: Execution
 
 
 class SignalSent(Effect, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from tempolite_node.engine.effects import (
     AnyAnswer,
     Closed,
     Ended,
+    Go,
     Interrupted,
     Ready,
     RequestCancel,
@@ -26,6 +27,7 @@ from tempolite_node.engine.model import (
     RetryState,
     Status,
     moved,
+    prefix_of,
 )
 from tempolite_node.engine.retry import retry_at_ms
 from tempolite_node.engine.work import Work
@@ -50,7 +52,9 @@ def enqueue_ready(work: Work, execution: Execution, *, at_ms: int, resumes: bool
     status = Status.COMPENSATING if execution.pool is Component.COMPENSATION else Status.QUEUED
     changed = execution if execution.status is status else moved(execution, status)
     queued = work.put(replace(changed, attached=False, ready_at=at_ms, resumes=resumes, due_ms=None))
-    work.emit(Ready(execution_id=queued.id, pool=queued.pool, order=queued.queue_order))
+    work.emit(
+        Ready(execution_id=queued.id, pool=queued.pool, handler=queued.handler, order=queued.queue_order),
+    )
     return queued
 
 
@@ -74,6 +78,11 @@ def detach(work: Work, execution: Execution, *, abandon: bool) -> Execution:
     if execution.options.heartbeat_timeout_ms is not None:
         work.clear_timer(execution.row, HEARTBEAT)
     return replace(execution, epoch=execution.epoch + 1, attached=False, ready_at=None, resumes=False)
+
+
+def deadline_ms(execution: Execution) -> int | None:
+    """When it must be over, with all that it enqueues. What is being undone is undone to the end."""
+    return None if execution.pool is Component.COMPENSATION else execution.deadline_ms
 
 
 def attempt_timeout_ms(execution: Execution) -> int | None:
@@ -161,7 +170,9 @@ def give_up(
     if execution.component is Component.SAGA and (step := next_to_undo(work, execution)) is not None:
         cancel_pending(work, execution, at_ms=at_ms)
         current = detach(work, replace(execution, pending=0), abandon=True)
-        work.clear_timers(execution.row)
+        # Those of side effects in backoff stay: a compensation may ask for them.
+        for timer in (START, QUEUE, DEADLINE):
+            work.clear_timer(execution.row, timer)
         undoing = moved(
             current,
             Status.COMPENSATING,
@@ -278,11 +289,11 @@ def close(
             retry_state=retry_state,
         )
     )
-    work.emit(Closed(execution_id=closed.id))
+    work.emit(Closed(execution_id=closed.id, execution=closed))
     if closed.waiters:
         answer_waiters(work, closed, at_ms=at_ms)
     if closed.has_children:
-        close_children(work, closed, at_ms=at_ms)
+        work.parents.append((closed.row, False))
 
 
 def answer_waiters(work: Work, closed: Execution, *, at_ms: int) -> None:
@@ -300,26 +311,43 @@ def wait_status(closed: Execution) -> OperationStatus:
     return OperationStatus.COMPLETED if closed.status is Status.COMPLETED else OperationStatus.FAILED
 
 
-def close_children(work: Work, closed: Execution, *, at_ms: int) -> None:
-    for child in work.open_children(closed.row):
-        policy = child.options.close_policy
-        if policy is ClosePolicy.TERMINATE:
-            terminate(work, child, reason=f"its parent {closed.id} ended", at_ms=at_ms)
-        elif policy is ClosePolicy.REQUEST_CANCEL:
-            request_cancel(work, child, reason=f"its parent {closed.id} ended", at_ms=at_ms)
-
-
 def terminate(work: Work, execution: Execution, *, reason: str, at_ms: int) -> None:
-    """Ends an execution and those below it at once, none of their code running. Children with ABANDON are spared."""
-    stack = [execution]
-    while stack:
-        current = work.execution_at(stack.pop().row)
-        if current.closed:
-            continue
-        if current.has_children:
-            stack += [c for c in work.open_children(current.row) if c.options.close_policy is not ClosePolicy.ABANDON]
-        failure = Failure(type="Terminated", message=reason, non_retryable=True)
-        close(work, replace(current, reason=reason), Status.TERMINATED, failure=failure, at_ms=at_ms)
+    """Ends an execution at once, none of its code running. Its children follow: see `reach_children`."""
+    if execution.closed:
+        return
+    failure = Failure(type="Terminated", message=reason, non_retryable=True)
+    close(work, replace(execution, reason=reason), Status.TERMINATED, failure=failure, at_ms=at_ms)
+
+
+def reach_children(work: Work, *, at_ms: int) -> None:
+    """Does to the children of those that this command ended or cancelled what their policies say.
+
+    One after another, and not from within the end of their parents: children have children, and a family may be deeper
+    than Python's stack.
+    """
+    while work.parents:
+        row, cancelled = work.parents.popleft()
+        parent = work.execution_at(row)
+        reach = _cancel_child if cancelled else _close_child
+        for child in work.open_children(row):
+            # Read again: it may have waited for the one before it.
+            reach(work, parent, work.execution_at(child.row), at_ms=at_ms)
+
+
+def _close_child(work: Work, parent: Execution, child: Execution, *, at_ms: int) -> None:
+    policy = child.options.close_policy
+    if parent.status is Status.TERMINATED and policy is not ClosePolicy.ABANDON:
+        terminate(work, child, reason=parent.reason, at_ms=at_ms)
+    elif policy is ClosePolicy.TERMINATE:
+        terminate(work, child, reason=f"its parent {parent.id} ended", at_ms=at_ms)
+    elif policy is ClosePolicy.REQUEST_CANCEL:
+        request_cancel(work, child, reason=f"its parent {parent.id} ended", at_ms=at_ms)
+
+
+def _cancel_child(work: Work, parent: Execution, child: Execution, *, at_ms: int) -> None:
+    policy = child.options.close_policy
+    if policy is ClosePolicy.REQUEST_CANCEL or (policy is None and child.awaited):
+        request_cancel(work, child, reason=f"its parent {parent.id} was cancelled", at_ms=at_ms)
 
 
 # --- waits
@@ -332,6 +360,18 @@ def cancel_pending(work: Work, execution: Execution, *, at_ms: int) -> None:
     for wait in work.pending(execution.row):
         close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
     work.put(replace(work.execution_at(execution.row), pending=0))
+
+
+def leave(work: Work, execution: Execution, kind: OperationKind, key: str, *, at_ms: int) -> Execution:
+    """Ends the waits that the code of an operation began, and gave up when the operation was over."""
+    if not execution.pending:
+        return execution
+    inside = [wait for wait in work.pending(execution.row) if wait.key.startswith(prefix_of(kind, key))]
+    for wait in inside:
+        close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
+    left = replace(work.execution_at(execution.row), pending=execution.pending - len(inside))
+    goes_on = left.status is Status.WAITING and not left.pending
+    return work.put(moved(left, Status.RUNNING) if goes_on else left)
 
 
 def end_wait(
@@ -348,10 +388,8 @@ def end_wait(
     execution = work.execution_at(wait.execution_row)
     waiting = replace(execution, pending=execution.pending - 1)
     if not execution.attached:
-        if execution.status is Status.WAITING or _parked_compensation(execution):
-            enqueue_ready(work, waiting, at_ms=at_ms, resumes=True)
-        else:
-            work.put(waiting)
+        work.put(waiting)
+        resume_unwound(work, waiting, at_ms=at_ms)
         return
     if waiting.status is Status.WAITING and waiting.pending == 0:
         waiting = moved(waiting, Status.RUNNING)
@@ -361,9 +399,38 @@ def end_wait(
     )
 
 
-def _parked_compensation(execution: Execution) -> bool:
-    """Its compensation was unwound while it waited: neither queued nor in backoff."""
-    return execution.status is Status.COMPENSATING and execution.ready_at is None and execution.due_ms is None
+def resume_unwound(work: Work, execution: Execution, *, at_ms: int) -> None:
+    """Queues an execution without a stack if that is what it waited for: it is neither queued nor in backoff."""
+    unwound_compensation = (
+        execution.status is Status.COMPENSATING and execution.ready_at is None and execution.due_ms is None
+    )
+    if execution.status is Status.WAITING or unwound_compensation:
+        enqueue_ready(work, execution, at_ms=at_ms, resumes=True)
+
+
+def in_backoff(work: Work, execution: Execution) -> Operation | None:
+    """The first of its side effects that waits for its next attempt."""
+    effects = work.operations_of_kind(execution.row, OperationKind.SIDE_EFFECT)
+    waiting = (op for op in effects if op.status is OperationStatus.RETRYING and op.due_ms is not None)
+    return next(waiting, None)
+
+
+def end_backoff(work: Work, execution: Execution, side_effect: Operation, *, at_ms: int) -> None:
+    """The side effect's next attempt is due. Without a stack, replay asks for it again and finds that it is."""
+    work.put_operation(replace(side_effect, due_ms=None))
+    if not execution.attached:
+        resume_unwound(work, execution, at_ms=at_ms)
+        return
+    answer = Go(attempt=side_effect.attempt + 1)
+    work.emit(
+        Wake(
+            execution_id=execution.id,
+            epoch=execution.epoch,
+            kind=side_effect.kind,
+            key=side_effect.key,
+            answer=answer,
+        )
+    )
 
 
 def close_wait(
@@ -385,23 +452,36 @@ def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int)
     if execution.closed or execution.cancel_requested:
         return
     requested = work.put(replace(execution, cancel_requested=True, reason=reason))
-    _show_cancel(work, requested, at_ms=at_ms)
+    if requested.pool is Component.COMPENSATION:
+        return  # what is being undone is undone to the end, with the help of children too
     if requested.has_children:
-        for child in work.open_children(requested.row):
-            policy = child.options.close_policy
-            if policy is ClosePolicy.REQUEST_CANCEL or (policy is None and child.awaited):
-                request_cancel(work, child, reason=f"its parent {requested.id} was cancelled", at_ms=at_ms)
+        work.parents.append((requested.row, True))
+    _show_cancel(work, requested, at_ms=at_ms)
+
+
+def cancel_due(execution: Execution) -> bool:
+    """Whether a cancel was requested that it has not seen."""
+    undoing = execution.pool is Component.COMPENSATION
+    return execution.cancel_requested and not execution.cancel_delivered and not undoing
 
 
 def _show_cancel(work: Work, execution: Execution, *, at_ms: int) -> None:
-    if execution.pool is Component.COMPENSATION:
-        return  # what is being undone is undone to the end
     if execution.attached:
         work.emit(RequestCancel(execution_id=execution.id, epoch=execution.epoch, reason=execution.reason))
-    if execution.status is Status.WAITING:
+    if execution.pending and execution.status is Status.WAITING:
         first = work.pending(execution.row)[0]
         work.put(replace(execution, cancel_delivered=True))
         end_wait(work, first, OperationStatus.CANCELLED, Interrupted(reason=execution.reason), at_ms=at_ms)
+    elif execution.status is Status.WAITING:
+        resume_unwound(work, execution, at_ms=at_ms)  # it waited for a side effect's backoff: replay shows it
     elif not (execution.attached or execution.resumes):
-        failure = Failure(type="Cancelled", message=execution.reason, non_retryable=True)
-        give_up(work, execution, Status.CANCELLED, failure=failure, retry_state=None, at_ms=at_ms)
+        end_cancelled(work, execution, at_ms=at_ms)
+    elif execution.attached and (side_effect := in_backoff(work, execution)) is not None:
+        work.clear_timer(execution.row, operation_timer(side_effect.kind, side_effect.key))
+        end_backoff(work, execution, side_effect, at_ms=at_ms)  # its next attempt meets the cancel
+
+
+def end_cancelled(work: Work, execution: Execution, *, at_ms: int) -> None:
+    """Ends an execution that none of its own code can tell of its cancel."""
+    failure = Failure(type="Cancelled", message=execution.reason, non_retryable=True)
+    give_up(work, execution, Status.CANCELLED, failure=failure, retry_state=None, at_ms=at_ms)

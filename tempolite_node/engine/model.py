@@ -1,4 +1,8 @@
-"""The states of executions and operations, and their legal moves."""
+"""The states of executions and operations, and their legal moves.
+
+The engine's values are immutable and point at nothing that could point back, so none is ever part of a cycle:
+`gc=False` spares the collector a look at each.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +124,7 @@ class Isolation(StrEnum):
     PROCESS = "process"
 
 
-class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Failure(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """What went wrong inside user code, or a limit that stopped it."""
 
     type: str
@@ -132,7 +136,7 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cause: Failure | None = None
 
 
-class RetryPolicy(Struct, frozen=True, kw_only=True):
+class RetryPolicy(Struct, gc=False, frozen=True, kw_only=True):
     """Exponential backoff, with every level already resolved."""
 
     maximum_attempts: int = 3  #: 0: no limit
@@ -143,7 +147,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     non_retryable_errors: tuple[str, ...] = ()
 
 
-class Options(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Options(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """How an execution is run: resolved from call, handler, pool and default when its command was made."""
 
     retry: RetryPolicy = RetryPolicy()
@@ -157,7 +161,7 @@ class Options(Struct, frozen=True, kw_only=True, omit_defaults=True):
     close_policy: ClosePolicy | None = None  #: None: cancel reaches it when it is waited for, terminate always
 
 
-class Execution(Struct, frozen=True, kw_only=True):
+class Execution(Struct, gc=False, frozen=True, kw_only=True):
     """One run of a handler or saga handler, start to end. Times are Unix milliseconds."""
 
     id: str
@@ -221,7 +225,7 @@ class Execution(Struct, frozen=True, kw_only=True):
         return (not self.resumes, -self.priority, self.ready_at, self.row)
 
 
-class Operation(Struct, frozen=True, kw_only=True):
+class Operation(Struct, gc=False, frozen=True, kw_only=True):
     """A recorded act inside an execution, under (kind, key)."""
 
     execution_row: int
@@ -244,6 +248,15 @@ class Operation(Struct, frozen=True, kw_only=True):
     due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait
 
 
+#: Between the keys of an operation and of another inside of it.
+KEY_SEPARATOR = " > "
+
+
+def prefix_of(kind: OperationKind, key: str) -> str:
+    """Of the keys of what is done inside an operation."""
+    return f"{kind}:{key}{KEY_SEPARATOR}"
+
+
 _SIDE_EFFECT_FAILURES_MAX = 1_000_000
 
 
@@ -261,7 +274,7 @@ def moved(execution: Execution, status: Status, **changes: Any) -> Execution:
     return replace(execution, status=status, **changes)
 
 
-class Attempt(Struct, frozen=True, kw_only=True):
+class Attempt(Struct, gc=False, frozen=True, kw_only=True):
     """An attempt that ended without completing its execution or operation."""
 
     execution_row: int
@@ -273,7 +286,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     ended_ms: int
 
 
-class Signal(Struct, frozen=True, kw_only=True):
+class Signal(Struct, gc=False, frozen=True, kw_only=True):
     """A signal in an execution's inbox (received) or outbox (sent to clients)."""
 
     execution_row: int
@@ -285,7 +298,7 @@ class Signal(Struct, frozen=True, kw_only=True):
     consumed: bool = False
 
 
-class Timer(Struct, frozen=True, kw_only=True):
+class Timer(Struct, gc=False, frozen=True, kw_only=True):
     execution_row: int
     name: str
     due_ms: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from tempolite_node.engine.model import Failure, RetryPolicy, RetryState
+from tempolite_node.engine.times import later
 
 
 def retry_at_ms(
@@ -21,7 +22,7 @@ def retry_at_ms(
         return RetryState.NON_RETRYABLE_FAILURE
     if policy.maximum_attempts and failures >= policy.maximum_attempts:
         return RetryState.MAXIMUM_ATTEMPTS_REACHED
-    due_ms = failed_at_ms + _delay_ms(policy, failure, failures, jitter)
+    due_ms = later(failed_at_ms, _delay_ms(policy, failure, failures, jitter))
     if deadline_ms is not None and due_ms >= deadline_ms:
         return RetryState.TIMEOUT
     return due_ms
@@ -30,7 +31,8 @@ def retry_at_ms(
 def _delay_ms(policy: RetryPolicy, failure: Failure, failures: int, jitter: float) -> int:
     if failure.retry_after_ms is not None:
         return failure.retry_after_ms
-    doublings = (failures - 1) * math.log2(policy.backoff_coefficient)
-    # Past 2**64 every policy has reached its maximum, and the power itself would overflow.
+    # Past 2**64 every policy has reached its maximum, and the power itself would overflow. Without a limit on either
+    # side 0 * log2(inf) would be no number at all.
+    doublings = (failures - 1) * min(math.log2(policy.backoff_coefficient), 64.0)
     grown: float = policy.initial_interval_ms * 2.0 ** min(doublings, 64.0)
     return round(min(grown, policy.maximum_interval_ms) * (1 + policy.jitter * jitter))

@@ -6,7 +6,7 @@ behind it is whatever implements `Stored`.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
@@ -67,6 +67,7 @@ class Work:
         self._waits: defaultdict[int, dict[tuple[int, str], Operation]] = defaultdict(dict)
         self.last_row = stored.last_row()
         self.executions: dict[int, Execution] = {}
+        self.renamed: set[int] = set()  #: rows of executions that have another id than is stored
         self.operations: defaultdict[int, dict[tuple[OperationKind, str], Operation]] = defaultdict(dict)
         self.timers: defaultdict[int, dict[str, Timer | None]] = defaultdict(dict)
         self.timers_cleared: set[int] = set()  #: rows whose stored timers are all gone; saved before `timers`
@@ -75,6 +76,7 @@ class Work:
         self.attempts: list[Attempt] = []
         self.counts: Counter[tuple[Component, Status]] = Counter()
         self.effects: list[AnyEffect] = []
+        self.parents: deque[tuple[int, bool]] = deque()  #: see `lifecycle.reach_children`; empty between commands
 
     @property
     def changed(self) -> bool:
@@ -122,6 +124,7 @@ class Work:
                 self.counts[execution.component, execution.status] += 1
             if before.id != execution.id:
                 self._rows.pop(before.id, None)
+                self.renamed.add(row)
         self.executions[row] = execution
         self._rows[execution.id] = row
         return execution

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import cast
 
 from tempolite_node import frames
@@ -35,9 +37,11 @@ class HostConnection(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._unsent: list[frames.ToHost] = []  #: until the handlers are loaded
+        self._unsent: list[frames.ToHost] = []  #: of this turn of the loop; all of them until the handlers are loaded
+        self._flushes = False
         self._exited: asyncio.Task[None] | None = None
         self._closing = False
+        self._pidfd: int | None = None
 
     @property
     def pid(self) -> int:
@@ -54,11 +58,14 @@ class HostConnection(asyncio.BufferedProtocol):
                 "tempolite_node.host.main",
                 "--fd",
                 str(theirs.fileno()),
+                "--parent",
+                str(os.getpid()),
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),  # what user code prints is not the daemon's answer to anybody
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
+        self._pidfd = os.pidfd_open(self._process.pid)
         if self._closing:  # closed while it was being spawned
             self.kill()
         ours.setblocking(False)
@@ -70,19 +77,27 @@ class HostConnection(asyncio.BufferedProtocol):
     async def _wait_for_exit(self) -> None:
         assert self._process is not None
         code = await self._process.wait()
+        assert self._pidfd is not None
+        os.close(self._pidfd)
+        self._pidfd = None
         ending = f"signal {-code}" if code < 0 else f"exit code {code}"
         self._gone(self, f"worker host {self.number} died ({ending})")
 
     # --- out
 
     def send(self, messages: Sequence[frames.ToHost]) -> None:
-        if self.loaded:
-            self._write(messages)
-        else:
-            self._unsent += messages
+        """Whatever is sent in one turn of the loop leaves in one frame, at its end."""
+        self._unsent += messages
+        if self.loaded and not self._flushes:
+            self._flushes = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def became_loaded(self) -> None:
         self.loaded = True
+        self._flush()
+
+    def _flush(self) -> None:
+        self._flushes = False
         unsent, self._unsent = self._unsent, []
         if unsent:
             self._write(unsent)
@@ -122,8 +137,10 @@ class HostConnection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        """Not by way of the process, which would look for its end first, and take it from the one who waits for it."""
+        if self._pidfd is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self.close()
 
     async def wait_gone(self) -> None:

@@ -50,11 +50,18 @@ class PoolSettings(Protocol):
 
 class Dispatch:
     def __init__(
-        self, source: Source, *, node_id: str, pools: Mapping[Component, PoolSettings], clock_s: Callable[[], float]
+        self,
+        source: Source,
+        *,
+        node_id: str,
+        pools: Mapping[Component, PoolSettings],
+        clock_s: Callable[[], float],
+        window_max: int = WINDOW_MAX,
     ) -> None:
         self._source = source
         self._node_id = node_id
         self._clock_s = clock_s
+        self._window_max = window_max
         self._runs: dict[str, Run] = {}
         self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
         self._isolated = 0  #: processes for one attempt each get numbers below zero
@@ -63,7 +70,8 @@ class Dispatch:
         self._outgoing: defaultdict[int, list[frames.ToHost]] = defaultdict(list)
         self._closing: list[int] = []
         self.pools: dict[Component, Pool[Due]] = {
-            component: Pool(settings.workers, settings.rate_limit, clock_s()) for component, settings in pools.items()
+            component: Pool(settings.workers, settings.rate_limit, clock_s(), window_max=window_max)
+            for component, settings in pools.items()
         }
         self.ended: Counter[tuple[Component, bool]] = (
             Counter()
@@ -95,7 +103,8 @@ class Dispatch:
         """Notes what a decision asks for. Nothing leaves before `collect`."""
         match effect:
             case Ready():
-                self.pools[effect.pool].ready.push(effect.order, effect.execution_id)
+                if effect.handler in self._handlers:  # else it waits in the store for a node that serves it
+                    self.pools[effect.pool].ready.push(effect.order, effect.execution_id)
             case RunAttempt() | RunCompensation():
                 self._to_run.append(effect)
             case Wake():
@@ -129,7 +138,8 @@ class Dispatch:
         frame = call.frame
         frame.outstanding -= 1
         if frame.outstanding == 0 and not frame.slot:
-            self.pools[frame.pool].waking.append(Due(run, frame, call.number, answer))
+            frame.waking = Due(run, frame, call.number, answer)
+            self.pools[frame.pool].waking.append(frame.waking)
         else:
             self._reply(run, call.number, answer)
 
@@ -163,6 +173,9 @@ class Dispatch:
         run.calls[kind, key] = OpenCall(call.call, frame)
         frame.outstanding += 1
         self._release(frame)
+        if (due := frame.waking) is not None:  # another task waits for a slot, which the frame is not to have by now
+            frame.waking = None
+            self._reply(run, due.call, due.answer)
 
     def begin_side_effect(self, run: Run, call: frames.Call, key: str, answer: AnyAnswer | None) -> None:
         """A side effect waits for its slot, or for the end of its backoff (no answer yet), or is recorded already."""
@@ -181,27 +194,43 @@ class Dispatch:
 
     def end_side_effect(self, run: Run, call: frames.Call, key: str, answer: AnyAnswer | None) -> None:
         """A side effect ran. No answer: it failed and is made again after its backoff."""
-        frame = run.frames.pop(key, None)
-        parent = frame.parent if frame is not None else run.root
-        assert parent is not None, f"{run.execution_id}: side effect {key} has no frame around it"
-        if frame is not None:
-            self._release(frame)
         self.ended[Component.SIDE_EFFECT, answer is not None and not isinstance(answer, Failed)] += 1
-        open_call = OpenCall(call.call, parent)
+        frame = run.frames.get(key)
+        if frame is not None:
+            assert frame.parent is not None, f"{run.execution_id}: side effect {key} has no frame around it"
+            self._leave(run, frame)
+            open_call = OpenCall(call.call, frame.parent)
+        elif (waiting := run.calls.pop((OperationKind.SIDE_EFFECT, key), None)) is not None:
+            open_call = OpenCall(call.call, waiting.frame)  # it was given up in its backoff
+        else:
+            if answer is not None:
+                self._reply(run, call.call, answer)  # it was given up when it was over: the two words crossed
+            return
         if answer is None:
             run.calls[OperationKind.SIDE_EFFECT, key] = open_call
         else:
             self._over(run, open_call, key, answer)
 
+    def _leave(self, run: Run, ended: Frame) -> None:
+        """The frame is over, with all that was begun inside of it and not waited for."""
+        inside = [ended] if not ended.outstanding else [f for f in run.frames.values() if f.is_within(ended)]
+        for frame in inside:
+            frame.over = True
+            self._release(frame)
+            del run.frames[frame.key]
+        if not ended.outstanding:
+            return
+        for place in [place for place, open_call in run.calls.items() if open_call.frame.over]:
+            del run.calls[place]
+
     def lost(self, run: Run, call: frames.Call) -> None:
         """The call came too late: the attempt has lost its right to run."""
         self._abandon(Abandon(execution_id=run.execution_id, epoch=call.epoch))
 
-    def end(self, run: Run, call: frames.Call, answer: AnyAnswer, *, well: bool) -> None:
-        """The attempt is over, well or not, or was unwound."""
+    def end(self, run: Run, *, well: bool) -> None:
+        """The attempt is over, well or not, or was unwound. Nobody waits for an answer to its last call."""
         if run.root.pool is Component.COMPENSATION:
             self.ended[Component.COMPENSATION, well] += 1
-        self._reply(run, call.call, answer)
         self._forget(run)
         if run.host < 0:
             self._closing.append(run.host)
@@ -240,14 +269,17 @@ class Dispatch:
     def _grant_to(self, pool: Pool[Due], waiting: deque[Due], *, limited: bool) -> None:
         """limited: by the pool's rate of starts."""
         while waiting and pool.free:
-            if waiting[0].run.over:
+            due = waiting[0]
+            answered = not limited and due.frame.waking is not due
+            if due.run.over or due.frame.over or answered:
                 waiting.popleft()
                 continue
             if limited and pool.rate.take(self._clock_s()) > 0:
                 return
-            due = waiting.popleft()
+            waiting.popleft()
             pool.take()
             due.frame.slot = True
+            due.frame.waking = None
             self._reply(due.run, due.call, due.answer)
 
     def starts(self) -> Iterator[tuple[Component, str]]:
@@ -269,9 +301,6 @@ class Dispatch:
         """The execution was no longer waiting for a slot."""
         self.pools[component].release()
         self.pools[component].rate.give_back()
-
-    def serves(self, handler: str) -> bool:
-        return handler in self._handlers
 
     def rate_limited_s(self) -> float | None:
         """Seconds until a rate limit lets something start that waits for nothing else."""
@@ -296,7 +325,7 @@ class Dispatch:
         return refilled
 
     def _stored_queue(self, component: Component) -> list[tuple[Order, str]]:
-        executions = self._source.ready(component, self._node_id, self._handlers, WINDOW_MAX)
+        executions = self._source.ready(component, self._node_id, self._handlers, self._window_max)
         return [(execution.queue_order, execution.id) for execution in executions]
 
     # --- what leaves, after the commit

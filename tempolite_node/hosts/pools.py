@@ -79,14 +79,14 @@ class Pool(Generic[T]):
     Those that wake go ahead of those that start. A paused pool starts nothing, and still wakes.
     """
 
-    def __init__(self, workers: int, rate: float, now_s: float) -> None:
+    def __init__(self, workers: int, rate: float, now_s: float, *, window_max: int = WINDOW_MAX) -> None:
         self.workers = workers
         self.paused = False
         self.busy = 0
         self.rate = RateLimit(rate, now_s)
         self.waking: deque[T] = deque()
         self.starting: deque[T] = deque()  #: side effects; they start inside an attempt that is already here
-        self.ready = ReadyQueue()
+        self.ready = ReadyQueue(window_max)
 
     @property
     def free(self) -> bool:

@@ -17,6 +17,14 @@ class Frame:
     parent: Frame | None
     outstanding: int = 0  #: waits that are not over; several at a time in asynchronous handlers
     slot: bool = False
+    waking: Due | None = None  #: the answer that waits for its slot
+    over: bool = False  #: it ended: what still waits for a slot in its name gets none
+
+    def is_within(self, other: Frame) -> bool:
+        frame: Frame | None = self
+        while frame is not None and frame is not other:
+            frame = frame.parent
+        return frame is other
 
 
 @dataclass(slots=True)
@@ -36,7 +44,7 @@ class Run:
     root: Frame
     frames: dict[str, Frame] = field(default_factory=dict)
     calls: dict[tuple[OperationKind, str], OpenCall] = field(default_factory=dict)
-    over: bool = False  #: it ended or was abandoned: what still waits for a slot in its name gets none
+    over: bool = False  #: it ended or was abandoned
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ class Supervisor:
         self._starts: dict[int, int] = {}
         self._numbers = itertools.count(1)
         self._calls = itertools.count(1)
-        self._checks: dict[int, tuple[int, asyncio.Future[Sequence[frames.Violation]]]] = {}
+        self._checks: dict[int, tuple[int, asyncio.Future[Sequence[Sequence[frames.Violation]]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._first_load: asyncio.Future[frames.Loaded] | None = None
         self._stopping = False
@@ -122,15 +122,15 @@ class Supervisor:
             if host is not None:
                 host.kill()
 
-    async def check_arguments(self, handler: str, arguments: bytes) -> Sequence[frames.Violation]:
-        """What is wrong with the arguments, by the handler's own types."""
+    async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[frames.Violation]]:
+        """What is wrong with the arguments of each call, by the handler's own types."""
         host = next((host for host in self._hosts.values() if host.loaded and host.number > 0), None)
         if host is None:
             raise Unavailable("no worker host is up")
         call = next(self._calls)
-        future: asyncio.Future[Sequence[frames.Violation]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Sequence[Sequence[frames.Violation]]] = asyncio.get_running_loop().create_future()
         self._checks[call] = (host.number, future)
-        host.send([frames.CheckArguments(call=call, handler=handler, arguments=arguments)])
+        host.send([frames.CheckArguments(call=call, calls=tuple(calls))])
         try:
             return await future
         finally:
@@ -164,6 +164,7 @@ class Supervisor:
             log.error("a worker host can't load the handlers", host=host.number, errors=loaded.errors)
             host.kill()
             return
+        host.last_pong_s = asyncio.get_running_loop().time()  # until now it had its handlers to import
         host.became_loaded()
         if host.number > 0:
             self.handlers = {handler.name: handler for handler in loaded.handlers}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 import apsw
+import apsw.sqlite_extra
 
 from tempolite_node.errors import StorageFailed
 
 APPLICATION_ID = 0x54454D50  #: "TEMP": a file of ours and nobody else's
 
+_CHECKSUM_BYTES = 8
 _PAGE_CACHE_KIB = 65_536
 _WAL_AUTOCHECKPOINT_PAGES = 4_000
 _BUSY_TIMEOUT_MS = 5_000
@@ -20,28 +24,82 @@ _BUSY_TIMEOUT_MS = 5_000
 def open_writer(path: Path) -> apsw.Connection:
     """The one connection that writes. Makes the file, or brings it to the current schema.
 
-    StorageFailed: the file can't be opened or written, is no store, or comes from a later version.
+    StorageFailed: the file can't be opened or written, is no store, or comes from a later version. It is left as it is.
+    """
+    with ExitStack() as on_failure:
+        try:
+            path.touch(mode=0o600)  # before SQLite makes it: the WAL takes its permissions
+            connection = apsw.Connection(str(path), vfs=_checksums(), statementcachesize=256)
+            on_failure.callback(connection.close)
+            _make_store(connection, path)
+        except (apsw.Error, OSError) as error:
+            raise StorageFailed(f"{path}: the store can't be opened: {explained(error)}") from error
+        on_failure.pop_all()
+    return connection
+
+
+def _make_store(connection: apsw.Connection, path: Path) -> None:
+    if connection.readonly("main"):
+        raise StorageFailed(f"{path}: the store can only be read, and must be written")
+    _set_up(connection)
+    version = _version(connection, path)
+    # Nothing is written before this line: the file may be somebody else's.
+    connection.reserve_bytes("main", _CHECKSUM_BYTES)  # of each page; a store that has tables keeps what it has
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    connection.pragma("wal_autocheckpoint", _WAL_AUTOCHECKPOINT_PAGES)
+    _migrate(connection, version)
+    _compare_schema(connection, path)
+
+
+def explained(error: Exception) -> str:
+    """The error's text, with what to do where that is not plain."""
+    if isinstance(error, apsw.Error) and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
+        return (
+            "a page does not match its checksum: the disk has changed it, or another program has written to the store. "
+            "`tempolite-node store repair` tells which, and mends the second"
+        )
+    return str(error)
+
+
+def repair(path: Path) -> None:
+    """Gives every page its checksum again, where what the pages say is sound as a whole.
+
+    For a store that another program has written to, be it a checkpoint of SQLite's own shell after a crash of the node:
+    its pages are right, and their checksums are not. StorageFailed: the pages are not sound; restore a backup.
     """
     try:
-        connection = apsw.Connection(str(path), statementcachesize=256)
+        connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE, _checksums())
+        connection.pragma("checksum_verification", False)
         _set_up(connection)
-        connection.pragma("journal_mode", "wal")
-        connection.pragma("synchronous", "full")
-        connection.pragma("wal_autocheckpoint", _WAL_AUTOCHECKPOINT_PAGES)
-        _migrate(connection, path)
-        _compare_schema(connection, path)
+        problems = [row[0] for row in connection.execute("PRAGMA integrity_check(10)")]
+        if problems != ["ok"]:
+            raise StorageFailed(f"{path}: the store is damaged; restore a backup. {'; '.join(problems)}")
+        connection.reserve_bytes("main", _CHECKSUM_BYTES)
+        connection.execute("VACUUM")
+        connection.pragma("wal_checkpoint", "TRUNCATE")
+        connection.close()
     except apsw.Error as error:
-        raise StorageFailed(f"{path}: the store can't be opened: {error}") from error
-    path.chmod(0o600)
-    return connection
+        raise StorageFailed(f"{path}: the store can't be repaired: {error}") from error
 
 
 def open_reader(path: Path) -> apsw.Connection:
     """A connection that can't write. To be used by one thread."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=64)
+    connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY, _checksums(), statementcachesize=64)
     _set_up(connection)
     connection.pragma("query_only", True)
     return connection
+
+
+@cache
+def _checksums() -> str:
+    """Name of the VFS that keeps a checksum in each page, and fails a read that does not match it.
+
+    Once in a process: what is loaded stays. A flipped bit is found when it is read, not when it has spread.
+    Source: https://sqlite.org/cksumvfs.html
+    """
+    apsw.sqlite_extra.load(apsw.Connection(":memory:"), "cksumvfs")
+    return "cksmvfs"
 
 
 def _set_up(connection: apsw.Connection) -> None:
@@ -60,16 +118,20 @@ def _migrations() -> list[tuple[int, str]]:
     return sorted((int(script.name.split("_")[0]), script.read_text()) for script in scripts)
 
 
-def _migrate(connection: apsw.Connection, path: Path) -> None:
-    migrations = _migrations()
-    latest = migrations[-1][0]
+def _version(connection: apsw.Connection, path: Path) -> int:
+    """Of the store's schema; 0: it is new. StorageFailed: the file is not one to be written."""
     version = int(connection.pragma("user_version"))
+    latest = _migrations()[-1][0]
     foreign = bool(schema(connection)) if version == 0 else connection.pragma("application_id") != APPLICATION_ID
     if foreign:
         raise StorageFailed(f"{path}: this is an SQLite file, but not a store of Tempolite Node")
     if version > latest:
         raise StorageFailed(f"{path}: the store has schema {version}, this version knows up to {latest}: upgrade")
-    for number, script in migrations:
+    return version
+
+
+def _migrate(connection: apsw.Connection, version: int) -> None:
+    for number, script in _migrations():
         if number <= version:
             continue
         connection.execute("BEGIN IMMEDIATE")

@@ -20,6 +20,7 @@ from tempolite_node.engine.model import (
     Timer,
 )
 from tempolite_node.engine.work import Work
+from tempolite_node.store.journals import Journals
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
 
 _CACHED_EXECUTIONS_MAX = 20_000
@@ -29,12 +30,13 @@ _OPEN = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
 
 
 class Executions:
-    """The writer's view of the store, with a write-through cache of executions."""
+    """The writer's view of the store, with a write-through cache of executions, and of the journals that grow."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._by_id: dict[str, Execution] = {}
         self._by_row: dict[int, Execution] = {}
+        self._journals = Journals()
         meta = connection.execute("SELECT last_row, applied_index FROM meta WHERE one = 1").get
         assert meta is not None, "register_start comes first"
         self._last_row: int = meta[0]
@@ -86,6 +88,9 @@ class Executions:
         return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (parent_row,))]
 
     def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None:
+        journal = self._journals.get(row)
+        if journal is not None:
+            return journal.get((kind, key))
         sql = f"{OPERATIONS.select} WHERE execution_row = ? AND kind = ? AND key = ?"
         found = self._connection.execute(sql, (row, kind, key)).fetchone()
         return OPERATIONS.value(found) if found else None
@@ -95,14 +100,27 @@ class Executions:
         return [OPERATIONS.value(row) for row in self._connection.execute(sql, bindings)]
 
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]:
+        journal = self._journals.get(row)
+        if journal is not None:
+            return sorted((op for op in journal.values() if op.kind is kind), key=lambda op: op.seq)
         return self._operations("execution_row = ? AND kind = ?", (row, kind))
 
     def operations(self, row: int) -> list[Operation]:
         """The whole journal of an execution, in the order in which it was recorded."""
-        return self._operations("execution_row = ?", (row,))
+        journal = self._journals.get(row)
+        if journal is not None:
+            return sorted(journal.values(), key=lambda op: op.seq)
+        operations = self._operations("execution_row = ?", (row,))
+        execution = self.execution_at(row)
+        if execution is not None and execution.attached:
+            self._journals.open(row, operations)
+        return operations
 
     def pending(self, row: int) -> list[Operation]:
-        return self._operations("execution_row = ? AND status = 'pending' AND kind <> 'compensation'", (row,))
+        # By the index, which SQLite would not choose: the primary key leads through the whole journal.
+        sql = f"""{OPERATIONS.select} INDEXED BY operations_pending
+                  WHERE execution_row = ? AND status = 'pending' AND kind <> 'compensation' ORDER BY seq"""
+        return [OPERATIONS.value(found) for found in self._connection.execute(sql, (row,))]
 
     def waiters(self, target_row: int) -> list[Operation]:
         return self._operations("target_row = ? AND kind = 'wait' AND status = 'pending'", (target_row,))
@@ -131,7 +149,9 @@ class Executions:
         return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (pool, owner, served, limit))]
 
     def unconsumed_signals(self, row: int, name: str, limit: int) -> list[Signal]:
-        sql = f"{INBOX.select} WHERE execution_row = ? AND name = ? AND consumed = 0 ORDER BY seq LIMIT ?"
+        # By the index, which SQLite would not choose: the primary key leads through all that was ever consumed.
+        sql = f"""{INBOX.select} INDEXED BY inbox_unconsumed
+                  WHERE execution_row = ? AND name = ? AND consumed = 0 ORDER BY seq LIMIT ?"""
         return [INBOX.value(found) for found in self._connection.execute(sql, (row, name, limit))]
 
     def signal_by_request(self, row: int, request_id: str) -> Signal | None:
@@ -156,12 +176,24 @@ class Executions:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        for execution in work.executions.values():
+            self._follow_journal(execution)
+            self._forget_former_id(execution)
+            self._remember(execution)
+        for row, changed in work.operations.items():
+            self._journals.update(row, changed)
         self.applied_index = index
         self._last_row = work.last_row
         self._counts.update(work.counts)
-        for execution in work.executions.values():
-            self._forget_former_id(execution)
-            self._remember(execution)
+
+    def _follow_journal(self, execution: Execution) -> None:
+        """A journal is kept while a worker host holds its execution. One that nobody ran before begins empty."""
+        if not execution.attached:
+            self._journals.close(execution.row)
+        elif execution.epoch == 1:
+            former = self._by_row.get(execution.row)
+            if execution.row > self._last_row or (former is not None and former.epoch == 0):
+                self._journals.open(execution.row)
 
     def _forget_former_id(self, execution: Execution) -> None:
         former = self._by_row.get(execution.row)
@@ -169,7 +201,10 @@ class Executions:
             self._by_id.pop(former.id, None)
 
     def _write(self, work: Work) -> None:
-        # Renamed executions go first: another one takes their id in the same batch.
+        # Renamed executions go first: another one takes their id in the same batch. By a statement of its own, since
+        # one that names the id costs every update of a row its place in the index of ids.
+        renamed = ((work.executions[row].id, row) for row in work.renamed if row <= self._last_row)
+        self._many("UPDATE executions SET id = ? WHERE row = ?", renamed)
         executions = sorted(work.executions.values(), key=lambda e: (e.row > self._last_row, e.row))
         self._many(EXECUTIONS.update, (EXECUTIONS.updated(e) for e in executions if e.row <= self._last_row))
         self._many(EXECUTIONS.insert, (EXECUTIONS.inserted(e) for e in executions if e.row > self._last_row))

@@ -34,8 +34,8 @@ class Queries:
 
     def pending(self, execution_row: int) -> list[Operation]:
         """The waits that are not over."""
-        sql = f"""{OPERATIONS.select} WHERE execution_row = ? AND status = 'pending' AND kind <> 'compensation'
-                  ORDER BY seq LIMIT 100"""
+        sql = f"""{OPERATIONS.select} INDEXED BY operations_pending
+                  WHERE execution_row = ? AND status = 'pending' AND kind <> 'compensation' ORDER BY seq LIMIT 100"""
         return [OPERATIONS.value(row) for row in self._connection.execute(sql, (execution_row,))]
 
     def attempts(self, execution_row: int) -> list[Attempt]:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import apsw
 
 from tempolite_node.errors import StorageFailed
-from tempolite_node.store.database import open_reader
+from tempolite_node.store.database import explained, open_reader
 from tempolite_node.store.queries import Queries
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Readers:
                 queries = self._local.queries = Queries(open_reader(self._path))
             return query(queries)
         except apsw.Error as error:
-            raise StorageFailed(f"the store can't be read: {error}") from error
+            raise StorageFailed(f"the store can't be read: {explained(error)}") from error
 
     def close(self) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)

@@ -101,6 +101,7 @@ EXECUTIONS = Table(
     Execution,
     key=("row",),
     fixed=(
+        "id",  # but for one that makes room for another: see Executions.save
         "handler",
         "component",
         "created_ms",

@@ -11,14 +11,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from tempolite_node.api.status import InvalidRequest
-from tempolite_node.config import PRIORITY_MAX
 from tempolite_node.engine.model import Component, Status
-from tempolite_node.frames import CallOptions, Violation
+from tempolite_node.frames import DURATION_MS_MAX, PRIORITY_MAX, CallOptions, Violation
 from tempolite_sdk.pb.tempolite.v1 import common_pb2, execution_service_pb2
 
 E = TypeVar("E", bound=StrEnum)
 
-DURATION_MS_MAX = 3650 * 86_400_000  #: ten years; longer is a mistake in the unit
 TIMESTAMP_MS_MAX = 253_402_300_799_999  #: the end of the year 9999
 ATTEMPTS_MAX = 1_000_000
 TEXT_MAX = 1_000

@@ -24,6 +24,8 @@ from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
 
 WAIT_MS_MAX = 60_000
 STATS_INTERVAL_MS = 100
+BATCH_MAX = 10_000
+SESSION_TIMEOUT_S_MAX = 3_600.0
 TREE_NODES_MAX = 10_000
 WORKERS_MAX = 10_000
 SEQUENCE_MAX = (1 << 63) - 1  #: of SQLite's integers
@@ -44,6 +46,9 @@ _RESOLUTIONS: Mapping[int, Resolution] = {
     pb.COMPENSATION_RESOLUTION_SKIP: Resolution.SKIP,
     pb.COMPENSATION_RESOLUTION_MARK_DONE: Resolution.MARK_DONE,
 }
+
+
+_NO_OPTIONS = CallOptions()
 
 
 class EnqueueRequest(NamedTuple):
@@ -82,12 +87,36 @@ def enqueue(request: pb.EnqueueExecutionRequest, payload_bytes_max: int) -> Enqu
         arguments=arguments,
         execution_id=request.id or None,
         request_id=request.request_id or None,
-        options=checks.options(request.options),
+        options=checks.options(request.options) if request.HasField("options") else _NO_OPTIONS,
         id_reuse=checks.choice("id_reuse_policy", request.id_reuse_policy, _ID_REUSE, IdReuse.REJECT_DUPLICATE),
         id_conflict=checks.choice("id_conflict_policy", request.id_conflict_policy, _ID_CONFLICT, IdConflict.FAIL),
     )
+    checks.duration_ms(request, "wait", minimum_ms=0)
     checks.finish()
     return parsed
+
+
+def enqueue_wait_ms(request: pb.EnqueueExecutionRequest) -> int:
+    """How long to wait for the end, of a request that was checked."""
+    return min(int(request.wait.ToMilliseconds()), WAIT_MS_MAX)
+
+
+def batch(request: pb.BatchEnqueueExecutionsRequest) -> None:
+    """Checks the batch as such; its requests are checked each."""
+    checks = Checks()
+    checks.number("requests", len(request.requests), 1, BATCH_MAX)
+    for place, each in enumerate(request.requests[:BATCH_MAX]):
+        if each.HasField("wait"):
+            checks.report(f"requests[{place}].wait", "is not supported in a batch")
+            break
+    checks.finish()
+
+
+def session_timeout_s(call: pb.SessionCall) -> float:
+    """Until when the reply is wanted. What is out of bounds counts as the bound."""
+    if not call.HasField("timeout"):
+        return WAIT_MS_MAX / 1_000
+    return min(max(call.timeout.ToMilliseconds() / 1_000, 0.0), SESSION_TIMEOUT_S_MAX)
 
 
 def execution_id(value: str, field: str = "id") -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tempolite_node.engine.effects import Enqueued
 from tempolite_node.engine.model import (
     Attempt,
     Component,
@@ -98,6 +99,24 @@ def operation(source: Operation, execution_id: str, *, attempts: Sequence[Attemp
         attempts=[
             _attempt(attempt) for attempt in attempts if (attempt.kind, attempt.key) == (source.kind, source.key)
         ],
+    )
+
+
+def enqueued(source: Enqueued, ended: Execution | None = None) -> pb.EnqueueExecutionResponse:
+    return pb.EnqueueExecutionResponse(
+        id=source.execution_id,
+        component=component(source.component),
+        existing=source.existing,
+        outcome=None if ended is None else _outcome(ended),
+    )
+
+
+def _outcome(ended: Execution) -> pb.ExecutionOutcome:
+    return pb.ExecutionOutcome(
+        status=status(ended.status),
+        result=_payload(ended.result),
+        failure=_failure(ended.failure) if ended.failure is not None else None,
+        reason=ended.reason,
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from tempolite_node.engine import lifecycle
 from tempolite_node.engine.commands import (
     AnyCommand,
     Cancel,
     CrashAttempt,
     Enqueue,
+    EnqueueBatch,
     FireTimer,
     FromAttempt,
     RegisterNode,
@@ -28,6 +30,12 @@ def decide(work: Work, command: AnyCommand) -> AnyOutcome:
     A `Rejection` or `Refused` outcome changed nothing. Raises AssertionError when an invariant is broken: the batch
     must then not be saved.
     """
+    outcome = _decide(work, command)
+    lifecycle.reach_children(work, at_ms=command.at_ms)
+    return outcome
+
+
+def _decide(work: Work, command: AnyCommand) -> AnyOutcome:
     match command:
         case FromAttempt():
             return attempts.from_attempt(work, command)
@@ -35,6 +43,8 @@ def decide(work: Work, command: AnyCommand) -> AnyOutcome:
             return nodes.start_attempt(work, command)
         case Enqueue():
             return clients.enqueue(work, command)
+        case EnqueueBatch():
+            return clients.enqueue_batch(work, command)
         case SendSignal():
             return clients.send_signal(work, command)
         case FireTimer():

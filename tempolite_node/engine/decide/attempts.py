@@ -34,6 +34,8 @@ from tempolite_node.engine.model import (
     Component,
     Execution,
     Failure,
+    Operation,
+    OperationKind,
     OperationStatus,
     RetryState,
     Status,
@@ -41,7 +43,7 @@ from tempolite_node.engine.model import (
     record_generation,
 )
 from tempolite_node.engine.retry import retry_at_ms
-from tempolite_node.engine.work import Work
+from tempolite_node.engine.work import Work, is_wait
 
 
 def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | None:
@@ -85,7 +87,7 @@ def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | No
         case FailAttempt():
             return _fail(work, execution, request, at_ms=at_ms, jitter=command.jitter)
         case UnwindAttempt():
-            return _unwind(work, execution, at_ms=at_ms)
+            return _unwind(work, execution, request, at_ms=at_ms)
         case SuspendAttempt():
             return _suspend(work, execution, request, at_ms=at_ms)
         case _:
@@ -121,16 +123,35 @@ def _fail(work: Work, execution: Execution, request: FailAttempt, *, at_ms: int,
     return Value()
 
 
-def _unwind(work: Work, execution: Execution, *, at_ms: int) -> Value:
-    """The stack is gone, the attempt goes on: by replay, when its wait is over. It may be over by now."""
+def _unwind(work: Work, execution: Execution, request: UnwindAttempt, *, at_ms: int) -> Value:
+    """The stack is gone, the attempt goes on: by replay, when one of its waits is over. One may be over by now."""
     unwound = replace(execution, epoch=execution.epoch + 1, attached=False)
     if execution.options.heartbeat_timeout_ms is not None:
         work.clear_timer(execution.row, lifecycle.HEARTBEAT)
-    if execution.pending:
-        work.put(unwound)
-    else:
+    if lifecycle.cancel_due(execution) or not _still_waits(work, execution, request):
         lifecycle.enqueue_ready(work, unwound, at_ms=at_ms, resumes=True)
+    elif execution.status is Status.RUNNING:
+        work.put(moved(unwound, Status.WAITING))  # for a side effect's backoff
+    else:
+        work.put(unwound)
     return Value()
+
+
+def _still_waits(work: Work, execution: Execution, request: UnwindAttempt) -> bool:
+    """Whether all that the stack waited for is yet to come, and no answer is on its way to a stack that is gone."""
+    if request.waits:
+        return all(_is_open(work.operation(execution.row, kind, key)) for kind, key in request.waits)
+    if execution.pending and execution.status is not Status.RUNNING:
+        return True
+    return any(map(_is_open, work.operations_of_kind(execution.row, OperationKind.SIDE_EFFECT)))
+
+
+def _is_open(operation: Operation | None) -> bool:
+    """Whether it is a wait that is not over, or a side effect in backoff."""
+    if operation is None:
+        return False
+    retrying = operation.status is OperationStatus.RETRYING
+    return is_wait(operation) or (retrying and operation.due_ms is not None)
 
 
 def _suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms: int) -> Value:
@@ -144,7 +165,9 @@ def _suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms
         return Value()
     lifecycle.record_attempt(work, execution, failure, at_ms=at_ms)
     detached = lifecycle.detach(work, execution, abandon=False)
-    work.put(moved(detached, Status.SUSPENDED, failure=failure, attempt_started_ms=None))
+    suspended = work.put(moved(detached, Status.SUSPENDED, failure=failure, attempt_started_ms=None))
+    if lifecycle.cancel_due(suspended):
+        lifecycle.end_cancelled(work, suspended, at_ms=at_ms)
     return Value()
 
 

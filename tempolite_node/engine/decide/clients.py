@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -10,6 +11,7 @@ from tempolite_node.engine import inbox, lifecycle
 from tempolite_node.engine.commands import (
     Cancel,
     Enqueue,
+    EnqueueBatch,
     IdConflict,
     IdReuse,
     Resolution,
@@ -17,25 +19,58 @@ from tempolite_node.engine.commands import (
     SendSignal,
     Terminate,
 )
-from tempolite_node.engine.effects import Accepted, Enqueued, Reason, Rejection, SignalStored
+from tempolite_node.engine.effects import Accepted, Enqueued, EnqueuedBatch, Reason, Rejection, SignalStored
 from tempolite_node.engine.model import Component, Execution, OperationStatus, Options, Status, moved
 from tempolite_node.engine.work import Work
 
 
 def enqueue(work: Work, command: Enqueue) -> Enqueued | Rejection:
     existing = work.execution(command.execution_id)
+    return _without_a_new_one(work, command, existing) or _create(work, command, existing)
+
+
+def enqueue_batch(work: Work, command: EnqueueBatch) -> EnqueuedBatch | Rejection:
+    """All or none: each is looked at before the first is made."""
+    found: dict[str, Enqueued | None] = {}
+    ahead: Counter[Component] = Counter()
+    for each in command.commands:
+        if each.execution_id in found:
+            return Rejection(Reason.ALREADY_EXISTS, f"the batch has the id {each.execution_id} twice")
+        there = _without_a_new_one(work, each, work.execution(each.execution_id), ahead=ahead[each.component])
+        if isinstance(there, Rejection):
+            return there
+        found[each.execution_id] = there
+        ahead[each.component] += there is None
+    enqueued = [
+        found[each.execution_id] or _create(work, each, work.execution(each.execution_id)) for each in command.commands
+    ]
+    return EnqueuedBatch(enqueued=tuple(enqueued))
+
+
+def _without_a_new_one(
+    work: Work, command: Enqueue, existing: Execution | None, *, ahead: int = 0
+) -> Enqueued | Rejection | None:
+    """The execution that is there already, or why there can be none. None: a new one is to be made.
+
+    existing: the one that has the id.
+    ahead: executions of the same batch that will be in the queue by then.
+    """
     if existing is not None:
         if command.request_id is not None and existing.request_id == command.request_id:
             return Enqueued(execution_id=existing.id, component=existing.component, existing=True)
         kept = _resolve_conflict(existing, command)
         if kept is not None:
             return kept
-    if command.queue_limit and _queued(work, command.component) >= command.queue_limit:
+    if command.queue_limit and _queued(work, command.component) + ahead >= command.queue_limit:
         return Rejection(
             Reason.QUEUE_FULL, f"the queue of pool {command.component} is full ({command.queue_limit} executions)"
         )
-    if existing is not None:
-        _make_room(work, existing, command)
+    return None
+
+
+def _create(work: Work, command: Enqueue, existing: Execution | None) -> Enqueued:
+    """Makes the execution, and room for it where another one has the id."""
+    first_epoch = 0 if existing is None else _make_room(work, existing, command)
     created = new_execution(
         work,
         at_ms=command.at_ms,
@@ -49,6 +84,7 @@ def enqueue(work: Work, command: Enqueue) -> Enqueued | Rejection:
         delay_ms=command.delay_ms,
         deadline_ms=None if command.max_duration_ms is None else command.at_ms + command.max_duration_ms,
         request_id=command.request_id,
+        epoch=first_epoch,
     )
     return Enqueued(execution_id=created.id, component=created.component)
 
@@ -77,13 +113,24 @@ def _resolve_conflict(existing: Execution, command: Enqueue) -> Enqueued | Rejec
             assert_never(command.id_reuse)
 
 
-def _make_room(work: Work, existing: Execution, command: Enqueue) -> None:
-    """Ends the execution that has the id, if need be, and keeps it under the id with a suffix."""
-    if not existing.closed:
-        reason = "another execution was enqueued under its id"
-        lifecycle.terminate(work, existing, reason=reason, at_ms=command.at_ms)
-        existing = work.execution_at(existing.row)
-    work.put(replace(existing, id=f"{existing.id}~{existing.row}"))
+def _make_room(work: Work, existing: Execution, command: Enqueue) -> int:
+    """Ends the execution that has the id, if need be, and takes its id from it."""
+    reason = "another execution was enqueued under its id"
+    lifecycle.terminate(work, existing, reason=reason, at_ms=command.at_ms)
+    return take_id(work, work.execution_at(existing.row))
+
+
+def take_id(work: Work, earlier: Execution) -> int:
+    """Keeps an ended execution under its id with a suffix. Returns the epoch of whoever gets the id.
+
+    An attempt is fenced by id and epoch, so epochs go on where those of the earlier execution ended: what its last
+    attempt still sends must not be taken for a word of the new one.
+    """
+    former_id = f"{earlier.id}~{earlier.row}"
+    while work.execution(former_id) is not None:
+        former_id += "~"
+    work.put(replace(earlier, id=former_id))
+    return earlier.epoch
 
 
 def _queued(work: Work, component: Component) -> int:
@@ -103,10 +150,14 @@ def new_execution(
     priority: int,
     delay_ms: int,
     deadline_ms: int | None,
+    epoch: int,
     request_id: str | None = None,
     parent: Execution | None = None,
 ) -> Execution:
-    """Records a new execution, ready for its first attempt or scheduled for it."""
+    """Records a new execution, ready for its first attempt or scheduled for it.
+
+    epoch: of the execution that had the id before; 0 when there was none.
+    """
     created = Execution(
         id=execution_id,
         row=work.next_row(),
@@ -121,6 +172,7 @@ def new_execution(
         parent_id=parent.id if parent else None,
         request_id=request_id,
         priority=priority,
+        epoch=epoch,
         pool=component,
         deadline_ms=deadline_ms,
     )

@@ -36,8 +36,11 @@ def start_attempt(work: Work, command: StartAttempt) -> Accepted | Rejection:
     execution = work.execution(command.execution_id)
     if execution is None:
         return not_found(command.execution_id)
-    if execution.ready_at is None or execution.owner != command.node_id:
-        return Rejection(Reason.WRONG_STATE, f"execution {execution.id} ({execution.status}) waits for no slot here")
+    # Its place in a queue may be older than its state: a saga that waited to run may wait to be undone by now, and the
+    # slot that was taken for it is the other pool's.
+    if execution.ready_at is None or execution.pool is not command.pool or execution.owner != command.node_id:
+        message = f"execution {execution.id} ({execution.status}) waits for no slot of pool {command.pool} here"
+        return Rejection(Reason.WRONG_STATE, message)
     if execution.pool is Component.COMPENSATION:
         _start_compensation(work, execution, at_ms=command.at_ms)
     else:
@@ -110,13 +113,14 @@ def crash_attempt(work: Work, command: CrashAttempt) -> Accepted | Rejection:
 def _poisoned(work: Work, execution: Execution, cause: Failure, *, at_ms: int) -> None:
     """It killed its worker host again and again: it must not go on doing so."""
     lifecycle.record_attempt(work, execution, cause, at_ms=at_ms)
+    lifecycle.cancel_pending(work, execution, at_ms=at_ms)
     failure = Failure(
         type="CrashedTooOften",
         message=f"its worker host died {execution.crashes} times while it ran (max_crashes)",
         non_retryable=True,
         cause=cause,
     )
-    detached = lifecycle.detach(work, execution, abandon=False)
+    detached = lifecycle.detach(work, replace(execution, pending=0), abandon=False)
     if execution.pool is Component.COMPENSATION:
         lifecycle.stick(work, detached, failure, retry_state=RetryState.CRASHED_TOO_OFTEN, at_ms=at_ms)
     else:

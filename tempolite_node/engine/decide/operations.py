@@ -17,7 +17,7 @@ from tempolite_node.engine.commands import (
     RecordMarker,
     SendSignalFromAttempt,
 )
-from tempolite_node.engine.decide.clients import new_execution
+from tempolite_node.engine.decide.clients import new_execution, take_id
 from tempolite_node.engine.effects import AnyAnswer, Failed, Go, Reason, Refused, Rejection, SignalSent, Value
 from tempolite_node.engine.model import (
     Attempt,
@@ -39,14 +39,16 @@ def refused(reason: Reason, message: str) -> Refused:
 
 def recorded(work: Work, execution: Execution, kind: OperationKind, key: str, generation: int) -> Operation | None:
     """What is recorded at the key and still holds: a retry after a failed attempt redoes what failed before it."""
-    operation = work.operation(execution.row, kind, key)
-    if operation is None or (_may_be_redone(operation) and operation.generation < generation):
+    return _if_holds(work.operation(execution.row, kind, key), generation)
+
+
+_REDONE = (OperationStatus.FAILED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED)
+
+
+def _if_holds(operation: Operation | None, generation: int) -> Operation | None:
+    if operation is None or (operation.status in _REDONE and operation.generation < generation):
         return None
     return operation
-
-
-def _may_be_redone(operation: Operation) -> bool:
-    return operation.status in (OperationStatus.FAILED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED)
 
 
 def _differs(operation: Operation, digest: bytes) -> Refused | None:
@@ -80,21 +82,23 @@ def _side_effect_answer(operation: Operation) -> AnyAnswer:
 def complete_side_effect(
     work: Work, execution: Execution, request: CompleteSideEffect, generation: int, *, at_ms: int
 ) -> AnyAnswer:
-    before = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key, generation)
+    earlier = work.operation(execution.row, OperationKind.SIDE_EFFECT, request.key)
+    before = _if_holds(earlier, generation)
     if before is not None and before.status is not OperationStatus.RETRYING:
         return _differs(before, request.digest) or _side_effect_answer(before)
+    execution = lifecycle.leave(work, execution, OperationKind.SIDE_EFFECT, request.key, at_ms=at_ms)
     work.put_operation(
         Operation(
             execution_row=execution.row,
             kind=OperationKind.SIDE_EFFECT,
             key=request.key,
-            seq=before.seq if before else work.next_row(),
+            seq=earlier.seq if earlier else work.next_row(),
             status=OperationStatus.COMPLETED,
             digest=request.digest,
             generation=generation,
             attempt=before.attempt + 1 if before else 1,
             result=request.result,
-            started_ms=before.started_ms if before else request.started_ms,
+            started_ms=before.started_ms if before else min(request.started_ms, at_ms),
             closed_ms=at_ms,
         )
     )
@@ -104,9 +108,11 @@ def complete_side_effect(
 def fail_side_effect(
     work: Work, execution: Execution, request: FailSideEffect, generation: int, *, at_ms: int, jitter: float
 ) -> AnyAnswer | None:
-    before = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key, generation)
+    earlier = work.operation(execution.row, OperationKind.SIDE_EFFECT, request.key)
+    before = _if_holds(earlier, generation)
     if before is not None and before.status is not OperationStatus.RETRYING:
         return _differs(before, request.digest) or _side_effect_answer(before)
+    execution = lifecycle.leave(work, execution, OperationKind.SIDE_EFFECT, request.key, at_ms=at_ms)
     attempt = before.attempt + 1 if before else 1
     work.add_attempt(
         Attempt(
@@ -115,7 +121,7 @@ def fail_side_effect(
             key=request.key,
             number=attempt,
             failure=request.failure,
-            started_ms=request.started_ms,
+            started_ms=min(request.started_ms, at_ms),
             ended_ms=at_ms,
         )
     )
@@ -125,7 +131,7 @@ def fail_side_effect(
         failures=attempt,
         failed_at_ms=at_ms,
         jitter=jitter,
-        deadline_ms=execution.deadline_ms,
+        deadline_ms=lifecycle.deadline_ms(execution),
     )
     out_of_retries = isinstance(next_attempt, RetryState)
     failed = work.put_operation(
@@ -133,14 +139,14 @@ def fail_side_effect(
             execution_row=execution.row,
             kind=OperationKind.SIDE_EFFECT,
             key=request.key,
-            seq=before.seq if before else work.next_row(),
+            seq=earlier.seq if earlier else work.next_row(),
             status=OperationStatus.FAILED if out_of_retries else OperationStatus.RETRYING,
             digest=request.digest,
             generation=generation,
             attempt=attempt,
             failure=request.failure,
             retry_state=next_attempt if isinstance(next_attempt, RetryState) else None,
-            started_ms=before.started_ms if before else request.started_ms,
+            started_ms=before.started_ms if before else min(request.started_ms, at_ms),
             closed_ms=at_ms if out_of_retries else None,
             due_ms=None if isinstance(next_attempt, RetryState) else next_attempt,
         )
@@ -169,6 +175,7 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, generation:
         in_doubt = True
     else:
         in_doubt = before.in_doubt
+    number = before.attempt + 1 if before else 1
     work.put_operation(
         Operation(
             execution_row=execution.row,
@@ -179,13 +186,13 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, generation:
             target=request.target,
             digest=request.digest,
             generation=generation,
-            attempt=before.attempt + 1 if before else 1,
+            attempt=number,
             input=request.input,
             in_doubt=in_doubt,
             started_ms=before.started_ms if before else at_ms,
         )
     )
-    return Value()
+    return Go(attempt=number)
 
 
 def _running_step(work: Work, execution: Execution, key: str) -> Operation | Refused:
@@ -199,6 +206,7 @@ def complete_step(work: Work, execution: Execution, request: CompleteStep, *, at
     step = _running_step(work, execution, request.key)
     if isinstance(step, Refused):
         return step
+    lifecycle.leave(work, execution, OperationKind.STEP, request.key, at_ms=at_ms)
     work.put_operation(
         replace(
             step,
@@ -216,6 +224,7 @@ def fail_step(work: Work, execution: Execution, request: FailStep, *, at_ms: int
     step = _running_step(work, execution, request.key)
     if isinstance(step, Refused):
         return step
+    lifecycle.leave(work, execution, OperationKind.STEP, request.key, at_ms=at_ms)
     work.add_attempt(
         Attempt(
             execution_row=execution.row,
@@ -248,14 +257,15 @@ def enqueue_child(
 ) -> AnyAnswer | Rejection:
     """The child and its link to the parent, in one commit."""
     before = work.operation(execution.row, OperationKind.CHILD, request.key)
-    if before is not None and before.target_row is not None:
+    redone = None
+    if before is not None:
         if (differing := _differs(before, request.digest)) is not None:
             return differing
-        child = work.execution_at(before.target_row)
-        redo = child.closed and child.status is not Status.COMPLETED and before.generation < generation
-        if not redo:
+        redone = _child_to_redo(work, before, generation)
+        if redone is None:
             return Value(payload=before.result)
-    if work.execution(request.execution_id) is not None:
+    taken = work.execution(request.execution_id)
+    if taken is not None and (redone is None or taken.row != redone.row):
         return refused(Reason.ALREADY_EXISTS, f"execution {request.execution_id} exists")
     child = new_execution(
         work,
@@ -269,6 +279,7 @@ def enqueue_child(
         priority=request.priority,
         delay_ms=request.delay_ms,
         deadline_ms=_inherited_deadline(execution, request, at_ms=at_ms),
+        epoch=0 if taken is None else take_id(work, taken),
         parent=execution,
     )
     if not execution.has_children:
@@ -293,9 +304,17 @@ def enqueue_child(
     return Value(payload=result)
 
 
+def _child_to_redo(work: Work, link: Operation, generation: int) -> Execution | None:
+    """The child, if it ended badly before an attempt failed: a retry enqueues it anew."""
+    assert link.target_row is not None, f"{link.key} links no child"
+    child = work.execution_at(link.target_row)
+    redo = child.closed and child.status is not Status.COMPLETED and link.generation < generation
+    return child if redo else None
+
+
 def _inherited_deadline(parent: Execution, request: EnqueueChild, *, at_ms: int) -> int | None:
     own = None if request.max_duration_ms is None else at_ms + request.max_duration_ms
-    return min((d for d in (own, parent.deadline_ms) if d is not None), default=None)
+    return min((d for d in (own, lifecycle.deadline_ms(parent)) if d is not None), default=None)
 
 
 # --- markers and signals
@@ -348,7 +367,7 @@ def send_signal(
             target,
             name=request.name,
             payload=request.payload,
-            request_id=f"{execution.id}/{request.key}",
+            request_id=None,  # the record of this operation, in the same commit, is what makes it be sent once
             at_ms=at_ms,
         )
         if isinstance(delivered, Rejection):

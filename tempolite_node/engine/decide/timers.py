@@ -8,12 +8,11 @@ from tempolite_node.engine import lifecycle
 from tempolite_node.engine.commands import FireTimer
 from tempolite_node.engine.decide.attempts import end_compensation_attempt
 from tempolite_node.engine.decide.clients import not_found
-from tempolite_node.engine.effects import Accepted, Go, Reason, Rejection, TimedOut, Value, Wake
+from tempolite_node.engine.effects import Accepted, Reason, Rejection, TimedOut, Value
 from tempolite_node.engine.model import (
     Component,
     Execution,
     Failure,
-    Operation,
     OperationKind,
     OperationStatus,
     RetryState,
@@ -66,8 +65,8 @@ def _time_out_attempt(work: Work, execution: Execution, kind: str, message: str,
 
 
 def _miss_heartbeat(work: Work, execution: Execution, command: FireTimer) -> None:
-    """A wait beats no heart, and needs none."""
-    if execution.status is Status.RUNNING:
+    """A wait beats no heart, and needs none; the backoff of a side effect is one."""
+    if execution.status is Status.RUNNING and lifecycle.in_backoff(work, execution) is None:
         _time_out_attempt(work, execution, "HeartbeatTimeout", "no heartbeat in time (heartbeat_timeout)", command)
     elif execution.options.heartbeat_timeout_ms is not None:
         due_ms = command.at_ms + execution.options.heartbeat_timeout_ms
@@ -79,25 +78,10 @@ def _fire_operation_timer(work: Work, execution: Execution, command: FireTimer) 
     operation = work.operation(execution.row, OperationKind(kind), key)
     assert operation is not None, f"{execution.id}: timer {command.name} belongs to no operation"
     if operation.status is OperationStatus.RETRYING:
-        _retry_side_effect(work, execution, operation)
+        lifecycle.end_backoff(work, execution, operation, at_ms=command.at_ms)
     elif is_wait(operation):
         due = replace(operation, due_ms=None)
         if operation.kind is OperationKind.TIMER:
             lifecycle.end_wait(work, due, OperationStatus.COMPLETED, Value(), at_ms=command.at_ms)
         else:
             lifecycle.end_wait(work, due, OperationStatus.TIMED_OUT, TimedOut(), at_ms=command.at_ms)
-
-
-def _retry_side_effect(work: Work, execution: Execution, operation: Operation) -> None:
-    """The backoff is over. Without a stack, replay asks for it again and finds that it is due."""
-    work.put_operation(replace(operation, due_ms=None))
-    if execution.attached:
-        work.emit(
-            Wake(
-                execution_id=execution.id,
-                epoch=execution.epoch,
-                kind=operation.kind,
-                key=operation.key,
-                answer=Go(attempt=operation.attempt + 1),
-            )
-        )

@@ -9,6 +9,7 @@ from tempolite_node.engine.commands import DeliverCancel, ReceiveSignal, Sleep, 
 from tempolite_node.engine.decide.operations import put_marker, recorded, refused
 from tempolite_node.engine.effects import AnyAnswer, Interrupted, Reason, TimedOut, Value
 from tempolite_node.engine.model import Execution, Operation, OperationKind, OperationStatus, Status, moved
+from tempolite_node.engine.times import later
 from tempolite_node.engine.work import Work
 
 
@@ -23,8 +24,28 @@ def _begin(
     target_row: int | None = None,
     due_ms: int | None,
     at_ms: int,
-) -> None:
-    """Records a wait that is not over: the execution holds no slot from here on."""
+) -> Interrupted | None:
+    """Records a wait that is not over: the execution holds no slot from here on.
+
+    A cancel that its code has not seen interrupts it at once. The request to wait, and the word of the cancel, may have
+    crossed on their ways.
+    """
+    if lifecycle.cancel_due(execution):
+        _over_at_once(
+            work,
+            execution,
+            kind,
+            key,
+            generation=generation,
+            status=OperationStatus.CANCELLED,
+            target=target,
+            target_row=target_row,
+            at_ms=at_ms,
+        )
+        return _interrupt(work, execution)
+    if target_row is not None:
+        waited_for = work.execution_at(target_row)
+        work.put(replace(waited_for, waiters=waited_for.waiters + 1))
     before = work.operation(execution.row, kind, key)
     work.put_operation(
         Operation(
@@ -43,6 +64,12 @@ def _begin(
     if due_ms is not None:
         work.set_timer(execution.row, lifecycle.operation_timer(kind, key), due_ms)
     _wait(work, replace(execution, pending=execution.pending + 1))
+    return None
+
+
+def _interrupt(work: Work, execution: Execution) -> Interrupted:
+    work.put(replace(execution, cancel_delivered=True))
+    return Interrupted(reason=execution.reason)
 
 
 def _wait(work: Work, execution: Execution) -> None:
@@ -82,7 +109,7 @@ def _over_at_once(
 
 
 def _due(at_ms: int, timeout_ms: int | None) -> int | None:
-    return None if timeout_ms is None else at_ms + timeout_ms
+    return None if timeout_ms is None else later(at_ms, timeout_ms)
 
 
 def wait_for_execution(
@@ -92,13 +119,11 @@ def wait_for_execution(
     if before is not None and before.target != request.execution_id:
         message = f"wait {request.key} is recorded for execution {before.target}"
         return refused(Reason.NON_DETERMINISM, message)
+    if before is not None:
+        return _ask_again(work, execution, before, at_ms=at_ms)
     target = work.execution(request.execution_id)
     if target is None:
         return refused(Reason.NOT_FOUND, f"no execution {request.execution_id}")
-    if before is not None:
-        return _ask_again(work, execution, before, target)
-    if target.parent_row == execution.row and not target.awaited:
-        target = work.put(replace(target, awaited=True))
     if target.closed:
         status = lifecycle.wait_status(target)
         _over_at_once(
@@ -116,8 +141,9 @@ def wait_for_execution(
     cycle = _cycle(work, execution, target)
     if cycle is not None:
         return refused(Reason.WAIT_CYCLE, f"the wait would never end: {' waits for '.join(cycle)}")
-    work.put(replace(target, waiters=target.waiters + 1))
-    _begin(
+    if target.parent_row == execution.row and not target.awaited:
+        work.put(replace(target, awaited=True))
+    return _begin(
         work,
         execution,
         OperationKind.WAIT,
@@ -128,12 +154,14 @@ def wait_for_execution(
         due_ms=_due(at_ms, request.timeout_ms),
         at_ms=at_ms,
     )
-    return None
 
 
-def _ask_again(work: Work, execution: Execution, wait: Operation, target: Execution | None) -> AnyAnswer | None:
+def _ask_again(work: Work, execution: Execution, wait: Operation, *, at_ms: int) -> AnyAnswer | None:
     """The same wait asked for once more, after the stack was lost: it goes on, or tells what it came to."""
     match wait.status:
+        case OperationStatus.PENDING if lifecycle.cancel_due(execution):
+            lifecycle.close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
+            return _interrupt(work, replace(execution, pending=execution.pending - 1))
         case OperationStatus.PENDING:
             _wait(work, execution)
             return None
@@ -141,8 +169,11 @@ def _ask_again(work: Work, execution: Execution, wait: Operation, target: Execut
             return TimedOut()
         case OperationStatus.CANCELLED:
             return Interrupted(reason=execution.reason)
+        case _ if wait.target_row is not None:
+            # By its row: its id may be another execution's by now.
+            return lifecycle.ended(work.execution_at(wait.target_row))
         case _:
-            return lifecycle.ended(target) if target is not None else Value(payload=wait.result)
+            return Value(payload=wait.result)
 
 
 def _cycle(work: Work, waiting: Execution, target: Execution) -> list[str] | None:
@@ -175,7 +206,7 @@ def receive_signal(
         if before.target != request.name:
             message = f"signal {request.key} is recorded for the name {before.target}"
             return refused(Reason.NON_DETERMINISM, message)
-        return _ask_again(work, execution, before, None)
+        return _ask_again(work, execution, before, at_ms=at_ms)
     waiting = work.next_signal(execution.row, request.name) if execution.inbox > execution.consumed else None
     if waiting is not None:
         inbox.consume(work, waiting)
@@ -203,7 +234,7 @@ def receive_signal(
             at_ms=at_ms,
         )
         return TimedOut()
-    _begin(
+    return _begin(
         work,
         execution,
         OperationKind.SIGNAL,
@@ -213,37 +244,37 @@ def receive_signal(
         due_ms=_due(at_ms, request.timeout_ms),
         at_ms=at_ms,
     )
-    return None
 
 
 def sleep(work: Work, execution: Execution, request: Sleep, generation: int, *, at_ms: int) -> AnyAnswer | None:
     before = recorded(work, execution, OperationKind.TIMER, request.key, generation)
     if before is not None:
-        return _ask_again(work, execution, before, None)
-    _begin(
+        return _ask_again(work, execution, before, at_ms=at_ms)
+    return _begin(
         work,
         execution,
         OperationKind.TIMER,
         request.key,
         generation=generation,
         target="",
-        due_ms=at_ms + request.duration_ms,
+        due_ms=later(at_ms, request.duration_ms),
         at_ms=at_ms,
     )
-    return None
 
 
 def deliver_cancel(
     work: Work, execution: Execution, request: DeliverCancel, generation: int, *, at_ms: int
 ) -> AnyAnswer:
     """The cancel is raised at the operation that the key names; if that is a wait begun before, it is over."""
-    if not execution.cancel_requested or execution.cancel_delivered:
+    if not lifecycle.cancel_due(execution):
         return refused(Reason.WRONG_STATE, f"execution {execution.id} has no cancel to deliver")
     pending = execution.pending
     for wait in work.pending(execution.row) if pending else ():
         if lifecycle.operation_timer(wait.kind, wait.key) == request.key:
             lifecycle.close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
             pending -= 1
-    put_marker(work, execution, f"cancel@{request.key}", b"true", generation, at_ms=at_ms)
+    marker = f"cancel@{request.key}"
+    if work.operation(execution.row, OperationKind.MARKER, marker) is None:
+        put_marker(work, execution, marker, b"true", generation, at_ms=at_ms)
     work.put(replace(execution, cancel_delivered=True, pending=pending))
     return Value()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from tempolite_node.api.ports import Queries
 from tempolite_node.config import Config
-from tempolite_node.engine.commands import AnyCommand, Cancel, Enqueue, SendSignal, Terminate
-from tempolite_node.engine.effects import Accepted, AnyOutcome, Enqueued, Reason, Rejection, SignalStored
+from tempolite_node.engine.commands import AnyCommand, Cancel, Enqueue, EnqueueBatch, SendSignal, Terminate
+from tempolite_node.engine.effects import Accepted, AnyOutcome, Enqueued, EnqueuedBatch, Reason, Rejection, SignalStored
 from tempolite_node.engine.model import (
     Attempt,
     Component,
@@ -26,6 +26,7 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.frames import HandlerDescription, Violation
 from tempolite_node.views import ExecutionFilter, HostInfo, NodeInfo, PoolState, Stats
+from tempolite_node.watch import Watch
 
 T = TypeVar("T")
 
@@ -86,6 +87,7 @@ class MemoryNode:
         self.fails_with: Exception | None = None
         self.changes = asyncio.Event()
         self.revision = 1
+        self.watch = Watch(self.stats())
         self.workers = dict.fromkeys(Component, 1)
         self.paused: set[Component] = set()
 
@@ -95,6 +97,7 @@ class MemoryNode:
         execution = self.queries.executions[execution_id]
         closed = replace(execution, status=status, closed_ms=NOW_MS, ready_at=None, result=result)
         self.queries.executions[execution_id] = closed
+        self.watch.published(closed=[closed], signalled=[], stats=self.stats())
         self.change()
 
     def send(self, execution_id: str, payload: bytes) -> None:
@@ -135,6 +138,10 @@ class MemoryNode:
         match command:
             case Enqueue():
                 return self._enqueue(command)
+            case EnqueueBatch():
+                outcomes = [self._enqueue(each) for each in command.commands]
+                refused = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
+                return refused[0] if refused else EnqueuedBatch(enqueued=tuple(outcomes))
             case SendSignal() | Cancel() | Terminate() if command.execution_id not in self.queries.executions:
                 return Rejection(Reason.NOT_FOUND, f"no execution {command.execution_id!r}")
             case SendSignal():
@@ -165,16 +172,25 @@ class MemoryNode:
             self.change()
         return Enqueued(execution_id=command.execution_id, component=command.component, existing=existing is not None)
 
-    async def check_arguments(self, handler: str, arguments: bytes) -> Sequence[Violation]:
-        self.checked.append((handler, arguments))
-        return self.violations
+    async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[Violation]]:
+        self.checked += calls
+        return [self.violations for _ in calls]
 
-    async def wait_closed(self, execution_id: str) -> Rejection | None:
-        while (found := self.queries.executions.get(execution_id)) is not None:
-            if found.closed:
-                return None
-            await self.changes.wait()
-        return Rejection(Reason.NOT_FOUND, f"no execution {execution_id!r}")
+    async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
+        return [await self.submit(command) for command in commands]
+
+    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> Callable[[], None]:
+        return self.watch.on_closed(execution_id, closed)
+
+    def closing(self, execution_id: str) -> AbstractContextManager[Awaitable[Execution]]:
+        return self.watch.closing(execution_id)
+
+    async def wait_closed(self, execution_id: str) -> Execution | Rejection:
+        found = self.queries.executions.get(execution_id)
+        if found is None:
+            return Rejection(Reason.NOT_FOUND, f"no execution {execution_id!r}")
+        with self.watch.closing(execution_id) as closing:
+            return found if found.closed else await closing
 
     @asynccontextmanager
     async def follow(self, execution_id: str) -> AsyncIterator[MemoryFollower]:

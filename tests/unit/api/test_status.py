@@ -1,7 +1,7 @@
 """What a caller is told of each error."""
 
 import pytest
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 from grpc import StatusCode
 
 from tempolite_node.api import status
@@ -13,7 +13,7 @@ from tempolite_node.frames import Violation
 
 def details_of(told: status.Status) -> dict[str, object]:
     details = {}
-    for packed in status_pb2.Status.FromString(told.details).details:
+    for packed in told.message_with_details.details:
         kind = packed.TypeName().rpartition(".")[2]
         details[kind] = getattr(error_details_pb2, kind).FromString(packed.value)
     return details
@@ -57,7 +57,7 @@ def test_violations_are_listed_as_far_as_a_client_can_read_them():
     told = status_of(error, "/a/B")
 
     assert 5 < len(details_of(told)["BadRequest"].field_violations) < 15
-    assert len(told.details) + len(told.message) < 8 * 1024
+    assert told.message_with_details.ByteSize() + len(told.message) < 8 * 1024
 
 
 @pytest.mark.parametrize("error", [RuntimeError("/secret/path"), NodeError("/secret/path"), AssertionError("/secret")])
@@ -66,7 +66,7 @@ def test_what_is_not_in_the_table_is_told_by_an_id_only(error):
 
     assert told.code is StatusCode.INTERNAL
     assert "secret" not in told.message
-    assert b"secret" not in told.details
+    assert b"secret" not in told.message_with_details.SerializeToString()
     assert details_of(told)["ErrorInfo"].metadata["error_id"] in told.message
 
 

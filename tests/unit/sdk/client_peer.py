@@ -73,7 +73,12 @@ class Peer:
         def stream(_servicer: Any, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             yield from take(request, context)
 
-        return stream if name == "ReceiveSignals" else unary
+        def unknown(_servicer: Any, _requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            """A peer without sessions: clients ask it by single calls."""
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no sessions here")
+            yield
+
+        return {"ReceiveSignals": stream, "Session": unknown}.get(name, unary)
 
 
 def fails(

@@ -13,11 +13,13 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import status_pb2
 
 from tempolite_sdk.client import Client
 from tempolite_sdk.contexts import HandlerContext
 from tempolite_sdk.errors import (
     AlreadyExists,
+    BatchRefused,
     DeadlineExceeded,
     ExecutionCancelled,
     ExecutionCompensated,
@@ -102,6 +104,10 @@ def ended(status: str = "COMPLETED", **fields: Any) -> pb.WaitExecutionResponse:
     return pb.WaitExecutionResponse(closed=True, execution=execution(status, **fields))
 
 
+def outcome(status: str, **fields: Any) -> pb.ExecutionOutcome:
+    return pb.ExecutionOutcome(status=f"EXECUTION_STATUS_{status}", **fields)
+
+
 def json(text: str) -> common_pb2.Payload:
     return common_pb2.Payload(encoding="json", data=text.encode())
 
@@ -182,6 +188,96 @@ def test_with_the_callers_request_id_the_node_chooses_the_execution_id(peer: Pee
     client.options(request_id="import-7").enqueue(fulfil, Order("tea"))
     [request] = peer.requests["EnqueueExecution"]
     assert (request.request_id, request.id) == ("import-7", "")
+
+
+def test_execute_enqueues_and_waits_in_one_call(peer: Peer, client: Any) -> None:
+    peer.answers(
+        "EnqueueExecution",
+        pb.EnqueueExecutionResponse(id="e1", outcome=outcome("COMPLETED", result=json('{"order_id":"o1"}'))),
+    )
+    assert client.execute(fulfil, Order("tea")) == Receipt("o1")
+    [request] = peer.requests["EnqueueExecution"]
+    assert request.wait.ToTimedelta() > timedelta(0)
+    assert not peer.requests["WaitExecution"]
+
+
+def test_execute_goes_on_waiting_when_the_execution_takes_longer(peer: Peer, client: Any) -> None:
+    peer.answers("EnqueueExecution", ENQUEUED)
+    peer.answers("WaitExecution", ended(result=json('{"order_id":"o1"}')))
+    assert client.options(priority=3).execute(fulfil, Order("tea")) == Receipt("o1")
+    assert [request.id for request in peer.requests["WaitExecution"]] == ["e1"]
+
+
+def test_execute_raises_how_the_execution_ended(peer: Peer, client: Any) -> None:
+    peer.answers("EnqueueExecution", pb.EnqueueExecutionResponse(id="e1", outcome=outcome("TERMINATED")))
+    with pytest.raises(ExecutionTerminated):
+        client.execute("fulfil", {"sku": "tea"})
+
+
+def batch_results(*ids: str) -> pb.BatchEnqueueExecutionsResponse:
+    """An empty id stands for one that was refused."""
+    refused = status_pb2.Status(code=grpc.StatusCode.NOT_FOUND.value[0], message="no such handler")
+    results = [
+        pb.BatchEnqueueResult(enqueued=pb.EnqueueExecutionResponse(id=id))
+        if id
+        else pb.BatchEnqueueResult(error=refused)
+        for id in ids
+    ]
+    return pb.BatchEnqueueExecutionsResponse(results=results)
+
+
+def test_many_are_enqueued_in_few_calls_with_progress(peer: Peer, client: Any) -> None:
+    peer.answers(
+        "BatchEnqueueExecutions",
+        lambda request, _context: batch_results(*(f"e-{each.request_id}" for each in request.requests)),
+    )
+    progress: list[tuple[int, int]] = []
+    handles = client.enqueue_many(
+        "fulfil",
+        [({"sku": "tea"}, n) for n in range(1_500)],
+        progress=lambda done, total: progress.append((done, total)),
+    )
+    assert len({handle.id for handle in handles}) == 1_500
+    assert progress == [(1_000, 1_500), (1_500, 1_500)]
+    assert sorted(len(request.requests) for request in peer.requests["BatchEnqueueExecutions"]) == [500, 1_000]
+
+
+def test_what_was_refused_of_many_is_told_with_what_was_stored(peer: Peer, client: Any) -> None:
+    peer.answers("BatchEnqueueExecutions", batch_results("a", "", "c"))
+    with pytest.raises(BatchRefused, match="1 of 3") as refused:
+        client.enqueue_many("fulfil", [(1,), (2,), (3,)])
+    assert refused.value.enqueued == ["a", None, "c"]
+    assert isinstance(refused.value.errors[1], NotFound)
+
+
+def test_many_are_enqueued_as_a_whole_when_asked_for(peer: Peer, client: Any) -> None:
+    peer.answers("BatchEnqueueExecutions", batch_results("a", "b"))
+    client.enqueue_many("fulfil", [(1,), (2,)], atomic=True)
+    [request] = peer.requests["BatchEnqueueExecutions"]
+    assert request.atomic
+    with pytest.raises(InvalidArgument, match="10,000"):
+        client.enqueue_many("fulfil", [(1,)] * 10_001, atomic=True)
+
+
+def test_an_id_can_not_be_given_to_many(client: Any) -> None:
+    with pytest.raises(InvalidArgument, match="ids of their own"):
+        client.options(id="e1").enqueue_many("fulfil", [(1,)])
+
+
+def test_many_are_waited_for_in_their_order(peer: Peer, client: Any) -> None:
+    def answer(request: Any, _context: Any) -> Any:
+        if request.id == "bad":
+            return ended("TERMINATED", id="bad")
+        return ended(id=request.id, result=json(f'"{request.id}"'))
+
+    peer.answers("WaitExecution", answer)
+    progress: list[int] = []
+    handles = [client.handle(id) for id in ("a", "bad", "c")]
+    raw = [getattr(handle, "_subject", handle) for handle in handles]
+    first, second, third = client.wait_many(raw, progress=lambda done, _total: progress.append(done))
+    assert (first, third) == ("a", "c")
+    assert isinstance(second, ExecutionTerminated)
+    assert progress == [1, 2, 3]
 
 
 # --- repeats

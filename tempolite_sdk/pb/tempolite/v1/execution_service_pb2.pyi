@@ -1,5 +1,6 @@
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.rpc import status_pb2 as _status_pb2
 from tempolite_sdk.pb.tempolite.v1 import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -61,7 +62,7 @@ class ExecutionOptions(_message.Message):
     def __init__(self, retry_policy: _Optional[_Union[_common_pb2.RetryPolicy, _Mapping]] = ..., attempt_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class EnqueueExecutionRequest(_message.Message):
-    __slots__ = ("handler", "arguments", "id", "id_reuse_policy", "id_conflict_policy", "request_id", "options")
+    __slots__ = ("handler", "arguments", "id", "id_reuse_policy", "id_conflict_policy", "request_id", "options", "wait")
     HANDLER_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +70,7 @@ class EnqueueExecutionRequest(_message.Message):
     ID_CONFLICT_POLICY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
     handler: str
     arguments: _common_pb2.Payload
     id: str
@@ -76,17 +78,102 @@ class EnqueueExecutionRequest(_message.Message):
     id_conflict_policy: IdConflictPolicy
     request_id: str
     options: ExecutionOptions
-    def __init__(self, handler: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., id: _Optional[str] = ..., id_reuse_policy: _Optional[_Union[IdReusePolicy, str]] = ..., id_conflict_policy: _Optional[_Union[IdConflictPolicy, str]] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[ExecutionOptions, _Mapping]] = ...) -> None: ...
+    wait: _duration_pb2.Duration
+    def __init__(self, handler: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., id: _Optional[str] = ..., id_reuse_policy: _Optional[_Union[IdReusePolicy, str]] = ..., id_conflict_policy: _Optional[_Union[IdConflictPolicy, str]] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[ExecutionOptions, _Mapping]] = ..., wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class EnqueueExecutionResponse(_message.Message):
-    __slots__ = ("id", "component", "existing")
+    __slots__ = ("id", "component", "existing", "outcome")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     EXISTING_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
     id: str
     component: _common_pb2.Component
     existing: bool
-    def __init__(self, id: _Optional[str] = ..., component: _Optional[_Union[_common_pb2.Component, str]] = ..., existing: bool = ...) -> None: ...
+    outcome: ExecutionOutcome
+    def __init__(self, id: _Optional[str] = ..., component: _Optional[_Union[_common_pb2.Component, str]] = ..., existing: bool = ..., outcome: _Optional[_Union[ExecutionOutcome, _Mapping]] = ...) -> None: ...
+
+class ExecutionOutcome(_message.Message):
+    __slots__ = ("status", "result", "failure", "reason")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    status: _common_pb2.ExecutionStatus
+    result: _common_pb2.Payload
+    failure: _common_pb2.Failure
+    reason: str
+    def __init__(self, status: _Optional[_Union[_common_pb2.ExecutionStatus, str]] = ..., result: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class BatchEnqueueExecutionsRequest(_message.Message):
+    __slots__ = ("requests", "atomic")
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    ATOMIC_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[EnqueueExecutionRequest]
+    atomic: bool
+    def __init__(self, requests: _Optional[_Iterable[_Union[EnqueueExecutionRequest, _Mapping]]] = ..., atomic: bool = ...) -> None: ...
+
+class BatchEnqueueExecutionsResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[BatchEnqueueResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[BatchEnqueueResult, _Mapping]]] = ...) -> None: ...
+
+class BatchEnqueueResult(_message.Message):
+    __slots__ = ("enqueued", "error")
+    ENQUEUED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    enqueued: EnqueueExecutionResponse
+    error: _status_pb2.Status
+    def __init__(self, enqueued: _Optional[_Union[EnqueueExecutionResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class SessionRequest(_message.Message):
+    __slots__ = ("calls",)
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    calls: _containers.RepeatedCompositeFieldContainer[SessionCall]
+    def __init__(self, calls: _Optional[_Iterable[_Union[SessionCall, _Mapping]]] = ...) -> None: ...
+
+class SessionCall(_message.Message):
+    __slots__ = ("number", "timeout", "enqueue", "wait", "get", "send_signal", "cancel")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    ENQUEUE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    GET_FIELD_NUMBER: _ClassVar[int]
+    SEND_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    timeout: _duration_pb2.Duration
+    enqueue: EnqueueExecutionRequest
+    wait: WaitExecutionRequest
+    get: GetExecutionRequest
+    send_signal: SendSignalRequest
+    cancel: CancelExecutionRequest
+    def __init__(self, number: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., enqueue: _Optional[_Union[EnqueueExecutionRequest, _Mapping]] = ..., wait: _Optional[_Union[WaitExecutionRequest, _Mapping]] = ..., get: _Optional[_Union[GetExecutionRequest, _Mapping]] = ..., send_signal: _Optional[_Union[SendSignalRequest, _Mapping]] = ..., cancel: _Optional[_Union[CancelExecutionRequest, _Mapping]] = ...) -> None: ...
+
+class SessionResponse(_message.Message):
+    __slots__ = ("replies",)
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    replies: _containers.RepeatedCompositeFieldContainer[SessionReply]
+    def __init__(self, replies: _Optional[_Iterable[_Union[SessionReply, _Mapping]]] = ...) -> None: ...
+
+class SessionReply(_message.Message):
+    __slots__ = ("number", "error", "enqueue", "wait", "get", "send_signal", "cancel")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ENQUEUE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    GET_FIELD_NUMBER: _ClassVar[int]
+    SEND_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    error: _status_pb2.Status
+    enqueue: EnqueueExecutionResponse
+    wait: WaitExecutionResponse
+    get: GetExecutionResponse
+    send_signal: SendSignalResponse
+    cancel: CancelExecutionResponse
+    def __init__(self, number: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., enqueue: _Optional[_Union[EnqueueExecutionResponse, _Mapping]] = ..., wait: _Optional[_Union[WaitExecutionResponse, _Mapping]] = ..., get: _Optional[_Union[GetExecutionResponse, _Mapping]] = ..., send_signal: _Optional[_Union[SendSignalResponse, _Mapping]] = ..., cancel: _Optional[_Union[CancelExecutionResponse, _Mapping]] = ...) -> None: ...
 
 class GetExecutionRequest(_message.Message):
     __slots__ = ("id",)

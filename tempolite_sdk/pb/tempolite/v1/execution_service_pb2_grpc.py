@@ -40,6 +40,16 @@ class ExecutionServiceStub(object):
                 request_serializer=tempolite_dot_v1_dot_execution__service__pb2.EnqueueExecutionRequest.SerializeToString,
                 response_deserializer=tempolite_dot_v1_dot_execution__service__pb2.EnqueueExecutionResponse.FromString,
                 _registered_method=True)
+        self.BatchEnqueueExecutions = channel.unary_unary(
+                '/tempolite.v1.ExecutionService/BatchEnqueueExecutions',
+                request_serializer=tempolite_dot_v1_dot_execution__service__pb2.BatchEnqueueExecutionsRequest.SerializeToString,
+                response_deserializer=tempolite_dot_v1_dot_execution__service__pb2.BatchEnqueueExecutionsResponse.FromString,
+                _registered_method=True)
+        self.Session = channel.stream_stream(
+                '/tempolite.v1.ExecutionService/Session',
+                request_serializer=tempolite_dot_v1_dot_execution__service__pb2.SessionRequest.SerializeToString,
+                response_deserializer=tempolite_dot_v1_dot_execution__service__pb2.SessionResponse.FromString,
+                _registered_method=True)
         self.GetExecution = channel.unary_unary(
                 '/tempolite.v1.ExecutionService/GetExecution',
                 request_serializer=tempolite_dot_v1_dot_execution__service__pb2.GetExecutionRequest.SerializeToString,
@@ -98,6 +108,21 @@ class ExecutionServiceServicer(object):
 
     def EnqueueExecution(self, request, context):
         """Stores an execution; when it answers, the execution is on disk. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchEnqueueExecutions(self, request, context):
+        """Stores many executions: all or none, or each by itself. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Session(self, request_iterator, context):
+        """Many requests and replies on one stream, in batches: the fast path of clients with many calls in flight. Replies
+        come as they are ready, in any order. Each request needs the role of its own call; the stream needs reader.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,6 +206,16 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     request_deserializer=tempolite_dot_v1_dot_execution__service__pb2.EnqueueExecutionRequest.FromString,
                     response_serializer=tempolite_dot_v1_dot_execution__service__pb2.EnqueueExecutionResponse.SerializeToString,
             ),
+            'BatchEnqueueExecutions': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchEnqueueExecutions,
+                    request_deserializer=tempolite_dot_v1_dot_execution__service__pb2.BatchEnqueueExecutionsRequest.FromString,
+                    response_serializer=tempolite_dot_v1_dot_execution__service__pb2.BatchEnqueueExecutionsResponse.SerializeToString,
+            ),
+            'Session': grpc.stream_stream_rpc_method_handler(
+                    servicer.Session,
+                    request_deserializer=tempolite_dot_v1_dot_execution__service__pb2.SessionRequest.FromString,
+                    response_serializer=tempolite_dot_v1_dot_execution__service__pb2.SessionResponse.SerializeToString,
+            ),
             'GetExecution': grpc.unary_unary_rpc_method_handler(
                     servicer.GetExecution,
                     request_deserializer=tempolite_dot_v1_dot_execution__service__pb2.GetExecutionRequest.FromString,
@@ -260,6 +295,60 @@ class ExecutionService(object):
             '/tempolite.v1.ExecutionService/EnqueueExecution',
             tempolite_dot_v1_dot_execution__service__pb2.EnqueueExecutionRequest.SerializeToString,
             tempolite_dot_v1_dot_execution__service__pb2.EnqueueExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchEnqueueExecutions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tempolite.v1.ExecutionService/BatchEnqueueExecutions',
+            tempolite_dot_v1_dot_execution__service__pb2.BatchEnqueueExecutionsRequest.SerializeToString,
+            tempolite_dot_v1_dot_execution__service__pb2.BatchEnqueueExecutionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Session(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/tempolite.v1.ExecutionService/Session',
+            tempolite_dot_v1_dot_execution__service__pb2.SessionRequest.SerializeToString,
+            tempolite_dot_v1_dot_execution__service__pb2.SessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""Programs to read, run and copy: handlers as users write them, and clients that drive them."""

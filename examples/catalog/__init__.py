@@ -1,0 +1,1 @@
+"""Catalogs a source tree into a SQLite database, a durable execution per file."""

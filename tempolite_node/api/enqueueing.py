@@ -1,0 +1,151 @@
+"""How requests to enqueue become commands: checked, resolved, and submitted, many as cheaply as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from tempolite_node import options
+from tempolite_node.api.convert import requests, responses
+from tempolite_node.api.convert.requests import EnqueueRequest
+from tempolite_node.api.polls import Polls, time_to_wait_ms
+from tempolite_node.api.ports import NodePort
+from tempolite_node.api.status import InvalidRequest, Rejected, status_of
+from tempolite_node.engine.commands import AnyCommand, Enqueue, EnqueueBatch
+from tempolite_node.engine.effects import AnyOutcome, Enqueued, EnqueuedBatch, Reason, Rejection
+from tempolite_node.engine.model import Execution
+from tempolite_node.errors import NodeError
+from tempolite_node.frames import Violation
+from tempolite_node.ids import id_of_request, new_id
+from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
+
+T = TypeVar("T")
+
+
+class Enqueueing:
+    def __init__(self, node: NodePort, polls: Polls) -> None:
+        self._node = node
+        self._polls = polls
+        self._resolve = options.Resolver(node.config)
+        self._payload_bytes_max = node.config.api.limits.payload_bytes
+
+    async def enqueue(
+        self, request: pb.EnqueueExecutionRequest, remaining_s: float | None
+    ) -> pb.EnqueueExecutionResponse:
+        """remaining_s: until the call's own deadline; None: it has none."""
+        [command] = await self.commands([request])
+        if isinstance(command, NodeError):
+            raise command
+        if not request.HasField("wait"):
+            return responses.enqueued(accepted(command, await self._node.submit(command), Enqueued))
+        timeout_ms = time_to_wait_ms(remaining_s, requests.enqueue_wait_ms(request))
+        with self._node.closing(command.execution_id) as closing:
+            outcome = accepted(command, await self._node.submit(command), Enqueued)
+            # One that was there before may have ended before this call.
+            end = self._node.wait_closed(command.execution_id) if outcome.existing else closing
+            ended = await self._polls.wait(end, timeout_ms)
+        return responses.enqueued(outcome, ended if isinstance(ended, Execution) else None)
+
+    async def enqueue_batch(self, request: pb.BatchEnqueueExecutionsRequest) -> pb.BatchEnqueueExecutionsResponse:
+        requests.batch(request)
+        commands = await self.commands(request.requests)
+        outcomes = await (self._all_or_none(commands) if request.atomic else self.submit(commands))
+        return pb.BatchEnqueueExecutionsResponse(results=[_result(outcome) for outcome in outcomes])
+
+    async def _all_or_none(self, commands: Sequence[Enqueue | NodeError]) -> Sequence[Enqueued | NodeError]:
+        good = [command for command in commands if isinstance(command, Enqueue)]
+        for place, command in enumerate(commands):
+            if isinstance(command, NodeError):
+                raise _of_request(command, place)
+        batch = EnqueueBatch(at_ms=self._node.now_ms(), commands=tuple(good))
+        return accepted(batch, await self._node.submit(batch), EnqueuedBatch).enqueued
+
+    async def submit(self, commands: Sequence[Enqueue | NodeError]) -> Sequence[Enqueued | NodeError]:
+        """What each came to, by itself; what could not become a command stays as it is."""
+        good = [command for command in commands if isinstance(command, Enqueue)]
+        outcomes = iter(await self._node.submit_all(good) if good else ())
+        return [_outcome(next(outcomes)) if isinstance(command, Enqueue) else command for command in commands]
+
+    # --- requests to commands
+
+    async def commands(self, given: Sequence[pb.EnqueueExecutionRequest]) -> Sequence[Enqueue | NodeError]:
+        """Each request's command, or what is wrong with it. The arguments of all are checked in one go."""
+        parsed = [self._parsed(request) for request in given]
+        to_check = [(wanted.handler, wanted.arguments) for wanted in parsed if isinstance(wanted, EnqueueRequest)]
+        checked = iter(await self._node.check_arguments(to_check) if to_check else ())
+        return [
+            self._command(wanted, next(checked)) if isinstance(wanted, EnqueueRequest) else wanted for wanted in parsed
+        ]
+
+    def _parsed(self, request: pb.EnqueueExecutionRequest) -> EnqueueRequest | NodeError:
+        try:
+            wanted = requests.enqueue(request, self._payload_bytes_max)
+        except InvalidRequest as error:
+            return error
+        if self._node.handler(wanted.handler) is None:
+            return Rejected(Rejection(Reason.NOT_FOUND, f"no handler {wanted.handler!r} on this node"))
+        return wanted
+
+    def _command(self, wanted: EnqueueRequest, violations: Sequence[Violation]) -> Enqueue | NodeError:
+        if violations:
+            return InvalidRequest([_within_arguments(violation) for violation in violations])
+        node, config = self._node, self._node.config
+        described = node.handler(wanted.handler)
+        assert described is not None, f"{wanted.handler} was served a moment ago"
+        resolved = self._resolve(wanted.handler, described.component, wanted.options)
+        at_ms = node.now_ms()
+        return Enqueue(
+            at_ms=at_ms,
+            execution_id=wanted.execution_id or _made_id(wanted.request_id, at_ms),
+            handler=wanted.handler,
+            component=described.component,
+            arguments=wanted.arguments,
+            options=resolved.options,
+            owner=config.node.id,
+            priority=resolved.priority,
+            delay_ms=resolved.delay_ms,
+            max_duration_ms=resolved.max_duration_ms,
+            request_id=wanted.request_id,
+            id_reuse=wanted.id_reuse,
+            id_conflict=wanted.id_conflict,
+            queue_limit=options.queue_limit(config, described.component),
+        )
+
+
+def _made_id(request_id: str | None, at_ms: int) -> str:
+    return new_id(at_ms) if request_id is None else id_of_request(request_id)
+
+
+def accepted(command: AnyCommand, outcome: AnyOutcome, expected: type[T]) -> T:
+    """What the command came to, unless it was refused."""
+    if isinstance(outcome, Rejection):
+        raise Rejected(outcome)
+    assert isinstance(outcome, expected), f"{type(command).__name__} came to {outcome!r}"
+    return outcome
+
+
+def _outcome(outcome: AnyOutcome) -> Enqueued | NodeError:
+    if isinstance(outcome, Rejection):
+        return Rejected(outcome)
+    assert isinstance(outcome, Enqueued), f"an enqueue came to {outcome!r}"
+    return outcome
+
+
+def _result(outcome: Enqueued | NodeError) -> pb.BatchEnqueueResult:
+    if isinstance(outcome, NodeError):
+        return pb.BatchEnqueueResult(error=status_of(outcome, "BatchEnqueueExecutions").message_with_details)
+    return pb.BatchEnqueueResult(enqueued=responses.enqueued(outcome))
+
+
+def _of_request(error: NodeError, place: int) -> NodeError:
+    """Says which request of a batch it is about."""
+    within = f"requests[{place}]"
+    if isinstance(error, InvalidRequest):
+        return InvalidRequest([Violation(f"{within}.{each.field}", each.description) for each in error.violations])
+    if isinstance(error, Rejected):
+        return Rejected(Rejection(error.reason, f"{within}: {error}"))
+    return error
+
+
+def _within_arguments(violation: Violation) -> Violation:
+    return Violation(f"arguments.{violation.field}" if violation.field else "arguments", violation.description)

@@ -1,0 +1,262 @@
+"""A session: many requests and replies on one stream, in batches, with nothing waiting for a batch to fill."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from tempolite_node.api import auth
+from tempolite_node.api.convert import requests, responses
+from tempolite_node.api.enqueueing import Enqueueing
+from tempolite_node.api.polls import time_to_wait_ms
+from tempolite_node.api.ports import NodePort
+from tempolite_node.api.status import InvalidRequest, TimeIsUp, status_of
+from tempolite_node.config import Role
+from tempolite_node.engine.commands import Enqueue
+from tempolite_node.engine.effects import Enqueued
+from tempolite_node.engine.model import Execution
+from tempolite_node.errors import NodeError
+from tempolite_node.frames import Violation
+from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
+
+#: Calls of one session without a reply; beyond it nothing more is read, so that the client's own sending stops.
+OPEN_CALLS_MAX = 20_000
+#: Replies of one message, which is far below the size that clients take.
+_REPLIES_MAX = 500
+
+_SERVICE = "/tempolite.v1.ExecutionService/"
+_METHODS = {
+    "enqueue": _SERVICE + "EnqueueExecution",
+    "wait": _SERVICE + "WaitExecution",
+    "get": _SERVICE + "GetExecution",
+    "send_signal": _SERVICE + "SendSignal",
+    "cancel": _SERVICE + "CancelExecution",
+}
+
+
+class Answers(Protocol):
+    """What answers single requests, whichever way they came."""
+
+    async def get(self, request: pb.GetExecutionRequest) -> pb.GetExecutionResponse: ...
+    async def wait(self, request: pb.WaitExecutionRequest, remaining_s: float | None) -> pb.WaitExecutionResponse: ...
+    async def send_signal(self, request: pb.SendSignalRequest) -> pb.SendSignalResponse: ...
+    async def cancel(self, request: pb.CancelExecutionRequest) -> pb.CancelExecutionResponse: ...
+
+
+class Session:
+    """One stream. Lives and dies with it: who gets no reply asks again on another one."""
+
+    def __init__(self, answers: Answers, enqueueing: Enqueueing, node: NodePort, role: Role) -> None:
+        self._answers = answers
+        self._enqueueing = enqueueing
+        self._node = node
+        self._role = role
+        self._replies: list[pb.SessionReply] = []
+        self._ready = asyncio.Event()
+        self._room = asyncio.Event()
+        self._open = 0
+        self._read_all = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waits: dict[int, _Wait] = {}
+        self._reader: asyncio.Task[None] | None = None
+
+    async def serve(self, incoming: AsyncIterator[pb.SessionRequest]) -> AsyncIterator[pb.SessionResponse]:
+        """Replies as they are ready; ends when the client has sent all and has every reply."""
+        reader = self._reader = self._start(self._read(incoming))
+        try:
+            while not (self._read_all and self._open == 0 and not self._replies):
+                await self._ready.wait()
+                self._ready.clear()
+                while self._replies:
+                    sent, self._replies = self._replies[:_REPLIES_MAX], self._replies[_REPLIES_MAX:]
+                    self._open -= len(sent)
+                    self._room.set()
+                    yield pb.SessionResponse(replies=sent)
+                if reader.done() and not reader.cancelled():
+                    reader.result()  # what broke the stream, if anything did
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            for wait in list(self._waits.values()):
+                wait.end()
+
+    def stop(self) -> None:
+        """The node stops: nothing more is read, and every wait is answered with what there is."""
+        if self._reader is not None:
+            self._reader.cancel()
+        for wait in list(self._waits.values()):
+            wait.give_up()
+
+    async def _read(self, incoming: AsyncIterator[pb.SessionRequest]) -> None:
+        try:
+            async for message in incoming:
+                while self._open + len(message.calls) > OPEN_CALLS_MAX and self._open:
+                    self._room.clear()
+                    await self._room.wait()
+                self._open += len(message.calls)
+                self._take(message.calls)
+        finally:
+            self._read_all = True
+            self._ready.set()
+
+    def _take(self, calls: Sequence[pb.SessionCall]) -> None:
+        enqueues: list[pb.SessionCall] = []
+        for call in calls:
+            kind = call.WhichOneof("request")
+            try:
+                if kind is None:
+                    raise InvalidRequest([Violation("request", "is required")])
+                auth.require(self._role, _METHODS[kind])
+            except NodeError as error:
+                self._fail(call.number, kind, error)
+                continue
+            if kind == "enqueue":
+                enqueues.append(call)
+            else:
+                self._start(self._answer(call, kind))
+        if enqueues:
+            self._start(self._enqueue(enqueues))
+
+    def _start(self, work: Any) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- single calls
+
+    async def _answer(self, call: pb.SessionCall, kind: str) -> None:
+        remaining_s = requests.session_timeout_s(call)
+        answer: Awaitable[Any]
+        match kind:
+            case "wait":
+                answer = self._answers.wait(call.wait, remaining_s)
+            case "get":
+                answer = self._answers.get(call.get)
+            case "send_signal":
+                answer = self._answers.send_signal(call.send_signal)
+            case _:
+                answer = self._answers.cancel(call.cancel)
+        try:
+            async with asyncio.timeout(remaining_s):
+                self._reply(call.number, **{kind: await answer})
+        except TimeoutError:
+            self._fail(call.number, kind, TimeIsUp(f"no answer within {remaining_s:g} s"))
+        except Exception as error:
+            self._fail(call.number, kind, error)
+
+    # --- enqueues, all of a message together
+
+    async def _enqueue(self, calls: Sequence[pb.SessionCall]) -> None:
+        try:
+            commands = await self._enqueueing.commands([call.enqueue for call in calls])
+            for call, command in zip(calls, commands, strict=True):
+                if isinstance(command, Enqueue) and call.enqueue.HasField("wait"):
+                    self._wait_for(call, command.execution_id)
+            outcomes = await self._enqueueing.submit(commands)
+        except Exception as error:
+            for call in calls:
+                self._drop_wait(call.number)
+                self._fail(call.number, "enqueue", error)
+            return
+        for call, outcome in zip(calls, outcomes, strict=True):
+            self._enqueued(call, outcome)
+
+    def _enqueued(self, call: pb.SessionCall, outcome: Enqueued | NodeError) -> None:
+        wait = self._waits.get(call.number)
+        if isinstance(outcome, NodeError):
+            self._drop_wait(call.number)
+            self._fail(call.number, "enqueue", outcome)
+        elif wait is None:
+            self._reply(call.number, enqueue=responses.enqueued(outcome))
+        elif outcome.existing:
+            # It may have ended before this call.
+            self._drop_wait(call.number)
+            self._start(self._wait_existing(call, outcome))
+        else:
+            wait.begin(outcome, partial(self._give_up, call.number, outcome))
+
+    async def _wait_existing(self, call: pb.SessionCall, outcome: Enqueued) -> None:
+        remaining_s = _hold_s(call)
+        ended: Execution | None = None
+        try:
+            async with asyncio.timeout(remaining_s):
+                found = await self._node.wait_closed(outcome.execution_id)
+                ended = found if isinstance(found, Execution) else None
+        except TimeoutError:
+            pass  # answered without the outcome
+        except Exception as error:
+            self._fail(call.number, "enqueue", error)
+            return
+        self._reply(call.number, enqueue=responses.enqueued(outcome, ended))
+
+    def _wait_for(self, call: pb.SessionCall, execution_id: str) -> None:
+        wait = _Wait(_hold_s(call), partial(self._ended, call.number))
+        wait.forget = self._node.on_closed(execution_id, wait.closed)
+        self._waits[call.number] = wait
+
+    def _ended(self, number: int, outcome: Enqueued, execution: Execution) -> None:
+        self._drop_wait(number)
+        self._reply(number, enqueue=responses.enqueued(outcome, execution))
+
+    def _give_up(self, number: int, outcome: Enqueued) -> None:
+        self._drop_wait(number)
+        self._reply(number, enqueue=responses.enqueued(outcome))
+
+    def _drop_wait(self, number: int) -> None:
+        wait = self._waits.pop(number, None)
+        if wait is not None:
+            wait.end()
+
+    # --- replies
+
+    def _reply(self, number: int, **reply: Any) -> None:
+        self._replies.append(pb.SessionReply(number=number, **reply))
+        self._ready.set()
+
+    def _fail(self, number: int, kind: str | None, error: Exception) -> None:
+        method = _METHODS.get(kind or "", _SERVICE + "Session")
+        self._reply(number, error=status_of(error, method).message_with_details)
+
+
+class _Wait:
+    """For the end of an execution that is being enqueued. It may end in the very commit that enqueued it."""
+
+    def __init__(self, hold_s: float, ended: Callable[[Enqueued, Execution], None]) -> None:
+        self._hold_s = hold_s
+        self._ended = ended
+        self._outcome: Enqueued | None = None
+        self._execution: Execution | None = None
+        self._give_up: Callable[[], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.forget: Callable[[], None] | None = None
+
+    def begin(self, outcome: Enqueued, give_up: Callable[[], None]) -> None:
+        self._outcome = outcome
+        self._give_up = give_up
+        if self._execution is not None:
+            self._ended(outcome, self._execution)
+        else:
+            self._timer = asyncio.get_running_loop().call_later(self._hold_s, give_up)
+
+    def closed(self, execution: Execution) -> None:
+        self._execution = execution
+        if self._outcome is not None:
+            self._ended(self._outcome, execution)
+
+    def give_up(self) -> None:
+        if self._give_up is not None:
+            self._give_up()
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.forget is not None:
+            self.forget()
+
+
+def _hold_s(call: pb.SessionCall) -> float:
+    wanted_ms = requests.enqueue_wait_ms(call.enqueue)
+    return time_to_wait_ms(requests.session_timeout_s(call), wanted_ms) / 1_000

@@ -1,0 +1,286 @@
+"""One attempt in the worker host: its journal, its open calls, and whether it still has the right to run."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, NoReturn, Protocol
+
+from tempolite_node import frames
+from tempolite_node.engine.commands import (
+    AnyRequest,
+    CompleteAttempt,
+    FailAttempt,
+    SuspendAttempt,
+    UnwindAttempt,
+)
+from tempolite_node.engine.effects import AnyAnswer
+from tempolite_node.engine.model import Failure, OperationKind, prefix_of
+from tempolite_node.host.channel import Channel
+from tempolite_node.host.contexts import operation_id
+from tempolite_node.host.failures import failure_of
+from tempolite_node.host.journal import Journal
+from tempolite_node.host.parking import Parking
+from tempolite_node.host.registry import Handler, Registry
+from tempolite_node.host.scopes import Scope
+from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
+from tempolite_sdk.operations import Facts, Operation
+
+
+class AttemptOver(BaseException):
+    """Raised in user code whose attempt, or side effect, is over. Whatever it returns then is ignored."""
+
+
+class Waiter(Protocol):
+    """Who waits for the answer to a call, in a thread or on a loop."""
+
+    def wake(self, answer: AnyAnswer | None) -> None:
+        """None: the attempt is over."""
+        ...
+
+
+class _Call(NamedTuple):
+    """A call without an answer, and who waits for it."""
+
+    waiter: Waiter
+    scope: Scope
+
+
+class _Parked(NamedTuple):
+    """A wait that the stack is in."""
+
+    kind: OperationKind
+    key: str
+    scope: Scope
+
+
+class Services:
+    """What every attempt of a worker host shares."""
+
+    def __init__(self, *, channel: Channel, registry: Registry, parking: Parking, payload_bytes_max: int) -> None:
+        self.channel = channel
+        self.registry = registry
+        self.parking = parking
+        self.payload_bytes_max = payload_bytes_max
+
+
+class Attempt:
+    """Of a handler, or of a step's compensation.
+
+    `_calls` decides every race: whoever takes a call out of it, be it the answer, the unwinding or the abandoning, is
+    the one that wakes the stack.
+    """
+
+    def __init__(self, run: frames.Run | frames.RunCompensation, handler: Handler, services: Services) -> None:
+        self.run = run
+        self.handler = handler
+        self.services = services
+        self.execution_id = run.execution_id
+        self.epoch = run.epoch
+        self.journal = Journal(run.journal, run.generation)
+        self.scope = _root_scope(run)
+        self.over = False
+        self.cancel_requested = isinstance(run, frames.Run) and run.cancel_requested
+        self.cancel_reason = run.cancel_reason if isinstance(run, frames.Run) else ""
+        self._cancel_delivered = isinstance(run, frames.Run) and run.cancel_delivered
+        self._calls: dict[int, _Call] = {}
+        self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
+        self._side_effects: set[str] = set()  #: that run now
+        self._numbers = itertools.count(1)
+        self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
+        self.hop: Callable[..., object] = _directly  #: to where its state may be changed: its loop
+        self.when_idle: Callable[..., object] = _directly  #: there, once none of its code can go on by itself
+        self.on_over: Callable[[], object] | None = None  #: stops what runs, where that is possible
+
+    def facts(self) -> Facts:
+        run = self.run
+        if isinstance(run, frames.RunCompensation):
+            return Facts(
+                execution_id=run.execution_id,
+                attempt=run.attempt,
+                operation_id=operation_id(run.execution_id, OperationKind.COMPENSATION, run.key),
+            )
+        return Facts(
+            execution_id=run.execution_id,
+            attempt=run.attempt,
+            parent_id=run.parent_id,
+            deadline_ms=run.deadline_ms,
+            heartbeat=run.heartbeat,
+        )
+
+    # --- calls; by the code of the attempt
+
+    def check_running(self, scope: Scope | None = None) -> None:
+        """AttemptOver: the attempt is, or the scope in which its code asks."""
+        if self.over or (scope is not None and not scope.goes_on):
+            raise AttemptOver
+
+    def send(self, request: AnyRequest | frames.ChildRequest, scope: Scope, waiter: Waiter | None) -> int:
+        """Sends a call; its answer goes to the waiter, if any."""
+        number = next(self._numbers)
+        if waiter is not None:
+            self._calls[number] = _Call(waiter, scope)
+            scope.asks()
+        self.services.channel.send(
+            frames.Call(
+                execution_id=self.execution_id,
+                epoch=self.epoch,
+                call=number,
+                request=request,
+                frame=scope.frame,
+                side_effect_failures=scope.side_effect_failures,
+            )
+        )
+        return number
+
+    def park(self, number: int, kind: OperationKind, key: str, scope: Scope) -> None:
+        """The stack waits in this call, for this operation, and may be unwound."""
+        self._parked[number] = _Parked(kind, key, scope)
+        self.services.parking.add(self, number)
+        if number not in self._calls:  # answered before it was parked
+            self._leave_parking(number)
+
+    def _leave_parking(self, number: int) -> None:
+        if self._parked.pop(number, None) is not None:
+            self.services.parking.remove(self, number)
+
+    @contextmanager
+    def under_way(self, side_effect: str) -> Iterator[None]:
+        """ContextMisuse: it runs already, beside this code; under one key it runs once."""
+        if side_effect in self._side_effects:
+            raise ContextMisuse(f"the side effect {side_effect!r} is under way")
+        self._side_effects.add(side_effect)
+        try:
+            yield
+        finally:
+            self._side_effects.discard(side_effect)
+
+    def finish(self, result: bytes | None) -> None:
+        self._end(CompleteAttempt(result=result))
+
+    def fail(self, error: BaseException) -> None:
+        self._end(FailAttempt(failure=failure_of(error), cancelled=isinstance(error, Cancelled)))
+
+    def fail_with(self, failure: Failure) -> None:
+        self._end(FailAttempt(failure=failure))
+
+    def suspend(self, kind: OperationKind, key: str, *, expected: str, actual: str) -> NoReturn:
+        """The journal has something else at this place: the code is not what was recorded."""
+        self._end(SuspendAttempt(kind=kind, key=key, expected=expected, actual=actual))
+        self.stop()
+        raise AttemptOver
+
+    def _end(self, request: CompleteAttempt | FailAttempt | SuspendAttempt) -> None:
+        if not self.over:
+            self.send(request, self.scope, None)
+
+    # --- cancel
+
+    @property
+    def cancel_due(self) -> bool:
+        """Requested and not raised yet."""
+        return self.cancel_requested and not self._cancel_delivered
+
+    def deliver_cancel(self) -> NoReturn:
+        self.cancel_requested = self._cancel_delivered = True
+        raise Cancelled(self.cancel_reason)
+
+    # --- by other threads
+
+    def request_cancel(self, reason: str) -> None:
+        self.cancel_reason = reason
+        self.cancel_requested = True
+
+    def answered(self, number: int) -> Waiter | None:
+        """The call is over: who is to be woken; None: nobody waits for it any more."""
+        self._leave_parking(number)
+        call = self._calls.pop(number, None)
+        return None if call is None else call.waiter
+
+    def unwind(self, call: int) -> None:
+        """Gives up the stack that waits in the call, unless it goes on already. Its waits stay with the node."""
+        self.when_idle(self._unwind, call)
+
+    def abandon(self) -> None:
+        """It has lost its right to run."""
+        self.hop(self.stop)
+
+    def _unwind(self, call: int) -> None:
+        if not self._only_waits():
+            return
+        parked = tuple(self._parked.values())
+        given_up = self._calls.pop(call, None)
+        if given_up is None:
+            return
+        self.send(UnwindAttempt(waits=tuple((each.kind, each.key) for each in parked)), self.scope, None)
+        self.stop()
+        given_up.waiter.wake(None)
+
+    def _only_waits(self) -> bool:
+        """Whether nothing runs beside the waits: a side effect that does would be cut off, and run again."""
+        scopes = [parked.scope for parked in self._parked.values()]
+        bodies_wait = all(any(scope.is_within(body) for scope in scopes) for body in self.bodies)
+        return bodies_wait and len(self._calls) == len(scopes)
+
+    def leave(self, scope: Scope) -> None:
+        """Gives up the calls that code of an ended scope left open: its time was up, or it has tasks that go on."""
+        if not scope.asked:
+            return
+        for number, call in list(self._calls.items()):
+            if call.scope.is_within(scope) and (waiter := self.answered(number)) is not None:
+                waiter.wake(None)
+
+    def stop(self) -> None:
+        """Takes the right to run: every open and later call raises AttemptOver."""
+        self.over = True
+        while self._calls:
+            try:
+                number, call = self._calls.popitem()
+            except KeyError:
+                break  # answered meanwhile
+            self._leave_parking(number)
+            call.waiter.wake(None)
+        if self.on_over is not None:
+            self.on_over()
+
+    # --- payloads
+
+    def check_size(self, what: str, data: bytes) -> None:
+        limit = self.services.payload_bytes_max
+        if len(data) > limit:
+            raise InvalidArgument(f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits)")
+
+
+def _directly(function: Callable[..., object], *args: object) -> object:
+    return function(*args)
+
+
+def _root_scope(run: frames.Run | frames.RunCompensation) -> Scope:
+    if isinstance(run, frames.RunCompensation):
+        return Scope(prefix=prefix_of(OperationKind.COMPENSATION, run.key))
+    return Scope()
+
+
+class AttemptRuntime(ABC):
+    """What contexts ask: an attempt, seen from one of its scopes. Sync and async ones differ in `perform`."""
+
+    def __init__(self, attempt: Attempt, scope: Scope) -> None:
+        self.attempt = attempt
+        self.scope = scope
+
+    @property
+    def cancelled(self) -> bool:
+        return self.attempt.cancel_requested
+
+    @property
+    def replaying(self) -> bool:
+        return self.attempt.journal.replaying
+
+    @abstractmethod
+    def perform(self, operation: Operation) -> Any: ...
+
+    def within(self, scope: Scope) -> Any:
+        """The same attempt, seen from a scope inside of this one."""
+        return type(self)(self.attempt, scope)

@@ -1,0 +1,123 @@
+"""The worker host's process: reads what the node says until the node is gone, and then ends at once."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import math
+import os
+import select
+import signal
+import socket
+from typing import NoReturn, assert_never
+
+from tempolite_node import frames
+from tempolite_node.host.attempt import Services
+from tempolite_node.host.channel import Channel
+from tempolite_node.host.logs import configure_logging
+from tempolite_node.host.parking import Parking
+from tempolite_node.host.registry import Registry, load
+from tempolite_node.host.runner import Runner
+
+_READ_BYTES = 1 << 18
+_PR_SET_PDEATHSIG = 1  #: Linux, prctl(2)
+
+logger = logging.getLogger("tempolite.host")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A worker host of a Tempolite node; started by the node alone.")
+    parser.add_argument("--fd", type=int, required=True, help="the socket to the node")
+    parser.add_argument("--parent", type=int, required=True, help="the node's process id")
+    arguments = parser.parse_args()
+    _die_with(arguments.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node decides what it means
+    connection = socket.socket(fileno=arguments.fd)
+    WorkerHost(connection).serve()
+
+
+def _die_with(parent: int) -> None:
+    """Ends this process with the node, even when it is killed, and even while C code holds the GIL here.
+
+    What a lingering host does would run beside the attempt that a restarted node begins.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call above
+        os._exit(0)
+
+
+class WorkerHost:
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._channel = Channel(connection)
+        self._reader = frames.host_reader()
+
+    def serve(self) -> NoReturn:
+        messages = self._read()
+        first = messages[0]
+        assert isinstance(first, frames.Load), f"the first message is a {type(first).__name__}"
+        configure_logging(self._channel, first.log_level)
+        registry, errors = load(first)
+        self._channel.send(
+            frames.Loaded(handlers=tuple(handler.describe() for handler in registry.handlers.values()), errors=errors)
+        )
+        parking = Parking(parked_max=first.max_parked, ttl_s=first.park_ttl_ms / 1_000)
+        services = Services(
+            channel=self._channel, registry=registry, parking=parking, payload_bytes_max=first.payload_bytes_max
+        )
+        self._serve(messages[1:], Runner(services), registry, parking, ttl_s=first.park_ttl_ms / 1_000)
+
+    def _serve(
+        self, messages: list[frames.ToHost], runner: Runner, registry: Registry, parking: Parking, *, ttl_s: float
+    ) -> NoReturn:
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        while True:
+            for message in messages:
+                self._handle(message, runner, registry, parking)
+            runner.deliver()
+            # A stack that is parked while this thread sleeps is looked at after one time to live, or sooner.
+            left_s = parking.unwind_expired()
+            poll.poll(math.ceil(min(ttl_s, ttl_s if left_s is None else left_s) * 1_000))
+            messages = self._read_ready(poll)
+
+    def _read_ready(self, poll: select.poll) -> list[frames.ToHost]:
+        return self._read() if poll.poll(0) else []
+
+    def _read(self) -> list[frames.ToHost]:
+        """At least one message, unless a frame is not complete yet. Never comes back when the node is gone."""
+        try:
+            data = self._connection.recv(_READ_BYTES)
+        except OSError:
+            data = b""
+        if not data:
+            os._exit(0)
+        return self._reader.feed(data)
+
+    def _handle(self, message: frames.ToHost, runner: Runner, registry: Registry, parking: Parking) -> None:
+        match message:
+            case frames.Reply():
+                runner.reply(message)
+            case frames.Run() | frames.RunCompensation():
+                runner.start(message)
+            case frames.CancelAttempt():
+                runner.cancel(message)
+            case frames.AbandonAttempt():
+                runner.abandon(message)
+            case frames.CheckArguments():
+                violations = tuple(registry.check_arguments(handler, arguments) for handler, arguments in message.calls)
+                self._channel.send(frames.ArgumentsChecked(call=message.call, violations=violations))
+            case frames.Ping():
+                pong = frames.Pong(parked=len(parking))
+                runner.when_responsive(lambda: self._channel.send(pong))
+            case frames.Drain():
+                parking.drain()
+            case frames.Load():
+                raise AssertionError("the handlers are loaded already")
+            case _:
+                assert_never(message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Scopes: which call a context belongs to, and the keys that operations get in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextvars import ContextVar
+from threading import get_ident
+
+from tempolite_node.engine.model import KEY_SEPARATOR, OperationKind, prefix_of
+from tempolite_sdk.errors import ContextMisuse
+
+_KEY_MAX = 200
+
+#: The innermost scope of the code that runs: a side effect's body may use the context of the handler around it.
+_current: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
+
+
+class Scope:
+    """A call of user code: the attempt itself, a side effect, a transaction, a compensation."""
+
+    __slots__ = ("_counts", "_used", "asked", "frame", "open", "parent", "prefix", "side_effect_failures", "thread")
+
+    def __init__(
+        self, *, parent: Scope | None = None, prefix: str = "", frame: str = "", side_effect_failures: int = 0
+    ) -> None:
+        self.parent = parent
+        self.prefix = prefix  #: of every key in it
+        self.frame = frame  #: key of the innermost side effect; "" outside of any
+        self.side_effect_failures = side_effect_failures  #: failed attempts of the side effects around it
+        self.thread = 0  #: that runs it
+        self.open = False
+        self.asked = False  #: something of the node, in it or inside of it
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._used: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> Scope:
+        self.thread = get_ident()
+        self.open = True
+        _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open = False
+        _current.set(self.parent)
+
+    def inner(self, kind: OperationKind, key: str, *, side_effect_attempt: int | None = None) -> Scope:
+        """Of an operation inside of this one.
+
+        key: of the operation, with its prefix.
+        side_effect_attempt: its number, of a side effect; None for others, which run in the frame around them.
+        """
+        return Scope(
+            parent=self,
+            prefix=prefix_of(kind, key),
+            frame=self.frame if side_effect_attempt is None else key,
+            side_effect_failures=self.side_effect_failures + ((side_effect_attempt or 1) - 1),
+        )
+
+    def innermost(self) -> Scope:
+        """The scope that an operation asked for through this one's context belongs to. ContextMisuse: to none."""
+        current = _current.get()
+        scope = current if current is not None and current.is_within(self) else self
+        if not scope.open:
+            raise ContextMisuse("the context was used after its call had ended")
+        if scope.thread != get_ident():
+            raise ContextMisuse("the context was used in another thread than its call's")
+        return scope
+
+    def is_within(self, other: Scope) -> bool:
+        scope: Scope | None = self
+        while scope is not None and scope is not other:
+            scope = scope.parent
+        return scope is other
+
+    def asks(self) -> None:
+        scope: Scope | None = self
+        while scope is not None and not scope.asked:
+            scope.asked = True
+            scope = scope.parent
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its call, and those around it, have not ended."""
+        scope: Scope | None = self
+        while scope is not None and scope.open:
+            scope = scope.parent
+        return scope is None
+
+    # --- keys
+
+    def key_of(self, kind: OperationKind, name: str, key: str | None) -> str:
+        """The caller's key, or "<name>#n", counted per kind and name. Each may be used once."""
+        local = self.counted(kind, name) if key is None else checked_key(key)
+        if (kind, local) in self._used:
+            raise ContextMisuse(f"the key {local!r} is used for two operations of kind {kind}")
+        self._used.add((kind, local))
+        return self.prefix + local
+
+    def counted(self, kind: str, name: str) -> str:
+        self._counts[kind, name] += 1
+        return f"{name}#{self._counts[kind, name]}"
+
+
+def checked_key(key: str) -> str:
+    if not isinstance(key, str) or not 1 <= len(key) <= _KEY_MAX or not key.isprintable() or KEY_SEPARATOR in key:
+        raise ContextMisuse(f"a key is 1 to {_KEY_MAX} printable characters without {KEY_SEPARATOR!r}, not {key!r}")
+    return key
+
+
+def checked_id(execution_id: str) -> str:
+    if not isinstance(execution_id, str) or not 1 <= len(execution_id) <= 240 or not execution_id.isprintable():
+        raise ContextMisuse(f"{execution_id!r} is not the id of an execution")
+    return execution_id
+
+
+def local_key(key: str) -> str:
+    """A key without the prefix of its scope."""
+    return key.rpartition(KEY_SEPARATOR)[2]

@@ -1,0 +1,116 @@
+"""Many calls on one stream: what both clients' sessions share. See `ExecutionService.Session`.
+
+Calls leave in batches of whatever is ready; nothing waits for a batch to fill. When the stream breaks, every call
+without a reply fails as UNAVAILABLE, and is repeated by who made it, word for word, on a stream that is new.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Generic, Protocol, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from grpc import StatusCode
+
+from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
+from tempolite_sdk.status import CallFailed, Status, status_of_reply
+
+#: Methods that a session carries, by their names in it.
+_KINDS = {
+    "ExecutionService/EnqueueExecution": "enqueue",
+    "ExecutionService/WaitExecution": "wait",
+    "ExecutionService/GetExecution": "get",
+    "ExecutionService/SendSignal": "send_signal",
+    "ExecutionService/CancelExecution": "cancel",
+}
+
+METHOD = "ExecutionService/Session"
+
+_CALLS_MAX = 500  #: of one message
+_BYTES_MAX = 1024 * 1024  #: of one message; the node takes 4 MiB
+
+
+def kind_in_session(method: str, request: Any) -> str | None:
+    """The call's name in a session; None: it goes by itself, as large ones do, which would hold the others up."""
+    kind = _KINDS.get(method)
+    return kind if kind is not None and request.ByteSize() < _BYTES_MAX else None
+
+
+class Waiter(Protocol):
+    """Who waits for a reply."""
+
+    def succeed(self, response: Any) -> None: ...
+    def fail(self, error: CallFailed) -> None: ...
+
+
+W = TypeVar("W", bound=Waiter)
+
+
+class OpenCalls(Generic[W]):
+    """The calls of one stream: those that are to be sent, and those that wait for a reply."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._unsent: deque[pb.SessionCall] = deque()
+        self._waiters: dict[int, W] = {}
+        self.broken: CallFailed | None = None
+
+    def add(self, kind: str, request: Any, timeout: float | None, waiter: W) -> int:
+        """Raises CallFailed on a stream that is broken by now."""
+        if self.broken is not None:
+            raise self.broken
+        number = next(self._numbers)
+        call = pb.SessionCall(number=number, **{kind: request})
+        if timeout is not None:
+            call.timeout.CopyFrom(_duration(timeout))
+        self._waiters[number] = waiter
+        self._unsent.append(call)
+        return number
+
+    def drop(self, number: int) -> None:
+        """Nobody waits for the reply any more."""
+        self._waiters.pop(number, None)
+
+    def next_message(self) -> pb.SessionRequest | None:
+        """What is ready to be sent, as far as it fits one message; None: nothing is."""
+        calls: list[pb.SessionCall] = []
+        size = 0
+        while self._unsent and len(calls) < _CALLS_MAX:
+            size += self._unsent[0].ByteSize()
+            if calls and size > _BYTES_MAX:
+                break
+            calls.append(self._unsent.popleft())
+        return pb.SessionRequest(calls=calls) if calls else None
+
+    def replied(self, replies: Iterable[pb.SessionReply]) -> None:
+        for reply in replies:
+            waiter = self._waiters.pop(reply.number, None)
+            if waiter is None:
+                continue
+            kind = reply.WhichOneof("reply")
+            if kind == "error":
+                waiter.fail(CallFailed(status_of_reply(reply.error)))
+            elif kind is not None:
+                waiter.succeed(getattr(reply, kind))
+
+    def break_off(self, status: Status) -> None:
+        """The stream is gone: who waits hears that a repeat is all that can tell."""
+        self.broken = CallFailed(status)
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters.values():
+            waiter.fail(self.broken)
+
+
+#: The end of a stream that nobody complained about: the node stops.
+ENDED = Status(StatusCode.UNAVAILABLE, "the node ended the session")
+
+
+def deadline_exceeded(timeout: float) -> CallFailed:
+    return CallFailed(Status(StatusCode.DEADLINE_EXCEEDED, f"no answer within {timeout:g} s"))
+
+
+def _duration(seconds: float) -> Duration:
+    whole, part = divmod(round(seconds * 1_000), 1_000)
+    return Duration(seconds=whole, nanos=part * 1_000_000)

@@ -1,0 +1,86 @@
+"""A session shared by threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
+from tempolite_sdk.sessions import ENDED, OpenCalls, deadline_exceeded
+from tempolite_sdk.status import CallFailed, read_status
+
+
+class SyncSession:
+    """One stream, from its first call until it breaks. A thread reads its replies; gRPC has one that writes."""
+
+    def __init__(self, open_stream: Callable[[Iterator[pb.SessionRequest]], Any]) -> None:
+        self._calls: OpenCalls[_Reply] = OpenCalls()
+        self._lock = threading.Lock()
+        self._ready = threading.Semaphore(0)
+        self._stream = open_stream(self._messages())
+        threading.Thread(target=self._read, name="tempolite-session", daemon=True).start()
+
+    @property
+    def usable(self) -> bool:
+        return self._calls.broken is None
+
+    def call(self, kind: str, request: Any, timeout: float | None) -> Any:
+        """The response. CallFailed: the node's refusal, or the stream broke and the call may be repeated."""
+        reply = _Reply()
+        with self._lock:
+            number = self._calls.add(kind, request, timeout, reply)
+        self._ready.release()
+        if not reply.done.wait(timeout):
+            with self._lock:
+                self._calls.drop(number)
+            raise deadline_exceeded(timeout or 0.0)
+        if reply.error is not None:
+            raise reply.error
+        return reply.response
+
+    def _messages(self) -> Iterator[pb.SessionRequest]:
+        """Taken by gRPC's thread, which waits here for something to send."""
+        while True:
+            self._ready.acquire()
+            with self._lock:
+                if not self.usable:
+                    return
+                message = self._calls.next_message()
+            if message is not None:  # else an earlier message took that call with it
+                yield message
+
+    def _read(self) -> None:
+        status = ENDED
+        try:
+            for response in self._stream:
+                with self._lock:
+                    self._calls.replied(response.replies)
+        except grpc.RpcError as error:
+            status = read_status(error)
+        finally:
+            with self._lock:
+                self._calls.break_off(status)
+            self._ready.release()
+
+    def close(self) -> None:
+        self._stream.cancel()
+
+
+class _Reply:
+    __slots__ = ("done", "error", "response")
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.response: Any = None
+        self.error: CallFailed | None = None
+
+    def succeed(self, response: Any) -> None:
+        self.response = response
+        self.done.set()
+
+    def fail(self, error: CallFailed) -> None:
+        self.error = error
+        self.done.set()

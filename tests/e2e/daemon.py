@@ -1,0 +1,252 @@
+"""The daemon itself, as a process of its own: started, asked, killed and started again by tests."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from tempolite_sdk import Client, ExecutionInfo, ExecutionStatus, NotFound, OperationInfo, OperationStatus
+
+HANDLERS = Path(__file__).parent / "handlers"
+DAEMON = [sys.executable, "-m", "tempolite_node"]
+PATIENCE_S = 60  #: of whoever waits: far more than anything takes, also on a machine that is busy with other things
+
+
+class Gate:
+    """Stops the handlers that come to it (`world.pass_gate`), until it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def open(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+class Daemon:
+    """One node on one data directory. Its handlers write what they do outside of it to `world`, a line an effect."""
+
+    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
+        self.directory = directory
+        self.world = directory / "world"
+        self.config_file = directory / "node.yaml"
+        self.log: list[dict[str, Any]] = []
+        self._logged = threading.Condition()
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self.address = ""
+        self.config = config
+        self._gates: list[Gate] = []
+        os.mkfifo(f"{self.world}.bell")
+        self._bell = os.open(f"{self.world}.bell", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def configure(self, **config: Any) -> None:
+        """For the starts from now on, in the place of the sections that it had. JSON is YAML."""
+        self.config = {**self.config, **config}
+
+    def _write_config(self) -> None:
+        config = self.config
+        whole = {
+            "node": {"id": "n1", "data_dir": str(self.directory / "data"), "drain_timeout": "20s"},
+            "api": {"listen": self.address or "127.0.0.1:0"},
+            **config,
+        }
+        whole["hosts"] = {"python_path": [str(HANDLERS)], **config.get("hosts", {})}
+        self.config_file.write_text(json.dumps(whole))
+
+    # --- the process
+
+    def start(self, *command: str, **environment: str) -> Daemon:
+        """Returns when it serves. command: in the place of the daemon's own."""
+        served = self.spawn(*command, **environment)
+        if not served.wait(PATIENCE_S) or not self.running:
+            raise AssertionError(f"the daemon did not start: {self.log}")
+        return self
+
+    def spawn(self, *command: str, prepare: Callable[[], None] | None = None, **environment: str) -> threading.Event:
+        """Returns at once. The event comes when it serves, or has ended.
+
+        prepare: called in the child process, before it becomes the daemon.
+        """
+        assert self._process is None, "it runs"
+        self._write_config()  # the address of the first start, from then on
+        self._process = subprocess.Popen(
+            [*(command or DAEMON), "--config", str(self.config_file)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "WORLD": str(self.world), **environment},
+            preexec_fn=prepare,
+        )
+        served = threading.Event()
+        self._reader = threading.Thread(target=self._read_log, args=(self._process, served), daemon=True)
+        self._reader.start()
+        return served
+
+    def _read_log(self, process: subprocess.Popen[str], served: threading.Event) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                entry = {"event": line.rstrip()}
+            with self._logged:
+                self.log.append(entry)
+                self._logged.notify_all()
+            if entry.get("event") == "the node serves":
+                self.address = entry["address"]
+                served.set()
+        served.set()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL: it gets no chance to save anything."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stop(self) -> int:
+        """SIGTERM: it drains. Returns its exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Until it has ended by itself."""
+        assert self._process is not None
+        code = self._process.wait(PATIENCE_S)
+        assert self._reader is not None
+        self._reader.join(PATIENCE_S)
+        self._process = None
+        return code
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def empty(self) -> None:
+        """Takes away all that an earlier run stored and did."""
+        shutil.rmtree(self.directory / "data", ignore_errors=True)
+        self.world.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        for gate in self._gates:
+            gate.open()
+        with contextlib.suppress(ProcessLookupError):
+            if self._process is not None:
+                self._process.kill()
+                self.wait()
+
+    # --- what a test waits for
+
+    def until_logged(self, event: str) -> dict[str, Any]:
+        """The first line of its log with this in its event."""
+
+        def found() -> dict[str, Any] | None:
+            return next((line for line in self.log if event in str(line.get("event"))), None)
+
+        with self._logged:
+            line = self._logged.wait_for(found, PATIENCE_S)
+        assert line is not None, f"not logged: {event!r}; but: {self.log}"
+        return line
+
+    def until(self, effect: str, count: int = 1) -> None:
+        """Until the effect has happened so often."""
+        self.until_world(lambda: self.effects()[effect] >= count)
+
+    def until_world(self, predicate: Callable[[], bool]) -> None:
+        """Until it holds; asked again after each effect."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not predicate():
+            left_s = deadline - time.monotonic()
+            assert left_s > 0, f"waited in vain; what happened: {self.effects()}"
+            select.select([self._bell], [], [], left_s)
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._bell, 65_536)
+
+    @contextlib.contextmanager
+    def gate(self, name: str) -> Iterator[Gate]:
+        """Closed until it is opened, at the latest when the block ends."""
+        gate = Gate(Path(f"{self.world}.{name}.gate"))
+        self._gates.append(gate)
+        try:
+            yield gate
+        finally:
+            gate.open()
+
+    # --- what it did
+
+    def client(self, **options: Any) -> Client:
+        return Client(self.address, timeout=options.pop("timeout", PATIENCE_S), **options)
+
+    def effects(self) -> Counter[str]:
+        """How often each effect on the world happened."""
+        return Counter(self.world.read_text().splitlines()) if self.world.exists() else Counter()
+
+    def recorded(self) -> set[str]:
+        """Ids of the side effects and steps that are recorded as completed, in the store of a node that is down."""
+        connection = apsw.Connection(str(self.directory / "data" / "store.db"), apsw.SQLITE_OPEN_READONLY)
+        rows = connection.execute(
+            """SELECT executions.id || '/' || kind || '/' || key FROM operations
+               JOIN executions ON executions.row = operations.execution_row
+               WHERE kind IN ('side_effect', 'step', 'compensation') AND operations.status = 'completed'"""
+        )
+        return {row[0] for row in rows}
+
+
+def until(client: Client, predicate: Callable[[], bool]) -> None:
+    """Until it holds; asked again after each commit of the node."""
+    client.wait(lambda _stats: predicate(), interval=0, timeout=PATIENCE_S)
+
+
+def until_status(client: Client, id: str, status: ExecutionStatus) -> ExecutionInfo:
+    """Of an execution that is there, or will be."""
+    until(client, lambda: _status(client, id) is status)
+    return execution(client, id)
+
+
+def until_operation(client: Client, id: str, status: OperationStatus) -> OperationInfo:
+    """Of an operation that is recorded, or will be."""
+    until(client, lambda: _status(client, id) is status)
+    return operation(client, id)
+
+
+def _status(client: Client, id: str) -> ExecutionStatus | OperationStatus | None:
+    with contextlib.suppress(NotFound):
+        return client.get(id).status
+    return None
+
+
+def execution(client: Client, id: str) -> ExecutionInfo:
+    info = client.get(id)
+    assert isinstance(info, ExecutionInfo)
+    return info
+
+
+def operation(client: Client, id: str) -> OperationInfo:
+    info = client.get(id)
+    assert isinstance(info, OperationInfo)
+    return info

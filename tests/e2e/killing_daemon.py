@@ -1,0 +1,31 @@
+"""The daemon, which kills itself with SIGKILL around its n-th commit: python -m tests.e2e.killing_daemon --config …
+
+KILL_AT: "before:3" or "after:3". After: the commit is on disk, and nobody has been told.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from tempolite_node.cli import main
+from tempolite_node.engine.work import Work
+from tempolite_node.store.executions import Executions
+
+_moment, _, _number = os.environ["KILL_AT"].partition(":")
+_left = int(_number)
+_save = Executions.save
+
+
+def _save_or_die(executions: Executions, work: Work, index: int) -> None:
+    global _left
+    _left -= 1
+    if _left == 0 and _moment == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    _save(executions, work, index)
+    if _left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+Executions.save = _save_or_die  # type: ignore[method-assign]
+main(prog_name="tempolite-node")

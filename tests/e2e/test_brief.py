@@ -1,0 +1,97 @@
+"""The example of the brief, with one worker in every pool."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
+import pytest
+
+from tempolite_sdk import Client, ExecutionCompensated, ExecutionStatus
+
+from .conftest import Start
+from .daemon import Daemon
+
+HANDLERS = ("brief:handler", "brief:saga_handler", "brief:handler_side", "brief:chain")
+EXPECTED = "42, ticket of first, ticket of second; result!!!; something with hello"
+
+
+def test_it_ends_with_one_worker_in_every_pool(node: Start) -> None:
+    with node(*HANDLERS).client() as client:
+        handle = client.enqueue("handler", 2)
+        handle.send_signal("wait-input", "hello")
+        assert handle.result(timeout=60) == EXPECTED
+
+
+def test_fifty_of_them_end_side_by_side(node: Start) -> None:
+    daemon = node(*HANDLERS)
+    with daemon.client() as client:
+        handles = [client.enqueue("handler", 2) for _ in range(50)]
+        for handle in handles:
+            handle.send_signal("wait-input", "hello")
+        assert [handle.result(timeout=60) for handle in handles] == [EXPECTED] * 50
+    assert set(daemon.effects().values()) == {1}
+
+
+def test_a_chain_of_fifty_that_wait_for_each_other_ends(node: Start) -> None:
+    with node(*HANDLERS).client() as client:
+        assert client.enqueue("chain", 50).result(timeout=60) == 50
+
+
+def test_what_a_saga_did_is_undone_when_it_fails(node: Start) -> None:
+    daemon = node(*HANDLERS)
+    with daemon.client() as client:
+        saga = client.enqueue("saga_handler", param=2, fails=True)
+        with pytest.raises(ExecutionCompensated, match="it was not meant to be"):
+            saga.result(timeout=60)
+    undone = [effect for effect in daemon.world.read_text().splitlines() if "/compensation/" in effect]
+    assert undone == [
+        f"{saga.id}/compensation/SomeSagaStep#2 ticket of second",
+        f"{saga.id}/compensation/SomeSagaStep#1 ticket of first",
+    ]
+
+
+# --- killed at every commit
+
+
+def run_to_the_end(client: Client) -> str:
+    """Enqueues the example and sends its signal, each safe to repeat, and waits for the result."""
+    handle = client.options(id="example").enqueue("handler", 2)
+    handle.send_signal("wait-input", "hello", request_id="the-only-one")
+    result: str = handle.result(timeout=60)
+    return result
+
+
+def killed_at(daemon: Daemon, moment: str, commit: int) -> bool:
+    """Runs the example on an empty node that is killed at a commit. False: it ended with fewer commits."""
+    daemon.empty()
+    daemon.start(sys.executable, "-m", "tests.e2e.killing_daemon", KILL_AT=f"{moment}:{commit}")
+    with daemon.client() as client, ThreadPoolExecutor(2) as others:
+        result, death = others.submit(run_to_the_end, client), others.submit(daemon.wait)
+        wait({result, death}, return_when=FIRST_COMPLETED)
+        if result.done():
+            daemon.close()
+            return False
+        recorded, before = daemon.recorded(), daemon.effects()
+        daemon.start()
+        assert result.result(timeout=60) == EXPECTED
+        tree = client.tree("example")
+    daemon.kill()
+    after = daemon.effects()
+    assert {each.execution.status for each in tree} == {ExecutionStatus.COMPLETED}
+    assert {effect: after[effect] for effect in recorded} == {effect: before[effect] for effect in recorded}
+    # What was under way may have run a second time, and no more.
+    assert max(after.values()) <= 2
+    assert sum(count - 1 for count in after.values()) <= 1
+    return True
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_at_any_commit_it_ends_right_and_nothing_recorded_runs_again(node: Start, moment: str) -> None:
+    daemon = node(*HANDLERS)
+    daemon.kill()
+    commit = 1
+    while killed_at(daemon, moment, commit):
+        commit += 1
+    assert commit > 10, "the example has more commits than that"

@@ -1,0 +1,585 @@
+"""The node dies, stops, can't start, can't write: nothing that was acknowledged is lost, and work goes on."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tempolite_sdk import (
+    Client,
+    ExecutionHandle,
+    ExecutionStatus,
+    OperationStatus,
+    RetryPolicy,
+    TempoliteError,
+)
+
+from .conftest import Start
+from .daemon import HANDLERS as HANDLERS_PATH
+from .daemon import PATIENCE_S, Daemon, execution, operation, until, until_operation, until_status
+
+NAMES = (
+    "quick",
+    "add",
+    "work",
+    "work_async",
+    "finish",
+    "listen",
+    "nap",
+    "fail_once",
+    "remember",
+    "remember_async",
+    "wait_for",
+    "gather",
+    "first_of",
+)
+HANDLERS = [f"recovering:{name}" for name in NAMES]
+KILLING = (sys.executable, "-m", "tests.e2e.killing_daemon")
+
+
+@pytest.fixture(scope="module")
+def daemon(shared_node: Start) -> Daemon:
+    """With one worker in every pool."""
+    return shared_node(*HANDLERS)
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Client]:
+    with daemon.client() as client:
+        yield client
+
+
+# --- SIGKILL
+
+
+def test_a_request_whose_answer_was_lost_is_repeated_and_done_once(node: Start) -> None:
+    """The commit is on disk, and the node dies before it tells anyone."""
+    daemon = node(*HANDLERS)
+    daemon.kill()
+    daemon.start(*KILLING, KILL_AT="after:1")
+    with daemon.client() as client, ThreadPoolExecutor(1) as asking:
+        answer = asking.submit(client.options(request_id="the-only-one").enqueue, "quick", 5)
+        daemon.wait()
+        daemon.start()
+        handle = answer.result(PATIENCE_S)
+        assert handle.result(PATIENCE_S) == 5
+        assert client.options(request_id="the-only-one").enqueue("quick", 5).id == handle.id
+        assert client.count() == 1
+    assert daemon.effects()[f"{handle.id} ran"] == 1
+
+
+def test_a_signal_whose_answer_was_lost_is_received_once(node: Start) -> None:
+    daemon = node(*HANDLERS)
+    with daemon.client() as client:
+        handle = client.enqueue("listen")
+        until_status(client, handle.id, ExecutionStatus.WAITING)
+        daemon.kill()
+        # The first commit of the new life is the one that resumes the execution, or that takes the signal.
+        daemon.start(*KILLING, KILL_AT="after:2")
+        with ThreadPoolExecutor(1) as sending:
+            answer = sending.submit(handle.send_signal, "word", "once")
+            daemon.wait()
+            daemon.start()
+            assert answer.result(PATIENCE_S) == 1
+        assert handle.result(PATIENCE_S) == "once"
+        assert handle.info().unconsumed_signals == 0
+
+
+def test_two_hundred_executions_in_flight_when_the_node_dies_end_right(node: Start) -> None:
+    pools = {name: {"workers": 8} for name in ("handler", "saga", "side_effect")}
+    daemon = node(*HANDLERS, pools=pools)
+    with daemon.client() as client, ThreadPoolExecutor(8) as enqueuing:
+
+        def enqueue(number: int) -> ExecutionHandle[Any]:
+            return client.options(id=f"e{number}").enqueue("work" if number % 2 else "work_async", number)
+
+        handles = list(enqueuing.map(enqueue, range(200)))
+        daemon.until_world(lambda: sum(daemon.effects().values()) >= 100)
+        daemon.kill()
+        recorded, before = daemon.recorded(), daemon.effects()
+        daemon.start()
+        results = [handle.result(PATIENCE_S) for handle in handles]
+    assert results == [[number, number + 1, number] for number in range(200)]
+    after = daemon.effects()
+    assert len(recorded) > 20, "it was killed in the middle"
+    assert {effect: after[effect] for effect in recorded} == {effect: before[effect] for effect in recorded}
+    assert max(after.values()) <= 2, "what was under way may have run a second time, and no more"
+
+
+def test_moments_ids_and_dice_are_the_same_in_each_life(node: Start) -> None:
+    daemon = node(*HANDLERS)
+    with daemon.client() as client:
+        handles = [client.enqueue(handler) for handler in ("remember", "remember_async")]
+        naps = [f"{handle.id}/timer/nap" for handle in handles]
+        begun = [until_operation(client, nap, OperationStatus.PENDING).start_time for nap in naps]
+        daemon.kill()
+        daemon.start()
+        daemon.until_world(lambda: len(memories(daemon)) == 2)
+        daemon.kill()
+        daemon.start()
+        for told in memories(daemon):
+            daemon.until(told, 2)
+        assert [operation(client, nap).start_time for nap in naps] == begun, "they slept once"
+        for handle in handles:
+            handle.send_signal("word")
+            values = handle.result(PATIENCE_S)
+            assert len(set(values)) == len(values), "each call has a value of its own"
+    assert len(memories(daemon)) == 2
+
+
+def memories(daemon: Daemon) -> list[str]:
+    return [line for line in daemon.effects() if " remembers " in line]
+
+
+# --- SIGTERM
+
+
+def test_a_node_that_is_told_to_stop_lets_end_what_runs_and_keeps_what_waits(node: Start) -> None:
+    daemon = node(*HANDLERS, pools={"handler": {"workers": 4}})
+    with daemon.gate("running") as gate, daemon.client() as client:
+        running = client.options(id="running").enqueue("finish")
+        daemon.until("running runs")
+        waiting = client.options(id="waiting").enqueue("listen")
+        until_status(client, "waiting", ExecutionStatus.WAITING)
+        daemon.signal(signal.SIGTERM)
+        daemon.until_logged("draining")
+        gate.open()
+        assert daemon.wait() == 0
+        assert daemon.effects()["running finished"] == 1
+        assert not [line for line in daemon.log if line.get("level") in ("error", "critical", "warning")]
+        daemon.start()
+        assert running.result(PATIENCE_S) == "finished"
+        assert running.info().attempt == 1
+        waiting.send_signal("word", "heard")
+        assert waiting.result(PATIENCE_S) == "heard"
+        assert waiting.info().attempt == 1, "it was unwound, not interrupted"
+    effects = daemon.effects()
+    assert (effects["running finished"], effects["waiting before"], effects["waiting after"]) == (1, 1, 1)
+
+
+def test_a_second_signal_stops_it_now(node: Start) -> None:
+    daemon = node(*HANDLERS)
+    with daemon.gate("running") as gate, daemon.client() as client:
+        handle = client.options(id="running").enqueue("finish")
+        daemon.until("running runs")
+        daemon.signal(signal.SIGTERM)
+        daemon.until_logged("draining")
+        assert daemon.running
+        daemon.signal(signal.SIGINT)
+        assert daemon.wait() == 0
+        daemon.until_logged("stopping with attempts under way")
+        gate.open()
+        daemon.start()
+        assert handle.result(PATIENCE_S) == "finished"
+        assert handle.info().crashes == 0
+    assert daemon.effects()["running runs"] == 2
+
+
+# --- starts that fail
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Iterator[Daemon]:
+    """To be spawned by the test. Not to come up."""
+    home = tmp_path / "refused"
+    home.mkdir()
+    daemon = Daemon(home, {"handlers": [{"target": "recovering:quick"}]})
+    yield daemon
+    daemon.close()
+
+
+def why_it_ended(daemon: Daemon, **how: Any) -> str:
+    """What it says when it ends with 1, without a traceback."""
+    daemon.spawn(**how)
+    assert daemon.wait() == 1
+    told = "\n".join(str(line["event"]) for line in daemon.log)
+    assert "Traceback" not in told
+    return told
+
+
+def test_a_data_directory_serves_one_daemon(node: Start, refused: Daemon) -> None:
+    daemon = node(*HANDLERS)
+    data = daemon.directory / "data"
+    refused.configure(node={"id": "n1", "data_dir": str(data)})
+    assert f"{data}: another daemon uses this data directory" in why_it_ended(refused)
+    with daemon.client() as client:
+        assert client.enqueue("quick", 2).result(PATIENCE_S) == 2, "the first one is not disturbed"
+
+
+def test_a_data_directory_belongs_to_one_node(node: Start, refused: Daemon) -> None:
+    daemon = node(*HANDLERS)
+    daemon.kill()
+    refused.configure(node={"id": "n2", "data_dir": str(daemon.directory / "data")})
+    assert "the store belongs to node 'n1', not to 'n2'" in why_it_ended(refused)
+
+
+def test_a_port_that_is_taken_is_refused(refused: Daemon) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        refused.configure(api={"listen": address})
+        assert f"can't listen on {address}: is it taken?" in why_it_ended(refused)
+
+
+NO_HANDLERS = {
+    "nowhere:handler": "nowhere can't be imported: ModuleNotFoundError",
+    "broken_on_import:handler": "RuntimeError: no database configured",
+    "recovering:nothing": "has no nothing",
+    "misannotated:NUMBER": "is a int, not a function",
+    "misannotated:without_context": "it must be one of HandlerContext",
+    "misannotated:with_the_wrong_context": "take an AsyncHandlerContext",
+    "misannotated:with_the_other_wrong_context": "take a HandlerContext",
+}
+
+
+def test_every_handler_that_cannot_be_served_is_told(refused: Daemon) -> None:
+    refused.configure(handlers=[{"target": target, "name": f"h{n}"} for n, target in enumerate(NO_HANDLERS)])
+    told = why_it_ended(refused)
+    for number, (target, message) in enumerate(NO_HANDLERS.items()):
+        (line,) = (line for line in told.splitlines() if f"h{number} ({target})" in line)
+        assert message in line
+
+
+def heed_permissions() -> None:
+    """Takes away what lets root write everywhere. In the child process, before it becomes the daemon."""
+    prctl = ctypes.CDLL(None).prctl
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+def test_a_data_directory_that_cannot_be_made_is_told(refused: Daemon) -> None:
+    forbidden = refused.directory / "forbidden"
+    forbidden.mkdir(mode=0o500)
+    refused.configure(node={"id": "n1", "data_dir": str(forbidden / "data")})
+    assert "the data directory can't be used: Permission denied" in why_it_ended(refused, prepare=heed_permissions)
+    refused.configure(node={"id": "n1", "data_dir": str(refused.config_file)})
+    assert "the data directory can't be used: File exists" in why_it_ended(refused)
+
+
+def test_a_store_that_cannot_be_written_is_told(node: Start) -> None:
+    daemon = node(*HANDLERS)
+    daemon.stop()
+    store = daemon.directory / "data" / "store.db"
+    store.chmod(0o400)
+    daemon.log.clear()
+    told = why_it_ended(daemon, prepare=heed_permissions)
+    assert str(store) in told
+    assert "the store can only be read, and must be written" in told
+    store.chmod(0o600)
+    daemon.start()
+
+
+def test_what_is_no_store_is_told(node: Start) -> None:
+    daemon = node(*HANDLERS)
+    daemon.kill()
+    store = daemon.directory / "data" / "store.db"
+    for left in store.parent.glob("store.db*"):
+        left.unlink()
+    store.write_bytes(b"this is no database, but it is long enough to be taken for one " * 100)
+    daemon.log.clear()
+    assert "file is not a database" in why_it_ended(daemon)
+
+
+# --- disks that are full
+
+
+@contextmanager
+def small_disk(mount_point: Path) -> Iterator[None]:
+    """A file system of 6 MiB, where that is permitted."""
+    mount_point.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(mount_point)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("may not mount a file system")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(mount_point)], check=True)
+
+
+def limit_file_size() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6 << 20, 6 << 20))
+
+
+def fill(daemon: Daemon) -> list[str]:
+    """Enqueues until the disk is full and the node has stopped. Returns the ids that were acknowledged."""
+    acknowledged = []
+    with daemon.client(timeout=2) as client, pytest.raises(TempoliteError):  # noqa: PT012
+        for number in range(1_000):
+            id = f"e{number}"
+            client.options(id=id, delay=3_600).enqueue("wait_for", ["x" * 100_000])
+            acknowledged.append(id)
+    assert daemon.wait() == 1
+    line = daemon.until_logged("the node stops: its driver failed")
+    assert line["level"] == "critical"
+    assert "the store failed" in line["error"]
+    return acknowledged
+
+
+def go_on_with_space(daemon: Daemon, acknowledged: list[str]) -> None:
+    with daemon.client() as client:
+        assert {each.id for each in client.list()} >= set(acknowledged)
+        assert client.enqueue("quick", 8).result(PATIENCE_S) == 8
+
+
+def test_a_file_that_may_grow_no_more_stops_the_node_and_loses_nothing(node: Start) -> None:
+    daemon = node(*HANDLERS)
+    daemon.stop()
+    daemon.spawn(prepare=limit_file_size).wait(PATIENCE_S)
+    acknowledged = fill(daemon)
+    assert acknowledged
+    daemon.start()
+    go_on_with_space(daemon, acknowledged)
+
+
+def test_a_full_disk_stops_the_node_and_loses_nothing(refused: Daemon) -> None:
+    disk = refused.directory / "disk"
+    with small_disk(disk):
+        refused.configure(
+            node={"id": "n1", "data_dir": str(disk / "data")}, handlers=[{"target": target} for target in HANDLERS]
+        )
+        refused.start()
+        acknowledged = fill(refused)
+        assert acknowledged
+        subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
+        refused.start()
+        go_on_with_space(refused, acknowledged)
+        refused.kill()
+
+
+# --- stacks that are given up
+
+
+@pytest.mark.parametrize(
+    ("hosts", "kept"), [({"max_parked": 5}, 5), ({"park_ttl": "1s"}, 0)], ids=["max_parked", "park_ttl"]
+)
+def test_who_waits_beyond_the_limits_is_unwound_and_replayed(node: Start, hosts: dict[str, Any], kept: int) -> None:
+    daemon = node(*HANDLERS, hosts=hosts, pools={"handler": {"workers": 4}})
+    with daemon.client() as client:
+        handles = [client.enqueue("listen") for _ in range(20)]
+        until(client, lambda: all(each.info().status is ExecutionStatus.WAITING for each in handles))
+        until(client, lambda: client.node_info().hosts[0].attempts == kept)
+        for number, handle in enumerate(handles):
+            handle.send_signal("word", f"word {number}")
+        assert [each.result(PATIENCE_S) for each in handles] == [f"word {number}" for number in range(20)]
+        assert {each.info().attempt for each in handles} == {1}
+    effects = daemon.effects()
+    assert all(effects[f"{each.id} {when}"] == 1 for each in handles for when in ("before", "after"))
+
+
+# --- code and config that change
+
+CODE = """
+from dataclasses import dataclass
+from tempolite_sdk import *
+
+@dataclass
+class Step(SagaStep):
+    text: str
+    def transaction(self, ctx: TransactionContext) -> None: ...
+    def compensation(self, ctx: CompensationContext) -> None: ...
+
+@dataclass
+class Effect(SideEffect[str]):
+    text: str
+    def run(self, ctx: SideEffectContext) -> str:
+        return self.text
+
+def child(ctx: HandlerContext, text: str) -> str:
+    return text
+"""
+CHANGING = """
+def {name}(ctx: SagaContext) -> str:
+    {operation}
+    return ctx.receive_signal("word", str)
+"""
+#: An operation, what it is changed to, and what is told of it.
+CHANGES = {
+    "enqueue": ("ctx.enqueue(child, 'one')", "ctx.enqueue(child, 'two')", "child with other arguments"),
+    "step": ("ctx.step(Step('one'))", "ctx.step(Step('two'))", "changes:Step, replay asks for changes:Step with other"),
+    "side_effect": (
+        "ctx.side_effect('key', Effect('one'))",
+        "ctx.side_effect('key', Effect('two'))",
+        "Effect with another input",
+    ),
+    "signal_sent": (
+        "ctx.send_signal('told', 'one')",
+        "ctx.send_signal('told', 'two')",
+        "recorded was told, replay asks for signal told with another payload",
+    ),
+    "wait": (
+        "ctx.wait_for_completion(ctx.options(id='one').enqueue(child, 'x'), key='wait')",
+        "ctx.wait_for_completion('other', key='wait')",
+        "recorded was a wait for one, replay asks for a wait for other",
+    ),
+    "signal": (
+        "ctx.receive_signal('first', key='it')",
+        "ctx.receive_signal('second', key='it')",
+        "recorded was signal first, replay asks for signal second",
+    ),
+}
+
+
+def write_code(module: Path, version: int) -> None:
+    handlers = [CHANGING.format(name=name, operation=change[version]) for name, change in CHANGES.items()]
+    module.write_text(CODE + "".join(handlers))
+
+
+@pytest.fixture
+def changes(tmp_path: Path) -> Path:
+    """The module, in its first version."""
+    module = tmp_path / "changes.py"
+    write_code(module, 0)
+    return module
+
+
+def start_changing(node: Start, changes: Path) -> Daemon:
+    targets = [f"changes:{name}" for name in ("child", *CHANGES)]
+    return node(*targets, hosts={"python_path": [str(HANDLERS_PATH), str(changes.parent)]})
+
+
+def test_changed_code_suspends_executions_until_it_is_put_right(node: Start, changes: Path) -> None:
+    daemon = start_changing(node, changes)
+    with daemon.client() as client:
+        handles = {name: client.enqueue(name) for name in CHANGES}
+        handles["signal"].send_signal("first")
+        for handle in handles.values():
+            until(client, lambda handle=handle: f"{handle.id}/signal/word#1" in handle.info().waiting_for)
+        daemon.kill()
+        write_code(changes, 1)
+        daemon.start()
+        for name, handle in handles.items():
+            info = until_status(client, handle.id, ExecutionStatus.SUSPENDED)
+            assert info.failure is not None
+            assert info.failure.type == "NonDeterminism"
+            assert CHANGES[name][2] in info.failure.message
+        daemon.stop()
+        write_code(changes, 0)
+        daemon.start()
+        for handle in handles.values():
+            handle.send_signal("word", "put right")
+            assert handle.result(PATIENCE_S) == "put right"
+
+
+def test_a_suspended_execution_can_be_stopped(node: Start, changes: Path) -> None:
+    """A cancelled saga undoes what it did, whatever became of its code."""
+    daemon = start_changing(node, changes)
+    with daemon.client() as client:
+        handles = [client.enqueue("step") for _ in range(2)]
+        for handle in handles:
+            until_status(client, handle.id, ExecutionStatus.WAITING)
+        daemon.kill()
+        write_code(changes, 1)
+        daemon.start()
+        for handle in handles:
+            until_status(client, handle.id, ExecutionStatus.SUSPENDED)
+        handles[0].cancel()
+        handles[1].terminate()
+        until_status(client, handles[0].id, ExecutionStatus.COMPENSATED)
+        until_status(client, handles[1].id, ExecutionStatus.TERMINATED)
+
+
+def test_executions_of_a_handler_that_was_taken_away_wait_until_it_is_back(node: Start) -> None:
+    daemon = node(*HANDLERS)
+    with daemon.client() as client:
+        listening, napping = client.enqueue("listen"), client.enqueue("nap", 1)
+        failing = client.options(retry=RetryPolicy(initial_interval=1)).enqueue("fail_once")
+        for id in (listening.id, napping.id):
+            until_status(client, id, ExecutionStatus.WAITING)
+        until_status(client, failing.id, ExecutionStatus.SCHEDULED)
+        daemon.stop()
+        daemon.configure(handlers=[{"target": "recovering:quick"}])
+        daemon.start()
+        listening.send_signal("word", "heard")
+        for id in (listening.id, napping.id, failing.id):
+            until_status(client, id, ExecutionStatus.QUEUED)
+        assert client.enqueue("quick", 5).result(PATIENCE_S) == 5, "others go on"
+        assert {execution(client, id).attempt for id in (listening.id, napping.id, failing.id)} == {1}
+        daemon.stop()
+        daemon.configure(handlers=[{"target": target} for target in HANDLERS])
+        daemon.start()
+        assert listening.result(PATIENCE_S) == "heard"
+        assert napping.result(PATIENCE_S) == "awake"
+        assert failing.result(PATIENCE_S) == 2
+
+
+# --- waits
+
+
+def test_a_wait_may_have_a_timeout(client: Client) -> None:
+    sleeper = client.enqueue("nap", 3_600)
+    (told,) = client.enqueue("wait_for", [sleeper.id], 0.1).result(PATIENCE_S)
+    assert told == f"WaitTimeout: execution {sleeper.id} has not ended after 0.1"
+    assert sleeper.info().status is ExecutionStatus.WAITING, "it is not disturbed"
+    sleeper.terminate("not needed")
+    (told,) = client.enqueue("wait_for", [sleeper.id]).result(PATIENCE_S)
+    assert told == f"ExecutionTerminated: execution {sleeper.id} was terminated: Terminated: not needed"
+
+
+def test_a_wait_for_nobody_is_refused(client: Client) -> None:
+    assert client.enqueue("wait_for", ["nobody"]).result(PATIENCE_S) == ["NotFound: no execution nobody"]
+
+
+def test_a_wait_that_would_never_end_is_refused_and_named(client: Client) -> None:
+    (told,) = client.options(id="alone").enqueue("wait_for", ["self"]).result(PATIENCE_S)
+    assert told == "WaitCycle: the wait would never end: alone waits for alone"
+    blocker = client.enqueue("listen")
+    a = client.options(id="a").enqueue("wait_for", [blocker.id, "b"])
+    c = client.options(id="c").enqueue("wait_for", [blocker.id, "a"])
+    b = client.options(id="b").enqueue("wait_for", ["c"])
+    for waiting in (a, b, c):
+        until_status(client, waiting.id, ExecutionStatus.WAITING)
+    blocker.send_signal("word", "go")
+    cycles = {
+        "a": "a waits for b waits for c waits for a",
+        "c": "c waits for a waits for b waits for c",
+    }
+    told = {"a": a.result(PATIENCE_S)[1], "c": c.result(PATIENCE_S)[1]}
+    refused = [name for name in told if told[name].startswith("WaitCycle: ")]
+    assert len(refused) == 1, "whoever would close it"
+    assert told[refused[0]] == f"WaitCycle: the wait would never end: {cycles[refused[0]]}"
+    assert "WaitCycle" in b.result(PATIENCE_S)[0]
+
+
+def test_many_may_wait_for_one_and_one_may_wait_twice(client: Client) -> None:
+    one = client.enqueue("listen")
+    waiting = [client.enqueue("wait_for", [one.id, one.id]) for _ in range(3)]
+    for each in waiting:
+        until_status(client, each.id, ExecutionStatus.WAITING)
+    one.send_signal("word", "done")
+    assert [each.result(PATIENCE_S) for each in waiting] == [["done", "done"]] * 3
+
+
+def test_children_and_side_effects_are_waited_for_at_once(daemon: Daemon, client: Client) -> None:
+    handle = client.enqueue("gather", 30)
+    assert handle.result(PATIENCE_S) == [*range(30), *range(30)]
+    assert [daemon.effects()[f"{handle.id} effect {number}"] for number in range(30)] == [1] * 30
+
+
+def test_who_waits_at_once_and_is_killed_goes_on_with_what_is_left(node: Start) -> None:
+    daemon = node(*HANDLERS, hosts={"max_parked": 3})
+    with daemon.client() as client:
+        handles = [client.enqueue("gather", 20) for _ in range(3)]
+        first = client.enqueue("first_of")
+        daemon.until_world(lambda: sum(" effect " in line for line in daemon.effects()) >= 10)
+        daemon.kill()
+        recorded, before = daemon.recorded(), daemon.effects()
+        daemon.start()
+        assert [each.result(PATIENCE_S) for each in handles] == [[*range(20), *range(20)]] * 3
+        first.send_signal("word", "one")
+        first.send_signal("another word", "two")
+        assert first.result(PATIENCE_S) == "two"
+    after = daemon.effects()
+    done = [id.replace("/side_effect/", " ") for id in recorded if "/side_effect/" in id]
+    assert {effect: after[effect] for effect in done} == {effect: before[effect] for effect in done}

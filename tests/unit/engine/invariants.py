@@ -1,0 +1,243 @@
+"""What must be true of a store after any commands, read from its tables and from nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import apsw
+
+from tempolite_node.engine.lifecycle import ATTEMPT, DEADLINE, START, operation_timer
+from tempolite_node.engine.model import (
+    Component,
+    Execution,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    Signal,
+    Status,
+)
+from tempolite_node.store.executions import Executions
+from tempolite_node.store.rows import EXECUTIONS, INBOX, OPERATIONS
+
+TABLES = ("meta", "executions", "operations", "attempts", "inbox", "outbox", "timers")
+_WAITS = (OperationKind.WAIT, OperationKind.SIGNAL, OperationKind.TIMER)
+
+
+def dump(connection: apsw.Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table, but for what differs by the number of transactions and starts."""
+    tables = {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in TABLES}
+    [(one, _index, last_row, _incarnation, node_id)] = tables["meta"]
+    return {**tables, "meta": [(one, last_row, node_id)]}
+
+
+class Snapshot:
+    """A whole store."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.executions = {e.row: e for e in map(EXECUTIONS.value, connection.execute(EXECUTIONS.select))}
+        self.operations = {
+            (op.execution_row, op.kind, op.key): op
+            for op in map(OPERATIONS.value, connection.execute(OPERATIONS.select))
+        }
+        self.inbox = {(s.execution_row, s.seq): s for s in map(INBOX.value, connection.execute(INBOX.select))}
+        self.outbox = Counter(row for (row,) in connection.execute("SELECT execution_row FROM outbox"))
+        self.timers: dict[tuple[int, str], int] = {
+            (row, name): due for row, name, due in connection.execute("SELECT execution_row, name, due_ms FROM timers")
+        }
+        self.last_row: int = connection.execute("SELECT last_row FROM meta").get
+        self.by_execution: dict[int, list[Operation]] = {row: [] for row in self.executions}
+        for operation in self.operations.values():
+            self.by_execution[operation.execution_row].append(operation)
+
+    def pending(self, row: int) -> list[Operation]:
+        return [op for op in self.by_execution[row] if op.status is OperationStatus.PENDING and op.kind in _WAITS]
+
+
+def check(connection: apsw.Connection, executions: Executions) -> Snapshot:
+    """Asserts what must be true of the store at any time."""
+    now = Snapshot(connection)
+    for execution in now.executions.values():
+        for wrong in [*_wrong_numbers(now, execution), *_wrong_state(now, execution), *_lost(now, execution)]:
+            raise AssertionError(f"{execution.id}: {wrong}\n{execution}\n{now.by_execution[execution.row]}")
+    for operation in now.operations.values():
+        for wrong in _wrong_operation(now, operation):
+            raise AssertionError(f"{wrong}\n{operation}\n{now.executions[operation.execution_row]}")
+    _check_counts(now, executions)
+    _check_no_cycle(now)
+    return now
+
+
+def check_passage(before: Snapshot, after: Snapshot) -> None:
+    """Asserts what must be true of any two states of a store, the second one later."""
+    for row, earlier in before.executions.items():
+        later = after.executions[row]
+        assert later.epoch >= earlier.epoch, f"{later.id}: epoch {earlier.epoch} -> {later.epoch}"
+        if earlier.closed:
+            # A closed execution may give its id to another one, and may be waited for.
+            assert _final(later) == _final(earlier), f"{earlier} became {later}"
+    for key, recorded in before.operations.items():
+        assert after.operations[key].seq == recorded.seq, f"{key}: another record under the same key"
+        if recorded.status is OperationStatus.COMPLETED and not _may_be_enqueued_anew(after, recorded):
+            assert after.operations[key].result == recorded.result, f"{key}: another result"
+    for key, signal in before.inbox.items():
+        assert not signal.consumed or after.inbox[key] == signal, f"{key}: consumed twice"
+
+
+def _may_be_enqueued_anew(after: Snapshot, recorded: Operation) -> bool:
+    """A child that ended badly makes room for another one, when its parent is retried."""
+    if recorded.kind is not OperationKind.CHILD:
+        return False
+    child = after.executions[recorded.target_row or 0]
+    return child.closed and child.status is not Status.COMPLETED
+
+
+def _final(execution: Execution) -> tuple[Any, ...]:
+    values = {name: getattr(execution, name) for name in execution.__struct_fields__}
+    return tuple(value for name, value in values.items() if name not in ("id", "awaited"))
+
+
+def _wrong_numbers(now: Snapshot, execution: Execution) -> Iterator[str]:
+    row = execution.row
+    pending = len(now.pending(row))
+    if execution.pending != pending:
+        yield f"counts {execution.pending} pending waits, has {pending}"
+    waiters = [op for op in now.operations.values() if op.target_row == row and _waits_for_execution(op)]
+    if execution.waiters != len(waiters):
+        yield f"counts {execution.waiters} waiters, has {len(waiters)}"
+    received = [signal for (owner, _), signal in now.inbox.items() if owner == row]
+    if execution.inbox != len(received):
+        yield f"counts {execution.inbox} signals, has {len(received)}"
+    if execution.consumed != sum(signal.consumed for signal in received):
+        yield f"counts {execution.consumed} consumed signals"
+    if execution.outbox != now.outbox[row]:
+        yield f"counts {execution.outbox} signals sent, has {now.outbox[row]}"
+    if execution.has_children != any(child.parent_row == row for child in now.executions.values()):
+        yield "has_children is wrong"
+
+
+def _waits_for_execution(operation: Operation) -> bool:
+    return operation.kind is OperationKind.WAIT and operation.status is OperationStatus.PENDING
+
+
+def _wrong_state(now: Snapshot, execution: Execution) -> Iterator[str]:
+    row = execution.row
+    timers = {name for owner, name in now.timers if owner == row}
+    if now.timers.get((row, START)) != execution.due_ms:
+        yield f"starts at {execution.due_ms}, its timer is due at {now.timers.get((row, START))}"
+    in_a_queue = execution.status is Status.QUEUED or (
+        execution.status is Status.COMPENSATING and execution.ready_at is not None
+    )
+    if in_a_queue != (execution.ready_at is not None):
+        yield f"is {execution.status}, ready at {execution.ready_at}"
+    if execution.closed:
+        if timers or execution.pending or execution.waiters:
+            yield f"has ended, and holds timers {timers}, {execution.pending} waits, {execution.waiters} waiters"
+        return
+    if execution.attached and execution.ready_at is not None:
+        yield "runs and waits for a slot"
+    if execution.resumes and execution.ready_at is None:
+        yield "goes ahead in no queue"
+    if execution.attached != (execution.status in (Status.RUNNING, Status.WAITING, Status.COMPENSATING)) and (
+        execution.attached or execution.status is Status.RUNNING
+    ):
+        yield f"is {execution.status} and attached: {execution.attached}"
+    undoing = execution.status in (Status.COMPENSATING, Status.STUCK)
+    if (execution.pool is Component.COMPENSATION) != undoing or (execution.compensating is not None) != undoing:
+        yield f"is {execution.status} in pool {execution.pool}, undoes {execution.compensating}"
+    if undoing:
+        status = now.operations[row, OperationKind.COMPENSATION, execution.compensating or ""].status
+        if (execution.status is Status.STUCK) != (status is OperationStatus.FAILED):
+            yield f"is {execution.status}, and its compensation {status}"
+    elif execution.deadline_ms is not None and now.timers.get((row, DEADLINE)) != execution.deadline_ms:
+        yield "nothing ends it at its deadline"
+    if execution.status is Status.WAITING and not _may_go_on(now, execution):
+        yield "waits for nothing"
+    has_timeout = (
+        execution.options.compensation_attempt_timeout_ms if undoing else execution.options.attempt_timeout_ms
+    ) is not None
+    if (ATTEMPT in timers) != (has_timeout and execution.attempt_started_ms is not None):
+        yield f"attempt started at {execution.attempt_started_ms}, timers {timers}"
+    if execution.cancel_requested and not execution.cancel_delivered and not undoing:
+        sees_it_at_its_next_call = execution.status is Status.RUNNING
+        sees_it_when_replayed = execution.status is Status.QUEUED and execution.resumes
+        if not (sees_it_at_its_next_call or sees_it_when_replayed):
+            yield "does not see that it is to be cancelled"
+
+
+def _lost(now: Snapshot, execution: Execution) -> Iterator[str]:
+    """Every open execution has something that moves it on."""
+    if execution.closed or execution.status in (Status.SUSPENDED, Status.STUCK):
+        return
+    if execution.attached or execution.ready_at is not None:
+        return
+    due_ms = now.timers.get((execution.row, START))
+    if due_ms is not None and due_ms == execution.due_ms:
+        return
+    if not _may_go_on(now, execution):
+        yield "is lost: nothing moves it on"
+
+
+def _may_go_on(now: Snapshot, execution: Execution) -> bool:
+    """Whether something that it waits for can still end; `_wrong_operation` sees to that it will."""
+    retrying = any(
+        op.kind is OperationKind.SIDE_EFFECT and op.status is OperationStatus.RETRYING and op.due_ms is not None
+        for op in now.by_execution[execution.row]
+    )
+    return retrying or bool(now.pending(execution.row))
+
+
+def _wrong_operation(now: Snapshot, operation: Operation) -> Iterator[str]:
+    execution = now.executions[operation.execution_row]
+    if operation.seq > now.last_row:
+        yield f"has a number above {now.last_row}"
+    goes_on = operation.status in (OperationStatus.PENDING, OperationStatus.RUNNING, OperationStatus.RETRYING)
+    if goes_on != (operation.closed_ms is None):
+        yield f"is {operation.status} and closed at {operation.closed_ms}"
+    if operation.due_ms is not None and not goes_on:
+        yield f"is {operation.status} and due at {operation.due_ms}"
+    if operation.kind in (OperationKind.WAIT, OperationKind.CHILD) and operation.target_row is None:
+        yield "has no target"
+    if execution.closed:
+        return
+    pending = operation.status is OperationStatus.PENDING and operation.kind in _WAITS
+    retrying = operation.status is OperationStatus.RETRYING and operation.kind is OperationKind.SIDE_EFFECT
+    due_ms = now.timers.get((execution.row, operation_timer(operation.kind, operation.key)))
+    if (pending or retrying) and operation.due_ms != due_ms:
+        yield f"is due at {operation.due_ms}, its timer at {due_ms}"
+    if pending and operation.kind is OperationKind.TIMER and due_ms is None:
+        yield "sleeps for ever"
+    if pending and operation.kind is OperationKind.WAIT:
+        target = now.executions[operation.target_row or 0]
+        if target.closed:
+            yield f"waits for {target.id}, which has ended"
+    if pending and operation.kind is OperationKind.SIGNAL:
+        kept = [s for s in now.inbox.values() if _is_kept_for(s, execution.row, operation.target)]
+        if kept:
+            yield f"waits for a signal that is there: {kept}"
+    if operation.kind is OperationKind.CHILD and now.executions[operation.target_row or 0].parent_row != execution.row:
+        yield "links a child of another one"
+
+
+def _is_kept_for(signal: Signal, row: int, name: str) -> bool:
+    return signal.execution_row == row and signal.name == name and not signal.consumed
+
+
+def _check_counts(now: Snapshot, executions: Executions) -> None:
+    counted = Counter((execution.component, execution.status) for execution in now.executions.values())
+    for component in (Component.HANDLER, Component.SAGA):
+        for status in Status:
+            assert executions.count(component, status) == counted[component, status], f"{component} {status}"
+
+
+def _check_no_cycle(now: Snapshot) -> None:
+    """Takes away, again and again, those that wait for nobody who is left."""
+    waits: dict[int, set[int]] = {}
+    for operation in now.operations.values():
+        if _waits_for_execution(operation) and operation.target_row is not None:
+            waits.setdefault(operation.execution_row, set()).add(operation.target_row)
+    while free := [row for row, targets in waits.items() if not targets & waits.keys()]:
+        for row in free:
+            del waits[row]
+    assert not waits, f"they wait for each other: {[now.executions[row].id for row in waits]}"

@@ -1,0 +1,448 @@
+"""Tells stories of the engine: each command is decided and saved in a real store, and what is stored is looked at."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import apsw
+
+from tempolite_node.engine.commands import (
+    AnyCommand,
+    AnyRequest,
+    BeginSideEffect,
+    BeginStep,
+    Cancel,
+    CompleteAttempt,
+    CompleteSideEffect,
+    CompleteStep,
+    CrashAttempt,
+    Enqueue,
+    EnqueueBatch,
+    EnqueueChild,
+    FailAttempt,
+    FailSideEffect,
+    FailStep,
+    FireTimer,
+    FromAttempt,
+    ReceiveSignal,
+    RecordMarker,
+    RegisterNode,
+    Resolution,
+    ResolveCompensation,
+    SendSignal,
+    SendSignalFromAttempt,
+    Sleep,
+    StartAttempt,
+    SuspendAttempt,
+    Terminate,
+    UnwindAttempt,
+    WaitForExecution,
+)
+from tempolite_node.engine.decide import decide
+from tempolite_node.engine.effects import AnyEffect, AnyOutcome, Ended, Refused, Rejection
+from tempolite_node.engine.model import (
+    Attempt,
+    Component,
+    Execution,
+    Failure,
+    Operation,
+    OperationKind,
+    Options,
+    RetryPolicy,
+    Signal,
+)
+from tempolite_node.engine.work import Work
+from tempolite_node.store.database import open_writer
+from tempolite_node.store.executions import Executions, register_start
+from tempolite_node.store.queries import Queries
+from tempolite_node.store.rows import INBOX
+
+T = TypeVar("T")
+
+START_MS = 1_700_000_000_000
+NODE = "node-1"
+#: Without jitter, so that a story can tell its times.
+STEADY = RetryPolicy(jitter=0.0)
+ONCE = RetryPolicy(maximum_attempts=1)
+
+
+def failure(type: str = "ValueError", **fields: Any) -> Failure:
+    return Failure(type=type, **fields)
+
+
+@cache
+def _empty_store() -> bytes:
+    """The file of a new store: to copy it takes a tenth of the time that its migrations take."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "store.db"
+        connection, _ = open_store(path)
+        connection.close()
+        return path.read_bytes()
+
+
+def new_store(path: Path) -> Path:
+    path.write_bytes(_empty_store())
+    return path
+
+
+def open_store(path: Path) -> tuple[apsw.Connection, Executions]:
+    connection = open_writer(path)
+    connection.pragma("synchronous", "off")  # no test cuts the power
+    register_start(connection, NODE)
+    return connection, Executions(connection)
+
+
+def changes(work: Work) -> list[Any]:
+    """What a unit of work would save or send: nothing but empty values, when nothing was changed."""
+    return [
+        work.executions,
+        {row: operations for row, operations in work.operations.items() if operations},
+        {row: timers for row, timers in work.timers.items() if timers},
+        work.timers_cleared,
+        {row: signals for row, signals in work.inbox.items() if signals},
+        work.outbox,
+        work.attempts,
+        {key: count for key, count in work.counts.items() if count},
+        work.effects,
+    ]
+
+
+def changed_nothing(outcome: AnyOutcome) -> bool:
+    return isinstance(outcome, Rejection | Refused)
+
+
+class Story:
+    """One node, with a clock of its own. A command is decided and saved before the next one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now_ms = START_MS
+        self.effects: list[AnyEffect] = []  #: of the last command
+        self._open()
+
+    def _open(self) -> None:
+        self.connection, self.executions = open_store(self.path)
+        self.queries = Queries(self.connection)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def do(self, command: AnyCommand) -> AnyOutcome:
+        work = Work(self.executions)
+        outcome = decide(work, command)
+        self.effects = list(work.effects)
+        if changed_nothing(outcome):
+            assert not any(changes(work)), f"{outcome} changed something"
+            assert work.last_row == self.executions.last_row()
+        self.executions.save(work, self.executions.applied_index + 1)
+        return outcome
+
+    # --- what is stored
+
+    def __getitem__(self, execution_id: str) -> Execution:
+        execution = self.queries.execution(execution_id)
+        assert execution is not None, f"no execution {execution_id}"
+        return execution
+
+    def operation(self, execution_id: str, kind: OperationKind, key: str) -> Operation:
+        operation = self.queries.operation(execution_id, kind, key)
+        assert operation is not None, f"no {kind} {key} in {execution_id}"
+        return operation
+
+    def operations(self, execution_id: str, kind: OperationKind) -> list[Operation]:
+        return [op for op in self.queries.operations(self[execution_id].row, 1_000) if op.kind is kind]
+
+    def attempts(self, execution_id: str) -> list[Attempt]:
+        return self.queries.attempts(self[execution_id].row)
+
+    def timers(self, execution_id: str) -> dict[str, int]:
+        """Names, and milliseconds from the start of the story."""
+        sql = "SELECT name, due_ms FROM timers WHERE execution_row = ? ORDER BY name"
+        return {name: due - START_MS for name, due in self.connection.execute(sql, (self[execution_id].row,))}
+
+    def inbox(self, execution_id: str) -> list[Signal]:
+        rows = self.connection.execute(f"{INBOX.select} WHERE execution_row = ?", (self[execution_id].row,))
+        return [INBOX.value(row) for row in rows]
+
+    def outbox(self, execution_id: str) -> list[Signal]:
+        return self.queries.outbox(self[execution_id].row, "", 0, 1_000)
+
+    def effects_of(self, type: type[T]) -> list[T]:
+        """Of the last command."""
+        return [effect for effect in self.effects if isinstance(effect, type)]
+
+    # --- clients
+
+    def enqueue(self, execution_id: str = "order-1", **fields: Any) -> AnyOutcome:
+        return self.do(self._enqueue(execution_id, **fields))
+
+    def _enqueue(self, execution_id: str, **fields: Any) -> Enqueue:
+        defaults: dict[str, Any] = {
+            "handler": "fulfil",
+            "component": Component.HANDLER,
+            "arguments": b"[]",
+            "options": Options(retry=STEADY),
+            "owner": NODE,
+        }
+        return Enqueue(at_ms=self.now_ms, execution_id=execution_id, **(defaults | fields))
+
+    def enqueue_batch(self, *batch: dict[str, Any]) -> AnyOutcome:
+        commands = tuple(self._enqueue(**fields) for fields in batch)
+        return self.do(EnqueueBatch(at_ms=self.now_ms, commands=commands))
+
+    def signal(
+        self, execution_id: str, name: str = "approve", payload: bytes = b"1", request_id: str | None = None
+    ) -> AnyOutcome:
+        return self.do(
+            SendSignal(at_ms=self.now_ms, execution_id=execution_id, name=name, payload=payload, request_id=request_id)
+        )
+
+    def cancel(self, execution_id: str, reason: str = "changed my mind") -> AnyOutcome:
+        return self.do(Cancel(at_ms=self.now_ms, execution_id=execution_id, reason=reason))
+
+    def terminate(self, execution_id: str, reason: str = "enough") -> AnyOutcome:
+        return self.do(Terminate(at_ms=self.now_ms, execution_id=execution_id, reason=reason))
+
+    def resolve(self, execution_id: str, resolution: Resolution) -> AnyOutcome:
+        return self.do(ResolveCompensation(at_ms=self.now_ms, execution_id=execution_id, resolution=resolution))
+
+    # --- the node
+
+    def start(self, execution_id: str, pool: Component | None = None) -> AnyOutcome:
+        """A slot of the pool that it waits for is free."""
+        pool = pool or self[execution_id].pool
+        return self.do(StartAttempt(at_ms=self.now_ms, execution_id=execution_id, node_id=NODE, pool=pool))
+
+    def running(self, execution_id: str = "order-1", **fields: Any) -> str:
+        """Enqueues an execution and starts it."""
+        self.enqueue(execution_id, **fields)
+        self.start(execution_id)
+        return execution_id
+
+    def crash(self, execution_id: str, *, suspect: bool = True, epoch: int | None = None) -> AnyOutcome:
+        return self.do(
+            CrashAttempt(
+                at_ms=self.now_ms,
+                execution_id=execution_id,
+                epoch=self[execution_id].epoch if epoch is None else epoch,
+                suspect=suspect,
+                jitter=0.0,
+            )
+        )
+
+    def restart(self) -> None:
+        """The node stops without a word, and starts again."""
+        self.reopen()
+        self.do(RegisterNode(at_ms=self.now_ms, node_id=NODE, incarnation=2, handlers=()))
+
+    def reopen(self) -> None:
+        self.close()
+        self._open()
+
+    def advance(self, milliseconds: int, *, jitter: float = 0.0) -> list[str]:
+        """Lets time pass; returns the timers that fired, as "execution timer"."""
+        until_ms = self.now_ms + milliseconds
+        fired = []
+        while (due := self.executions.due_timers(until_ms, 1)) != []:
+            [(execution_id, timer)] = due
+            self.now_ms = max(self.now_ms, timer.due_ms)
+            fired.append(f"{execution_id} {timer.name}")
+            self.fire(execution_id, timer.name, timer.due_ms, jitter=jitter)
+        self.now_ms = until_ms
+        return fired
+
+    def fire(self, execution_id: str, name: str, due_ms: int, *, jitter: float = 0.0) -> AnyOutcome:
+        return self.do(FireTimer(at_ms=self.now_ms, execution_id=execution_id, name=name, due_ms=due_ms, jitter=jitter))
+
+    # --- attempts
+
+    def ask(
+        self,
+        execution_id: str,
+        request: AnyRequest,
+        *,
+        epoch: int | None = None,
+        side_effect_failures: int = 0,
+        jitter: float = 0.0,
+    ) -> AnyOutcome:
+        """What the attempt that runs now asks for. epoch: of an earlier attempt, to be late."""
+        return self.do(
+            FromAttempt(
+                at_ms=self.now_ms,
+                execution_id=execution_id,
+                epoch=self[execution_id].epoch if epoch is None else epoch,
+                jitter=jitter,
+                side_effect_failures=side_effect_failures,
+                request=request,
+            )
+        )
+
+    def complete(self, execution_id: str, result: bytes | None = b'"done"') -> AnyOutcome:
+        return self.ask(execution_id, CompleteAttempt(result=result))
+
+    def fail(
+        self, execution_id: str, type: str = "ValueError", *, cancelled: bool = False, **fields: Any
+    ) -> AnyOutcome:
+        return self.ask(execution_id, FailAttempt(failure=failure(type, **fields), cancelled=cancelled))
+
+    def retried(self, execution_id: str) -> str:
+        """Fails the attempt and starts the next one, once its backoff is over."""
+        self.fail(execution_id)
+        due_ms = self[execution_id].due_ms
+        assert due_ms is not None, f"{execution_id} is not retried"
+        self.advance(due_ms - self.now_ms)
+        self.start(execution_id)
+        return execution_id
+
+    def resumed(self, execution_id: str) -> str:
+        """Lets the worker host die, through no fault of the attempt's, and starts it again."""
+        self.crash(execution_id, suspect=False)
+        self.start(execution_id)
+        return execution_id
+
+    def unwind(self, execution_id: str) -> AnyOutcome:
+        return self.ask(execution_id, UnwindAttempt())
+
+    def suspended(self, execution_id: str = "order-1", **fields: Any) -> str:
+        """Enqueues an execution whose replay then meets other code."""
+        self.running(execution_id, **fields)
+        self.suspend(execution_id)
+        return execution_id
+
+    def suspend(self, execution_id: str) -> AnyOutcome:
+        request = SuspendAttempt(kind=OperationKind.CHILD, key="ship#1", expected="ship", actual="bill")
+        return self.ask(execution_id, request)
+
+    def compensating(self, execution_id: str = "order-1", *steps: str, **fields: Any) -> str:
+        """Enqueues a saga that completes its steps and then fails for good."""
+        self.running(execution_id, component=Component.SAGA, **fields)
+        for key in steps or ("Charge#1",):
+            self.step(execution_id, key)
+        self.fail(execution_id, non_retryable=True)
+        return execution_id
+
+    def stuck(self, execution_id: str = "order-1", *steps: str, **fields: Any) -> str:
+        """Enqueues a saga whose last step can't be undone."""
+        self.compensating(execution_id, *steps, **fields)
+        self.start(execution_id)
+        self.fail(execution_id, "BankClosed", non_retryable=True)
+        return execution_id
+
+    def child(
+        self,
+        parent_id: str,
+        child_id: str = "child-1",
+        *,
+        key: str = "ship#1",
+        digest: bytes = b"d",
+        component: Component = Component.HANDLER,
+        options: Options | None = None,
+        side_effect_failures: int = 0,
+        **fields: Any,
+    ) -> AnyOutcome:
+        request = EnqueueChild(
+            key=key,
+            digest=digest,
+            execution_id=child_id,
+            handler="ship",
+            component=component,
+            arguments=b"[]",
+            options=options or Options(retry=STEADY),
+            owner=NODE,
+            **fields,
+        )
+        return self.ask(parent_id, request, side_effect_failures=side_effect_failures)
+
+    def wait(
+        self, execution_id: str, target_id: str, *, key: str | None = None, timeout_ms: int | None = None
+    ) -> AnyOutcome:
+        request = WaitForExecution(key=key or target_id, execution_id=target_id, timeout_ms=timeout_ms)
+        return self.ask(execution_id, request)
+
+    def receive(
+        self,
+        execution_id: str,
+        name: str = "approve",
+        *,
+        key: str | None = None,
+        timeout_ms: int | None = None,
+        side_effect_failures: int = 0,
+    ) -> AnyOutcome:
+        request = ReceiveSignal(key=key or f"{name}#1", name=name, timeout_ms=timeout_ms)
+        return self.ask(execution_id, request, side_effect_failures=side_effect_failures)
+
+    def sleep(self, execution_id: str, duration_ms: int = 60_000, *, key: str = "sleep#1") -> AnyOutcome:
+        return self.ask(execution_id, Sleep(key=key, duration_ms=duration_ms))
+
+    def send(
+        self, execution_id: str, name: str = "packed", payload: bytes = b"3", *, key: str = "packed#1", **fields: Any
+    ) -> AnyOutcome:
+        digest = fields.pop("digest", b"d")
+        return self.ask(
+            execution_id, SendSignalFromAttempt(key=key, name=name, payload=payload, digest=digest, **fields)
+        )
+
+    def marker(self, execution_id: str, value: bytes, *, key: str = "now#1") -> AnyOutcome:
+        return self.ask(execution_id, RecordMarker(key=key, value=value))
+
+    def begin_side_effect(
+        self, execution_id: str, key: str = "quote", *, digest: bytes = b"d", side_effect_failures: int = 0
+    ) -> AnyOutcome:
+        request = BeginSideEffect(key=key, digest=digest)
+        return self.ask(execution_id, request, side_effect_failures=side_effect_failures)
+
+    def complete_side_effect(
+        self,
+        execution_id: str,
+        result: bytes = b"5",
+        key: str = "quote",
+        *,
+        digest: bytes = b"d",
+        side_effect_failures: int = 0,
+        started_ms: int | None = None,
+    ) -> AnyOutcome:
+        started_ms = self.now_ms if started_ms is None else started_ms
+        request = CompleteSideEffect(key=key, digest=digest, result=result, started_ms=started_ms)
+        return self.ask(execution_id, request, side_effect_failures=side_effect_failures)
+
+    def fail_side_effect(
+        self,
+        execution_id: str,
+        key: str = "quote",
+        *,
+        digest: bytes = b"d",
+        retry: RetryPolicy = STEADY,
+        side_effect_failures: int = 0,
+        started_ms: int | None = None,
+        **fields: Any,
+    ) -> AnyOutcome:
+        started_ms = self.now_ms if started_ms is None else started_ms
+        request = FailSideEffect(key=key, digest=digest, failure=failure(**fields), retry=retry, started_ms=started_ms)
+        return self.ask(execution_id, request, side_effect_failures=side_effect_failures)
+
+    def begin_step(
+        self, execution_id: str, key: str = "Charge#1", *, input: bytes = b"{}", digest: bytes = b"d"
+    ) -> AnyOutcome:
+        return self.ask(execution_id, BeginStep(key=key, target="shop:Charge", input=input, digest=digest))
+
+    def complete_step(self, execution_id: str, key: str = "Charge#1", data: bytes = b'{"id":1}') -> AnyOutcome:
+        return self.ask(execution_id, CompleteStep(key=key, data=data))
+
+    def fail_step(
+        self, execution_id: str, key: str = "Charge#1", *, data: bytes = b"{}", compensate: bool = False
+    ) -> AnyOutcome:
+        request = FailStep(key=key, data=data, failure=failure("CardDeclined"), compensate=compensate)
+        return self.ask(execution_id, request)
+
+    def step(self, execution_id: str, key: str = "Charge#1") -> None:
+        """A step whose transaction runs well."""
+        self.begin_step(execution_id, key)
+        self.complete_step(execution_id, key)
+
+
+def ended_of(answer: AnyOutcome) -> Ended:
+    assert isinstance(answer, Ended)
+    return answer

@@ -1,0 +1,295 @@
+"""A node without processes: the real driver, engine and store, with worker hosts that do what they are told.
+
+A simulated attempt is asynchronous code: each of its frames (itself, and the side effects that run inside of it) may
+have several calls open. It knows what the node sent it, and nothing of the node's own state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tempolite_node import frames
+from tempolite_node.driver import Ask, Change, Driver, HostDown, HostSaid, HostUp, Look
+from tempolite_node.engine.commands import (
+    AnyCommand,
+    AnyRequest,
+    BeginSideEffect,
+    CompleteAttempt,
+    CompleteSideEffect,
+    EnqueueChild,
+    FailAttempt,
+    FailSideEffect,
+    ReceiveSignal,
+    Sleep,
+    SuspendAttempt,
+    UnwindAttempt,
+    WaitForExecution,
+)
+from tempolite_node.engine.effects import Failed, Go
+from tempolite_node.engine.model import (
+    Component,
+    Execution,
+    Failure,
+    OperationKind,
+    Options,
+    RetryPolicy,
+    prefix_of,
+)
+from tempolite_node.hosts.dispatch import Dispatch
+from tempolite_node.stats import Stats
+
+from ..engine.story import NODE, START_MS, open_store
+
+HANDLERS = ("h",)
+_PARKS = {
+    WaitForExecution: OperationKind.WAIT,
+    ReceiveSignal: OperationKind.SIGNAL,
+    Sleep: OperationKind.TIMER,
+    BeginSideEffect: OperationKind.SIDE_EFFECT,
+    FailSideEffect: OperationKind.SIDE_EFFECT,
+}
+
+
+@dataclass
+class Settings:
+    workers: int
+    rate_limit: float = 0.0
+
+
+@dataclass
+class OpenCall:
+    request: AnyRequest | frames.ChildRequest
+    frame: str
+
+
+@dataclass
+class Attempt:
+    """In a worker host."""
+
+    execution_id: str
+    epoch: int
+    host: int
+    pool: Component
+    recorded: set[tuple[OperationKind, str]]
+    frames: dict[str, str] = field(default_factory=lambda: {"": ""})  #: key of each that runs: key of the one around it
+    calls: dict[int, OpenCall] = field(default_factory=dict)
+    numbers: int = 0
+    keys: Counter[str] = field(default_factory=Counter)
+
+    def key_in(self, frame: str) -> str:
+        """The next key of the code that runs in the frame: the same in every attempt that comes as far."""
+        self.keys[frame] += 1
+        prefix = prefix_of(OperationKind.SIDE_EFFECT, frame) if frame else ""
+        return f"{prefix}{self.keys[frame]}"
+
+    def waits_in(self, frame: str) -> bool:
+        """For an answer, or for a side effect that runs inside of it."""
+        runs_inside = any(around == frame for key, around in self.frames.items() if key)
+        return runs_inside or any(call.frame == frame for call in self.calls.values())
+
+    def is_open(self, kind: OperationKind, key: str) -> bool:
+        return any(_PARKS.get(type(c.request)) is kind and c.request.key == key for c in self.calls.values())
+
+    def leave(self, frame: str) -> None:
+        """The frame ends, with the frames and calls inside of it."""
+        for inner in [key for key, around in self.frames.items() if around == frame and key != frame]:
+            self.leave(inner)
+        self.frames.pop(frame, None)
+        for number in [number for number, call in self.calls.items() if call.frame == frame]:
+            del self.calls[number]
+
+
+class SimulatedNode:
+    def __init__(self, path: Path, pools: Mapping[Component, Settings], *, window_max: int = 10_000) -> None:
+        self.path = path
+        self.now_ms = START_MS
+        self.pools = pools
+        self.window_max = window_max
+        self.attempts: dict[str, Attempt] = {}
+        self.hosts: set[int] = set()
+        self.started: list[tuple[Component, str]] = []  #: by the last round
+        self._hosts_made = 0
+        self.connection, self.executions = open_store(path)
+        self.dispatch = Dispatch(
+            self.executions,
+            node_id=NODE,
+            pools=pools,
+            clock_s=lambda: self.now_ms / 1_000,
+            window_max=window_max,
+        )
+        self.driver = Driver(
+            node_id=NODE,
+            incarnation=1,
+            executions=self.executions,
+            dispatch=self.dispatch,
+            outputs=self,
+            children=self._child,
+            now_ms=lambda: self.now_ms,
+        )
+        self.driver._register()
+
+    # --- rounds
+
+    def round(self, *inputs: Any) -> None:
+        """What is put in is one batch; what comes out is with the worker hosts when it returns."""
+        self.started = []
+        for given in inputs or (Look(look=lambda: None, answer=lambda _: None),):
+            self.driver.put(given)
+        self.driver._round()
+
+    def publish(
+        self,
+        *,
+        frames_to_send: Mapping[int, Sequence[frames.ToHost]],
+        hosts_to_close: list[int],
+        answers: list[tuple[Callable[[Any], None], Any]],
+        closed: list[Execution],  # noqa: ARG002
+        signalled: list[str],  # noqa: ARG002
+        stats: Stats,  # noqa: ARG002
+    ) -> None:
+        for answer, outcome in answers:
+            answer(outcome)
+        for host, messages in frames_to_send.items():
+            for message in messages:
+                self._hear(host, message)
+        for host in hosts_to_close:
+            assert not self.attempts_of(host), f"host {host} is closed over {self.attempts_of(host)}"
+
+    def driver_failed(self, error: BaseException) -> None:
+        raise error
+
+    def ask(self, command: AnyCommand) -> None:
+        self.round(Ask(command=command))
+
+    def change(self, change: Callable[[], Any]) -> None:
+        self.round(Change(change=change, answer=lambda _: None))
+
+    # --- worker hosts
+
+    def host_up(self) -> int:
+        self._hosts_made += 1
+        self.hosts.add(self._hosts_made)
+        self.round(HostUp(host=self._hosts_made, handlers=HANDLERS))
+        return self._hosts_made
+
+    def host_down(self, host: int) -> None:
+        self.hosts.discard(host)
+        for attempt in self.attempts_of(host):
+            del self.attempts[attempt.execution_id]
+        self.round(HostDown(host=host, message="it died"))
+
+    def attempts_of(self, host: int) -> list[Attempt]:
+        return [attempt for attempt in self.attempts.values() if attempt.host == host]
+
+    def _hear(self, host: int, message: frames.ToHost) -> None:
+        match message:
+            case frames.Run() | frames.RunCompensation():
+                self._run(host, message)
+            case frames.Reply():
+                attempt = self.attempts.get(message.execution_id)
+                if attempt is not None and attempt.epoch == message.epoch:
+                    self._answered(attempt, message)
+            case frames.AbandonAttempt():
+                attempt = self.attempts.get(message.execution_id)
+                if attempt is not None and attempt.epoch == message.epoch:
+                    del self.attempts[message.execution_id]
+
+    def _run(self, host: int, message: frames.Run | frames.RunCompensation) -> None:
+        assert message.execution_id not in self.attempts, f"{message.execution_id} runs twice"
+        execution = self.executions.execution(message.execution_id)
+        assert execution is not None
+        self.started.append((execution.pool, execution.id))
+        self.attempts[message.execution_id] = Attempt(
+            execution_id=message.execution_id,
+            epoch=message.epoch,
+            host=host,
+            pool=execution.pool,
+            recorded={(record.kind, record.key) for record in message.journal},
+        )
+
+    def _answered(self, attempt: Attempt, reply: frames.Reply) -> None:
+        call = attempt.calls.pop(reply.call, None)
+        if call is None:
+            return  # given up by then
+        if isinstance(call.request, BeginSideEffect | FailSideEffect):
+            if isinstance(reply.answer, Go):
+                attempt.frames[call.request.key] = call.frame
+            elif isinstance(call.request, FailSideEffect):
+                assert isinstance(reply.answer, Failed)
+
+    # --- what attempts do
+
+    def say(
+        self, attempt: Attempt, frame: str, request: AnyRequest | frames.ChildRequest, *, answered: bool = True
+    ) -> None:
+        attempt.numbers += 1
+        if answered:
+            attempt.calls[attempt.numbers] = OpenCall(request, frame)
+        self._say(attempt, frame, request)
+
+    def _say(self, attempt: Attempt, frame: str, request: AnyRequest | frames.ChildRequest) -> None:
+        call = frames.Call(
+            execution_id=attempt.execution_id,
+            epoch=attempt.epoch,
+            call=attempt.numbers,
+            request=request,
+            frame=frame,
+        )
+        self.round(HostSaid(host=attempt.host, calls=[call]))
+
+    def begin_side_effect(self, attempt: Attempt, frame: str) -> None:
+        key = attempt.key_in(frame)
+        fresh = (OperationKind.SIDE_EFFECT, key) not in attempt.recorded
+        self.say(attempt, frame, BeginSideEffect(key=key, digest=b"", fresh=fresh))
+
+    def complete_side_effect(self, attempt: Attempt, frame: str) -> None:
+        around = attempt.frames[frame]
+        attempt.leave(frame)
+        request = CompleteSideEffect(key=frame, digest=b"", result=b"1", started_ms=self.now_ms)
+        self.say(attempt, around, request)
+
+    def fail_side_effect(self, attempt: Attempt, frame: str, attempts: int) -> None:
+        around = attempt.frames[frame]
+        attempt.leave(frame)
+        request = FailSideEffect(
+            key=frame,
+            digest=b"",
+            failure=Failure(type="E"),
+            retry=RetryPolicy(maximum_attempts=attempts),
+            started_ms=self.now_ms,
+        )
+        self.say(attempt, around, request)
+
+    def end(self, attempt: Attempt, request: CompleteAttempt | FailAttempt | SuspendAttempt) -> None:
+        del self.attempts[attempt.execution_id]
+        self.say(attempt, "", request, answered=False)
+
+    def unwind(self, attempt: Attempt) -> None:
+        """If nothing of it runs."""
+        if not all(attempt.waits_in(frame) for frame in attempt.frames):
+            return
+        waits = tuple(
+            (_PARKS[type(call.request)], call.request.key)  # type: ignore[union-attr]
+            for call in attempt.calls.values()
+            if type(call.request) in _PARKS
+        )
+        if len(waits) < len(attempt.calls):
+            return
+        del self.attempts[attempt.execution_id]
+        self.say(attempt, "", UnwindAttempt(waits=waits), answered=False)
+
+    def _child(self, request: frames.ChildRequest, at_ms: int) -> EnqueueChild:  # noqa: ARG002
+        return EnqueueChild(
+            key=request.key,
+            digest=request.digest,
+            execution_id=request.execution_id or f"{request.handler}-{self.executions.last_row()}",
+            handler=request.handler,
+            component=Component.HANDLER,
+            arguments=request.arguments,
+            options=Options(),
+            owner=NODE,
+        )

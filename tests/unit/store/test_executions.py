@@ -1,0 +1,353 @@
+"""What the engine reads of the store, and how a unit of work is saved: all of it or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import pytest
+from msgspec.structs import replace
+
+from tempolite_node.engine.model import (
+    Attempt,
+    Component,
+    Execution,
+    Failure,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    Signal,
+    Status,
+)
+from tempolite_node.engine.work import Work
+from tempolite_node.store.database import open_writer
+from tempolite_node.store.executions import Executions, register_start
+from tempolite_node.store.queries import Queries
+
+from .conftest import NOW_MS, execution, plan, put
+
+# --- saving
+
+
+def test_a_batch_and_the_index_it_brings_the_store_to_are_saved_together(executions: Executions, path: Path) -> None:
+    work = Work(executions)
+    work.put(execution(work.next_row()))
+    executions.save(work, 7)
+
+    again = Executions(open_writer(path))
+
+    assert (again.applied_index, again.last_row()) == (7, 1)
+    assert again.execution("order-1") == execution(1)
+
+
+def test_an_execution_that_changes_often_in_a_batch_is_saved_as_it_is_at_its_end(executions: Executions) -> None:
+    work = Work(executions)
+    queued = work.put(execution(work.next_row()))
+    running = work.put(replace(queued, status=Status.RUNNING, attached=True))
+    work.put(replace(running, status=Status.COMPLETED, attached=False, closed_ms=NOW_MS))
+    executions.save(work, 1)
+
+    saved = executions.execution("order-1")
+
+    assert saved is not None
+    assert saved.status is Status.COMPLETED
+    assert executions.count(Component.HANDLER, Status.QUEUED) == 0
+    assert executions.count(Component.HANDLER, Status.COMPLETED) == 1
+
+
+def test_counts_are_found_again_when_a_store_is_opened(executions: Executions, path: Path) -> None:
+    put(executions, execution(1), execution(2), execution(3, component=Component.SAGA))
+
+    again = Executions(open_writer(path))
+
+    assert again.count(Component.HANDLER, Status.QUEUED) == 2
+    assert again.count(Component.SAGA, Status.QUEUED) == 1
+
+
+def test_an_id_may_pass_from_one_execution_to_another_in_one_batch(executions: Executions) -> None:
+    put(executions, execution(1, status=Status.COMPLETED))
+    work = Work(executions)
+    work.put(replace(work.execution_at(1), id="order-1~1"))
+    work.put(execution(work.next_row(), id="order-1"))
+    executions.save(work, 2)
+
+    assert [executions.execution(name).row for name in ("order-1", "order-1~1")] == [2, 1]
+
+
+def test_what_breaks_a_rule_of_the_schema_is_not_saved(executions: Executions, queries: Queries) -> None:
+    put(executions, execution(1))
+    work = Work(executions)
+    work.put(replace(work.execution_at(1), priority=5, status=Status.RUNNING))
+    work.put(execution(work.next_row(), id="order-1"))
+
+    with pytest.raises(apsw.ConstraintError):
+        executions.save(work, 2)
+
+    assert executions.execution("order-1") == queries.execution("order-1") == execution(1)
+    assert (executions.applied_index, executions.last_row()) == (1, 1)
+    assert executions.count(Component.HANDLER, Status.QUEUED) == 1
+
+
+@pytest.mark.parametrize(
+    ("sql", "broken"),
+    [
+        ("UPDATE executions SET status = 'completed'", "closed without a time"),
+        ("UPDATE executions SET status = 'paused'", "an unknown status"),
+        ("UPDATE executions SET closed_ms = 1", "open with the time of its end"),
+        ("UPDATE executions SET pending = -1", "less than no waits"),
+        ("UPDATE executions SET consumed = 1", "consumed what never came"),
+        ("UPDATE executions SET status = 'failed', closed_ms = 1", "ended and in a queue"),
+        ("UPDATE executions SET attached = 2", "no boolean"),
+        ("INSERT INTO executions SELECT * FROM executions", "twice"),
+    ],
+)
+def test_sqlite_guards_what_the_engine_asserts(
+    executions: Executions, writer: apsw.Connection, sql: str, broken: str
+) -> None:
+    put(executions, execution(1, ready_at=NOW_MS))
+
+    with pytest.raises(apsw.ConstraintError):
+        writer.execute(sql)
+    assert broken
+
+
+def test_a_full_disk_fails_the_save_and_nothing_of_the_batch_is_saved(
+    executions: Executions, writer: apsw.Connection, path: Path
+) -> None:
+    put(executions, execution(1))
+    writer.pragma("max_page_count", int(writer.pragma("page_count")) + 2)
+    work = Work(executions)
+    work.put(replace(work.execution_at(1), priority=5))
+    work.put(execution(work.next_row(), arguments=b"x" * 100_000))
+    work.set_timer(1, "start", NOW_MS)
+
+    with pytest.raises(apsw.FullError):
+        executions.save(work, 2)
+
+    assert (executions.applied_index, executions.last_row()) == (1, 1)
+    assert executions.execution("order-2") is None
+    assert executions.next_due_ms() is None
+    assert not writer.in_transaction
+    writer.close()
+    again = Executions(open_writer(path))
+    assert again.execution("order-1") == execution(1)
+    assert again.execution("order-2") is None
+    put(again, execution(2))
+
+
+def test_after_a_failed_save_a_smaller_one_may_succeed(executions: Executions, writer: apsw.Connection) -> None:
+    put(executions, execution(1))
+    writer.pragma("max_page_count", int(writer.pragma("page_count")) + 2)
+    too_large = Work(executions)
+    too_large.put(execution(too_large.next_row(), arguments=b"x" * 100_000))
+    with pytest.raises(apsw.FullError):
+        executions.save(too_large, 2)
+
+    put(executions, execution(2))
+
+    assert executions.count(Component.HANDLER, Status.QUEUED) == 2
+
+
+# --- what is kept in memory
+
+
+def test_what_is_small_is_read_once(executions: Executions, writer: apsw.Connection) -> None:
+    put(executions, execution(1))
+
+    assert plan(writer, lambda: executions.execution("order-1")) == []
+    assert plan(writer, lambda: executions.execution_at(1)) == []
+
+
+@pytest.mark.parametrize("field", ["arguments", "result"])
+def test_large_values_are_not_cached(executions: Executions, writer: apsw.Connection, field: str) -> None:
+    put(executions, execution(1, status=Status.COMPLETED, **{field: b"x" * 5_000}))
+
+    for _ in range(2):
+        assert plan(writer, lambda: executions.execution("order-1")) != []
+        assert plan(writer, lambda: executions.execution_at(1)) != []
+
+
+def test_an_execution_that_grows_large_leaves_the_cache(executions: Executions, writer: apsw.Connection) -> None:
+    put(executions, execution(1))
+    put(executions, execution(1, status=Status.COMPLETED, result=b"x" * 5_000))
+
+    assert plan(writer, lambda: executions.execution("order-1")) != []
+    found = executions.execution_at(1)
+    assert found is not None
+    assert found.status is Status.COMPLETED
+
+
+def test_the_cache_forgets_those_that_were_not_saved_for_the_longest_time(
+    executions: Executions, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempolite_node.store.executions._CACHED_EXECUTIONS_MAX", 2)
+    put(executions, execution(1), execution(2))
+    put(executions, execution(1, priority=1))
+    put(executions, execution(3))
+
+    assert plan(writer, lambda: executions.execution("order-1")) == []
+    assert plan(writer, lambda: executions.execution("order-2")) != []
+
+
+def test_the_journal_of_a_running_execution_is_what_is_stored(executions: Executions, path: Path) -> None:
+    work = Work(executions)
+    work.put(execution(work.next_row(), status=Status.RUNNING, attached=True, epoch=1))
+    work.put_operation(marker(seq=work.next_row(), key="a"))
+    executions.save(work, 1)
+    work = Work(executions)
+    work.put_operation(marker(seq=work.next_row(), key="b"))
+    work.put_operation(marker(seq=2, key="a", result=b"2"))
+    executions.save(work, 2)
+
+    stored = Executions(open_writer(path)).operations(1)
+
+    assert [(op.key, op.result) for op in stored] == [("a", b"2"), ("b", b"1")]
+    assert executions.operations(1) == stored
+    assert executions.operations_of_kind(1, OperationKind.MARKER) == stored
+    assert executions.operation(1, OperationKind.MARKER, "a") == stored[0]
+    assert executions.operation(1, OperationKind.MARKER, "c") is None
+
+
+def marker(*, seq: int, key: str, result: bytes = b"1") -> Operation:
+    return Operation(
+        execution_row=1,
+        kind=OperationKind.MARKER,
+        key=key,
+        seq=seq,
+        status=OperationStatus.COMPLETED,
+        result=result,
+        started_ms=NOW_MS,
+        closed_ms=NOW_MS,
+    )
+
+
+# --- queues
+
+
+def ready(row: int, **fields: object) -> Execution:
+    return execution(row, **({"ready_at": NOW_MS} | fields))
+
+
+def test_a_queue_is_in_the_order_in_which_it_is_served(executions: Executions) -> None:
+    put(
+        executions,
+        ready(1, ready_at=NOW_MS + 5),
+        ready(2),
+        ready(3, priority=1, ready_at=NOW_MS + 5),
+        ready(4, resumes=True, ready_at=NOW_MS + 9),
+        ready(5, resumes=True, priority=-1),
+        ready(6),
+        execution(7),
+        ready(8, component=Component.SAGA, pool=Component.COMPENSATION, status=Status.COMPENSATING),
+        ready(9, owner="node-2"),
+        ready(10, handler="unknown"),
+    )
+
+    queue = executions.ready(Component.HANDLER, "node-1", {"fulfil"}, 100)
+
+    assert [each.row for each in queue] == [4, 5, 3, 2, 6, 1]
+    assert [each.queue_order for each in queue] == sorted(each.queue_order for each in queue)
+    assert [each.row for each in executions.ready(Component.HANDLER, "node-1", {"fulfil"}, 2)] == [4, 5]
+    assert [each.row for each in executions.ready(Component.COMPENSATION, "node-1", {"fulfil"}, 9)] == [8]
+
+
+def test_timers_are_due_in_their_order(executions: Executions) -> None:
+    put(executions, execution(1), execution(2))
+    work = Work(executions)
+    work.set_timer(1, "start", NOW_MS + 3)
+    work.set_timer(2, "start", NOW_MS + 1)
+    work.set_timer(1, "deadline", NOW_MS + 2)
+    executions.save(work, 2)
+
+    assert executions.next_due_ms() == NOW_MS + 1
+    assert executions.due_timers(NOW_MS, 10) == []
+    due = [(name, timer.name) for name, timer in executions.due_timers(NOW_MS + 3, 10)]
+    assert due == [("order-2", "start"), ("order-1", "deadline"), ("order-1", "start")]
+    assert len(executions.due_timers(NOW_MS + 3, 2)) == 2
+
+
+def test_timers_that_are_cleared_and_set_again_in_one_batch_are_as_they_are_at_its_end(executions: Executions) -> None:
+    put(executions, execution(1))
+    work = Work(executions)
+    for name in ("start", "queue", "deadline"):
+        work.set_timer(1, name, NOW_MS)
+    executions.save(work, 2)
+    work = Work(executions)
+    work.clear_timers(1)
+    work.set_timer(1, "deadline", NOW_MS + 5)
+    work.set_timer(1, "queue", NOW_MS + 6)
+    work.clear_timer(1, "queue")
+    assert [work.timer(1, name) is not None for name in ("start", "queue", "deadline")] == [False, False, True]
+    executions.save(work, 3)
+
+    assert [(timer.name, timer.due_ms) for _, timer in executions.due_timers(NOW_MS + 9, 9)] == [
+        ("deadline", NOW_MS + 5)
+    ]
+
+
+# --- how the writer finds what it needs
+
+
+def test_the_writer_finds_everything_by_an_index(executions: Executions, writer: apsw.Connection) -> None:
+    queries = {
+        "executions_ready (pool=?": lambda: executions.ready(Component.HANDLER, "node-1", {"fulfil"}, 10),
+        "executions_by_status (status=?": lambda: executions.attached_or_suspended("node-1"),
+        "executions_by_parent (parent_row=?": lambda: executions.open_children(1),
+        "operations_pending (execution_row=?": lambda: executions.pending(1),
+        "operations_waiters (target_row=?": lambda: executions.waiters(1),
+        "inbox_unconsumed (execution_row=? AND name=?": lambda: executions.unconsumed_signals(1, "approve", 1),
+        "inbox_requests (execution_row=? AND request_id=?": lambda: executions.signal_by_request(1, "r-1"),
+        "timers_due (due_ms<?": lambda: executions.due_timers(NOW_MS, 10),
+    }
+    for index, query in queries.items():
+        steps = plan(writer, query)
+        assert any(f"INDEX {index}" in step for step in steps), steps
+        assert not [step for step in steps if step.startswith("SCAN executions")]
+
+
+def test_the_queue_is_served_without_sorting_it(executions: Executions, writer: apsw.Connection) -> None:
+    steps = plan(writer, lambda: executions.ready(Component.HANDLER, "node-1", {"fulfil"}, 10))
+
+    assert "USE TEMP B-TREE FOR ORDER BY" not in steps
+
+
+# --- signals
+
+
+def test_signals_are_kept_with_their_requests_and_what_became_of_them(executions: Executions) -> None:
+    put(executions, execution(1, inbox=2))
+    work = Work(executions)
+    signals = [
+        Signal(execution_row=1, seq=seq, name="item", payload=b"1", at_ms=NOW_MS, request_id=f"r-{seq}")
+        for seq in (1, 2)
+    ]
+    for signal in signals:
+        work.put_signal(signal)
+    executions.save(work, 2)
+    work = Work(executions)
+    work.put_signal(replace(signals[0], consumed=True, payload=b""))
+    executions.save(work, 3)
+
+    assert executions.unconsumed_signals(1, "item", 9) == [signals[1]]
+    assert executions.unconsumed_signals(1, "other", 9) == []
+    consumed = executions.signal_by_request(1, "r-1")
+    assert consumed is not None
+    assert consumed.consumed
+
+
+def test_attempts_may_repeat_their_numbers(executions: Executions, queries: Queries) -> None:
+    put(executions, execution(1))
+    work = Work(executions)
+    for _ in range(2):
+        work.add_attempt(
+            Attempt(execution_row=1, kind=None, key="", number=1, failure=Failure(type="E"), started_ms=1, ended_ms=2)
+        )
+    executions.save(work, 2)
+
+    assert len(queries.attempts(1)) == 2
+
+
+def test_a_store_must_be_registered_before_it_is_used(path: Path) -> None:
+    with pytest.raises(AssertionError, match="register_start comes first"):
+        Executions(open_writer(path))
+    register_start(open_writer(path), "node-1")

@@ -1,0 +1,159 @@
+"""Who may import what: the lines that ARCHITECTURE.md draws between the packages."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def sources(*places: str) -> list[Path]:
+    """The modules at these places below the root: files, or packages with all that is in them."""
+    found: list[Path] = []
+    for place in places:
+        path = ROOT / place
+        found += [path] if path.is_file() else sorted(path.rglob("*.py"))
+    assert found, f"nothing at {places}"
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all that a module imports, wherever in it: "package.module" and "package.module.name"."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where they lead"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def crossings(places: list[Path], *packages: str) -> list[str]:
+    """Imports of these packages, as "file imports name"."""
+    return [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in places
+        for name in imports(path)
+        if any(is_within(name, package) for package in packages)
+    ]
+
+
+def calls(path: Path) -> Iterator[str]:
+    """Names of the functions that a module calls by a plain name."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield node.func.id
+
+
+# --- the engine
+
+
+ENGINE = sources("tempolite_node/engine")
+#: All that a pure function needs. Whoever adds to it answers for its purity.
+PURE = (
+    "__future__",
+    "collections",
+    "enum",
+    "math",
+    "msgspec",
+    "typing",
+    "tempolite_node.engine",
+)
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_engine_reads_no_clock_draws_no_numbers_and_does_no_io(path: Path) -> None:
+    impure = [name for name in imports(path) if not any(is_within(name, pure) for pure in PURE)]
+
+    assert impure == []
+    assert set(calls(path)).isdisjoint({"open", "print", "input", "exec", "eval", "__import__", "id", "hash"})
+
+
+def test_the_engine_knows_nothing_of_who_uses_it() -> None:
+    foreign = [
+        name
+        for path in ENGINE
+        for name in imports(path)
+        if is_within(name, "tempolite_node") and not is_within(name, "tempolite_node.engine")
+    ]
+
+    assert foreign == []
+
+
+# --- SQL
+
+
+def test_only_the_store_and_those_who_answer_for_its_failures_know_sqlite() -> None:
+    knowing = {path.relative_to(ROOT) for path in sources("tempolite_node") if crossings([path], "apsw")}
+
+    allowed = {Path("tempolite_node/driver.py"), Path("tempolite_node/node.py")}
+    assert {path for path in knowing if not path.is_relative_to("tempolite_node/store")} <= allowed
+
+
+# --- the api
+
+
+def test_the_api_asks_and_knows_not_how_it_is_done() -> None:
+    packages = ("tempolite_node.store", "tempolite_node.hosts", "tempolite_node.log", "tempolite_node.host", "apsw")
+
+    assert crossings(sources("tempolite_node/api"), *packages) == []
+
+
+# --- user code
+
+
+def test_user_code_is_imported_in_worker_hosts_alone() -> None:
+    outside = [path for path in sources("tempolite_node") if not path.is_relative_to(ROOT / "tempolite_node/host")]
+
+    assert crossings(outside, "importlib.import_module", "importlib.util", "runpy", "tempolite_node.host") == []
+    dynamic = [path for path in outside if not {"exec", "eval", "__import__"}.isdisjoint(calls(path))]
+    assert dynamic == []
+    # `import importlib` alone would let any of its functions in by attribute.
+    assert [path for path in outside if "importlib" in imports(path)] == []
+
+
+def test_a_worker_host_knows_neither_grpc_nor_the_store() -> None:
+    packages = ("grpc", "google", "apsw", "tempolite_node.store", "tempolite_node.api", "tempolite_node.driver")
+
+    assert crossings(sources("tempolite_node/host"), *packages) == []
+
+
+def test_the_sdk_knows_nothing_of_the_node() -> None:
+    assert crossings(sources("tempolite_sdk"), "tempolite_node", "apsw") == []
+
+
+def test_nobody_unpickles() -> None:
+    assert crossings(sources("tempolite_node", "tempolite_sdk"), "pickle", "marshal", "shelve", "dill") == []
+
+
+# --- the test itself
+
+
+def test_an_import_is_found_wherever_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(
+        "import os.path\n"
+        "from time import time as clock\n"
+        "def later():\n"
+        "    from tempolite_node import store\n"
+        "if TYPE_CHECKING:\n"
+        "    import apsw as sql\n"
+    )
+
+    assert list(imports(path)) == ["os.path", "time.time", "tempolite_node.store", "apsw"]
+    assert is_within("tempolite_node.store", "tempolite_node.store")
+    assert not is_within("tempolite_node.storekeeper", "tempolite_node.store")
