@@ -176,6 +176,20 @@ def test_a_member_that_was_removed_disturbs_nobody() -> None:
         s.commit(leader)
 
 
+def test_a_member_is_not_removed_when_those_left_could_not_elect_a_leader() -> None:
+    with calm(nodes=5) as s:
+        leader, (gone, also_gone, needed, _) = s.leader(), s.followers()
+        s.crash(gone)
+        s.crash(also_gone)
+        s.wait(1.0)
+        refused = s.change(leader, remove=needed.node_id)
+        s.wait(0.5)
+        assert isinstance(refused[0], Refused)
+        outcomes = s.change(leader, remove=gone.node_id)
+        s.wait_until(lambda: bool(outcomes), 2.0)
+        assert isinstance(outcomes[0], Committed)
+
+
 def test_the_leader_does_not_remove_itself() -> None:
     with calm() as s:
         leader = s.leader()

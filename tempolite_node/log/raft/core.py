@@ -319,6 +319,7 @@ class RaftCore:
         if self.raft.is_leader:
             self.replication.restart()
             self.proposals.leads()
+            self.membership.leads()
         else:
             self.sender.stop()
 

@@ -51,6 +51,7 @@ class Membership:
         self._clock = clock
         self._open: MemberChange | None = None
         self._introduce_at = 0.0
+        self._voting: set[str] = set()  #: peers that said, to this leader, that they are not recovering
         self._followed: Members | None = None
 
     @property
@@ -100,10 +101,23 @@ class Membership:
             return "another change of the members is under way; repeat it when that one is over"
         if raft.journal.term_at(raft.commit_index) != raft.term:
             return "the leader is new and has not committed an entry yet; repeat it in a moment"
+        if change.remove is not None and not self._leaves_a_majority(change):
+            return "of the members that would be left, no majority answers and may vote; bring them back first"
         if change.remove == raft.node_id:
             return f"{raft.node_id} is the leader: transfer the leadership to another node first"
         clash = next((member for member in self.current if change.add and _clash(member, change.add)), None)
         return f"{clash.node_id} at {clash.address} is a member already" if clash else None
+
+    def _leaves_a_majority(self, change: MemberChange) -> bool:
+        """Whether those that answer and may vote could elect a leader among the members there would be.
+
+        Otherwise the next election fails, and with it every further change that could help.
+        """
+        members = {member.node_id for member in self._after(change)}
+        voting = {peer for peer in self._voting if self._raft.is_connected(peer)} | {self._raft.node_id}
+        if change.newcomer_votes and change.add is not None:
+            voting.add(change.add.node_id)
+        return 2 * len(members & voting) > len(members)
 
     def _has_effect(self, change: MemberChange) -> bool:
         return self._after(change) != self.current
@@ -141,9 +155,14 @@ class Membership:
         if change.add is None:
             return True
         lag = self._raft.journal.last.index - self._raft.matched(change.add.node_id)
-        return change.newcomer_votes and lag <= _CAUGHT_UP_ENTRIES
+        return change.newcomer_votes and lag <= _CAUGHT_UP_ENTRIES and self._leaves_a_majority(change)
+
+    def leads(self) -> None:
+        """This node became the leader: who votes, their answers will tell."""
+        self._voting.clear()
 
     def acknowledged(self, peer: str, ack: Ack) -> None:
+        (self._voting.discard if ack.recovering else self._voting.add)(peer)
         if self.learner is not None and self.learner.node_id == peer:
             assert self._open is not None, "a learner without a change"
             self._open.newcomer_votes = ack.success and not ack.recovering

@@ -5,6 +5,9 @@ votes and entries that it acknowledged, and a majority may have counted on them.
 of them may stand for election with a vote that this node has forgotten), must not follow a leader of a term before the
 highest they know, and must not vote before it has again everything that it can have acknowledged: everything the
 others had when they answered, or an entry of a later term, whose leader was elected without this node and so has it.
+
+One journal is lost at a time. So if this one was, a peer that is itself new or recovering never was in a majority, and
+its answer is complete; and if that one's was, this node has promised nothing.
 """
 
 from __future__ import annotations
@@ -91,8 +94,6 @@ class Recovery:
 
     def asked(self, peer: str, request: RecoveryRequest) -> None:
         state, last = self._journal.state, self._journal.last
-        if state.phase is Phase.RECOVERING and request.nonce:
-            return  # what this node knows is not all that it once knew
         fresh = last.index == 1 and state.term == 0
         members = self._journal.configurations.current
         self._peers.send(peer, RecoveryReply(request.nonce, fresh, state.term, last.index, list(members)))
