@@ -1,4 +1,4 @@
-"""A certificate authority for development, with a server's and clients' certificates.
+"""A certificate authority for development, with certificates of a server, of clients and of a cluster's peers.
 
 Its key lies beside what it signs, so it is for trying out TLS, not for production.
 """
@@ -26,14 +26,23 @@ class Authority(NamedTuple):
     key: ec.EllipticCurvePrivateKey
 
 
-def make_certificates(directory: Path, *, hosts: Sequence[str], clients: Sequence[str]) -> list[Path]:
-    """Writes ca, server and client-<name> as .pem and .key (0600); the paths written. An authority found is kept."""
+def make_certificates(
+    directory: Path, *, hosts: Sequence[str], clients: Sequence[str], peers: Sequence[str] = ()
+) -> list[Path]:
+    """Writes ca, server, client-<name> and peer-<node id> as .pem and .key (0600); the paths written.
+
+    An authority found is kept.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     authority, written = _authority(directory)
-    server = _issue(authority, hosts[0], ExtendedKeyUsageOID.SERVER_AUTH, [_general_name(host) for host in hosts])
+    server = _issue(authority, hosts[0], [ExtendedKeyUsageOID.SERVER_AUTH], [_general_name(host) for host in hosts])
     written += _write(directory / "server", *server)
     for client in clients:
-        written += _write(directory / f"client-{client}", *_issue(authority, client, ExtendedKeyUsageOID.CLIENT_AUTH))
+        written += _write(directory / f"client-{client}", *_issue(authority, client, [ExtendedKeyUsageOID.CLIENT_AUTH]))
+    for peer in peers:
+        # Peers call each other and answer each other; the name is the node's id, wherever it runs.
+        both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        written += _write(directory / f"peer-{peer}", *_issue(authority, peer, both, [x509.DNSName(peer)]))
     return written
 
 
@@ -59,14 +68,17 @@ def _new_authority() -> Authority:
 
 
 def _issue(
-    authority: Authority, name: str, usage: x509.ObjectIdentifier, alternatives: Sequence[x509.GeneralName] = ()
+    authority: Authority,
+    name: str,
+    usages: Sequence[x509.ObjectIdentifier],
+    alternatives: Sequence[x509.GeneralName] = (),
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
         _builder(_name(name), authority.certificate.subject, key.public_key(), _LEAF_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
     )
     if alternatives:

@@ -121,11 +121,14 @@ def token(name: str, role: str) -> None:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory to write to.")
 @click.option("--host", "hosts", multiple=True, default=["localhost", "127.0.0.1", "::1"], show_default=True)
 @click.option("--client", "clients", multiple=True, default=["client"], show_default=True, help="Common name.")
-def certs(out: Path, hosts: tuple[str, ...], clients: tuple[str, ...]) -> None:
-    """Makes a development CA with certificates of a server and of clients."""
+@click.option("--peer", "peers", multiple=True, help="Id of a node of a cluster.")
+def certs(out: Path, hosts: tuple[str, ...], clients: tuple[str, ...], peers: tuple[str, ...]) -> None:
+    """Makes a development CA with certificates of a server, of clients and of a cluster's peers."""
     from tempolite_node.certs import make_certificates
 
     if any(not re.fullmatch(r"[A-Za-z0-9_.@-]{1,64}", client) for client in clients):
         raise click.BadParameter("must be 1 to 64 letters, digits and _.@-", param_hint="--client")
-    for path in make_certificates(out, hosts=hosts, clients=clients):
+    if any(not re.fullmatch(r"[A-Za-z0-9-]{1,63}", peer) for peer in peers):
+        raise click.BadParameter("must be 1 to 63 letters, digits and -", param_hint="--peer")
+    for path in make_certificates(out, hosts=hosts, clients=clients, peers=peers):
         click.echo(path)

@@ -100,8 +100,30 @@ def test_the_engine_knows_nothing_of_who_uses_it() -> None:
 def test_only_the_store_and_those_who_answer_for_its_failures_know_sqlite() -> None:
     knowing = {path.relative_to(ROOT) for path in sources("tempolite_node") if crossings([path], "apsw")}
 
-    allowed = {Path("tempolite_node/driver.py"), Path("tempolite_node/node.py")}
+    journal = Path("tempolite_node/log/raft/journal_file.py")  # the log's own file, beside the store's
+    allowed = {Path("tempolite_node/driver.py"), Path("tempolite_node/node.py"), journal}
     assert {path for path in knowing if not path.is_relative_to("tempolite_node/store")} <= allowed
+
+
+# --- the replicated log
+
+
+def test_only_the_guards_know_the_library_of_the_replicated_log() -> None:
+    knowing = {path.relative_to(ROOT) for path in sources("tempolite_node") if crossings([path], "pysyncobj")}
+
+    assert knowing == {Path("tempolite_node/log/raft/guards.py")}
+
+
+def test_the_replicated_log_orders_bytes_and_knows_nothing_of_the_node() -> None:
+    allowed = ("tempolite_node.log.raft", "tempolite_node.errors")
+    foreign = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sources("tempolite_node/log/raft")
+        for name in imports(path)
+        if is_within(name, "tempolite_node") and not any(is_within(name, package) for package in allowed)
+    ]
+
+    assert foreign == []
 
 
 # --- the api

@@ -1,0 +1,5 @@
+from typing import Any
+
+class SyncObjConf:
+    appendEntriesPeriod: float
+    def __init__(self, **kwargs: Any) -> None: ...
