@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import handlers
+from benchmarks.load import rate
 from benchmarks.loop import run
 from benchmarks.measures import Measure
 from benchmarks.node import Node, a_node, workers
-from benchmarks.throughput import at_most, rate
+from benchmarks.throughput import at_most
 from tempolite_node.store.database import open_writer
 from tempolite_node.store.executions import register_start
 from tempolite_sdk import AsyncClient, Client, Stats

@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from benchmarks import handlers
+from benchmarks.load import latencies, rate
 from benchmarks.loop import run
 from benchmarks.measures import Measure, percentile
 from benchmarks.node import Node, a_node, workers
 from tempolite_sdk import AsyncClient
 
 Limits = Mapping[str, float]
-
-
-async def rate(seconds: float, in_flight: int, once: Callable[[], Awaitable[Any]]) -> float:
-    """How often `once` ends in a second, with so many under way at a time."""
-    for _ in range(min(in_flight, 50)):
-        await once()
-    began, ended = time.monotonic(), 0
-
-    async def again() -> None:
-        nonlocal ended
-        while time.monotonic() - began < seconds:
-            await once()
-            ended += 1
-
-    await asyncio.gather(*(again() for _ in range(in_flight)))
-    return ended / (time.monotonic() - began)
-
-
-async def latencies(count: int, once: Callable[[], Awaitable[Any]]) -> list[float]:
-    """Seconds of each, one after the other."""
-    taken = []
-    for _ in range(count):
-        began = time.monotonic()
-        await once()
-        taken.append(time.monotonic() - began)
-    return taken
 
 
 def at_least(name: str, value: float, unit: str, wanted: float, beside: str = "", *, also: bool = True) -> Measure:
