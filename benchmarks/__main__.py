@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from benchmarks import raw, report, scale, throughput
+from benchmarks import peers, raw, report, scale, throughput
 from benchmarks.measures import Measure
+from benchmarks.peers.compare import times_the_best
 
 PARTS = ("throughput", "concurrency", "kill", "waiting", "queued", "finished")
 
@@ -17,7 +18,10 @@ PARTS = ("throughput", "concurrency", "kill", "waiting", "queued", "finished")
 @click.option("--quick", is_flag=True, help="Shorter, and with a tenth of the executions.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the table and the plots to this directory.")
 @click.option("--soak", "soak_minutes", type=float, help="Also run at half load for so many minutes.")
-def main(parts: tuple[str, ...], quick: bool, out: Path | None, soak_minutes: float | None) -> None:
+@click.option(
+    "--peers", "with_peers", is_flag=True, help="Also measure the peers that can be installed here, on the same work."
+)
+def main(parts: tuple[str, ...], quick: bool, out: Path | None, soak_minutes: float | None, with_peers: bool) -> None:
     """Measures a Tempolite node on this machine."""
     wanted = parts or PARTS
     seconds = 2.0 if quick else 5.0
@@ -34,6 +38,9 @@ def main(parts: tuple[str, ...], quick: bool, out: Path | None, soak_minutes: fl
     told(limit_rows)
     if "throughput" in wanted:
         told(throughput.measure(limits, seconds))
+    if with_peers:
+        of_peers = peers.measure(seconds)
+        told([*of_peers, *times_the_best(rows, of_peers)])
     if "concurrency" in wanted:
         points = [(n, reached, taken * 1_000) for n, reached, taken in throughput.over_concurrency(seconds)]
         series = [("executions", "1/s"), ("median time of one", "ms")]
