@@ -77,7 +77,7 @@ T = TypeVar("T")
 #: More of them, drawn anew each time, to search for what the usual ones don't find: TEMPOLITE_EXAMPLES=5000.
 SEARCH = int(os.environ.get("TEMPOLITE_EXAMPLES", "0"))
 profile = settings(
-    max_examples=SEARCH or 120,
+    max_examples=SEARCH or 150,
     derandomize=not SEARCH,
     database=None,
     deadline=None,
@@ -473,7 +473,7 @@ def test_whatever_the_commands_what_must_be_true_stays_true_and_nothing_is_lost(
         tell(story, moves)
 
 
-@settings(profile, max_examples=SEARCH or 40)
+@settings(profile, max_examples=SEARCH or 50)
 @given_any(moves, st.lists(st.integers(1, 12), min_size=1, max_size=4), st.booleans())
 def test_the_same_commands_in_batches_of_any_size_leave_the_same_store(
     moves: list[Move], sizes: list[int], reopen: bool
