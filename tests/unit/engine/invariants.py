@@ -65,6 +65,7 @@ def check(connection: apsw.Connection, executions: Executions) -> Snapshot:
         for wrong in _wrong_operation(now, operation):
             raise AssertionError(f"{wrong}\n{operation}\n{now.executions[operation.execution_row]}")
     _check_counts(now, executions)
+    _check_memory(now, executions)
     _check_no_cycle(now)
     return now
 
@@ -229,6 +230,14 @@ def _check_counts(now: Snapshot, executions: Executions) -> None:
     for component in (Component.HANDLER, Component.SAGA):
         for status in Status:
             assert executions.count(component, status) == counted[component, status], f"{component} {status}"
+
+
+def _check_memory(now: Snapshot, executions: Executions) -> None:
+    """What the writer keeps in memory is what is stored."""
+    for execution in now.executions.values():
+        assert executions.execution(execution.id) == executions.execution_at(execution.row) == execution
+    for (row, kind, key), operation in now.operations.items():
+        assert executions.operation(row, kind, key) == operation
 
 
 def _check_no_cycle(now: Snapshot) -> None:

@@ -256,7 +256,11 @@ class Moves:
         return self._ask(move, FailAttempt(failure=pick(FAILURES, move.one), cancelled=move.two % 3 == 0))
 
     def _unwind(self, move: Move) -> AnyCommand | None:
-        return self._ask(move, UnwindAttempt())
+        found = self._one_of(self._attached(), move)
+        operations = self.now.by_execution[found.row] if found is not None else []
+        waits = tuple((op.kind, op.key) for op in operations if op.closed_ms is None)
+        told = pick(((), waits, waits[:1], ((OperationKind.SIDE_EFFECT, "never recorded"),)), move.one)
+        return self._ask(move, UnwindAttempt(waits=told))
 
     def _suspend(self, move: Move) -> AnyCommand | None:
         request = SuspendAttempt(kind=OperationKind.CHILD, key=pick(KEYS, move.one), expected="x", actual="y")

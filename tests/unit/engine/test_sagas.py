@@ -245,6 +245,7 @@ def test_an_operator_may_have_a_stuck_compensation_retried_with_all_its_attempts
     assert story["order-1"].status is Status.STUCK
 
     assert story.resolve("order-1", Resolution.RETRY) == Accepted(status=Status.COMPENSATING)
+    assert [ready.order[0] for ready in story.effects_of(Ready)] == [True]
     story.start("order-1")
     story.fail("order-1")
     assert story["order-1"].status is Status.COMPENSATING
