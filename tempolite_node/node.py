@@ -79,6 +79,7 @@ class Node:
             )
             await self._supervisor.start()
             self._driver.start()
+            await self._look(lambda: None)  # what an earlier incarnation ran is queued again, and the stats say so
             self._api = ApiServer(self, self.config)
             port = await self._api.start()
         except BaseException:

@@ -149,8 +149,20 @@ class Lab:
         return process
 
     def start(self) -> None:
+        """Returns when the cluster is formed: before that each node needs every other one, and none may be missing."""
         for node in self.nodes.values():
             node.start()
+        while any(self._role(node) == "new" for node in self.nodes.values()):
+            self.commit(self.leader(), do="barrier")
+
+    def _role(self, node: Process) -> str | None:
+        """None: it does not answer."""
+        since = len(node.events)
+        node.tell("status")
+        try:
+            return str(node.wait_for(lambda event: event["event"] == "status", 3.0, since)["role"])
+        except AssertionError:
+            return None
 
     def next_number(self) -> int:
         self._numbers += 1
@@ -167,13 +179,7 @@ class Lab:
         raise AssertionError(f"nobody leads after {timeout_s} s: {[node.events[-2:] for node in self.nodes.values()]}")
 
     def _leads(self, node: Process) -> bool:
-        since = len(node.events)
-        node.tell("status")
-        try:
-            status = node.wait_for(lambda event: event["event"] == "status", 3.0, since)
-        except AssertionError:
-            return False
-        return bool(status["role"] == "leader") and self.commit(node, do="barrier", timeout_s=3.0) is not None
+        return self._role(node) == "leader" and self.commit(node, do="barrier", timeout_s=3.0) is not None
 
     def commit(
         self, node: Process, *, do: str = "propose", timeout_s: float = 20.0, **order: Any

@@ -95,7 +95,8 @@ def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | No
 
 
 def _heartbeat(work: Work, execution: Execution, request: Heartbeat, *, at_ms: int) -> Value:
-    work.put(replace(execution, heartbeat=request.details))
+    details = request.details if request.details is not None else execution.heartbeat
+    work.put(replace(execution, heartbeat=details))
     if execution.options.heartbeat_timeout_ms is not None and execution.pool is not Component.COMPENSATION:
         work.set_timer(execution.row, lifecycle.HEARTBEAT, at_ms + execution.options.heartbeat_timeout_ms)
     return Value()
