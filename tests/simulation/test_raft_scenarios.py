@@ -141,6 +141,21 @@ def test_a_newcomer_catches_up_before_it_is_counted() -> None:
         assert s.world.checks.counts["snapshots installed"] == 1
 
 
+def test_a_newcomer_that_restarts_before_it_hears_that_it_is_a_member_finds_the_others_again() -> None:
+    with calm() as s:
+        leader = s.leader()
+        s.commit(leader, 5)
+        newcomer = s.nodes[s.world._newcomer()]
+        outcomes = s.change(leader, add=Member(newcomer.node_id, "host3:1"))
+        s.wait_until(lambda: leader.core.membership.learner is None and bool(leader.core.membership.current[3:]), 5.0)
+        s.crash(newcomer)  # the entry with the new members is on its way
+        assert newcomer.core.membership.current == ()
+        s.wait_until(lambda: bool(outcomes), 5.0)
+        s.start(newcomer)
+        s.wait_until(lambda: newcomer.core.membership.includes_this_node, 5.0)
+        s.wait_until(lambda: newcomer.store.count == 5, 5.0)
+
+
 def test_a_newcomer_that_is_not_there_is_not_counted() -> None:
     with calm() as s:
         leader = s.leader()

@@ -143,7 +143,8 @@ class RaftCore:
         self.replication = Replication(raft, self, self.sender, limits=limits, timing=timing, clock=clock)
         self.handover = HandOver(raft, machine, limits, self._committed)
         self.membership.follow_log()
-        if journal.state.phase is not Phase.PROVEN:
+        if not self._may_stand():
+            # Its journal names no members, or not all: the node is new, recovers, or has not heard yet that it is one.
             peers.learn_addresses(identity.seeds)
 
     def _skip_what_is_applied(self) -> None:
