@@ -13,7 +13,7 @@ import pytest
 from tempolite_node.certs import make_certificates
 from tests.cluster.lab import Lab, Process, lab
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 
 class Load:

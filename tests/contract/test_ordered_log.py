@@ -110,7 +110,9 @@ class Cluster:
         return outcome
 
 
-@pytest.fixture(params=[1, 3], ids=["one node", "three nodes"])
+@pytest.fixture(
+    params=[pytest.param(1, id="one node"), pytest.param(3, id="three nodes", marks=pytest.mark.cluster)],
+)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     made: list[Cluster] = []
 

@@ -1,6 +1,7 @@
 """The daemon, which kills itself with SIGKILL around its n-th commit: python -m tests.e2e.killing_daemon --config …
 
-KILL_AT: "before:3" or "after:3". After: the commit is on disk, and nobody has been told.
+KILL_AT: "before:3", "after:3", or "signal:1", after the commit that takes the first signal. After: the commit is on disk,
+and nobody has been told.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ _save = Executions.save
 
 def _save_or_die(executions: Executions, work: Work, index: int) -> None:
     global _left
-    _left -= 1
+    _left -= _moment != "signal" or bool(work.inbox)
     if _left == 0 and _moment == "before":
         os.kill(os.getpid(), signal.SIGKILL)
     _save(executions, work, index)
-    if _left == 0:
+    if _left <= 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -84,8 +84,7 @@ def test_a_signal_whose_answer_was_lost_is_received_once(node: Start) -> None:
         handle = client.enqueue("listen")
         until_status(client, handle.id, ExecutionStatus.WAITING)
         daemon.kill()
-        # The first commit of the new life is the one that resumes the execution, or that takes the signal.
-        daemon.start(*KILLING, KILL_AT="after:2")
+        daemon.start(*KILLING, KILL_AT="signal:1")
         with ThreadPoolExecutor(1) as sending:
             answer = sending.submit(handle.send_signal, "word", "once")
             daemon.wait()
