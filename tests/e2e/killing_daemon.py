@@ -1,7 +1,7 @@
 """The daemon, which kills itself with SIGKILL around its n-th commit: python -m tests.e2e.killing_daemon --config …
 
-KILL_AT: "before:3", "after:3", or "signal:1", after the commit that takes the first signal. After: the commit is on disk,
-and nobody has been told.
+KILL_AT: "before:3", "after:3", or "signal:1", after the commit that takes the first signal. After: the commit is on
+disk, and nobody has been told.
 """
 
 from __future__ import annotations
