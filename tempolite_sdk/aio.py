@@ -31,7 +31,7 @@ from tempolite_sdk.info import (
     Stats,
 )
 from tempolite_sdk.retries import Tries
-from tempolite_sdk.sessions import METHOD, kind_in_session
+from tempolite_sdk.sessions import METHOD, kind_in_session, knows_no_sessions
 from tempolite_sdk.status import CallFailed
 
 P = ParamSpec("P")
@@ -65,7 +65,8 @@ class AsyncConnection:
             try:
                 response = await self._ask(call, tries.timeout)
             except (grpc.RpcError, CallFailed) as error:
-                if self._gave_up_sessions(error):
+                if knows_no_sessions(error):
+                    self._has_sessions = False
                     continue
                 await asyncio.sleep(tries.pause_after(error))
             else:
@@ -83,13 +84,6 @@ class AsyncConnection:
         if self._session is None or not self._session.usable:
             self._session = AsyncSession(method(metadata=self._target.metadata))
         return self._session
-
-    def _gave_up_sessions(self, error: grpc.RpcError | CallFailed) -> bool:
-        """A node or proxy that knows no sessions is asked by single calls from then on."""
-        if not isinstance(error, CallFailed) or error.status.code is not grpc.StatusCode.UNIMPLEMENTED:
-            return False
-        self._has_sessions = False
-        return True
 
     async def run(self, conversation: Conversation[T]) -> T:
         try:

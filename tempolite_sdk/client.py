@@ -32,7 +32,7 @@ from tempolite_sdk.info import (
     Stats,
 )
 from tempolite_sdk.retries import Tries
-from tempolite_sdk.sessions import METHOD, kind_in_session
+from tempolite_sdk.sessions import METHOD, kind_in_session, knows_no_sessions
 from tempolite_sdk.status import CallFailed
 from tempolite_sdk.sync_session import SyncSession
 
@@ -64,7 +64,8 @@ class Connection:
             try:
                 response = self._ask(call, tries.timeout)
             except (grpc.RpcError, CallFailed) as error:
-                if self._gave_up_sessions(error):
+                if knows_no_sessions(error):
+                    self._has_sessions = False
                     continue
                 time.sleep(tries.pause_after(error))
             else:
@@ -92,13 +93,6 @@ class Connection:
             method = self._wiring.method(METHOD)
             self._session = SyncSession(lambda messages: method(messages, metadata=self._target.metadata))
         return self._session
-
-    def _gave_up_sessions(self, error: grpc.RpcError | CallFailed) -> bool:
-        """A node or proxy that knows no sessions is asked by single calls from then on."""
-        if not isinstance(error, CallFailed) or error.status.code is not grpc.StatusCode.UNIMPLEMENTED:
-            return False
-        self._has_sessions = False
-        return True
 
     def run(self, conversation: Conversation[T]) -> T:
         try:

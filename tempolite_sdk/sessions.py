@@ -38,6 +38,11 @@ def kind_in_session(method: str, request: Any) -> str | None:
     return kind if kind is not None and request.ByteSize() < _BYTES_MAX else None
 
 
+def knows_no_sessions(error: Exception) -> bool:
+    """Whether a session failed because the node, or a proxy, has none: single calls do from then on."""
+    return isinstance(error, CallFailed) and error.status.code is StatusCode.UNIMPLEMENTED
+
+
 class Waiter(Protocol):
     """Who waits for a reply."""
 

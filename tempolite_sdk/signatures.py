@@ -163,7 +163,7 @@ def _schema_of_model(type: Any) -> dict[str, Any]:
     if hasattr(type, "model_json_schema"):
         schema: dict[str, Any] = type.model_json_schema()
         return schema
-    raise NotImplementedError
+    raise NotImplementedError  # msgspec's way to say that a hook does not know the type
 
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -88,6 +88,11 @@ class OperationKind(StrEnum):
     MARKER = "marker"
 
 
+def operation_id(execution_id: str, kind: OperationKind, key: str) -> str:
+    """What an operation is known by outside of its execution."""
+    return f"{execution_id}/{kind}/{key}"
+
+
 class OperationStatus(StrEnum):
     PENDING = "pending"
     RUNNING = "running"

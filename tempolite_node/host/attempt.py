@@ -17,9 +17,8 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
 )
 from tempolite_node.engine.effects import AnyAnswer
-from tempolite_node.engine.model import Failure, OperationKind, prefix_of
+from tempolite_node.engine.model import Failure, OperationKind, operation_id, prefix_of
 from tempolite_node.host.channel import Channel
-from tempolite_node.host.contexts import operation_id
 from tempolite_node.host.failures import failure_of
 from tempolite_node.host.journal import Journal
 from tempolite_node.host.parking import Parking

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tempolite_node.engine.model import Component, OperationKind
+from tempolite_node.engine.model import Component, OperationKind, operation_id
 from tempolite_sdk.async_contexts import (
     AsyncCompensationContext,
     AsyncHandlerContext,
@@ -51,10 +51,6 @@ def side_effect_context(runtime: AttemptRuntime, key: str, attempt: int) -> Any:
 def transaction_context(runtime: AttemptRuntime, key: str, attempt: int) -> Any:
     make = AsyncTransactionContext if runtime.attempt.handler.asynchronous else TransactionContext
     return make(runtime, _facts(runtime, OperationKind.STEP, key, attempt))
-
-
-def operation_id(execution_id: str, kind: OperationKind, key: str) -> str:
-    return f"{execution_id}/{kind}/{key}"
 
 
 def _facts(runtime: AttemptRuntime, kind: OperationKind, key: str, attempt: int) -> Facts:

@@ -14,12 +14,12 @@ from tempolite_node.engine.model import (
     Execution,
     Failure,
     Operation,
-    OperationKind,
     OperationStatus,
     RetryPolicy,
     RetryState,
     Signal,
     Status,
+    operation_id,
 )
 from tempolite_node.frames import HandlerDescription
 from tempolite_node.views import ComponentStats, NodeInfo, PoolState, Stats
@@ -40,10 +40,6 @@ def status(value: Status) -> str:
 
 def _retry_state(value: RetryState | None) -> str:
     return f"RETRY_STATE_{'UNSPECIFIED' if value is None else value.name}"
-
-
-def operation_id(execution_id: str, kind: OperationKind, key: str) -> str:
-    return f"{execution_id}/{kind}/{key}"
 
 
 def execution(
