@@ -11,9 +11,12 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overlo
 
 import grpc
 
-from tempolite_sdk import calls
 from tempolite_sdk.async_session import AsyncSession
-from tempolite_sdk.calls import Call, Conversation, EnqueueOptions, Filter, Progress, SignalCursor
+from tempolite_sdk.calls import enqueues, execution, listing, node
+from tempolite_sdk.calls.call import Call, Conversation
+from tempolite_sdk.calls.enqueues import EnqueueOptions, Progress
+from tempolite_sdk.calls.execution import SignalCursor
+from tempolite_sdk.calls.listing import Filter
 from tempolite_sdk.channel import DEFAULT_TIMEOUT, TLS, Target, Wiring, resolve_target
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
@@ -150,18 +153,18 @@ class AsyncExecutionHandle(Generic[T]):
         Raises an `ExecutionError` (`ExecutionFailed`, `ExecutionCancelled`, …) when it ended otherwise, and
         `DeadlineExceeded` when it has not ended in time, which does not disturb it.
         """
-        result: T = await self._connection.run(calls.result(self.id, self._result_type, timeout))
+        result: T = await self._connection.run(execution.result(self.id, self._result_type, timeout))
         return result
 
     async def info(self) -> ExecutionInfo:
-        return await self._connection.call(calls.execution(self.id))
+        return await self._connection.call(execution.info(self.id))
 
     async def tree(self, max_nodes: int | None = None) -> ExecutionTree:
-        return await self._connection.call(calls.tree(self.id, max_nodes))
+        return await self._connection.call(execution.tree(self.id, max_nodes))
 
     async def send_signal(self, name: str, payload: Any = None, request_id: str | None = None) -> int:
         """The signal's sequence number in the execution's inbox, once it is stored there."""
-        return await self._connection.call(calls.send_signal(self.id, name, payload, request_id))
+        return await self._connection.call(execution.send_signal(self.id, name, payload, request_id))
 
     @overload
     def receive_signals(self, name: str = "", after: int = 0, *, type: type[S]) -> AsyncIterator[SentSignal[S]]: ...
@@ -177,15 +180,15 @@ class AsyncExecutionHandle(Generic[T]):
 
     async def cancel(self, reason: str = "") -> ExecutionStatus:
         """Asks it to stop; it sees it at its next context call or wait."""
-        return await self._connection.call(calls.cancel(self.id, reason))
+        return await self._connection.call(execution.cancel(self.id, reason))
 
     async def terminate(self, reason: str = "") -> ExecutionStatus:
         """Ends it and its children at once, without running their code."""
-        return await self._connection.call(calls.terminate(self.id, reason))
+        return await self._connection.call(execution.terminate(self.id, reason))
 
     async def resolve_compensation(self, resolution: Resolution | str, reason: str = "") -> ExecutionStatus:
         """Lets a STUCK saga go on: "retry", "skip" or "mark_done"."""
-        return await self._connection.call(calls.resolve_compensation(self.id, resolution, reason))
+        return await self._connection.call(execution.resolve_compensation(self.id, resolution, reason))
 
 
 class AsyncEnqueuer:
@@ -214,7 +217,7 @@ class AsyncEnqueuer:
         Raises `InvalidArgument` naming the argument that does not fit, `NotFound` for an unknown handler,
         `AlreadyExists` for a taken id, `QueueFull` when the pool's queue is.
         """
-        enqueued = await self._connection.call(calls.enqueue(handler, args, kwargs, self._options))
+        enqueued = await self._connection.call(enqueues.enqueue(handler, args, kwargs, self._options))
         return AsyncExecutionHandle(self._connection, enqueued.id, enqueued.result_type, existing=enqueued.existing)
 
     @overload
@@ -230,7 +233,7 @@ class AsyncEnqueuer:
 
         Raises what either of them does.
         """
-        return await self._connection.run(calls.execute(handler, args, kwargs, self._options))
+        return await self._connection.run(enqueues.execute(handler, args, kwargs, self._options))
 
     @overload
     async def enqueue_many(
@@ -278,10 +281,10 @@ class AsyncEnqueuer:
         Raises `BatchRefused` when some were refused and the others are stored; with `atomic`, what `enqueue` would.
         """
         given = list(arguments)
-        batches = calls.enqueue_many(handler, given, self._options, atomic=atomic)
-        outcomes: list[calls.Enqueued | TempoliteError] = []
+        batches = enqueues.enqueue_many(handler, given, self._options, atomic=atomic)
+        outcomes: list[enqueues.Enqueued | TempoliteError] = []
 
-        def came(outcome: Sequence[calls.Enqueued | TempoliteError]) -> None:
+        def came(outcome: Sequence[enqueues.Enqueued | TempoliteError]) -> None:
             outcomes.extend(outcome)
             if progress is not None:
                 progress(len(outcomes), len(given))
@@ -289,7 +292,7 @@ class AsyncEnqueuer:
         await self._connection.pipeline(batches, came)
         return [
             AsyncExecutionHandle(self._connection, each.id, each.result_type, existing=each.existing)
-            for each in calls.all_enqueued(outcomes)
+            for each in enqueues.all_enqueued(outcomes)
         ]
 
 
@@ -336,11 +339,11 @@ class AsyncClient(AsyncEnqueuer):
 
     async def get(self, id: str) -> ExecutionInfo | OperationInfo:
         """An execution, or one of its operations by "<execution id>/<kind>/<key>"."""
-        return await self._connection.call(calls.get(id))
+        return await self._connection.call(execution.get(id))
 
     async def tree(self, id: str, max_nodes: int | None = None) -> ExecutionTree:
         """max_nodes: executions and operations; default and maximum 10,000."""
-        return await self._connection.call(calls.tree(id, max_nodes))
+        return await self._connection.call(execution.tree(id, max_nodes))
 
     async def send_signal(self, id: str, name: str, payload: Any = None, request_id: str | None = None) -> int:
         return await self.handle(id).send_signal(name, payload, request_id)
@@ -385,24 +388,24 @@ class AsyncClient(AsyncEnqueuer):
 
     def list(self, *, page_size: int | None = None, **filter: Unpack[Filter]) -> AsyncIterator[ExecutionInfo]:
         """Newest first, page by page as they are taken. status, handler, component: one or several; None: all."""
-        return self._pages(calls.execution_filter(filter), page_size)
+        return self._pages(listing.execution_filter(filter), page_size)
 
     async def _pages(self, filter: Any, page_size: int | None) -> AsyncIterator[ExecutionInfo]:
-        page = await self._connection.call(calls.page(filter, page_size, token=""))
+        page = await self._connection.call(listing.page(filter, page_size, token=""))
         while True:
-            for execution in page.executions:
-                yield execution
+            for each in page.executions:
+                yield each
             if not page.next_token:
                 return
-            page = await self._connection.call(calls.page(filter, page_size, page.next_token))
+            page = await self._connection.call(listing.page(filter, page_size, page.next_token))
 
     async def count(self, **filter: Unpack[Filter]) -> int:
-        return await self._connection.call(calls.count(calls.execution_filter(filter)))
+        return await self._connection.call(listing.count(listing.execution_filter(filter)))
 
     # --- the node
 
     async def stats(self) -> Stats:
-        return await self._connection.call(calls.stats())
+        return await self._connection.call(node.stats())
 
     async def wait(
         self, predicate: Callable[[Stats], bool], interval: Duration = 0.1, timeout: Duration | None = None
@@ -411,27 +414,27 @@ class AsyncClient(AsyncEnqueuer):
 
         interval: at least this long between two questions. Raises `DeadlineExceeded` when the timeout has passed.
         """
-        return await self._connection.run(calls.wait(predicate, interval, timeout))
+        return await self._connection.run(node.wait(predicate, interval, timeout))
 
     async def node_info(self) -> NodeInfo:
-        return await self._connection.call(calls.node_info())
+        return await self._connection.call(node.info())
 
     async def handlers(self) -> tuple[HandlerInfo, ...]:
-        return await self._connection.call(calls.handlers())
+        return await self._connection.call(node.handlers())
 
     async def pools(self) -> tuple[Pool, ...]:
-        return await self._connection.call(calls.pools())
+        return await self._connection.call(node.pools())
 
     async def pool(self, component: Component | str) -> Pool:
-        return await self._connection.call(calls.pool(component))
+        return await self._connection.call(node.pool(component))
 
     async def scale_pool(self, component: Component | str, workers: int) -> Pool:
         """Until the node restarts, which takes the number of its config again."""
-        return await self._connection.call(calls.scale_pool(component, workers))
+        return await self._connection.call(node.scale_pool(component, workers))
 
     async def pause_pool(self, component: Component | str) -> Pool:
         """Starts nothing new in the pool; what runs goes on."""
-        return await self._connection.call(calls.pause_pool(component))
+        return await self._connection.call(node.pause_pool(component))
 
     async def resume_pool(self, component: Component | str) -> Pool:
-        return await self._connection.call(calls.resume_pool(component))
+        return await self._connection.call(node.resume_pool(component))

@@ -13,8 +13,11 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overlo
 
 import grpc
 
-from tempolite_sdk import calls
-from tempolite_sdk.calls import Call, Conversation, EnqueueOptions, Filter, Progress, SignalCursor
+from tempolite_sdk.calls import enqueues, execution, listing, node
+from tempolite_sdk.calls.call import Call, Conversation
+from tempolite_sdk.calls.enqueues import EnqueueOptions, Progress
+from tempolite_sdk.calls.execution import SignalCursor
+from tempolite_sdk.calls.listing import Filter
 from tempolite_sdk.channel import DEFAULT_TIMEOUT, TLS, Target, Wiring, resolve_target
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
@@ -155,18 +158,18 @@ class ExecutionHandle(Generic[T]):
         Raises an `ExecutionError` (`ExecutionFailed`, `ExecutionCancelled`, …) when it ended otherwise, and
         `DeadlineExceeded` when it has not ended in time, which does not disturb it.
         """
-        result: T = self._connection.run(calls.result(self.id, self._result_type, timeout))
+        result: T = self._connection.run(execution.result(self.id, self._result_type, timeout))
         return result
 
     def info(self) -> ExecutionInfo:
-        return self._connection.call(calls.execution(self.id))
+        return self._connection.call(execution.info(self.id))
 
     def tree(self, max_nodes: int | None = None) -> ExecutionTree:
-        return self._connection.call(calls.tree(self.id, max_nodes))
+        return self._connection.call(execution.tree(self.id, max_nodes))
 
     def send_signal(self, name: str, payload: Any = None, request_id: str | None = None) -> int:
         """The signal's sequence number in the execution's inbox, once it is stored there."""
-        return self._connection.call(calls.send_signal(self.id, name, payload, request_id))
+        return self._connection.call(execution.send_signal(self.id, name, payload, request_id))
 
     @overload
     def receive_signals(self, name: str = "", after: int = 0, *, type: type[S]) -> Iterator[SentSignal[S]]: ...
@@ -182,15 +185,15 @@ class ExecutionHandle(Generic[T]):
 
     def cancel(self, reason: str = "") -> ExecutionStatus:
         """Asks it to stop; it sees it at its next context call or wait."""
-        return self._connection.call(calls.cancel(self.id, reason))
+        return self._connection.call(execution.cancel(self.id, reason))
 
     def terminate(self, reason: str = "") -> ExecutionStatus:
         """Ends it and its children at once, without running their code."""
-        return self._connection.call(calls.terminate(self.id, reason))
+        return self._connection.call(execution.terminate(self.id, reason))
 
     def resolve_compensation(self, resolution: Resolution | str, reason: str = "") -> ExecutionStatus:
         """Lets a STUCK saga go on: "retry", "skip" or "mark_done"."""
-        return self._connection.call(calls.resolve_compensation(self.id, resolution, reason))
+        return self._connection.call(execution.resolve_compensation(self.id, resolution, reason))
 
 
 #: That wait for many executions: they end in whatever order, and a wait costs the node nothing.
@@ -228,7 +231,7 @@ class Enqueuer:
         Raises `InvalidArgument` naming the argument that does not fit, `NotFound` for an unknown handler,
         `AlreadyExists` for a taken id, `QueueFull` when the pool's queue is.
         """
-        enqueued = self._connection.call(calls.enqueue(handler, args, kwargs, self._options))
+        enqueued = self._connection.call(enqueues.enqueue(handler, args, kwargs, self._options))
         return ExecutionHandle(self._connection, enqueued.id, enqueued.result_type, existing=enqueued.existing)
 
     @overload
@@ -244,7 +247,7 @@ class Enqueuer:
 
         Raises what either of them does.
         """
-        return self._connection.run(calls.execute(handler, args, kwargs, self._options))
+        return self._connection.run(enqueues.execute(handler, args, kwargs, self._options))
 
     @overload
     def enqueue_many(
@@ -292,10 +295,10 @@ class Enqueuer:
         Raises `BatchRefused` when some were refused and the others are stored; with `atomic`, what `enqueue` would.
         """
         given = list(arguments)
-        batches = calls.enqueue_many(handler, given, self._options, atomic=atomic)
-        outcomes: list[calls.Enqueued | TempoliteError] = []
+        batches = enqueues.enqueue_many(handler, given, self._options, atomic=atomic)
+        outcomes: list[enqueues.Enqueued | TempoliteError] = []
 
-        def came(outcome: Sequence[calls.Enqueued | TempoliteError]) -> None:
+        def came(outcome: Sequence[enqueues.Enqueued | TempoliteError]) -> None:
             outcomes.extend(outcome)
             if progress is not None:
                 progress(len(outcomes), len(given))
@@ -303,7 +306,7 @@ class Enqueuer:
         self._connection.pipeline(batches, came)
         return [
             ExecutionHandle(self._connection, each.id, each.result_type, existing=each.existing)
-            for each in calls.all_enqueued(outcomes)
+            for each in enqueues.all_enqueued(outcomes)
         ]
 
 
@@ -358,11 +361,11 @@ class Client(Enqueuer):
 
     def get(self, id: str) -> ExecutionInfo | OperationInfo:
         """An execution, or one of its operations by "<execution id>/<kind>/<key>"."""
-        return self._connection.call(calls.get(id))
+        return self._connection.call(execution.get(id))
 
     def tree(self, id: str, max_nodes: int | None = None) -> ExecutionTree:
         """max_nodes: executions and operations; default and maximum 10,000."""
-        return self._connection.call(calls.tree(id, max_nodes))
+        return self._connection.call(execution.tree(id, max_nodes))
 
     def send_signal(self, id: str, name: str, payload: Any = None, request_id: str | None = None) -> int:
         return self.handle(id).send_signal(name, payload, request_id)
@@ -400,22 +403,22 @@ class Client(Enqueuer):
 
     def list(self, *, page_size: int | None = None, **filter: Unpack[Filter]) -> Iterator[ExecutionInfo]:
         """Newest first, page by page as they are taken. status, handler, component: one or several; None: all."""
-        return self._pages(calls.execution_filter(filter), page_size)
+        return self._pages(listing.execution_filter(filter), page_size)
 
     def _pages(self, filter: Any, page_size: int | None) -> Iterator[ExecutionInfo]:
-        page = self._connection.call(calls.page(filter, page_size, token=""))
+        page = self._connection.call(listing.page(filter, page_size, token=""))
         yield from page.executions
         while page.next_token:
-            page = self._connection.call(calls.page(filter, page_size, page.next_token))
+            page = self._connection.call(listing.page(filter, page_size, page.next_token))
             yield from page.executions
 
     def count(self, **filter: Unpack[Filter]) -> int:
-        return self._connection.call(calls.count(calls.execution_filter(filter)))
+        return self._connection.call(listing.count(listing.execution_filter(filter)))
 
     # --- the node
 
     def stats(self) -> Stats:
-        return self._connection.call(calls.stats())
+        return self._connection.call(node.stats())
 
     def wait(
         self, predicate: Callable[[Stats], bool], interval: Duration = 0.1, timeout: Duration | None = None
@@ -424,27 +427,27 @@ class Client(Enqueuer):
 
         interval: at least this long between two questions. Raises `DeadlineExceeded` when the timeout has passed.
         """
-        return self._connection.run(calls.wait(predicate, interval, timeout))
+        return self._connection.run(node.wait(predicate, interval, timeout))
 
     def node_info(self) -> NodeInfo:
-        return self._connection.call(calls.node_info())
+        return self._connection.call(node.info())
 
     def handlers(self) -> tuple[HandlerInfo, ...]:
-        return self._connection.call(calls.handlers())
+        return self._connection.call(node.handlers())
 
     def pools(self) -> tuple[Pool, ...]:
-        return self._connection.call(calls.pools())
+        return self._connection.call(node.pools())
 
     def pool(self, component: Component | str) -> Pool:
-        return self._connection.call(calls.pool(component))
+        return self._connection.call(node.pool(component))
 
     def scale_pool(self, component: Component | str, workers: int) -> Pool:
         """Until the node restarts, which takes the number of its config again."""
-        return self._connection.call(calls.scale_pool(component, workers))
+        return self._connection.call(node.scale_pool(component, workers))
 
     def pause_pool(self, component: Component | str) -> Pool:
         """Starts nothing new in the pool; what runs goes on."""
-        return self._connection.call(calls.pause_pool(component))
+        return self._connection.call(node.pause_pool(component))
 
     def resume_pool(self, component: Component | str) -> Pool:
-        return self._connection.call(calls.resume_pool(component))
+        return self._connection.call(node.resume_pool(component))

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from tempolite_sdk.calls import Call
+from tempolite_sdk.calls.call import Call
 from tempolite_sdk.errors import Unavailable
 from tempolite_sdk.status import CallFailed, Status, exception_of, is_connection_lost, read_status
 

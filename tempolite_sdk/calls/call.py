@@ -1,0 +1,94 @@
+"""A call, a conversation of several, and what all of them share."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from tempolite_sdk import convert
+from tempolite_sdk.durations import Duration, seconds_of
+from tempolite_sdk.errors import DeadlineExceeded, Unavailable
+from tempolite_sdk.info import Component
+
+T = TypeVar("T")
+
+#: How long the node may hold a long poll, in seconds: shorter than what proxies and firewalls cut off.
+POLL_HOLD = 20.0
+
+#: Seconds that a call gets even when its deadline is due, so that a wait of 0 seconds asks once.
+LAST_TRY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request to one method. It may be sent again: repeats are answered as the first."""
+
+    method: str  #: "<service>/<method>"
+    request: Any
+    read: Callable[[Any], T]  #: what the caller gets of the response
+    hold: float | None = None  #: seconds for which the node may hold its answer, of a long poll or stream
+    patience: float | None = None  #: seconds after which to give up, where they are fewer than the client's timeout
+
+
+Conversation = Generator[Call[Any], Any, T]
+
+
+def ask(call: Call[T]) -> Conversation[T]:
+    answer: T = yield call
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When a wait of several calls is over."""
+
+    timeout: float  #: seconds; infinite: never
+    at: float = field(repr=False)  #: of time.monotonic()
+
+    @classmethod
+    def after(cls, timeout: Duration | None) -> Deadline:
+        seconds = math.inf if timeout is None else seconds_of("timeout", timeout)
+        return cls(seconds, time.monotonic() + seconds)
+
+    @property
+    def remaining(self) -> float:
+        return max(self.at - time.monotonic(), 0.0)
+
+    @property
+    def is_over(self) -> bool:
+        return self.remaining == 0.0
+
+    @property
+    def hold(self) -> float:
+        """For the next long poll."""
+        return min(POLL_HOLD, self.remaining)
+
+    def ask(self, call: Call[T]) -> Conversation[T]:
+        """The call, given up at the deadline; DeadlineExceeded when the node could not be reached until then."""
+        if self.timeout != math.inf:
+            call = replace(call, patience=max(self.remaining, LAST_TRY))
+        try:
+            return (yield from ask(call))
+        except Unavailable as error:
+            if self.is_over:
+                raise DeadlineExceeded(f"no answer after {self.timeout:g} s: {error}") from error
+            raise
+
+
+def check_names(known: type, given: Mapping[str, Any]) -> None:
+    # What a signature would do, had it to be written out for each client.
+    if unknown := given.keys() - known.__annotations__.keys():
+        raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(unknown))}")
+
+
+def to_choice(name: str, prefix: str, choices: type[StrEnum], value: str | None) -> Any:
+    """The name of the API's value, or None: unset. Any, since the generated types take numbers or exact literals."""
+    return None if value is None else convert.to_enum(prefix, convert.parse_choice(name, choices, value))
+
+
+def to_component(component: Component | str) -> str:
+    return convert.to_enum("COMPONENT", convert.parse_choice("component", Component, component))
