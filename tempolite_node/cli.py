@@ -16,19 +16,21 @@ from tempolite_node.errors import ConfigError, NodeError, StartError
 from tempolite_node.logs import configure_logging
 
 _CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
+_node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
 
 
 @click.group(invoke_without_command=True)
 @click.option("--config", type=_CONFIG, help="The node's YAML file: run the node.")
+@_node_id
 @click.version_option(__version__, prog_name="tempolite-node")
 @click.pass_context
-def main(context: click.Context, config: Path | None) -> None:
+def main(context: click.Context, config: Path | None, node_id: str | None) -> None:
     """Runs a Tempolite node."""
     if context.invoked_subcommand is not None:
         return
     if config is None:
         raise click.UsageError("give --config, the node's YAML file")
-    loaded = _loaded(config)
+    loaded = _loaded(config, node_id)
     configure_logging(loaded.log)
     from tempolite_node.node import run  # here, so that the other commands start fast
 
@@ -46,10 +48,11 @@ def config_group() -> None:
 
 @config_group.command("check")
 @click.option("--config", type=_CONFIG, required=True, help="The node's YAML file.")
+@_node_id
 @click.option("--handlers/--no-handlers", default=True, help="Also import the handlers.  [default: handlers]")
-def config_check(config: Path, handlers: bool) -> None:
+def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
     """Reports every mistake of a config, each with its line and column."""
-    loaded = _loaded(config)
+    loaded = _loaded(config, node_id)
     configure_logging(loaded.log)
     if handlers:
         from tempolite_node.node import check_handlers
@@ -62,12 +65,13 @@ def config_check(config: Path, handlers: bool) -> None:
             click.echo(f"{config}: handlers: {message}", err=True)
         if errors:
             sys.exit(2)
-    click.echo(f"{config}: fine. Node {loaded.node.id} serves {', '.join(h.name for h in loaded.handlers)}.")
+    within = f" of cluster {loaded.cluster.name}" if loaded.cluster else ""
+    click.echo(f"{config}: fine. Node {loaded.node.id}{within} serves {', '.join(h.name for h in loaded.handlers)}.")
 
 
-def _loaded(path: Path) -> Config:
+def _loaded(path: Path, node_id: str | None) -> Config:
     try:
-        return load_config(path)
+        return load_config(path, node_id=node_id)
     except ConfigError as error:
         click.echo(str(error), err=True)
         count = len(error.problems)
@@ -82,7 +86,8 @@ def store() -> None:
 
 @store.command("repair")
 @click.option("--config", type=_CONFIG, required=True, help="The node's YAML file.")
-def store_repair(config: Path) -> None:
+@_node_id
+def store_repair(config: Path, node_id: str | None) -> None:
     """Gives the store's pages their checksums again, after another program has written to it.
 
     Changes nothing if the pages are not sound. Needs as much free space as the store takes.
@@ -90,7 +95,7 @@ def store_repair(config: Path) -> None:
     from tempolite_node.datadir import DataDir
     from tempolite_node.store.database import repair
 
-    data_dir = DataDir(_loaded(config).node.data_dir)
+    data_dir = DataDir(_loaded(config, node_id).node.data_dir)
     try:
         data_dir.open()  # alone in it
         repair(data_dir.store)

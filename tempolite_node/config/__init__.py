@@ -1,26 +1,23 @@
 """The node's config: one YAML file, validated whole before anything starts. It knows nothing of how it is used."""
 
+from tempolite_node.config.cluster import ClusterConfig, ClusterNodeConfig, PeerTlsConfig
 from tempolite_node.config.load import load_config
 from tempolite_node.config.model import (
-    WORKERS_MAX,
-    Address,
     ApiConfig,
     ClientConfig,
     Config,
-    ExecutionPoolConfig,
     HandlerConfig,
     HostsConfig,
     LimitsConfig,
     LogConfig,
     NodeConfig,
     OperationConfig,
-    PoolConfig,
-    PoolsConfig,
-    RetryConfig,
     Role,
     TlsConfig,
     TokenConfig,
 )
+from tempolite_node.config.pools import WORKERS_MAX, ExecutionPoolConfig, PoolConfig, PoolsConfig, RetryConfig
+from tempolite_node.config.section import Address
 from tempolite_node.errors import ConfigError
 
 __all__ = [
@@ -28,6 +25,8 @@ __all__ = [
     "Address",
     "ApiConfig",
     "ClientConfig",
+    "ClusterConfig",
+    "ClusterNodeConfig",
     "Config",
     "ConfigError",
     "ExecutionPoolConfig",
@@ -37,6 +36,7 @@ __all__ = [
     "LogConfig",
     "NodeConfig",
     "OperationConfig",
+    "PeerTlsConfig",
     "PoolConfig",
     "PoolsConfig",
     "RetryConfig",

@@ -14,26 +14,47 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tempolite_node.config.bounds import AT_LEAST_ONE
-from tempolite_node.config.model import Config, Section, TlsConfig, TokenConfig
-from tempolite_node.config.source import Location, Source, dotted, read_source
+from tempolite_node.config.cluster import handler_name
+from tempolite_node.config.cluster_rules import cluster_problems
+from tempolite_node.config.model import Config, TlsConfig, TokenConfig
+from tempolite_node.config.section import Section
+from tempolite_node.config.source import NODE_ID, Location, Source, dotted, read_source
 from tempolite_node.errors import ConfigError, Problem
 
 S = TypeVar("S", bound=Section)
 
 
-def load_config(path: str | os.PathLike[str], environment: Mapping[str, str] = os.environ) -> Config:
-    """The config in the file. ConfigError carries every mistake, in the order of the file."""
-    source = read_source(Path(path), environment)
+def load_config(
+    path: str | os.PathLike[str], environment: Mapping[str, str] = os.environ, *, node_id: str | None = None
+) -> Config:
+    """The config in the file, as it is for one node. ConfigError carries every mistake, in the order of the file.
+
+    node_id: goes before the file's `node.id`, and before the environment's TEMPOLITE_NODE_ID.
+    """
+    source = _read(Path(path), environment, node_id)
     if source.value is None:
         raise ConfigError(source.problems or [source.problem((), "is empty")])
     config, problems = _validate(Config, source)
     problems += _repeated_names(source)
+    problems += cluster_problems(source)
     if config is not None:
         problems += _tls_problems(config.api.tls, source)
+        problems += _problems_in_the_cluster(config, source)
         config = _with_tokens_file(config, environment, problems)
     if problems or config is None:
-        raise ConfigError(sorted(set(problems), key=lambda problem: (problem.file, problem.line, problem.column)))
-    return config
+        raise ConfigError(
+            sorted(dict.fromkeys(problems), key=lambda problem: (problem.file, problem.line, problem.column))
+        )
+    return config.of_this_node()
+
+
+def _read(path: Path, environment: Mapping[str, str], node_id: str | None) -> Source:
+    if node_id is None:
+        return read_source(path, environment)
+    source = read_source(path, {**environment, NODE_ID: node_id})
+    if isinstance(source.value, dict) and isinstance(node := source.value.get("node"), dict):
+        node["id"] = node_id
+    return source
 
 
 class _TokensFile(Section):
@@ -101,6 +122,8 @@ _WORDS = {
     "model_attributes_type": "must be a mapping",
     "tuple_type": "must be a list",
     "path_type": "must be a path",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "bytes_type": "must be a mapping",
     "is_instance_of": "must be host:port, e.g. 127.0.0.1:8367",
 }
@@ -134,7 +157,7 @@ def _problem(detail: ErrorDetails, model: type[BaseModel], source: Source) -> Pr
 
 def _unknown_key(at: Location, model: type[BaseModel]) -> str:
     key = str(at[-1])
-    if at[0] == "pools" and key in _MISPLACED:
+    if "pools" in at and key in _MISPLACED:
         return _MISPLACED[key]
     if key == "<<":
         return "merge keys are not supported; use an alias for the whole value"
@@ -176,23 +199,60 @@ def _repeats(source: Source, at: Location, entries: Any) -> Iterator[Problem]:
     for index, entry in enumerate(entries if isinstance(entries, list) else []):
         if not isinstance(entry, dict):
             continue
-        name = entry.get("name") or str(entry.get("target", "")).rpartition(":")[2].rpartition(".")[2]
-        if isinstance(name, str) and name and name in first:
+        name = handler_name(entry)
+        if name and name in first:
             yield source.problem((*at, index, "name"), f"is the name of {dotted((*at, first[name]))} too")
-        elif isinstance(name, str):
+        else:
             first[name] = index
 
 
 def _tls_problems(tls: TlsConfig | None, source: Source) -> list[Problem]:
     if tls is None:
         return []
-    at: Location = ("api", "tls")
-    files = {"certificate": tls.certificate, "key": tls.key} | ({"client_ca": tls.client_ca} if tls.client_ca else {})
+    return _pem_problems(source, ("api", "tls"), tls.certificate, tls.key, "client_ca", tls.client_ca)
+
+
+def _problems_in_the_cluster(config: Config, source: Source) -> list[Problem]:
+    cluster = config.cluster
+    if cluster is None:
+        return []
+    problems = [
+        source.problem(("cluster", "nodes", place, "listen"), message)
+        for place, node in enumerate(cluster.nodes)
+        if (message := config.api.exposed(node.listen))
+    ]
+    if cluster.tls is None:
+        return problems
+    tls, at = cluster.tls, ("cluster", "tls")
+    in_files = _pem_problems(source, at, tls.certificate, tls.key, "ca", tls.ca)
+    if not in_files and config.node.id not in (names := _names_in(tls.certificate)):
+        in_files.append(source.problem((*at, "certificate"), f"is for {', '.join(names)}, and not for this node's id"))
+    return problems + in_files
+
+
+def _names_in(certificate: Path) -> list[str]:
+    """Whom it is for: its alternative names, or the common name if it has none."""
+    from cryptography import x509  # here, since few nodes need it, and it takes its time
+
+    parsed = x509.load_pem_x509_certificate(certificate.read_bytes())
+    try:
+        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return [str(name.value) for name in parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
+    return [str(name.value) for name in names]
+
+
+def _pem_problems(
+    source: Source, at: Location, certificate: Path, key: Path, ca_name: str, ca: Path | None
+) -> list[Problem]:
+    files = {"certificate": certificate, "key": key} | ({ca_name: ca} if ca else {})
     problems = [source.problem((*at, name), message) for name, path in files.items() if (message := _unreadable(path))]
-    if not problems and tls.key.stat().st_mode & stat.S_IRWXO:
+    if not problems and key.stat().st_mode & stat.S_IRWXO:
         problems.append(source.problem((*at, "key"), "may be read by every user of this machine; chmod 600 it"))
-    if not problems and (message := _mismatch(tls)):
+    if not problems and (message := _mismatch(certificate, key)):
         problems.append(source.problem((*at, "certificate"), message))
+    if not problems and ca and not _holds_a_certificate(ca):
+        problems.append(source.problem((*at, ca_name), "holds no PEM certificate"))
     return problems
 
 
@@ -204,15 +264,17 @@ def _unreadable(path: Path) -> str | None:
     return None
 
 
-def _mismatch(tls: TlsConfig) -> str | None:
+def _mismatch(certificate: Path, key: Path) -> str | None:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError):
         return "and key are not a PEM certificate and its unencrypted private key"
-    if tls.client_ca is None:
-        return None
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(tls.client_ca)
-    except ssl.SSLError:
-        return "is fine, but client_ca holds no PEM certificate"
     return None
+
+
+def _holds_a_certificate(ca: Path) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(ca)
+    except ssl.SSLError:
+        return False
+    return True

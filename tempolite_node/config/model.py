@@ -5,43 +5,26 @@ Fields that end in _ms are written without it in the file, as durations ("30s").
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tempolite_node.config.bounds import AT_LEAST_ONE, FilePath, duration, number, size, text, whole
-from tempolite_node.engine.model import Component, Isolation
+from tempolite_node.config.bounds import AT_LEAST_ONE, FilePath, duration, size, text, whole
+from tempolite_node.config.cluster import API_DEFAULT, ClusterConfig, completed, handler_name, overridden
+from tempolite_node.config.pools import PoolsConfig, RetryConfig
+from tempolite_node.config.section import LONG, Address, HostPort, Name, NodeId, Section, Timeout
+from tempolite_node.engine.model import Isolation
 from tempolite_node.frames import PRIORITY_MAX
-
-WORKERS_MAX = 10_000
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_by_name=True,
-        validate_by_alias=True,
-        alias_generator=lambda name: name.removesuffix("_ms"),
-        arbitrary_types_allowed=True,
-    )
-
-
-_LONG = "longer than a year is a mistake in the unit"
-
 
 # --- node
 
 
 class NodeConfig(Section):
-    id: Annotated[str, text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "1 to 64 letters, digits and -_.")]
+    id: NodeId
     data_dir: FilePath
     drain_timeout_ms: Annotated[
         int, duration("0s", "1h", "what stops the node waits this long for running attempts")
@@ -59,35 +42,6 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-_Name = Annotated[str, text(r"[^\x00-\x1f\x7f]{1,200}", "1 to 200 printable characters")]
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    host: str
-    port: int  #: 0: any free port
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def loopback(self) -> bool:
-        """Only this machine can reach it. A name other than localhost may resolve to anything."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-
-def _address(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9_.-]+)):(\d{1,5})", value)
-    if match is None or int(match[3]) > 65_535:
-        raise ValueError("must be host:port, e.g. 127.0.0.1:8367 or [::1]:8367")
-    return Address(match[1] or match[2], int(match[3]))
-
-
 class TlsConfig(Section):
     certificate: FilePath
     key: FilePath
@@ -97,7 +51,7 @@ class TlsConfig(Section):
 class TokenConfig(Section):
     """A bearer token, known by its hash only."""
 
-    name: _Name
+    name: Name
     role: Role
     sha256: Annotated[str, text(r"[0-9a-f]{64}", "64 hexadecimal digits in lower case: see `tempolite-node token`")]
 
@@ -105,7 +59,7 @@ class TokenConfig(Section):
 class ClientConfig(Section):
     """The role of a client certificate, by its common name or a subject alternative name."""
 
-    name: _Name
+    name: Name
     role: Role
 
 
@@ -135,7 +89,7 @@ class LimitsConfig(Section):
 
 
 class ApiConfig(Section):
-    listen: Annotated[Address, BeforeValidator(_address)] = Address("127.0.0.1", 8367)
+    listen: HostPort = API_DEFAULT
     tls: TlsConfig | None = None
     tokens_file: FilePath | None = None  #: a YAML file with `tokens`; its tokens are in `tokens` after loading
     tokens: tuple[TokenConfig, ...] = ()
@@ -157,13 +111,15 @@ class ApiConfig(Section):
             raise PydanticCustomError(
                 "tempolite", "need api.tls.client_ca: without it no client shows a certificate", {"at": ("clients",)}
             )
-        if not self.listen.loopback and (missing := self._missing_for_the_network()):
-            raise PydanticCustomError(
-                "tempolite",
-                "an address that others can reach needs TLS and authentication; set {missing}",
-                {"at": ("listen",), "missing": missing},
-            )
+        if message := self.exposed(self.listen):
+            raise PydanticCustomError("tempolite", "{message}", {"at": ("listen",), "message": message})
         return self
+
+    def exposed(self, address: Address) -> str | None:
+        """Why the API must not listen there, as it is set up."""
+        if address.loopback or not (missing := self._missing_for_the_network()):
+            return None
+        return f"an address that others can reach needs TLS and authentication; set {missing}"
 
     def _missing_for_the_network(self) -> str:
         missing = [] if self.tls else ["api.tls.certificate and api.tls.key"]
@@ -180,7 +136,7 @@ class HostsConfig(Section):
 
     processes: Annotated[int, whole(1, 256, "each is a Python process with the handlers imported")] = 1
     max_parked: Annotated[int, whole(0, 1_000_000, "a parked stack costs some 15 to 30KiB")] = 2_000
-    park_ttl_ms: Annotated[int, duration("1s", "365d", _LONG)] = 900_000
+    park_ttl_ms: Annotated[int, duration("1s", "365d", LONG)] = 900_000
     ping_interval_ms: Annotated[int, duration("100ms", "5m", "how soon a hung host is noticed")] = 5_000
     ping_timeout_ms: Annotated[
         int, duration("500ms", "1h", "a handler that holds the GIL this long loses its host")
@@ -195,68 +151,12 @@ class HostsConfig(Section):
         return self
 
 
-# --- pools
-
-
-class RetryConfig(Section):
-    """Unset fields take the next level's value: call, handler, pool, default."""
-
-    maximum_attempts: Annotated[int, whole(0, 1_000_000, "0: no limit")] | None = None
-    initial_interval_ms: Annotated[int, duration("1ms", "365d", _LONG)] | None = None
-    backoff_coefficient: Annotated[float, number(1, 1_000, "below 1 the delays would shrink")] | None = None
-    maximum_interval_ms: Annotated[int, duration("1ms", "365d", _LONG)] | None = None
-    jitter: Annotated[float, number(0, 1, "the delay is drawn from 1 - jitter to 1 + jitter")] | None = None
-    non_retryable_errors: tuple[_Name, ...] | None = None
-
-
-_Timeout = Annotated[int, duration("1ms", "3650d", "longer than ten years is a mistake in the unit")]
-
-
-class PoolConfig(Section):
-    """Slots and defaults of one component."""
-
-    workers: Annotated[int, whole(1, WORKERS_MAX, "each is a thread or task that runs user code")] = 1
-    retry: RetryConfig = RetryConfig()
-    attempt_timeout_ms: _Timeout | None = None
-    rate_limit: Annotated[float, number(0, 1_000_000, "starts per second; 0: no limit")] = 0.0
-
-
-class ExecutionPoolConfig(PoolConfig):
-    """Of the components whose work waits in a queue that clients fill."""
-
-    max_duration_ms: _Timeout | None = None
-    queue_timeout_ms: _Timeout | None = None
-    queue_limit: Annotated[int, whole(0, 100_000_000, "executions that wait to start; 0: no limit")] = 0
-
-
-class PoolsConfig(Section):
-    handler: ExecutionPoolConfig = ExecutionPoolConfig()
-    saga: ExecutionPoolConfig = ExecutionPoolConfig()
-    compensation: PoolConfig = PoolConfig()
-    side_effect: PoolConfig = PoolConfig()
-
-    def of(self, component: Component) -> PoolConfig:
-        match component:
-            case Component.HANDLER:
-                return self.handler
-            case Component.SAGA:
-                return self.saga
-            case Component.COMPENSATION:
-                return self.compensation
-            case Component.SIDE_EFFECT:
-                return self.side_effect
-
-    def of_executions(self, component: Component) -> ExecutionPoolConfig:
-        assert component in (Component.HANDLER, Component.SAGA), f"no executions in the {component} pool"
-        return self.saga if component is Component.SAGA else self.handler
-
-
 # --- handlers
 
 
 class OperationConfig(Section):
     retry: RetryConfig = RetryConfig()
-    attempt_timeout_ms: _Timeout | None = None
+    attempt_timeout_ms: Timeout | None = None
 
 
 def _params(value: object) -> object:
@@ -285,10 +185,10 @@ class HandlerConfig(Section):
     target: Annotated[str, text(HANDLER_TARGET, "module:function, e.g. shop.handlers:fulfil")]
     params: Annotated[bytes, BeforeValidator(_params), AfterValidator(_json_object)] = b"{}"  #: a JSON object
     retry: RetryConfig = RetryConfig()
-    attempt_timeout_ms: _Timeout | None = None
-    max_duration_ms: _Timeout | None = None
-    queue_timeout_ms: _Timeout | None = None
-    heartbeat_timeout_ms: _Timeout | None = None
+    attempt_timeout_ms: Timeout | None = None
+    max_duration_ms: Timeout | None = None
+    queue_timeout_ms: Timeout | None = None
+    heartbeat_timeout_ms: Timeout | None = None
     priority: Annotated[int, whole(-PRIORITY_MAX, PRIORITY_MAX, "higher first; 0 is normal")] = 0
     isolation: Isolation = Isolation.SHARED
     max_crashes: Annotated[int, whole(1, 1_000, "each crash costs the other attempts of its host a restart")] = 5
@@ -298,8 +198,8 @@ class HandlerConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _name_of_the_function(cls, value: object) -> object:
-        if isinstance(value, Mapping) and not value.get("name") and isinstance(target := value.get("target"), str):
-            return {**value, "name": target.rpartition(":")[2].rpartition(".")[2]}
+        if isinstance(value, Mapping) and not value.get("name") and isinstance(value.get("target"), str):
+            return {**value, "name": handler_name(value)}
         return value
 
 
@@ -320,7 +220,26 @@ class Config(Section):
     hosts: HostsConfig = HostsConfig()
     pools: PoolsConfig = PoolsConfig()
     handlers: Annotated[tuple[HandlerConfig, ...], AT_LEAST_ONE]
+    cluster: ClusterConfig | None = None
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: object) -> object:
+        return completed(value) if isinstance(value, Mapping) else value
+
+    def of_this_node(self) -> Config:
+        """With the API's address, the handlers and the pools that the cluster's list gives to this node."""
+        if self.cluster is None:
+            return self
+        node = self.cluster.node(self.node.id)
+        return self.model_copy(
+            update={
+                "api": self.api.model_copy(update={"listen": node.listen}),
+                "handlers": tuple(handler for handler in self.handlers if handler.name in node.handlers),
+                "pools": overridden(self.pools, node.pools),
+            }
+        )
 
     def handler(self, name: str) -> HandlerConfig | None:
         return next((handler for handler in self.handlers if handler.name == name), None)

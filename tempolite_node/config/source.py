@@ -19,6 +19,7 @@ Location: TypeAlias = tuple[str | int, ...]  #: keys and list positions from the
 
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+NODE_ID = "TEMPOLITE_NODE_ID"  #: the variable that --node-id sets
 _FILE_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -147,7 +148,8 @@ class _Reader:
                 self._report(at, "has a reference that is not ${NAME}; write $$ for a dollar sign")
                 return ""
             if name not in self._environment:
-                self._report(at, f"needs the environment variable {name}, which is not set")
+                hint = "; give --node-id or set it" if name == NODE_ID else ""
+                self._report(at, f"needs the environment variable {name}, which is not set{hint}")
                 return ""
             return self._environment[name]
 

@@ -29,6 +29,23 @@ def test_a_good_config_is_told_to_be_fine(tmp_path):
     assert "fine. Node node-1 serves fulfil." in result.stdout
 
 
+def test_a_config_that_nodes_share_is_checked_for_one_of_them(tmp_path):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(
+        "node: {id: '${TEMPOLITE_NODE_ID}', data_dir: var}\n"
+        "cluster:\n"
+        "  name: shop\n"
+        "  nodes: [{id: a, peers: 'localhost:1'}, {id: b, peers: 'localhost:2', listen: 'localhost:3'}]\n"
+        "handlers: [{target: 'shop:fulfil'}]\n"
+    )
+
+    fine = run("config", "check", "--no-handlers", "--config", str(path), "--node-id", "b")
+    stranger = run("--config", str(path), "--node-id", "x")
+
+    assert "fine. Node b of cluster shop serves fulfil." in fine.stdout
+    assert (stranger.exit_code, "is not in cluster.nodes, which has a, b" in stranger.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("command", [["config", "check", "--config"], ["--config"]])
 def test_every_mistake_is_told_and_the_exit_code_is_2(tmp_path, command):
     path = tmp_path / "node.yaml"

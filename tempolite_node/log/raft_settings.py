@@ -1,0 +1,36 @@
+"""From the node's config to the replicated log's."""
+
+from __future__ import annotations
+
+from tempolite_node.config import Config, PeerTlsConfig
+from tempolite_node.errors import StartError
+from tempolite_node.log.raft.entries import Member
+from tempolite_node.log.raft.peering import PeerSecurity
+from tempolite_node.log.raft.raft_log import RaftConfig
+
+
+def raft_config(config: Config) -> RaftConfig:
+    """Of a node that belongs to a cluster. StartError: the peers' certificates can't be read."""
+    cluster = config.cluster
+    assert cluster is not None, f"{config.node.id} belongs to no cluster"
+    this = cluster.node(config.node.id)
+    # Who starts the cluster must be the same to all who do. A newcomer asks everyone who may be there.
+    asked = [node for node in cluster.nodes if (node.id != this.id if this.join else not node.join)]
+    return RaftConfig(
+        cluster=cluster.name,
+        node_id=this.id,
+        listen=str(this.peers_listen),
+        directory=config.node.data_dir,
+        members=tuple(Member(node.id, str(node.peers)) for node in asked),
+        join=this.join,
+        security=None if cluster.tls is None else _security(cluster.tls),
+    )
+
+
+def _security(tls: PeerTlsConfig) -> PeerSecurity:
+    try:
+        return PeerSecurity(
+            certificate=tls.certificate.read_bytes(), key=tls.key.read_bytes(), authority=tls.ca.read_bytes()
+        )
+    except OSError as error:
+        raise StartError(f"can't read {error.filename}: {error.strerror}") from error
