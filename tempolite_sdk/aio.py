@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
 import grpc
 
-from tempolite_sdk.async_session import AsyncSession
+from tempolite_sdk.async_connection import AsyncConnection
 from tempolite_sdk.calls import enqueues, execution, listing, node
-from tempolite_sdk.calls.call import Call, Conversation
 from tempolite_sdk.calls.enqueues import EnqueueOptions, Progress
 from tempolite_sdk.calls.execution import SignalCursor
 from tempolite_sdk.calls.listing import Filter
-from tempolite_sdk.channel import DEFAULT_TIMEOUT, TLS, Target, Wiring, resolve_target
+from tempolite_sdk.channel import DEFAULT_TIMEOUT, TLS, resolve_targets
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
 from tempolite_sdk.info import (
@@ -33,105 +31,10 @@ from tempolite_sdk.info import (
     SentSignal,
     Stats,
 )
-from tempolite_sdk.retries import Tries
-from tempolite_sdk.sessions import METHOD, kind_in_session, knows_no_sessions
-from tempolite_sdk.status import CallFailed
 
 P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S")
-
-
-class AsyncConnection:
-    """Carries calls out, and repeats those whose answer was lost. Belongs to the loop of its first call."""
-
-    def __init__(self, target: Target, *, sessions: bool) -> None:
-        self._target = target
-        self._wiring: Wiring | None = None
-        self._session: AsyncSession | None = None
-        self._has_sessions = sessions  #: until the node says otherwise
-
-    async def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
-        await self._open().close().close()
-
-    def _open(self) -> Wiring:
-        # Not before there is a loop: grpc.aio binds a channel to the one that runs when it is made.
-        if self._wiring is None:
-            self._wiring = Wiring(self._target.open_async())
-        return self._wiring
-
-    async def call(self, call: Call[T]) -> T:
-        tries = Tries.of(call, self._target.timeout)
-        while True:
-            try:
-                response = await self._ask(call, tries.timeout)
-            except (grpc.RpcError, CallFailed) as error:
-                if knows_no_sessions(error):
-                    self._has_sessions = False
-                    continue
-                await asyncio.sleep(tries.pause_after(error))
-            else:
-                return call.read(response)
-
-    async def _ask(self, call: Call[Any], timeout: float | None) -> Any:
-        kind = kind_in_session(call.method, call.request)
-        if kind is not None and self._has_sessions:
-            return await self._current_session().call(kind, call.request, timeout)
-        method = self._open().method(call.method)
-        return await method(call.request, timeout=timeout, metadata=self._target.metadata)
-
-    def _current_session(self) -> AsyncSession:
-        method = self._open().method(METHOD)
-        if self._session is None or not self._session.usable:
-            self._session = AsyncSession(method(metadata=self._target.metadata))
-        return self._session
-
-    async def run(self, conversation: Conversation[T]) -> T:
-        try:
-            call = next(conversation)
-            while True:
-                try:
-                    answer = await self.call(call)
-                except TempoliteError as error:
-                    call = conversation.throw(error)
-                else:
-                    call = conversation.send(answer)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    async def pipeline(self, calls: Iterator[Call[T]], came: Callable[[T], None]) -> None:
-        """Carries out calls of which two may be under way at a time. came: gets what they came to, in their order."""
-        under_way: deque[asyncio.Task[T]] = deque()
-        try:
-            for call in calls:
-                under_way.append(asyncio.create_task(self.call(call)))
-                await asyncio.sleep(0)  # it leaves while the next one is made
-                if len(under_way) == 2:
-                    came(await under_way.popleft())
-            while under_way:
-                came(await under_way.popleft())
-        finally:
-            for task in under_way:
-                task.cancel()
-
-    async def stream(self, cursor: SignalCursor[T]) -> AsyncGenerator[SentSignal[T], None]:
-        tries = Tries.of(cursor.call(), self._target.timeout)
-        while True:
-            call = cursor.call()
-            responses = self._open().method(call.method)(call.request, metadata=self._target.metadata)
-            try:
-                async for response in responses:
-                    tries.succeeded()
-                    yield call.read(response)
-                return
-            except grpc.RpcError as error:
-                pause = tries.pause_after(error)
-            finally:
-                responses.cancel()
-            await asyncio.sleep(pause)
 
 
 class AsyncExecutionHandle(Generic[T]):
@@ -301,7 +204,7 @@ class AsyncClient(AsyncEnqueuer):
 
     def __init__(
         self,
-        address: str | None = None,
+        address: str | Sequence[str] | None = None,
         *,
         token: str | None = None,
         tls: TLS | bool = False,
@@ -309,8 +212,8 @@ class AsyncClient(AsyncEnqueuer):
         timeout: float = DEFAULT_TIMEOUT,
         sessions: bool = True,
     ) -> None:
-        target = resolve_target(address, token=token, tls=tls, credentials=credentials, timeout=timeout)
-        super().__init__(AsyncConnection(target, sessions=sessions), {})
+        targets = resolve_targets(address, token=token, tls=tls, credentials=credentials, timeout=timeout)
+        super().__init__(AsyncConnection(targets, timeout=timeout, sessions=sessions), {})
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -14,8 +15,9 @@ from tempolite_sdk.status import CallFailed, Status, read_status
 class AsyncSession:
     """One stream, from its first call until it breaks."""
 
-    def __init__(self, stream: Any) -> None:
-        """stream: a grpc.aio call of `Session`."""
+    def __init__(self, stream: Any, opened: Callable[[Any], None]) -> None:
+        """stream: a grpc.aio call of `Session`. opened: gets its initial metadata."""
+        self._opened = opened
         self._stream = stream
         self._calls: OpenCalls[_Reply] = OpenCalls()
         self._ready = asyncio.Event()
@@ -41,7 +43,7 @@ class AsyncSession:
     async def _write(self) -> None:
         try:
             # Whoever has no sessions ends the stream at once. A write that crosses that end would hide the reason.
-            await self._stream.initial_metadata()
+            self._opened(await self._stream.initial_metadata())
             while not self._stream.done():
                 await self._ready.wait()
                 self._ready.clear()

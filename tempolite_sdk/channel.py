@@ -1,10 +1,10 @@
-"""Where the node is, and how it is reached: address, TLS, token, channel options."""
+"""Where the nodes are, and how each is reached: addresses, TLS, token, channel options."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class Endpoint:
         """Of "host:port", "host" or "[v6 address]:port"."""
         text = address.strip()
         if "," in text:
-            raise InvalidArgument(f"address {address!r}: several endpoints are not supported; name one node")
+            raise InvalidArgument(f"address {address!r} names several endpoints, where one is meant")
         if "://" in text:
             raise InvalidArgument(f"address {address!r}: write host:port, without a scheme; TLS is asked for by tls=")
         host, separator, port = text.rpartition(":")
@@ -73,7 +73,7 @@ class Endpoint:
             raise InvalidArgument(f"address {address!r} is not host:port")
         if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
             raise InvalidArgument(f"address {address!r}: the port must be a number from 1 to 65535, not {port!r}")
-        return cls(host, int(port))
+        return cls(host.lower(), int(port))  # names of hosts have no case
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -96,11 +96,8 @@ class Target:
     credentials: grpc.ChannelCredentials | None = None  #: None: plaintext
     token: str = field(default="", repr=False)
     server_name: str | None = None
-    timeout: float = DEFAULT_TIMEOUT
 
     def __post_init__(self) -> None:
-        if not 0 < self.timeout < float("inf"):
-            raise InvalidArgument(f"timeout must be a positive number of seconds, not {self.timeout}")
         if self.token and self.credentials is None and not self.endpoint.is_loopback:
             raise InvalidArgument(
                 f"the token would travel in the clear to {self.endpoint}: "
@@ -176,26 +173,45 @@ class Wiring:
         return self._channel
 
 
-def resolve_target(
-    address: str | None,
+def resolve_targets(
+    address: str | Sequence[str] | None,
     *,
     token: str | None,
     tls: TLS | bool,
     credentials: grpc.ChannelCredentials | None,
     timeout: float,
     environ: Mapping[str, str] = os.environ,
-) -> Target:
-    """What the arguments of a client mean, with TEMPOLITE_ADDRESS and TEMPOLITE_TOKEN for those that are missing."""
+) -> tuple[Target, ...]:
+    """What the arguments of a client mean, with TEMPOLITE_ADDRESS and TEMPOLITE_TOKEN for those that are missing.
+
+    At least one; in the caller's order, each endpoint once.
+    """
     if credentials is not None and tls:
         raise InvalidArgument("pass tls= or credentials=, not both")
+    if not 0 < timeout < float("inf"):
+        raise InvalidArgument(f"timeout must be a positive number of seconds, not {timeout}")
     settings = TLS() if tls is True else (tls or None)
-    return Target(
-        endpoint=Endpoint.parse(address or environ.get("TEMPOLITE_ADDRESS") or DEFAULT_ADDRESS),
-        credentials=settings.credentials() if settings is not None else credentials,
-        token=environ.get("TEMPOLITE_TOKEN", "") if token is None else token,
-        server_name=settings.server_name if settings is not None else None,
-        timeout=timeout,
+    if settings is not None:
+        credentials = settings.credentials()
+    return tuple(
+        Target(
+            endpoint=endpoint,
+            credentials=credentials,
+            token=environ.get("TEMPOLITE_TOKEN", "") if token is None else token,
+            server_name=settings.server_name if settings is not None else None,
+        )
+        for endpoint in _endpoints(address, environ)
     )
+
+
+def _endpoints(address: str | Sequence[str] | None, environ: Mapping[str, str]) -> Sequence[Endpoint]:
+    """Of "host:port,host:port", or of a sequence of addresses."""
+    if address is None or address == "":
+        address = environ.get("TEMPOLITE_ADDRESS") or DEFAULT_ADDRESS
+    addresses = address.split(",") if isinstance(address, str) else address
+    if not addresses:
+        raise InvalidArgument("address: there is no endpoint in it")
+    return list(dict.fromkeys(map(Endpoint.parse, addresses)))
 
 
 def _read(name: str, path: str | os.PathLike[str] | None) -> bytes | None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import builtins
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
 import grpc
 
 from tempolite_sdk.calls import enqueues, execution, listing, node
-from tempolite_sdk.calls.call import Call, Conversation
 from tempolite_sdk.calls.enqueues import EnqueueOptions, Progress
 from tempolite_sdk.calls.execution import SignalCursor
 from tempolite_sdk.calls.listing import Filter
-from tempolite_sdk.channel import DEFAULT_TIMEOUT, TLS, Target, Wiring, resolve_target
+from tempolite_sdk.channel import DEFAULT_TIMEOUT, TLS, resolve_targets
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
 from tempolite_sdk.info import (
@@ -34,115 +30,17 @@ from tempolite_sdk.info import (
     SentSignal,
     Stats,
 )
-from tempolite_sdk.retries import Tries
-from tempolite_sdk.sessions import METHOD, kind_in_session, knows_no_sessions
-from tempolite_sdk.status import CallFailed
-from tempolite_sdk.sync_session import SyncSession
+from tempolite_sdk.sync_connection import SyncConnection
 
 P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S")
 
 
-class Connection:
-    """Carries calls out, one after the other for each thread, and repeats those whose answer was lost."""
-
-    def __init__(self, target: Target, *, sessions: bool) -> None:
-        self._target = target
-        self._wiring = Wiring(target.open())
-        self._lock = threading.Lock()
-        self._under_way = 0  #: calls, in all threads
-        self._session: SyncSession | None = None
-        self._has_sessions = sessions  #: until the node says otherwise
-
-    def close(self) -> None:
-        channel = self._wiring.close()
-        if self._session is not None:
-            self._session.close()
-        channel.close()
-
-    def call(self, call: Call[T]) -> T:
-        tries = Tries.of(call, self._target.timeout)
-        while True:
-            try:
-                response = self._ask(call, tries.timeout)
-            except (grpc.RpcError, CallFailed) as error:
-                if knows_no_sessions(error):
-                    self._has_sessions = False
-                    continue
-                time.sleep(tries.pause_after(error))
-            else:
-                return call.read(response)
-
-    def _ask(self, call: Call[Any], timeout: float | None) -> Any:
-        """By a call of its own while it is the only one; calls that run beside each other share a session."""
-        method = self._wiring.method(call.method)
-        kind = kind_in_session(call.method, call.request)
-        if kind is None or not self._has_sessions:
-            return method(call.request, timeout=timeout, metadata=self._target.metadata)
-        with self._lock:
-            session = self._current_session() if self._under_way else None
-            self._under_way += 1
-        try:
-            if session is not None:
-                return session.call(kind, call.request, timeout)
-            return method(call.request, timeout=timeout, metadata=self._target.metadata)
-        finally:
-            with self._lock:
-                self._under_way -= 1
-
-    def _current_session(self) -> SyncSession:
-        if self._session is None or not self._session.usable:
-            method = self._wiring.method(METHOD)
-            self._session = SyncSession(lambda messages: method(messages, metadata=self._target.metadata))
-        return self._session
-
-    def run(self, conversation: Conversation[T]) -> T:
-        try:
-            call = next(conversation)
-            while True:
-                try:
-                    answer = self.call(call)
-                except TempoliteError as error:
-                    call = conversation.throw(error)
-                else:
-                    call = conversation.send(answer)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    def pipeline(self, calls: Iterator[Call[T]], came: Callable[[T], None]) -> None:
-        """Carries out calls of which two may be under way at a time. came: gets what they came to, in their order."""
-        with ThreadPoolExecutor(2, "tempolite-pipeline") as threads:
-            under_way: deque[Future[T]] = deque()
-            for call in calls:
-                under_way.append(threads.submit(self.call, call))
-                if len(under_way) == 2:
-                    came(under_way.popleft().result())
-            while under_way:
-                came(under_way.popleft().result())
-
-    def stream(self, cursor: SignalCursor[T]) -> Iterator[SentSignal[T]]:
-        tries = Tries.of(cursor.call(), self._target.timeout)
-        while True:
-            call = cursor.call()
-            responses = self._wiring.method(call.method)(call.request, metadata=self._target.metadata)
-            try:
-                for response in responses:
-                    tries.succeeded()
-                    yield call.read(response)
-                return
-            except grpc.RpcError as error:
-                pause = tries.pause_after(error)
-            finally:
-                responses.cancel()
-            time.sleep(pause)
-
-
 class ExecutionHandle(Generic[T]):
     """An execution, known by its id. Its handler's return type is that of `result()`."""
 
-    def __init__(self, connection: Connection, id: str, result_type: Any = Any, *, existing: bool = False) -> None:
+    def __init__(self, connection: SyncConnection, id: str, result_type: Any = Any, *, existing: bool = False) -> None:
         self._connection = connection
         self._result_type = result_type
         self.id = id
@@ -210,7 +108,7 @@ def _outcome_of(handle: ExecutionHandle[T], timeout: Duration | None) -> T | Tem
 class Enqueuer:
     """What `Client` and `Client.options(...)` share."""
 
-    def __init__(self, connection: Connection, options: EnqueueOptions) -> None:
+    def __init__(self, connection: SyncConnection, options: EnqueueOptions) -> None:
         self._connection = connection
         self._options = options
 
@@ -311,19 +209,20 @@ class Enqueuer:
 
 
 class Client(Enqueuer):
-    """A node, as its clients see it. Safe to share between threads; make it after a fork, not before.
+    """A node or a cluster, as its clients see it. Safe to share between threads; make it after a fork, not before.
 
-    address: "host:port"; default: TEMPOLITE_ADDRESS, else 127.0.0.1:8367.
+    address: "host:port", or several of one cluster: "a:8367,b:8367" or a sequence; default: TEMPOLITE_ADDRESS, else
+        127.0.0.1:8367. One is in use at a time: the leader, where the nodes name it, else the next that answers.
     token: sent as bearer token; default: TEMPOLITE_TOKEN. Refused on a plaintext connection that leaves the machine.
     tls: True for the public authorities, or a `TLS` with files; or `credentials` made by grpc.
-    timeout: seconds for which a call is repeated while the node can't be reached.
+    timeout: seconds for which a call is repeated while no node can be reached.
     sessions: let calls that run beside each other share a stream, which is much the faster; False: each is a call of
         its own, for a proxy that cuts long streams.
     """
 
     def __init__(
         self,
-        address: str | None = None,
+        address: str | Sequence[str] | None = None,
         *,
         token: str | None = None,
         tls: TLS | bool = False,
@@ -331,8 +230,8 @@ class Client(Enqueuer):
         timeout: float = DEFAULT_TIMEOUT,
         sessions: bool = True,
     ) -> None:
-        target = resolve_target(address, token=token, tls=tls, credentials=credentials, timeout=timeout)
-        super().__init__(Connection(target, sessions=sessions), {})
+        targets = resolve_targets(address, token=token, tls=tls, credentials=credentials, timeout=timeout)
+        super().__init__(SyncConnection(targets, timeout=timeout, sessions=sessions), {})
 
     def __enter__(self) -> Client:
         return self

@@ -181,6 +181,10 @@ class Unavailable(TempoliteError, ConnectionError):
     """The node can't be reached or is stopping. What was asked may or may not have happened; repeating is safe."""
 
 
+class OutcomeUnknown(Unavailable):
+    """The cluster took the request, and could not tell whether it is stored. A repeat with its `request_id` tells."""
+
+
 class DeadlineExceeded(TempoliteError, TimeoutError):
     """The call's own timeout passed."""
 

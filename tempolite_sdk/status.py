@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -18,6 +19,7 @@ from tempolite_sdk.errors import (
     InvalidArgument,
     NodeFault,
     NotFound,
+    OutcomeUnknown,
     PermissionDenied,
     QueueFull,
     TempoliteError,
@@ -26,6 +28,9 @@ from tempolite_sdk.errors import (
 )
 
 DOMAIN = "tempolite"
+
+#: In the initial metadata of every call and session of a cluster: the address at which clients reach the leader.
+LEADER_KEY = "tempolite-leader"
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
@@ -38,6 +43,7 @@ class Status:
     reason: str = ""  #: of google.rpc.ErrorInfo, when the node sent it
     violations: tuple[FieldViolation, ...] = ()
     retry_after: float | None = None  #: seconds, from google.rpc.RetryInfo
+    leader: str = ""  #: address of the cluster's leader, when the node named it
 
 
 def _invalid_argument(status: Status) -> InvalidArgument:
@@ -51,6 +57,8 @@ def _queue_full(status: Status) -> QueueFull:
 def _plain(error: type[TempoliteError]) -> Callable[[Status], TempoliteError]:
     return lambda status: error(status.message)
 
+
+OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"  #: the write may be stored; only a repeat can tell
 
 #: By google.rpc.ErrorInfo.reason: all that a node sends.
 REASONS: Mapping[str, Callable[[Status], TempoliteError]] = {
@@ -68,6 +76,8 @@ REASONS: Mapping[str, Callable[[Status], TempoliteError]] = {
     "UNAUTHENTICATED": _plain(Unauthenticated),
     "PERMISSION_DENIED": _plain(PermissionDenied),
     "UNAVAILABLE": _plain(Unavailable),
+    "NO_QUORUM": _plain(Unavailable),
+    OUTCOME_UNKNOWN: _plain(OutcomeUnknown),
     "DEADLINE_EXCEEDED": _plain(DeadlineExceeded),
     "STORAGE_FAILED": _plain(Unavailable),
     "INTERNAL": _plain(NodeFault),
@@ -111,7 +121,7 @@ def is_connection_lost(status: Status) -> bool:
     """
     match status.code:
         case StatusCode.UNAVAILABLE:
-            return not _untrusted(status)
+            return not is_untrusted(status)
         case StatusCode.CANCELLED:
             return True
         case StatusCode.INTERNAL | StatusCode.UNKNOWN:
@@ -142,10 +152,17 @@ def read_status(error: grpc.RpcError | CallFailed) -> Status:
         return error.status
     code: StatusCode = error.code()
     message: str = error.details() or code.name
+    status = Status(code, message, leader=leader_of(error.initial_metadata()))
     packed = _packed_details(error)
-    if packed is None:
-        return Status(code, message)
-    return _with_details(Status(code, message), packed)
+    return status if packed is None else _with_details(status, packed)
+
+
+def leader_of(metadata: Iterable[tuple[str, Any]] | None) -> str:
+    """The address of the cluster's leader; "": none is named."""
+    for key, value in metadata or ():
+        if key == LEADER_KEY:
+            return str(value)
+    return ""
 
 
 def _packed_details(error: grpc.RpcError) -> status_pb2.Status | None:
@@ -171,7 +188,7 @@ def _with_details(status: Status, packed: status_pb2.Status) -> Status:
             violations = tuple(FieldViolation(each.field, each.description) for each in bad_request.field_violations)
         elif detail.Unpack(retry):
             retry_after = retry.retry_delay.ToTimedelta().total_seconds()
-    return Status(status.code, status.message, reason, violations, retry_after)
+    return replace(status, reason=reason, violations=violations, retry_after=retry_after)
 
 
 def _too_large(status: Status) -> bool:
@@ -183,6 +200,6 @@ def _too_large(status: Status) -> bool:
     )
 
 
-def _untrusted(status: Status) -> bool:
-    # A certificate that does not verify now will not a moment later.
+def is_untrusted(status: Status) -> bool:
+    """Whether the node could not show that it is one of ours. It will not a moment later; another endpoint may."""
     return "CERTIFICATE_VERIFY_FAILED" in status.message

@@ -16,7 +16,11 @@ from tempolite_sdk.status import CallFailed, read_status
 class SyncSession:
     """One stream, from its first call until it breaks. A thread reads its replies; gRPC has one that writes."""
 
-    def __init__(self, open_stream: Callable[[Iterator[pb.SessionRequest]], Any]) -> None:
+    def __init__(
+        self, open_stream: Callable[[Iterator[pb.SessionRequest]], Any], opened: Callable[[Any], None]
+    ) -> None:
+        """opened: gets the stream's initial metadata, from the thread that reads."""
+        self._opened = opened
         self._calls: OpenCalls[_Reply] = OpenCalls()
         self._lock = threading.Lock()
         self._ready = threading.Semaphore(0)
@@ -55,6 +59,7 @@ class SyncSession:
     def _read(self) -> None:
         status = ENDED
         try:
+            self._opened(self._stream.initial_metadata())
             for response in self._stream:
                 with self._lock:
                     self._calls.replied(response.replies)

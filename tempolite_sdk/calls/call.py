@@ -23,15 +23,31 @@ POLL_HOLD = 20.0
 LAST_TRY = 1.0
 
 
+class Place:
+    """Where an earlier call of a conversation was answered, for one that only makes sense there."""
+
+    __slots__ = ("link",)
+
+    def __init__(self) -> None:
+        self.link: Any = None  #: None: not answered yet; any node will do
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request to one method. It may be sent again: repeats are answered as the first."""
+    """One request to one method. It may be sent again, also to another node: repeats are answered as the first."""
 
     method: str  #: "<service>/<method>"
     request: Any
     read: Callable[[Any], T]  #: what the caller gets of the response
     hold: float | None = None  #: seconds for which the node may hold its answer, of a long poll or stream
     patience: float | None = None  #: seconds after which to give up, where they are fewer than the client's timeout
+    until: float = math.inf  #: of time.monotonic(): when the caller's own time is up
+    again: Callable[[], Call[T]] | None = None  #: makes the repeat, of a wait for the rest of its time; None: the same
+    place: Place | None = None  #: goes there, or notes there who answered
+    stays: bool = False  #: is about the very node that it was sent to first: not repeated at another one
+
+    def repeated(self) -> Call[T]:
+        return self if self.again is None else self.again()
 
 
 Conversation = Generator[Call[Any], Any, T]
@@ -70,7 +86,7 @@ class Deadline:
     def ask(self, call: Call[T]) -> Conversation[T]:
         """The call, given up at the deadline; DeadlineExceeded when the node could not be reached until then."""
         if self.timeout != math.inf:
-            call = replace(call, patience=max(self.remaining, LAST_TRY))
+            call = replace(call, until=max(self.at, time.monotonic() + LAST_TRY))
         try:
             return (yield from ask(call))
         except Unavailable as error:

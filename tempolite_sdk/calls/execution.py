@@ -138,12 +138,14 @@ def result_of(ended: ExecutionInfo | Ending, result_type: Any) -> Any:
 
 
 def _wait_execution(id: str, deadline: Deadline) -> Call[ExecutionInfo | None]:
-    request = pb.WaitExecutionRequest(id=id, timeout=convert.to_duration("timeout", deadline.hold))
+    hold = deadline.hold
+    request = pb.WaitExecutionRequest(id=id, timeout=convert.to_duration("timeout", hold))
     return Call(
         "ExecutionService/WaitExecution",
         request,
         lambda response: convert.execution(response.execution) if response.closed else None,
-        hold=deadline.hold,
+        hold=hold,
+        again=lambda: _wait_execution(id, deadline),
     )
 
 

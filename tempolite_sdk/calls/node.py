@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tempolite_sdk import convert
-from tempolite_sdk.calls.call import Call, Conversation, Deadline, ask, to_component
+from tempolite_sdk.calls.call import Call, Conversation, Deadline, Place, ask, to_component
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import DeadlineExceeded, Unavailable
 from tempolite_sdk.info import Component, HandlerInfo, NodeInfo, Pool, Stats
@@ -25,8 +25,8 @@ def handlers() -> Call[tuple[HandlerInfo, ...]]:
     )
 
 
-def stats() -> Call[Stats]:
-    return Call("NodeService/GetStats", pb.GetStatsRequest(), _stats)
+def stats(place: Place | None = None) -> Call[Stats]:
+    return Call("NodeService/GetStats", pb.GetStatsRequest(), _stats, place=place)
 
 
 def _stats(response: Any) -> Stats:
@@ -36,25 +36,27 @@ def _stats(response: Any) -> Stats:
 def wait(predicate: Callable[[Stats], bool], interval: Duration, timeout: Duration | None) -> Conversation[Stats]:
     """Asks the predicate for the stats, and again whenever they have changed, until it holds."""
     deadline = Deadline.after(timeout)
-    current = yield from deadline.ask(stats())
+    place = Place()
+    current = yield from deadline.ask(stats(place))
     while not predicate(current):
         if deadline.is_over:
             raise DeadlineExceeded(f"the predicate does not hold after {deadline.timeout:g} s")
         try:
-            current = yield from ask(_wait_stats(current.revision, interval, deadline))
+            current = yield from ask(_wait_stats(current.revision, interval, deadline, place))
         except Unavailable:
-            # Revisions begin anew with the node: what it has now may be less than what was seen.
-            current = yield from deadline.ask(stats())
+            # Revisions begin anew with the node, and each node has its own: what there is may be less than what was.
+            place = Place()
+            current = yield from deadline.ask(stats(place))
     return current
 
 
-def _wait_stats(after_revision: int, interval: Duration, deadline: Deadline) -> Call[Stats]:
+def _wait_stats(after_revision: int, interval: Duration, deadline: Deadline, place: Place) -> Call[Stats]:
     request = pb.WaitStatsRequest(
         after_revision=after_revision,
         interval=convert.to_duration("interval", interval),
         timeout=convert.to_duration("timeout", deadline.hold),
     )
-    return Call("NodeService/WaitStats", request, _stats, hold=deadline.hold, patience=0.0)
+    return Call("NodeService/WaitStats", request, _stats, hold=deadline.hold, patience=0.0, place=place)
 
 
 def pools() -> Call[tuple[Pool, ...]]:
@@ -71,15 +73,15 @@ def pool(component: Component | str) -> Call[Pool]:
 
 def scale_pool(component: Component | str, workers: int) -> Call[Pool]:
     request = pb.ScalePoolRequest(component=to_component(component), workers=workers)
-    return Call("NodeService/ScalePool", request, _pool)
+    return Call("NodeService/ScalePool", request, _pool, stays=True)
 
 
 def pause_pool(component: Component | str) -> Call[Pool]:
-    return Call("NodeService/PausePool", pb.PausePoolRequest(component=to_component(component)), _pool)
+    return Call("NodeService/PausePool", pb.PausePoolRequest(component=to_component(component)), _pool, stays=True)
 
 
 def resume_pool(component: Component | str) -> Call[Pool]:
-    return Call("NodeService/ResumePool", pb.ResumePoolRequest(component=to_component(component)), _pool)
+    return Call("NodeService/ResumePool", pb.ResumePoolRequest(component=to_component(component)), _pool, stays=True)
 
 
 def _pool(response: Any) -> Pool:

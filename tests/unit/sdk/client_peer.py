@@ -15,15 +15,28 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from tempolite_sdk.aio import AsyncClient, AsyncEnqueuer, AsyncExecutionHandle
+from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2_grpc, node_service_pb2_grpc
 
 Answer = Any  #: a response, an iterable of responses, or a function of (request, context) that makes one
 
 
 class Peer:
-    """Answers each method's calls by its script, one answer after the other; the last one stays."""
+    """Answers each method's calls by its script, one answer after the other; the last one stays.
 
-    def __init__(self, *, port: int = 0, credentials: grpc.ServerCredentials | None = None) -> None:
+    reply: what a session replies to a call; nothing, when it is None. Without it, the peer has no sessions.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        credentials: grpc.ServerCredentials | None = None,
+        reply: Callable[[pb.SessionCall], pb.SessionReply | None] | None = None,
+    ) -> None:
+        self.leader = ""  #: address that it names with every call and session, from now on
+        self.sessions: list[list[pb.SessionCall]] = []  #: calls of each session that was opened
+        self._reply = reply
         self.requests: dict[str, list[Any]] = defaultdict(list)
         self.metadata: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._scripts: dict[str, queue.SimpleQueue[Answer]] = defaultdict(queue.SimpleQueue)
@@ -62,6 +75,7 @@ class Peer:
         def take(request: Any, context: grpc.ServicerContext) -> Any:
             self.requests[name].append(request)
             self.metadata[name].append(dict(context.invocation_metadata()))
+            self._send_initial_metadata(context)
             if not self._scripts[name].empty():
                 self._last[name] = self._scripts[name].get()
             answer = self._last[name]
@@ -73,12 +87,22 @@ class Peer:
         def stream(_servicer: Any, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             yield from take(request, context)
 
-        def unknown(_servicer: Any, _requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            """A peer without sessions: clients ask it by single calls."""
-            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no sessions here")
-            yield
+        def session(_servicer: Any, requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            if self._reply is None:  # clients ask it by single calls
+                context.abort(grpc.StatusCode.UNIMPLEMENTED, "no sessions here")
+            calls: list[pb.SessionCall] = []
+            self.sessions.append(calls)
+            self._send_initial_metadata(context)
+            for request in requests:
+                calls.extend(request.calls)
+                for reply in map(self._reply, request.calls):
+                    if reply is not None:
+                        yield pb.SessionResponse(replies=[reply])
 
-        return {"ReceiveSignals": stream, "Session": unknown}.get(name, unary)
+        return {"ReceiveSignals": stream, "Session": session}.get(name, unary)
+
+    def _send_initial_metadata(self, context: grpc.ServicerContext) -> None:
+        context.send_initial_metadata((("tempolite-leader", self.leader),) if self.leader else ())
 
 
 def fails(

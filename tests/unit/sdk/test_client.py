@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
@@ -41,7 +40,7 @@ from tempolite_sdk.info import Component, ExecutionInfo, ExecutionStatus, Operat
 from tempolite_sdk.pb.tempolite.v1 import common_pb2, node_service_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
-from .client_peer import Blocking, Peer, fails
+from .client_peer import Peer, fails
 
 
 @dataclass
@@ -61,28 +60,6 @@ def fulfil(ctx: HandlerContext, order: Order, *, express: bool = False) -> Recei
 
 async def audit(ctx: HandlerContext, year: int) -> list[Receipt]:
     raise NotImplementedError("runs on a node")
-
-
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    peer = Peer()
-    yield peer
-    peer.stop()
-
-
-@pytest.fixture(params=["sync", "async"])
-def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    opened: list[Any] = []
-    with asyncio.Runner() as runner:
-
-        def connect(*args: Any, **kwargs: Any) -> Any:
-            client = Client(*args, **kwargs) if request.param == "sync" else Blocking.client(runner, *args, **kwargs)
-            opened.append(client)
-            return client
-
-        yield connect
-        for client in opened:
-            client.close()
 
 
 @pytest.fixture

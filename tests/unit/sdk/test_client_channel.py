@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tempolite_sdk.channel import TLS, Endpoint, Target, resolve_target
+from tempolite_sdk.channel import TLS, Endpoint, Target, resolve_targets
 from tempolite_sdk.client import Client
 from tempolite_sdk.errors import InvalidArgument, Unavailable
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
@@ -38,7 +38,7 @@ def test_an_address_is_host_and_port(address: str, expected: Endpoint) -> None:
 @pytest.mark.parametrize(
     ("address", "why"),
     [
-        ("a:1,b:2", "several endpoints are not supported"),
+        ("a:1,b:2", "names several endpoints"),
         ("https://node:1", "without a scheme"),
         ("::1:8367", "in brackets"),
         ("node:http", "port"),
@@ -78,9 +78,26 @@ def test_a_newline_left_in_a_token_is_named() -> None:
 
 def test_arguments_go_before_the_environment() -> None:
     environ = {"TEMPOLITE_ADDRESS": "other:1", "TEMPOLITE_TOKEN": "other"}
-    target = resolve_target("localhost:2", token="", tls=False, credentials=None, timeout=1, environ=environ)
+    [target] = resolve_targets("localhost:2", token="", tls=False, credentials=None, timeout=1, environ=environ)
     assert target.endpoint == Endpoint("localhost", 2)
     assert target.token == ""
+
+
+@pytest.mark.parametrize("address", ["a:1, b:2,a:1", ["a:1", "b:2"], None])
+def test_several_endpoints_are_one_text_or_a_sequence(address: str | list[str] | None) -> None:
+    environ = {"TEMPOLITE_ADDRESS": "A:1,B:2"}
+    targets = resolve_targets(address, token="", tls=False, credentials=None, timeout=1, environ=environ)
+    assert [str(target.endpoint) for target in targets] == ["a:1", "b:2"]
+
+
+def test_no_endpoint_at_all_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="no endpoint"):
+        Client([])
+
+
+def test_a_token_is_refused_when_it_would_leave_in_the_clear_to_any_of_several_endpoints() -> None:
+    with pytest.raises(InvalidArgument, match=r"in the clear to 10\.0\.0\.1:8367"):
+        Client("localhost:8367,10.0.0.1:8367", token="s3cret")
 
 
 def test_certificate_and_key_go_together() -> None:

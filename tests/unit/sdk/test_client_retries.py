@@ -1,31 +1,28 @@
-"""How often, how long and with which pauses a call is repeated."""
+"""Where a call is tried, how often, how long and with which pauses."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import pytest
 
-from tempolite_sdk.errors import NotFound, Unavailable
+from tempolite_sdk.calls.call import Call, Place
+from tempolite_sdk.channel import Endpoint
+from tempolite_sdk.errors import NotFound, OutcomeUnknown, Unavailable
 from tempolite_sdk.retries import INITIAL_PAUSE, MAXIMUM_PAUSE, POLL_GRACE, Tries
+from tempolite_sdk.route import Route
+from tempolite_sdk.status import CallFailed, Status
 
 
-class Lost(grpc.RpcError):  # type: ignore[misc]
-    """An error as gRPC raises it."""
+@dataclass(frozen=True)
+class Node:
+    endpoint: Endpoint
 
-    def __init__(self, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
-        self._code = code
 
-    def code(self) -> grpc.StatusCode:
-        return self._code
-
-    def details(self) -> str:
-        return "Socket closed"
-
-    def trailing_metadata(self) -> tuple[Any, ...]:
-        return ()
+A, B, C = (Node(Endpoint(name, 1)) for name in "abc")
 
 
 class Clock:
@@ -40,55 +37,168 @@ def longest(_low: float, high: float) -> float:
     return high
 
 
+def lost(
+    message: str = "Socket closed",
+    *,
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE,
+    reason: str = "",
+    retry_after: float | None = None,
+) -> CallFailed:
+    return CallFailed(Status(code, message, reason, retry_after=retry_after))
+
+
+def call(**options: Any) -> Call[Any]:
+    return Call("NodeService/GetStats", None, lambda response: response, **options)
+
+
+def tries(patience: float, *nodes: Node, call: Call[Any] = call(), **options: Any) -> Tries[Node]:  # noqa: B008
+    return Tries(Route(nodes or (A,)), call, patience, **{"jitter": longest, **options})
+
+
 def test_pauses_double_up_to_a_maximum() -> None:
-    tries = Tries(1_000, jitter=longest)
-    pauses = [tries.pause_after(Lost()) for _ in range(8)]
+    trying = tries(1_000)
+    pauses = [trying.pause_after(lost()) for _ in range(8)]
     assert pauses[:3] == [INITIAL_PAUSE, 2 * INITIAL_PAUSE, 4 * INITIAL_PAUSE]
     assert pauses[-1] == MAXIMUM_PAUSE
 
 
 def test_jitter_is_full() -> None:
     drawn: list[tuple[float, float]] = []
-    tries = Tries(1_000, jitter=lambda low, high: drawn.append((low, high)) or low)  # type: ignore[func-returns-value]
-    tries.pause_after(Lost())
+    trying = tries(1_000, jitter=lambda low, high: drawn.append((low, high)) or low)  # type: ignore[func-returns-value]
+    trying.pause_after(lost())
     assert drawn == [(0.0, INITIAL_PAUSE)]
 
 
 def test_a_call_is_given_up_when_its_time_is_up() -> None:
     clock = Clock()
-    tries = Tries(30, clock=clock, jitter=longest)
-    assert tries.timeout == 30
-    tries.pause_after(Lost())
+    trying = tries(30, clock=clock)
+    assert trying.timeout(call()) == 30
+    trying.pause_after(lost())
     clock.now += 29.99
-    with pytest.raises(Unavailable, match="given up after 30 s"):
-        tries.pause_after(Lost())
+    with pytest.raises(Unavailable, match="given up after 30 s: Socket closed"):
+        trying.pause_after(lost())
 
 
 def test_the_patience_with_a_long_poll_starts_at_its_first_failure() -> None:
     clock = Clock()
-    tries = Tries(30, hold=20, clock=clock, jitter=longest)
+    poll = call(hold=20)
+    trying = tries(30, call=poll, clock=clock)
     clock.now += 1_000
-    tries.pause_after(Lost())
-    assert tries.timeout == 20 + POLL_GRACE
+    trying.pause_after(lost())
+    assert trying.timeout(poll) == 20 + POLL_GRACE
     clock.now += 31
     with pytest.raises(Unavailable):
-        tries.pause_after(Lost())
+        trying.pause_after(lost())
+
+
+def test_a_poll_is_not_repeated_beyond_the_time_of_its_caller() -> None:
+    clock = Clock()
+    trying = tries(30, call=call(hold=20, until=clock.now + 5), clock=clock)
+    clock.now += 4.99
+    with pytest.raises(Unavailable, match="after 5 s"):
+        trying.pause_after(lost())
 
 
 def test_a_poll_that_the_node_never_answers_counts_as_lost() -> None:
-    assert Tries(30, hold=20).pause_after(Lost(grpc.StatusCode.DEADLINE_EXCEEDED)) >= 0
+    assert tries(30, call=call(hold=20)).pause_after(lost(code=grpc.StatusCode.DEADLINE_EXCEEDED)) >= 0
 
 
 def test_a_stream_that_works_again_gets_its_whole_patience_back() -> None:
     clock = Clock()
-    tries = Tries(30, hold=math.inf, clock=clock, jitter=longest)
-    assert tries.timeout is None
-    tries.pause_after(Lost())
-    tries.succeeded()
+    stream = call(hold=math.inf)
+    trying = tries(30, call=stream, clock=clock)
+    assert trying.timeout(stream) is None
+    trying.pause_after(lost())
+    trying.succeeded()
     clock.now += 60
-    assert tries.pause_after(Lost()) == INITIAL_PAUSE
+    assert trying.pause_after(lost()) == INITIAL_PAUSE
 
 
 def test_what_a_repeat_can_not_help_is_raised_at_once() -> None:
     with pytest.raises(NotFound):
-        Tries(30).pause_after(Lost(grpc.StatusCode.NOT_FOUND))
+        tries(30).pause_after(lost(code=grpc.StatusCode.NOT_FOUND))
+
+
+def test_a_node_is_left_alone_for_as_long_as_it_says() -> None:
+    assert tries(30).pause_after(lost(retry_after=5)) == 5
+
+
+# --- several endpoints
+
+
+def test_each_try_goes_to_the_next_endpoint() -> None:
+    trying = tries(30, A, B, C)
+    tried = [trying.next_link()]
+    for _ in range(3):
+        trying.pause_after(lost())
+        tried.append(trying.next_link())
+    assert tried == [A, B, C, A]
+
+
+def test_pauses_grow_with_each_round_of_the_endpoints() -> None:
+    trying = tries(1_000, A, B)
+    pauses = [trying.pause_after(lost()) for _ in range(6)]
+    assert pauses == [factor * INITIAL_PAUSE for factor in (1, 1, 2, 2, 4, 4)]
+
+
+def test_the_pause_that_a_node_asks_for_counts_when_every_endpoint_has_failed() -> None:
+    trying = tries(30, A, B)
+    assert trying.pause_after(lost(retry_after=5)) == INITIAL_PAUSE
+    assert trying.pause_after(lost(retry_after=5)) == 5
+
+
+def test_a_node_that_says_nothing_leaves_time_for_the_others() -> None:
+    clock = Clock()
+    trying = tries(30, A, B, C, clock=clock)
+    assert trying.timeout(call()) == 10
+    clock.now += 25
+    assert trying.timeout(call()) == 5
+    trying.pause_after(lost(code=grpc.StatusCode.DEADLINE_EXCEEDED))
+    assert trying.next_link() is B
+
+
+def test_a_total_failure_names_every_endpoint_and_what_it_said() -> None:
+    clock = Clock()
+    trying = tries(30, A, B, C, clock=clock)
+    trying.next_link()
+    trying.pause_after(lost("connection refused"))
+    trying.next_link()
+    clock.now += 30
+    with pytest.raises(Unavailable) as raised:
+        trying.pause_after(lost("no quorum", reason="NO_QUORUM"))
+    assert str(raised.value) == "given up after 30 s: a:1: connection refused; b:1: no quorum; c:1: was not asked"
+    assert type(raised.value) is Unavailable
+
+
+def test_what_may_be_stored_is_said_when_it_is_given_up() -> None:
+    clock = Clock()
+    trying = tries(30, A, B, clock=clock)
+    trying.pause_after(lost("the leader is gone", reason="OUTCOME_UNKNOWN"))
+    trying.next_link()
+    clock.now += 30
+    with pytest.raises(OutcomeUnknown, match=r"a:1: the leader is gone; b:1: Socket closed"):
+        trying.pause_after(lost())
+
+
+def test_what_is_about_one_node_is_not_repeated_at_another() -> None:
+    route = Route((A, B))
+    trying = Tries(route, call(stays=True), 30)
+    assert trying.timeout(call()) == pytest.approx(30, abs=1)
+    trying.pause_after(lost())
+    assert trying.next_link() is A
+    assert route.in_use is B
+
+
+def test_what_makes_sense_at_one_node_goes_there_whichever_is_in_use() -> None:
+    place = Place()
+    place.link = B
+    assert Tries(Route((A, B)), call(place=place), 30).next_link() is B
+
+
+def test_an_endpoint_that_is_not_trusted_is_left_for_the_next_and_none_is_asked_twice() -> None:
+    trying = tries(30, A, B)
+    trying.next_link()
+    trying.pause_after(lost("CERTIFICATE_VERIFY_FAILED"))
+    trying.next_link()
+    with pytest.raises(Unavailable, match="CERTIFICATE"):
+        trying.pause_after(lost("CERTIFICATE_VERIFY_FAILED"))
