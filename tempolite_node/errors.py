@@ -47,6 +47,14 @@ class Unavailable(NodeError):
     """The node is stopping, or not up yet. What was asked may or may not have happened."""
 
 
+class NoQuorum(Unavailable):
+    """No majority of the cluster answers in time. Nothing was stored, and nothing of it will be."""
+
+
+class OutcomeUnknown(Unavailable):
+    """The node can't tell what became of the request: it may have been stored, or still be."""
+
+
 class StorageFailed(NodeError):
     """The disk is full, read-only or broken. What was asked is not acknowledged."""
 
@@ -57,3 +65,10 @@ class Overloaded(NodeError):
     def __init__(self, message: str, retry_after_ms: int = 1_000) -> None:
         self.retry_after_ms = retry_after_ms
         super().__init__(message)
+
+
+# --- the caller's: not as things stand
+
+
+class WrongState(NodeError):
+    """What is asked does not fit the state of the node or its cluster, e.g. to remove the leader. Nothing was done."""

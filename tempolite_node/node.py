@@ -21,6 +21,7 @@ import apsw
 import structlog
 
 from tempolite_node import __version__, frames
+from tempolite_node.api.cluster import no_cluster
 from tempolite_node.api.server import ApiServer
 from tempolite_node.children import Children
 from tempolite_node.config import Config
@@ -38,7 +39,7 @@ from tempolite_node.store.database import open_writer
 from tempolite_node.store.executions import Executions, register_start
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.readers import Readers
-from tempolite_node.views import NodeInfo, PoolState, Stats
+from tempolite_node.views import ClusterState, Consistency, NodeInfo, PoolState, Stats
 from tempolite_node.watch import Follower, Watch
 
 T = TypeVar("T")
@@ -304,7 +305,11 @@ class Node:
         with self._watch.following(execution_id) as follower:
             yield follower
 
-    async def read(self, query: Callable[[Queries], T]) -> T:
+    async def read(
+        self,
+        query: Callable[[Queries], T],
+        consistency: Consistency = Consistency.LINEARIZABLE,  # noqa: ARG002 - one node has everything
+    ) -> T:
         return await self._readers.read(query)
 
     def stats(self) -> Stats:
@@ -365,6 +370,21 @@ class Node:
             sqlite_version=apsw.sqlite_lib_version(),
             hosts=self._supervisor.describe(self._driver.dispatch.attempts_of),
         )
+
+    def leader_api_address(self) -> str | None:
+        return None
+
+    async def cluster(self) -> ClusterState | None:
+        return None
+
+    async def add_member(self, node_id: str, address: str) -> None:  # noqa: ARG002
+        raise no_cluster()
+
+    async def remove_member(self, node_id: str) -> None:  # noqa: ARG002
+        raise no_cluster()
+
+    async def transfer_leadership(self, to: str | None) -> str:  # noqa: ARG002
+        raise no_cluster()
 
 
 def _resolve(future: asyncio.Future[Any], value: Any) -> None:

@@ -1,10 +1,20 @@
-"""What the node shows of itself: counts, pools, hosts, and which executions are asked for."""
+"""What the node shows of itself and its cluster: counts, pools, hosts, members; and which executions are asked for."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
 
 from msgspec import Struct
 
 from tempolite_node.engine.model import Component, RetryPolicy, Status
+
+
+class Consistency(StrEnum):
+    """How fresh a read must be."""
+
+    LINEARIZABLE = "linearizable"  #: it has everything that was acknowledged to anyone before it
+    STALE = "stale"  #: what this node has
 
 
 class ExecutionFilter(Struct, frozen=True, kw_only=True):
@@ -71,3 +81,34 @@ class NodeInfo(Struct, frozen=True, kw_only=True):
     python_version: str
     sqlite_version: str
     hosts: tuple[HostInfo, ...] = ()
+
+
+class MemberState(Struct, frozen=True, kw_only=True):
+    """A node of the cluster, as the node that is asked sees it."""
+
+    node_id: str
+    address: str  #: where the other nodes reach it
+    api_address: str  #: where clients do; "": it has not said yet
+    live: bool  #: False: silent for longer than cluster.node_timeout
+    draining: bool
+    votes: bool  #: False: it catches up, and does not count for a majority
+    connected: bool
+    refused: str | None  #: why one of the two refuses the other's connection
+    matched_index: int | None  #: known to the leader alone
+    lag: int | None  #: entries that the leader has and it is not known to have
+    incarnation: int  #: counts its starts; 0: it has not started yet
+    handlers: tuple[str, ...]
+    open_executions: int  #: that it owns
+    workers: Mapping[Component, int]
+
+
+class ClusterState(Struct, frozen=True, kw_only=True):
+    name: str
+    node_id: str  #: whose view this is
+    leader: str | None
+    leader_api_address: str | None
+    role: str  #: leader, candidate, follower, learner, new or recovering
+    term: int
+    commit_index: int
+    applied_index: int
+    members: tuple[MemberState, ...]

@@ -12,6 +12,7 @@ from tempolite_node.config import ApiConfig, Role
 
 _EXECUTIONS = "/tempolite.v1.ExecutionService/"
 _NODE = "/tempolite.v1.NodeService/"
+_CLUSTER = "/tempolite.v1.ClusterService/"
 
 #: The least role that may call the method. None: open to everyone.
 RULES: Mapping[str, Role | None] = {
@@ -37,6 +38,10 @@ RULES: Mapping[str, Role | None] = {
     _NODE + "ScalePool": Role.ADMIN,
     _NODE + "PausePool": Role.ADMIN,
     _NODE + "ResumePool": Role.ADMIN,
+    _CLUSTER + "GetCluster": Role.READER,
+    _CLUSTER + "AddMember": Role.ADMIN,
+    _CLUSTER + "RemoveMember": Role.ADMIN,
+    _CLUSTER + "TransferLeadership": Role.ADMIN,
     # A load balancer has no token. Watch stays open for as long as its caller likes, so it needs one.
     "/grpc.health.v1.Health/Check": None,
     "/grpc.health.v1.Health/List": None,

@@ -12,6 +12,7 @@ from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.convert.paging import page_token
 from tempolite_node.api.convert.requests import OperationId
 from tempolite_node.api.enqueueing import Enqueueing, accepted
+from tempolite_node.api.leader import leader_metadata
 from tempolite_node.api.polls import Polls, time_to_wait_ms
 from tempolite_node.api.ports import NodePort, Queries
 from tempolite_node.api.session import Session
@@ -21,6 +22,7 @@ from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import Accepted, Reason, Rejection, SignalStored
 from tempolite_node.engine.model import Execution, Operation, Signal, Status
 from tempolite_node.errors import Unavailable
+from tempolite_node.views import Consistency
 from tempolite_sdk.pb.tempolite.v1 import common_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1.execution_service_pb2_grpc import ExecutionServiceServicer
@@ -52,7 +54,8 @@ class ExecutionService(ExecutionServiceServicer):
     async def Session(
         self, calls: AsyncIterator[pb.SessionRequest], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.SessionResponse]:
-        await context.send_initial_metadata(())  # clients wait for it: it tells that there are sessions here
+        # Clients wait for it: it tells that there are sessions here.
+        await context.send_initial_metadata(leader_metadata(self._node))
         session = Session(self, self._enqueueing, self._node, caller.get())
         with self._polls.told_to_stop(session.stop):
             async for response in session.serve(calls):
@@ -64,20 +67,22 @@ class ExecutionService(ExecutionServiceServicer):
         return await self.get(request)
 
     async def get(self, request: pb.GetExecutionRequest) -> pb.GetExecutionResponse:
-        wanted = requests.execution_or_operation_id(request.id)
+        wanted, consistency = requests.get_execution(request)
         if isinstance(wanted, OperationId):
-            return pb.GetExecutionResponse(operation=await self._node.read(lambda queries: _operation(queries, wanted)))
-        return pb.GetExecutionResponse(execution=await self._execution(wanted))
+            operation = await self._node.read(lambda queries: _operation(queries, wanted), consistency)
+            return pb.GetExecutionResponse(operation=operation)
+        return pb.GetExecutionResponse(execution=await self._execution(wanted, consistency))
 
     async def GetExecutionTree(
         self, request: pb.GetExecutionTreeRequest, _context: grpc.aio.ServicerContext
     ) -> pb.GetExecutionTreeResponse:
-        execution_id, nodes_max = requests.tree(request)
+        wanted = requests.tree(request)
         bytes_max = self._limits.message_bytes - ENVELOPE_BYTES
         return await self._node.read(
             lambda queries: execution_tree(
-                queries, _found(queries, execution_id), nodes_max=nodes_max, bytes_max=bytes_max
-            )
+                queries, _found(queries, wanted.root_id), nodes_max=wanted.nodes_max, bytes_max=bytes_max
+            ),
+            wanted.consistency,
         )
 
     async def ListExecutions(
@@ -85,13 +90,14 @@ class ExecutionService(ExecutionServiceServicer):
     ) -> pb.ListExecutionsResponse:
         wanted = requests.list_executions(request)
         bytes_max = self._limits.message_bytes - ENVELOPE_BYTES
-        return await self._node.read(lambda queries: _page(queries, wanted, bytes_max))
+        return await self._node.read(lambda queries: _page(queries, wanted, bytes_max), wanted.consistency)
 
     async def CountExecutions(
         self, request: pb.CountExecutionsRequest, _context: grpc.aio.ServicerContext
     ) -> pb.CountExecutionsResponse:
-        filter = requests.count_executions(request)
-        return pb.CountExecutionsResponse(count=await self._node.read(lambda queries: queries.count_executions(filter)))
+        wanted = requests.count_executions(request)
+        count = await self._node.read(lambda queries: queries.count_executions(wanted.filter), wanted.consistency)
+        return pb.CountExecutionsResponse(count=count)
 
     async def WaitExecution(
         self, request: pb.WaitExecutionRequest, context: grpc.aio.ServicerContext
@@ -105,7 +111,8 @@ class ExecutionService(ExecutionServiceServicer):
         if isinstance(ended, Rejection):
             raise Rejected(ended)
         if ended is None:
-            return pb.WaitExecutionResponse(closed=False, execution=await self._execution(execution_id))
+            execution = await self._execution(execution_id, Consistency.LINEARIZABLE)
+            return pb.WaitExecutionResponse(closed=False, execution=execution)
         return pb.WaitExecutionResponse(closed=True, execution=responses.execution(ended))
 
     async def SendSignal(
@@ -145,7 +152,7 @@ class ExecutionService(ExecutionServiceServicer):
             closed = execution is None or execution.row != row or execution.closed
             return closed, queries.outbox(row, name, after, SIGNALS_PER_READ)
 
-        return await self._node.read(query)
+        return await self._node.read(query, Consistency.STALE)  # what this node announces, it has
 
     async def CancelExecution(
         self, request: pb.CancelExecutionRequest, _context: grpc.aio.ServicerContext
@@ -178,15 +185,18 @@ class ExecutionService(ExecutionServiceServicer):
         outcome = await self._submit(command, Accepted)
         if outcome.status is not None:
             return responses.status(outcome.status)
-        return await self._node.read(lambda queries: responses.status(_found(queries, execution_id).status))
+        # What was decided here is saved here.
+        return await self._node.read(
+            lambda queries: responses.status(_found(queries, execution_id).status), Consistency.STALE
+        )
 
-    async def _execution(self, execution_id: str) -> common_pb2.Execution:
+    async def _execution(self, execution_id: str, consistency: Consistency) -> common_pb2.Execution:
         def query(queries: Queries) -> common_pb2.Execution:
             execution = _found(queries, execution_id)
             attempts = queries.attempts(execution.row)
             return responses.execution(execution, attempts=attempts, pending=_pending(queries, execution))
 
-        return await self._node.read(query)
+        return await self._node.read(query, consistency)
 
 
 def _found(queries: Queries, execution_id: str) -> Execution:

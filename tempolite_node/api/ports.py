@@ -11,7 +11,7 @@ from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import AnyOutcome, Rejection
 from tempolite_node.engine.model import Attempt, Component, Execution, Operation, OperationKind, Signal
 from tempolite_node.frames import HandlerDescription, Violation
-from tempolite_node.views import ExecutionFilter, NodeInfo, PoolState, Stats
+from tempolite_node.views import ClusterState, Consistency, ExecutionFilter, NodeInfo, PoolState, Stats
 
 T = TypeVar("T")
 
@@ -57,7 +57,8 @@ class Follower(Protocol):
 
 
 class NodePort(Protocol):
-    """Raises errors.Unavailable, StorageFailed or Overloaded where the node can't take a request."""
+    """Raises errors.Unavailable (NoQuorum, OutcomeUnknown), StorageFailed or Overloaded where the node can't take a
+    request."""
 
     @property
     def config(self) -> Config: ...
@@ -94,7 +95,7 @@ class NodePort(Protocol):
 
     def follow(self, execution_id: str) -> AbstractAsyncContextManager[Follower]: ...
 
-    async def read(self, query: Callable[[Queries], T]) -> T: ...
+    async def read(self, query: Callable[[Queries], T], consistency: Consistency = Consistency.LINEARIZABLE) -> T: ...
 
     def stats(self) -> Stats: ...
 
@@ -111,3 +112,23 @@ class NodePort(Protocol):
     async def resume_pool(self, component: Component) -> PoolState: ...
 
     async def info(self) -> NodeInfo: ...
+
+    def leader_api_address(self) -> str | None:
+        """Where clients reach the node that leads the cluster, as far as this one knows. Cheap: each call asks."""
+        ...
+
+    async def cluster(self) -> ClusterState | None:
+        """None: the node belongs to none."""
+        ...
+
+    async def add_member(self, node_id: str, address: str) -> None:
+        """Returns when it counts as one of the cluster. errors.WrongState: it can't, and why."""
+        ...
+
+    async def remove_member(self, node_id: str) -> None:
+        """errors.WrongState: it can't, and why."""
+        ...
+
+    async def transfer_leadership(self, to: str | None) -> str:
+        """Who leads now. to: None: whoever has most of the log. errors.WrongState: nothing has changed, and why."""
+        ...

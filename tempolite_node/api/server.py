@@ -8,14 +8,17 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tempolite_node.api.auth import Authenticator
+from tempolite_node.api.cluster import ClusterService
 from tempolite_node.api.executions import ExecutionService
 from tempolite_node.api.interceptors import AuthInterceptor, StatusInterceptor
+from tempolite_node.api.leader import LeaderInterceptor
 from tempolite_node.api.nodes import NodeService
 from tempolite_node.api.polls import Polls
 from tempolite_node.api.ports import NodePort
 from tempolite_node.config import Config, LimitsConfig, TlsConfig
 from tempolite_node.errors import StartError
-from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2, node_service_pb2
+from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2, execution_service_pb2, node_service_pb2
+from tempolite_sdk.pb.tempolite.v1.cluster_service_pb2_grpc import add_ClusterServiceServicer_to_server
 from tempolite_sdk.pb.tempolite.v1.execution_service_pb2_grpc import add_ExecutionServiceServicer_to_server
 from tempolite_sdk.pb.tempolite.v1.node_service_pb2_grpc import add_NodeServiceServicer_to_server
 
@@ -24,6 +27,7 @@ log = structlog.get_logger(__name__)
 SERVICES = (
     execution_service_pb2.DESCRIPTOR.services_by_name["ExecutionService"].full_name,
     node_service_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name,
+    cluster_service_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name,
 )
 
 
@@ -33,6 +37,7 @@ class ApiServer:
     def __init__(self, node: NodePort, config: Config) -> None:
         self._node = node
         self._config = config.api
+        self._in_cluster = config.cluster is not None
         self._polls = Polls()
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
@@ -41,12 +46,13 @@ class ApiServer:
         """The port that it listens on. StartError when it can't."""
         limits = self._config.limits
         server = grpc.aio.server(
-            interceptors=[StatusInterceptor(), AuthInterceptor(Authenticator(self._config))],
+            interceptors=self._interceptors(),
             options=_channel_options(limits),
             maximum_concurrent_rpcs=limits.concurrent_rpcs,
         )
         add_ExecutionServiceServicer_to_server(ExecutionService(self._node, self._polls), server)  # type: ignore[no-untyped-call]
         add_NodeServiceServicer_to_server(NodeService(self._node, self._polls), server)  # type: ignore[no-untyped-call]
+        add_ClusterServiceServicer_to_server(ClusterService(self._node), server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         port = self._listen(server)
@@ -55,6 +61,11 @@ class ApiServer:
         await server.start()
         self._server = server
         return port
+
+    def _interceptors(self) -> list[grpc.aio.ServerInterceptor]:
+        """Outermost first."""
+        always = [StatusInterceptor(), AuthInterceptor(Authenticator(self._config))]
+        return [*always, LeaderInterceptor(self._node)] if self._in_cluster else always
 
     def _listen(self, server: grpc.aio.Server) -> int:
         address = str(self._config.listen)

@@ -16,7 +16,15 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
 from tempolite_node.engine.effects import Reason, Rejection
-from tempolite_node.errors import NodeError, Overloaded, StorageFailed, Unavailable
+from tempolite_node.errors import (
+    NodeError,
+    NoQuorum,
+    OutcomeUnknown,
+    Overloaded,
+    StorageFailed,
+    Unavailable,
+    WrongState,
+)
 from tempolite_node.frames import Violation
 
 DOMAIN = "tempolite"
@@ -77,13 +85,22 @@ ERRORS: dict[type[NodeError], tuple[StatusCode, str]] = {
     Unauthenticated: (StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
     PermissionDenied: (StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
     Unavailable: (StatusCode.UNAVAILABLE, "UNAVAILABLE"),
+    NoQuorum: (StatusCode.UNAVAILABLE, "NO_QUORUM"),
+    OutcomeUnknown: (StatusCode.UNAVAILABLE, "OUTCOME_UNKNOWN"),
     StorageFailed: (StatusCode.UNAVAILABLE, "STORAGE_FAILED"),
     Overloaded: (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    WrongState: (StatusCode.FAILED_PRECONDITION, "WRONG_STATE"),
     TimeIsUp: (StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
 }
 
 #: How long to wait before the same request may fare better.
-_RETRY_AFTER_MS = {"UNAVAILABLE": 500, "STORAGE_FAILED": 5_000, "QUEUE_FULL": 1_000}
+_RETRY_AFTER_MS = {
+    "UNAVAILABLE": 500,
+    "NO_QUORUM": 1_000,
+    "OUTCOME_UNKNOWN": 500,
+    "STORAGE_FAILED": 5_000,
+    "QUEUE_FULL": 1_000,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ class Section(BaseModel):
     )
 
 
-NodeId = Annotated[str, text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "1 to 64 letters, digits and -_.")]
+NODE_ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+NodeId = Annotated[str, text(NODE_ID, "1 to 64 letters, digits and -_.")]
 Name = Annotated[str, text(r"[^\x00-\x1f\x7f]{1,200}", "1 to 200 printable characters")]
 
 LONG = "longer than a year is a mistake in the unit"

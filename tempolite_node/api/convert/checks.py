@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from tempolite_node.api.status import InvalidRequest
+from tempolite_node.config.section import NODE_ID, parse_address
 from tempolite_node.engine.model import Component, Status
 from tempolite_node.frames import DURATION_MS_MAX, PRIORITY_MAX, CallOptions, Violation
 from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD
+from tempolite_node.views import Consistency
 from tempolite_sdk.pb.tempolite.v1 import common_pb2, execution_service_pb2
 
 E = TypeVar("E", bound=StrEnum)
@@ -23,6 +25,7 @@ ATTEMPTS_MAX = 1_000_000
 TEXT_MAX = 1_000
 
 _KNOWN_ID = re.compile(r"[A-Za-z0-9_.:@~-]{1,240}")  #: an earlier execution of the same id has a suffix "~n"
+_NODE_ID = re.compile(NODE_ID)
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*")
 
 
@@ -52,6 +55,22 @@ class Checks:
             self.report(field, "is required")
         elif len(value) > 200 or not _PRINTABLE.fullmatch(value):
             self.report(field, "must be at most 200 printable characters")
+
+    def node_id(self, field: str, value: str) -> None:
+        if not _NODE_ID.fullmatch(value):
+            self.report(field, "must be the id of a node" if value else "is required")
+
+    def address(self, field: str, value: str, *, loopback_only: bool) -> None:
+        """Where a node reaches another one."""
+        try:
+            address = parse_address(value)
+        except ValueError as error:
+            self.report(field, str(error) if value else "is required")
+            return
+        if address.wildcard or not address.port:
+            self.report(field, "must be where the other nodes reach it")
+        elif loopback_only and not address.loopback:
+            self.report(field, "must be a loopback address, unless the nodes have cluster.tls")
 
     def text(self, field: str, value: str) -> None:
         if len(value) > TEXT_MAX:
@@ -159,5 +178,6 @@ def _by_name(prefix: str, wire: Any, engine: type[E]) -> dict[int, E]:
     return {wire.Value(f"{prefix}_{member.name}"): member for member in engine}
 
 
+CONSISTENCIES: Mapping[int, Consistency] = _by_name("CONSISTENCY", common_pb2.Consistency, Consistency)
 COMPONENTS: Mapping[int, Component] = _by_name("COMPONENT", common_pb2.Component, Component)
 STATUSES: Mapping[int, Status] = _by_name("EXECUTION_STATUS", common_pb2.ExecutionStatus, Status)

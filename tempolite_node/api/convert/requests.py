@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tempolite_node.api.convert.checks import COMPONENTS, STATUSES, Checks
+from tempolite_node.api.convert.checks import COMPONENTS, CONSISTENCIES, STATUSES, Checks
 from tempolite_node.api.convert.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, parse_page_token
 from tempolite_node.engine.commands import (
     Cancel,
@@ -18,7 +18,8 @@ from tempolite_node.engine.commands import (
 )
 from tempolite_node.engine.model import Component, OperationKind
 from tempolite_node.frames import CallOptions
-from tempolite_node.views import ExecutionFilter
+from tempolite_node.views import Consistency, ExecutionFilter
+from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as cluster_pb
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
 
@@ -67,10 +68,27 @@ class OperationId(NamedTuple):
     key: str
 
 
+class GetRequest(NamedTuple):
+    wanted: str | OperationId
+    consistency: Consistency
+
+
+class TreeRequest(NamedTuple):
+    root_id: str
+    nodes_max: int
+    consistency: Consistency
+
+
 class ListRequest(NamedTuple):
     filter: ExecutionFilter
     page_size: int
     after: int | None
+    consistency: Consistency
+
+
+class CountRequest(NamedTuple):
+    filter: ExecutionFilter
+    consistency: Consistency
 
 
 def enqueue(request: pb.EnqueueExecutionRequest, payload_bytes_max: int) -> EnqueueRequest:
@@ -126,28 +144,34 @@ def execution_id(value: str, field: str = "id") -> str:
     return value
 
 
-def execution_or_operation_id(value: str) -> str | OperationId:
-    """Of an execution, or "<execution id>/<kind>/<key>" of one of its operations."""
+def get_execution(request: pb.GetExecutionRequest) -> GetRequest:
+    """The id of an execution, or "<execution id>/<kind>/<key>" of one of its operations."""
     checks = Checks()
-    execution, *operation = value.split("/", 2)
+    execution, *operation = request.id.split("/", 2)
     checks.known_id("id", execution)
     kinds = {kind.value: kind for kind in OperationKind}
-    if not operation:
-        checks.finish()
-        return execution
-    if len(operation) != 2 or operation[0] not in kinds or not 1 <= len(operation[1]) <= KEY_CHARACTERS_MAX:
+    if operation and (
+        len(operation) != 2 or operation[0] not in kinds or not 1 <= len(operation[1]) <= KEY_CHARACTERS_MAX
+    ):
         checks.report("id", f"must be <execution id>/<kind>/<key>; kinds: {', '.join(kinds)}")
+    consistency = _consistency(checks, request.consistency)
     checks.finish()
-    return OperationId(execution, kinds[operation[0]], operation[1])
+    return GetRequest(
+        OperationId(execution, kinds[operation[0]], operation[1]) if operation else execution, consistency
+    )
 
 
-def tree(request: pb.GetExecutionTreeRequest) -> tuple[str, int]:
-    """The root's id, and how many nodes to show."""
+def _consistency(checks: Checks, value: int) -> Consistency:
+    return checks.choice("consistency", value, CONSISTENCIES, Consistency.LINEARIZABLE)
+
+
+def tree(request: pb.GetExecutionTreeRequest) -> TreeRequest:
     checks = Checks()
     checks.known_id("id", request.id)
     checks.number("max_nodes", request.max_nodes, 0, TREE_NODES_MAX)
+    consistency = _consistency(checks, request.consistency)
     checks.finish()
-    return request.id, request.max_nodes or TREE_NODES_MAX
+    return TreeRequest(request.id, request.max_nodes or TREE_NODES_MAX, consistency)
 
 
 def list_executions(request: pb.ListExecutionsRequest) -> ListRequest:
@@ -155,15 +179,17 @@ def list_executions(request: pb.ListExecutionsRequest) -> ListRequest:
     filter = _filter(checks, request.filter)
     checks.number("page_size", request.page_size, 0, PAGE_SIZE_MAX)
     after = parse_page_token(checks, request.page_token, filter)
+    consistency = _consistency(checks, request.consistency)
     checks.finish()
-    return ListRequest(filter, request.page_size or PAGE_SIZE_DEFAULT, after)
+    return ListRequest(filter, request.page_size or PAGE_SIZE_DEFAULT, after, consistency)
 
 
-def count_executions(request: pb.CountExecutionsRequest) -> ExecutionFilter:
+def count_executions(request: pb.CountExecutionsRequest) -> CountRequest:
     checks = Checks()
     filter = _filter(checks, request.filter)
+    consistency = _consistency(checks, request.consistency)
     checks.finish()
-    return filter
+    return CountRequest(filter, consistency)
 
 
 def _filter(checks: Checks, filter: pb.ExecutionFilter) -> ExecutionFilter:
@@ -293,3 +319,22 @@ def scale_pool(request: node_pb.ScalePoolRequest) -> tuple[Component, int]:
     checks.number("workers", request.workers, 1, WORKERS_MAX)
     checks.finish()
     return parsed, request.workers
+
+
+# --- of the cluster
+
+
+def add_member(request: cluster_pb.AddMemberRequest, *, loopback_only: bool) -> tuple[str, str]:
+    """Id and address of the new member."""
+    checks = Checks()
+    checks.node_id("node_id", request.node_id)
+    checks.address("address", request.address, loopback_only=loopback_only)
+    checks.finish()
+    return request.node_id, request.address
+
+
+def member(node_id: str) -> str:
+    checks = Checks()
+    checks.node_id("node_id", node_id)
+    checks.finish()
+    return node_id

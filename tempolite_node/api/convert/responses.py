@@ -22,7 +22,8 @@ from tempolite_node.engine.model import (
     operation_id,
 )
 from tempolite_node.frames import HandlerDescription
-from tempolite_node.views import ComponentStats, NodeInfo, PoolState, Stats
+from tempolite_node.views import ClusterState, ComponentStats, MemberState, NodeInfo, PoolState, Stats
+from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as cluster_pb
 from tempolite_sdk.pb.tempolite.v1 import common_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
@@ -244,4 +245,40 @@ def pool(source: PoolState) -> node_pb.Pool:
         queue_limit=source.queue_limit,
         rate_limit=source.rate_limit,
         retry_policy=retry_policy(source.retry),
+    )
+
+
+def cluster(source: ClusterState) -> cluster_pb.Cluster:
+    return cluster_pb.Cluster(
+        name=source.name,
+        node_id=source.node_id,
+        role=source.role,
+        leader=source.leader or "",
+        leader_api_address=source.leader_api_address or "",
+        term=source.term,
+        commit_index=source.commit_index,
+        applied_index=source.applied_index,
+        members=[_member(member) for member in source.members],
+    )
+
+
+def _member(source: MemberState) -> cluster_pb.Member:
+    return cluster_pb.Member(
+        node_id=source.node_id,
+        address=source.address,
+        api_address=source.api_address,
+        live=source.live,
+        draining=source.draining,
+        votes=source.votes,
+        connected=source.connected,
+        refused=source.refused or "",
+        matched_index=source.matched_index,
+        lag=source.lag,
+        incarnation=source.incarnation,
+        handlers=source.handlers,
+        open_executions=source.open_executions,
+        workers=[
+            cluster_pb.PoolWorkers(component=component(pool), workers=workers)
+            for pool, workers in source.workers.items()
+        ],
     )

@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from tempolite_node.api.server import ApiServer
 from tempolite_node.config import Config
+from tempolite_sdk.pb.tempolite.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from tempolite_sdk.pb.tempolite.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from tempolite_sdk.pb.tempolite.v1.node_service_pb2_grpc import NodeServiceStub
 
@@ -31,6 +32,7 @@ class Served:
     def __post_init__(self) -> None:
         self.executions = ExecutionServiceStub(self.channel)
         self.nodes = NodeServiceStub(self.channel)
+        self.cluster = ClusterServiceStub(self.channel)
 
 
 Serve = Callable[..., Awaitable[Served]]
@@ -38,15 +40,17 @@ Serve = Callable[..., Awaitable[Served]]
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Starts a server with these settings of `api`; credentials and the options are the channel's."""
+    """Starts a server with these settings of `api` and `cluster`; credentials and the options are the channel's."""
     async with AsyncExitStack() as stack:
 
         async def start(
             api: dict[str, Any] | None = None,
             credentials: grpc.ChannelCredentials | None = None,
             options: Sequence[tuple[str, Any]] = (),
+            *,
+            cluster: dict[str, Any] | None = None,
         ) -> Served:
-            config = Config.model_validate(CONFIG | {"api": CONFIG["api"] | (api or {})})
+            config = Config.model_validate(CONFIG | {"api": CONFIG["api"] | (api or {}), "cluster": cluster})
             return await stack.enter_async_context(_served(config, credentials, options))
 
         yield start

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from tempolite_node.api.cluster import no_cluster
 from tempolite_node.api.ports import Queries
 from tempolite_node.config import Config
 from tempolite_node.engine.commands import AnyCommand, Cancel, Enqueue, EnqueueBatch, SendSignal, Terminate
@@ -25,7 +26,15 @@ from tempolite_node.engine.model import (
     Status,
 )
 from tempolite_node.frames import HandlerDescription, Violation
-from tempolite_node.views import ExecutionFilter, HostInfo, NodeInfo, PoolState, Stats
+from tempolite_node.views import (
+    ClusterState,
+    Consistency,
+    ExecutionFilter,
+    HostInfo,
+    NodeInfo,
+    PoolState,
+    Stats,
+)
 from tempolite_node.watch import Watch
 
 T = TypeVar("T")
@@ -85,6 +94,9 @@ class MemoryNode:
         self.checked: list[tuple[str, bytes]] = []
         self.violations: list[Violation] = []
         self.fails_with: Exception | None = None
+        self.reads: list[Consistency] = []
+        self.state: ClusterState | None = None
+        self.members: list[tuple[str, ...]] = []
         self.changes = asyncio.Event()
         self.revision = 1
         self.watch = Watch(self.stats())
@@ -197,7 +209,10 @@ class MemoryNode:
         assert execution_id in self.queries.executions
         yield MemoryFollower(self)
 
-    async def read(self, query: Callable[[Queries], T]) -> T:
+    async def read(self, query: Callable[[Queries], T], consistency: Consistency = Consistency.LINEARIZABLE) -> T:
+        self.reads.append(consistency)
+        if self.fails_with is not None:
+            raise self.fails_with
         return query(self.queries)
 
     def stats(self) -> Stats:
@@ -243,6 +258,29 @@ class MemoryNode:
             sqlite_version="3",
             hosts=(HostInfo(number=1, pid=2, attempts=3, starts=4),),
         )
+
+    def leader_api_address(self) -> str | None:
+        return None if self.state is None else self.state.leader_api_address
+
+    async def cluster(self) -> ClusterState | None:
+        return self.state
+
+    async def add_member(self, node_id: str, address: str) -> None:
+        self._change_members("add", node_id, address)
+
+    async def remove_member(self, node_id: str) -> None:
+        self._change_members("remove", node_id)
+
+    async def transfer_leadership(self, to: str | None) -> str:
+        self._change_members("transfer", to or "")
+        return to or "node-2"
+
+    def _change_members(self, *change: str) -> None:
+        if self.state is None:
+            raise no_cluster()
+        if self.fails_with is not None:
+            raise self.fails_with
+        self.members.append(change)
 
 
 class MemoryFollower:

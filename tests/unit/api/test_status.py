@@ -7,7 +7,7 @@ from grpc import StatusCode
 from tempolite_node.api import status
 from tempolite_node.api.status import ERRORS, REJECTIONS, InvalidRequest, Rejected, status_of
 from tempolite_node.engine.effects import Reason, Rejection
-from tempolite_node.errors import NodeError, Overloaded, StorageFailed, Unavailable
+from tempolite_node.errors import NodeError, NoQuorum, OutcomeUnknown, Overloaded, StorageFailed, Unavailable
 from tempolite_node.frames import Violation
 
 
@@ -37,6 +37,8 @@ def test_a_rejection_is_told_with_its_reason_and_message(reason):
     ("error", "code", "reason", "retry_after_ms"),
     [
         (Unavailable("stopping"), StatusCode.UNAVAILABLE, "UNAVAILABLE", 500),
+        (NoQuorum("alone"), StatusCode.UNAVAILABLE, "NO_QUORUM", 1_000),
+        (OutcomeUnknown("cut off"), StatusCode.UNAVAILABLE, "OUTCOME_UNKNOWN", 500),
         (StorageFailed("disk full"), StatusCode.UNAVAILABLE, "STORAGE_FAILED", 5_000),
         (Overloaded("too much", retry_after_ms=70), StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", 70),
         (Rejected(Rejection(Reason.QUEUE_FULL, "full")), StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", 1_000),

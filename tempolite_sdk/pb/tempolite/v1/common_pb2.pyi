@@ -16,6 +16,12 @@ class Component(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     COMPONENT_COMPENSATION: _ClassVar[Component]
     COMPONENT_SIDE_EFFECT: _ClassVar[Component]
 
+class Consistency(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CONSISTENCY_UNSPECIFIED: _ClassVar[Consistency]
+    CONSISTENCY_LINEARIZABLE: _ClassVar[Consistency]
+    CONSISTENCY_STALE: _ClassVar[Consistency]
+
 class ExecutionStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     EXECUTION_STATUS_UNSPECIFIED: _ClassVar[ExecutionStatus]
@@ -71,6 +77,9 @@ COMPONENT_HANDLER: Component
 COMPONENT_SAGA: Component
 COMPONENT_COMPENSATION: Component
 COMPONENT_SIDE_EFFECT: Component
+CONSISTENCY_UNSPECIFIED: Consistency
+CONSISTENCY_LINEARIZABLE: Consistency
+CONSISTENCY_STALE: Consistency
 EXECUTION_STATUS_UNSPECIFIED: ExecutionStatus
 EXECUTION_STATUS_SCHEDULED: ExecutionStatus
 EXECUTION_STATUS_QUEUED: ExecutionStatus

@@ -176,10 +176,12 @@ class SessionReply(_message.Message):
     def __init__(self, number: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., enqueue: _Optional[_Union[EnqueueExecutionResponse, _Mapping]] = ..., wait: _Optional[_Union[WaitExecutionResponse, _Mapping]] = ..., get: _Optional[_Union[GetExecutionResponse, _Mapping]] = ..., send_signal: _Optional[_Union[SendSignalResponse, _Mapping]] = ..., cancel: _Optional[_Union[CancelExecutionResponse, _Mapping]] = ...) -> None: ...
 
 class GetExecutionRequest(_message.Message):
-    __slots__ = ("id",)
+    __slots__ = ("id", "consistency")
     ID_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
     id: str
-    def __init__(self, id: _Optional[str] = ...) -> None: ...
+    consistency: _common_pb2.Consistency
+    def __init__(self, id: _Optional[str] = ..., consistency: _Optional[_Union[_common_pb2.Consistency, str]] = ...) -> None: ...
 
 class GetExecutionResponse(_message.Message):
     __slots__ = ("execution", "operation")
@@ -190,12 +192,14 @@ class GetExecutionResponse(_message.Message):
     def __init__(self, execution: _Optional[_Union[_common_pb2.Execution, _Mapping]] = ..., operation: _Optional[_Union[_common_pb2.Operation, _Mapping]] = ...) -> None: ...
 
 class GetExecutionTreeRequest(_message.Message):
-    __slots__ = ("id", "max_nodes")
+    __slots__ = ("id", "max_nodes", "consistency")
     ID_FIELD_NUMBER: _ClassVar[int]
     MAX_NODES_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
     id: str
     max_nodes: int
-    def __init__(self, id: _Optional[str] = ..., max_nodes: _Optional[int] = ...) -> None: ...
+    consistency: _common_pb2.Consistency
+    def __init__(self, id: _Optional[str] = ..., max_nodes: _Optional[int] = ..., consistency: _Optional[_Union[_common_pb2.Consistency, str]] = ...) -> None: ...
 
 class GetExecutionTreeResponse(_message.Message):
     __slots__ = ("tree", "truncated")
@@ -234,14 +238,16 @@ class ExecutionFilter(_message.Message):
     def __init__(self, statuses: _Optional[_Iterable[_Union[_common_pb2.ExecutionStatus, str]]] = ..., handlers: _Optional[_Iterable[str]] = ..., components: _Optional[_Iterable[_Union[_common_pb2.Component, str]]] = ..., parent_id: _Optional[str] = ..., roots_only: bool = ..., created_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListExecutionsRequest(_message.Message):
-    __slots__ = ("filter", "page_size", "page_token")
+    __slots__ = ("filter", "page_size", "page_token", "consistency")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
     filter: ExecutionFilter
     page_size: int
     page_token: str
-    def __init__(self, filter: _Optional[_Union[ExecutionFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    consistency: _common_pb2.Consistency
+    def __init__(self, filter: _Optional[_Union[ExecutionFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., consistency: _Optional[_Union[_common_pb2.Consistency, str]] = ...) -> None: ...
 
 class ListExecutionsResponse(_message.Message):
     __slots__ = ("executions", "next_page_token")
@@ -252,10 +258,12 @@ class ListExecutionsResponse(_message.Message):
     def __init__(self, executions: _Optional[_Iterable[_Union[_common_pb2.Execution, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CountExecutionsRequest(_message.Message):
-    __slots__ = ("filter",)
+    __slots__ = ("filter", "consistency")
     FILTER_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
     filter: ExecutionFilter
-    def __init__(self, filter: _Optional[_Union[ExecutionFilter, _Mapping]] = ...) -> None: ...
+    consistency: _common_pb2.Consistency
+    def __init__(self, filter: _Optional[_Union[ExecutionFilter, _Mapping]] = ..., consistency: _Optional[_Union[_common_pb2.Consistency, str]] = ...) -> None: ...
 
 class CountExecutionsResponse(_message.Message):
     __slots__ = ("count",)

@@ -1,0 +1,48 @@
+"""ClusterService: who belongs to the cluster, who leads, and changes of both."""
+
+from __future__ import annotations
+
+import grpc
+
+from tempolite_node.api.convert import requests, responses
+from tempolite_node.api.ports import NodePort
+from tempolite_node.errors import WrongState
+from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as pb
+from tempolite_sdk.pb.tempolite.v1.cluster_service_pb2_grpc import ClusterServiceServicer
+
+
+class ClusterService(ClusterServiceServicer):
+    def __init__(self, node: NodePort) -> None:
+        self._node = node
+
+    async def GetCluster(
+        self, _request: pb.GetClusterRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.GetClusterResponse:
+        state = await self._node.cluster()
+        if state is None:
+            raise no_cluster()
+        return pb.GetClusterResponse(cluster=responses.cluster(state))
+
+    async def AddMember(self, request: pb.AddMemberRequest, _context: grpc.aio.ServicerContext) -> pb.AddMemberResponse:
+        cluster = self._node.config.cluster
+        if cluster is None:
+            raise no_cluster()
+        node_id, address = requests.add_member(request, loopback_only=cluster.tls is None)
+        await self._node.add_member(node_id, address)
+        return pb.AddMemberResponse()
+
+    async def RemoveMember(
+        self, request: pb.RemoveMemberRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.RemoveMemberResponse:
+        await self._node.remove_member(requests.member(request.node_id))
+        return pb.RemoveMemberResponse()
+
+    async def TransferLeadership(
+        self, request: pb.TransferLeadershipRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.TransferLeadershipResponse:
+        to = requests.member(request.node_id) if request.node_id else None
+        return pb.TransferLeadershipResponse(leader=await self._node.transfer_leadership(to))
+
+
+def no_cluster() -> WrongState:
+    return WrongState("this node is not part of a cluster")
