@@ -10,6 +10,7 @@ from tempolite_sdk.async_contexts import (
 )
 from tempolite_sdk.channel import TLS
 from tempolite_sdk.client import Client, ExecutionHandle
+from tempolite_sdk.cluster import ClusterInfo, Consistency, MemberInfo
 from tempolite_sdk.contexts import (
     CompensationContext,
     HandlerContext,
@@ -95,9 +96,11 @@ __all__ = [
     "Cancelled",
     "ChildHandle",
     "Client",
+    "ClusterInfo",
     "CompensationContext",
     "Component",
     "ComponentStats",
+    "Consistency",
     "ContextMisuse",
     "DeadlineExceeded",
     "ExecutionCancelled",
@@ -118,6 +121,7 @@ __all__ = [
     "IdConflict",
     "IdReuse",
     "InvalidArgument",
+    "MemberInfo",
     "NodeFault",
     "NodeInfo",
     "NonRetryable",

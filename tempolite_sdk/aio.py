@@ -11,11 +11,13 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overlo
 import grpc
 
 from tempolite_sdk.async_connection import AsyncConnection
-from tempolite_sdk.calls import enqueues, execution, listing, node
+from tempolite_sdk.calls import cluster, enqueues, execution, listing, node
+from tempolite_sdk.calls.cluster import CATCH_UP
 from tempolite_sdk.calls.enqueues import EnqueueOptions, Progress
 from tempolite_sdk.calls.execution import SignalCursor
 from tempolite_sdk.calls.listing import Filter
 from tempolite_sdk.channel import DEFAULT_TIMEOUT, TLS, resolve_targets
+from tempolite_sdk.cluster import ClusterInfo, Consistency
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
 from tempolite_sdk.info import (
@@ -59,11 +61,13 @@ class AsyncExecutionHandle(Generic[T]):
         result: T = await self._connection.run(execution.result(self.id, self._result_type, timeout))
         return result
 
-    async def info(self) -> ExecutionInfo:
-        return await self._connection.call(execution.info(self.id))
+    async def info(self, *, consistency: Consistency | str = Consistency.LINEARIZABLE) -> ExecutionInfo:
+        return await self._connection.call(execution.info(self.id, consistency))
 
-    async def tree(self, max_nodes: int | None = None) -> ExecutionTree:
-        return await self._connection.call(execution.tree(self.id, max_nodes))
+    async def tree(
+        self, max_nodes: int | None = None, *, consistency: Consistency | str = Consistency.LINEARIZABLE
+    ) -> ExecutionTree:
+        return await self._connection.call(execution.tree(self.id, max_nodes, consistency))
 
     async def send_signal(self, name: str, payload: Any = None, request_id: str | None = None) -> int:
         """The signal's sequence number in the execution's inbox, once it is stored there."""
@@ -240,13 +244,20 @@ class AsyncClient(AsyncEnqueuer):
         """Of an execution that exists already; asks nothing of the node."""
         return AsyncExecutionHandle(self._connection, id, result_type)
 
-    async def get(self, id: str) -> ExecutionInfo | OperationInfo:
-        """An execution, or one of its operations by "<execution id>/<kind>/<key>"."""
-        return await self._connection.call(execution.get(id))
+    async def get(
+        self, id: str, *, consistency: Consistency | str = Consistency.LINEARIZABLE
+    ) -> ExecutionInfo | OperationInfo:
+        """An execution, or one of its operations by "<execution id>/<kind>/<key>".
 
-    async def tree(self, id: str, max_nodes: int | None = None) -> ExecutionTree:
-        """max_nodes: executions and operations; default and maximum 10,000."""
-        return await self._connection.call(execution.tree(id, max_nodes))
+        consistency: "stale" takes what the node has, without asking the rest of its cluster.
+        """
+        return await self._connection.call(execution.get(id, consistency))
+
+    async def tree(
+        self, id: str, max_nodes: int | None = None, *, consistency: Consistency | str = Consistency.LINEARIZABLE
+    ) -> ExecutionTree:
+        """max_nodes: executions and operations; default and maximum 10,000. consistency: as for `get`."""
+        return await self._connection.call(execution.tree(id, max_nodes, consistency))
 
     async def send_signal(self, id: str, name: str, payload: Any = None, request_id: str | None = None) -> int:
         return await self.handle(id).send_signal(name, payload, request_id)
@@ -289,21 +300,34 @@ class AsyncClient(AsyncEnqueuer):
 
         return await asyncio.gather(*map(outcome_of, handles))
 
-    def list(self, *, page_size: int | None = None, **filter: Unpack[Filter]) -> AsyncIterator[ExecutionInfo]:
-        """Newest first, page by page as they are taken. status, handler, component: one or several; None: all."""
-        return self._pages(listing.execution_filter(filter), page_size)
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        consistency: Consistency | str = Consistency.LINEARIZABLE,
+        **filter: Unpack[Filter],
+    ) -> AsyncIterator[ExecutionInfo]:
+        """Newest first, page by page as they are taken. status, handler, component: one or several; None: all.
 
-    async def _pages(self, filter: Any, page_size: int | None) -> AsyncIterator[ExecutionInfo]:
-        page = await self._connection.call(listing.page(filter, page_size, token=""))
+        consistency: as for `get`, of each page.
+        """
+        return self._pages(listing.execution_filter(filter), page_size, consistency)
+
+    async def _pages(
+        self, filter: Any, page_size: int | None, consistency: Consistency | str
+    ) -> AsyncIterator[ExecutionInfo]:
+        page = await self._connection.call(listing.page(filter, page_size, "", consistency))
         while True:
             for each in page.executions:
                 yield each
             if not page.next_token:
                 return
-            page = await self._connection.call(listing.page(filter, page_size, page.next_token))
+            page = await self._connection.call(listing.page(filter, page_size, page.next_token, consistency))
 
-    async def count(self, **filter: Unpack[Filter]) -> int:
-        return await self._connection.call(listing.count(listing.execution_filter(filter)))
+    async def count(
+        self, *, consistency: Consistency | str = Consistency.LINEARIZABLE, **filter: Unpack[Filter]
+    ) -> int:
+        return await self._connection.call(listing.count(listing.execution_filter(filter), consistency))
 
     # --- the node
 
@@ -341,3 +365,24 @@ class AsyncClient(AsyncEnqueuer):
 
     async def resume_pool(self, component: Component | str) -> Pool:
         return await self._connection.call(node.resume_pool(component))
+
+    # --- the cluster; without one: FailedPrecondition
+
+    async def cluster(self) -> ClusterInfo:
+        """As the node sees it that is asked; the leader knows most."""
+        return await self._connection.call(cluster.info())
+
+    async def add_member(self, node_id: str, address: str, *, timeout: Duration = CATCH_UP) -> None:
+        """Adds a node that runs already, with `join` in its config; returns when it has caught up and counts.
+
+        address: "host:port" where the other nodes reach it. Repeats safely.
+        """
+        await self._connection.run(cluster.add_member(node_id, address, timeout))
+
+    async def remove_member(self, node_id: str) -> None:
+        """Removes a node, whether it runs or not. Not the leader: transfer the leadership first. Repeats safely."""
+        await self._connection.call(cluster.remove_member(node_id))
+
+    async def transfer_leadership(self, to: str | None = None) -> str:
+        """The id of the node that leads now. to: None: whoever has most of the log."""
+        return await self._connection.call(cluster.transfer_leadership(to))

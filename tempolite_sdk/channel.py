@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from tempolite_sdk.errors import FailedPrecondition, InvalidArgument
+from tempolite_sdk.pb.tempolite.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from tempolite_sdk.pb.tempolite.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from tempolite_sdk.pb.tempolite.v1.node_service_pb2_grpc import NodeServiceStub
 
@@ -154,6 +155,7 @@ class Wiring:
         self._stubs = {
             "ExecutionService": ExecutionServiceStub(channel),  # type: ignore[no-untyped-call]
             "NodeService": NodeServiceStub(channel),  # type: ignore[no-untyped-call]
+            "ClusterService": ClusterServiceStub(channel),  # type: ignore[no-untyped-call]
         }
         self._pid = os.getpid()
         self._closed = False

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from google.protobuf import duration_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tempolite_sdk.cluster import ClusterInfo, MemberInfo
 from tempolite_sdk.durations import Duration, seconds_of
 from tempolite_sdk.errors import FailureInfo, InvalidArgument, NodeFault
 from tempolite_sdk.handlers import RetryPolicy
@@ -32,7 +33,7 @@ from tempolite_sdk.info import (
     Stats,
     WorkerHost,
 )
-from tempolite_sdk.pb.tempolite.v1 import common_pb2, node_service_pb2
+from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2, common_pb2, node_service_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 E = TypeVar("E", bound=StrEnum)
@@ -319,3 +320,39 @@ def handler(message: node_service_pb2.Handler) -> HandlerInfo:
 def _schema(text: str) -> Mapping[str, Any]:
     schema: Mapping[str, Any] = json.loads(text) if text else {}
     return schema
+
+
+# --- the cluster
+
+
+def cluster(message: cluster_service_pb2.Cluster) -> ClusterInfo:
+    return ClusterInfo(
+        name=message.name,
+        node_id=message.node_id,
+        role=message.role,
+        leader=message.leader or None,
+        leader_api_address=message.leader_api_address or None,
+        term=message.term,
+        commit_index=message.commit_index,
+        applied_index=message.applied_index,
+        members=tuple(_cluster_member(member) for member in message.members),
+    )
+
+
+def _cluster_member(message: cluster_service_pb2.Member) -> MemberInfo:
+    return MemberInfo(
+        node_id=message.node_id,
+        address=message.address,
+        api_address=message.api_address or None,
+        live=message.live,
+        draining=message.draining,
+        votes=message.votes,
+        connected=message.connected,
+        refused=message.refused or None,
+        matched_index=message.matched_index if message.HasField("matched_index") else None,
+        lag=message.lag if message.HasField("lag") else None,
+        incarnation=message.incarnation,
+        handlers=tuple(message.handlers),
+        open_executions=message.open_executions,
+        workers={_member(_COMPONENTS, pool.component): pool.workers for pool in message.workers},
+    )

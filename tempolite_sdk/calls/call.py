@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from tempolite_sdk import convert
+from tempolite_sdk.cluster import Consistency
 from tempolite_sdk.durations import Duration, seconds_of
 from tempolite_sdk.errors import DeadlineExceeded, Unavailable
 from tempolite_sdk.info import Component
@@ -108,3 +109,8 @@ def to_choice(name: str, prefix: str, choices: type[StrEnum], value: str | None)
 
 def to_component(component: Component | str) -> str:
     return convert.to_enum("COMPONENT", convert.parse_choice("component", Component, component))
+
+
+def to_consistency(consistency: Consistency | str) -> Any:
+    """As `to_choice`."""
+    return to_choice("consistency", "CONSISTENCY", Consistency, consistency)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tempolite_sdk import convert
-from tempolite_sdk.calls.call import Call, Conversation, Deadline, to_choice
+from tempolite_sdk.calls.call import Call, Conversation, Deadline, to_choice, to_consistency
+from tempolite_sdk.cluster import Consistency
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import (
     DeadlineExceeded,
@@ -36,20 +37,18 @@ from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 T = TypeVar("T")
 
 
-def get(id: str) -> Call[ExecutionInfo | OperationInfo]:
-    return Call("ExecutionService/GetExecution", pb.GetExecutionRequest(id=id), convert.execution_or_operation)
+def get(id: str, consistency: Consistency | str) -> Call[ExecutionInfo | OperationInfo]:
+    request = pb.GetExecutionRequest(id=id, consistency=to_consistency(consistency))
+    return Call("ExecutionService/GetExecution", request, convert.execution_or_operation)
 
 
-def info(id: str) -> Call[ExecutionInfo]:
-    return Call(
-        "ExecutionService/GetExecution",
-        pb.GetExecutionRequest(id=id),
-        lambda response: convert.execution(response.execution),
-    )
+def info(id: str, consistency: Consistency | str) -> Call[ExecutionInfo]:
+    request = pb.GetExecutionRequest(id=id, consistency=to_consistency(consistency))
+    return Call("ExecutionService/GetExecution", request, lambda response: convert.execution(response.execution))
 
 
-def tree(id: str, max_nodes: int | None) -> Call[ExecutionTree]:
-    request = pb.GetExecutionTreeRequest(id=id, max_nodes=max_nodes or 0)
+def tree(id: str, max_nodes: int | None, consistency: Consistency | str) -> Call[ExecutionTree]:
+    request = pb.GetExecutionTreeRequest(id=id, max_nodes=max_nodes or 0, consistency=to_consistency(consistency))
     return Call("ExecutionService/GetExecutionTree", request, convert.tree_response)
 
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from tempolite_sdk import convert
-from tempolite_sdk.calls.call import Call, check_names, to_choice, to_component
+from tempolite_sdk.calls.call import Call, check_names, to_choice, to_component, to_consistency
+from tempolite_sdk.cluster import Consistency
 from tempolite_sdk.info import ExecutionInfo, ExecutionStatus
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
@@ -56,8 +57,10 @@ def _several(filter: Mapping[str, Any], name: str) -> list[Any]:
     return [choices] if isinstance(choices, str) else list(choices)
 
 
-def page(filter: pb.ExecutionFilter, page_size: int | None, token: str) -> Call[Page]:
-    request = pb.ListExecutionsRequest(filter=filter, page_size=page_size or 0, page_token=token)
+def page(filter: pb.ExecutionFilter, page_size: int | None, token: str, consistency: Consistency | str) -> Call[Page]:
+    request = pb.ListExecutionsRequest(
+        filter=filter, page_size=page_size or 0, page_token=token, consistency=to_consistency(consistency)
+    )
     return Call("ExecutionService/ListExecutions", request, _page)
 
 
@@ -65,6 +68,6 @@ def _page(response: pb.ListExecutionsResponse) -> Page:
     return Page(tuple(convert.execution(each) for each in response.executions), response.next_page_token)
 
 
-def count(filter: pb.ExecutionFilter) -> Call[int]:
-    request = pb.CountExecutionsRequest(filter=filter)
+def count(filter: pb.ExecutionFilter, consistency: Consistency | str) -> Call[int]:
+    request = pb.CountExecutionsRequest(filter=filter, consistency=to_consistency(consistency))
     return Call("ExecutionService/CountExecutions", request, lambda response: int(response.count))

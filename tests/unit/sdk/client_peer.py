@@ -15,8 +15,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from tempolite_sdk.aio import AsyncClient, AsyncEnqueuer, AsyncExecutionHandle
+from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2_grpc, execution_service_pb2_grpc, node_service_pb2_grpc
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
-from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2_grpc, node_service_pb2_grpc
 
 Answer = Any  #: a response, an iterable of responses, or a function of (request, context) that makes one
 
@@ -47,6 +47,9 @@ class Peer:
         )
         node_service_pb2_grpc.add_NodeServiceServicer_to_server(
             self._servicer(node_service_pb2_grpc.NodeServiceServicer), self._server
+        )
+        cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(
+            self._servicer(cluster_service_pb2_grpc.ClusterServiceServicer), self._server
         )
         address = f"127.0.0.1:{port}"
         if credentials is None:
