@@ -1,4 +1,7 @@
-"""argv to exit code: 0 well, 1 could not start or run, 2 wrong usage or config. Nothing else reads argv."""
+"""argv to exit code: 0 well, 1 could not start or run, 2 wrong usage or config.
+
+Together with cluster_cli.py the only place that reads argv.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 import click
 
 from tempolite_node import __version__
+from tempolite_node.cluster_cli import cluster
 from tempolite_node.config import Config, Role, load_config
 from tempolite_node.errors import ConfigError, NodeError, StartError
 from tempolite_node.logs import configure_logging
@@ -39,6 +43,9 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
     except StartError as error:
         click.echo(f"tempolite-node: {error}", err=True)
         sys.exit(1)
+
+
+main.add_command(cluster)
 
 
 @main.group("config")
