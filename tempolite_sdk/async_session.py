@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +12,15 @@ import grpc
 from tempolite_sdk.sessions import ENDED, OpenCalls, deadline_exceeded
 from tempolite_sdk.status import CallFailed, Status, read_status
 
+#: Seconds between two looks at which calls are overdue, at least.
+_LOOK_S = 0.05
+
 
 class AsyncSession:
-    """One stream, from its first call until it breaks."""
+    """One stream, from its first call until it breaks.
+
+    One timer serves all calls, since hardly any is ever overdue: the node answers before a call's time is up.
+    """
 
     def __init__(self, stream: Any, opened: Callable[[Any], None]) -> None:
         """stream: a grpc.aio call of `Session`. opened: gets its initial metadata."""
@@ -21,6 +28,9 @@ class AsyncSession:
         self._stream = stream
         self._calls: OpenCalls[_Reply] = OpenCalls()
         self._ready = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._look_at = math.inf  #: of the loop's clock: when the timer goes off
         self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
 
     @property
@@ -29,16 +39,31 @@ class AsyncSession:
 
     async def call(self, kind: str, request: Any, timeout: float | None) -> Any:
         """The response. CallFailed: the node's refusal, or the stream broke and the call may be repeated."""
-        reply = _Reply(asyncio.get_running_loop().create_future())
+        reply = _Reply(self._loop, timeout)
         number = self._calls.add(kind, request, timeout, reply)
         self._ready.set()
+        if reply.due < self._look_at:
+            self._look_again(reply.due)
         try:
-            async with asyncio.timeout(timeout):
-                return await reply.future
-        except TimeoutError as error:
-            raise deadline_exceeded(timeout or 0.0) from error
+            return await reply.future
         finally:
             self._calls.drop(number)
+
+    def _look_again(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._look_at = self._loop.call_at(at, self._end_the_overdue), at
+
+    def _end_the_overdue(self) -> None:
+        now = self._loop.time()
+        self._timer, self._look_at = None, math.inf
+        for reply in self._calls.waiters:
+            if reply.due <= now:
+                reply.fail(deadline_exceeded(reply.timeout))
+            else:
+                self._look_at = min(self._look_at, reply.due)
+        if self._look_at < math.inf:
+            self._look_again(max(self._look_at, now + _LOOK_S))
 
     async def _write(self) -> None:
         try:
@@ -67,6 +92,8 @@ class AsyncSession:
             raise
         finally:
             self._calls.break_off(status)
+            if self._timer is not None:
+                self._timer.cancel()
 
     def close(self) -> None:
         for task in self._tasks:
@@ -75,10 +102,12 @@ class AsyncSession:
 
 
 class _Reply:
-    __slots__ = ("future",)
+    __slots__ = ("due", "future", "timeout")
 
-    def __init__(self, future: asyncio.Future[Any]) -> None:
-        self.future = future
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.timeout = math.inf if timeout is None else timeout
+        self.due = loop.time() + self.timeout
 
     def succeed(self, response: Any) -> None:
         if not self.future.done():

@@ -152,10 +152,14 @@ class Wiring:
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
-        self._stubs = {
-            "ExecutionService": ExecutionServiceStub(channel),  # type: ignore[no-untyped-call]
-            "NodeService": NodeServiceStub(channel),  # type: ignore[no-untyped-call]
-            "ClusterService": ClusterServiceStub(channel),  # type: ignore[no-untyped-call]
+        self._methods = {
+            f"{service}/{name}": method
+            for service, stub in (
+                ("ExecutionService", ExecutionServiceStub(channel)),  # type: ignore[no-untyped-call]
+                ("NodeService", NodeServiceStub(channel)),  # type: ignore[no-untyped-call]
+                ("ClusterService", ClusterServiceStub(channel)),  # type: ignore[no-untyped-call]
+            )
+            for name, method in vars(stub).items()
         }
         self._pid = os.getpid()
         self._closed = False
@@ -166,8 +170,7 @@ class Wiring:
             raise FailedPrecondition("the client is closed")
         if os.getpid() != self._pid:
             raise FailedPrecondition("this client was made before a fork; make another one in the child process")
-        service, method = name.split("/")
-        return getattr(self._stubs[service], method)
+        return self._methods[name]
 
     def close(self) -> Any:
         """The channel, for its owner to close."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from google.protobuf import duration_pb2
@@ -81,9 +82,13 @@ def execution_status(number: int) -> ExecutionStatus:
 
 
 def to_duration(field: str, duration: Duration | None) -> duration_pb2.Duration | None:
-    if duration is None:
-        return None
-    whole, part = divmod(round(seconds_of(field, duration) * 1_000_000), 1_000_000)
+    """To be copied into a message, and not to be changed: callers share it."""
+    return None if duration is None else _duration(round(seconds_of(field, duration) * 1_000_000))
+
+
+@lru_cache(maxsize=1_024)
+def _duration(microseconds: int) -> duration_pb2.Duration:
+    whole, part = divmod(microseconds, 1_000_000)
     return duration_pb2.Duration(seconds=whole, nanos=part * 1_000)
 
 

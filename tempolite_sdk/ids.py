@@ -14,7 +14,7 @@ def new_execution_id() -> str:
 
 
 def new_request_id() -> str:
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 if sys.version_info >= (3, 14):

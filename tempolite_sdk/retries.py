@@ -54,7 +54,7 @@ class Tries(Generic[L]):
         now = clock()
         self._route = route
         self._only = _only_link(route, call)
-        self._links = route.links if self._only is None else (self._only,)
+        self._links: tuple[L, ...] = route.links if self._only is None else (self._only,)
         self._link = self._only or route.in_use
         self._patience = min(patience, call.until - now, patience if call.patience is None else call.patience)
         self._holds = call.hold is not None

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
-from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
@@ -52,13 +51,15 @@ class Waiter(Protocol):
 
 W = TypeVar("W", bound=Waiter)
 
+_Unsent = tuple[int, str, Any, float | None]  #: number, kind, request and timeout of a call
+
 
 class OpenCalls(Generic[W]):
     """The calls of one stream: those that are to be sent, and those that wait for a reply."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._unsent: deque[pb.SessionCall] = deque()
+        self._unsent: deque[_Unsent] = deque()
         self._waiters: dict[int, W] = {}
         self.broken: CallFailed | None = None
 
@@ -67,12 +68,13 @@ class OpenCalls(Generic[W]):
         if self.broken is not None:
             raise self.broken
         number = next(self._numbers)
-        call = pb.SessionCall(number=number, **{kind: request})
-        if timeout is not None:
-            call.timeout.CopyFrom(_duration(timeout))
         self._waiters[number] = waiter
-        self._unsent.append(call)
+        self._unsent.append((number, kind, request, timeout))
         return number
+
+    @property
+    def waiters(self) -> Iterable[W]:
+        return self._waiters.values()
 
     def drop(self, number: int) -> None:
         """Nobody waits for the reply any more."""
@@ -80,14 +82,21 @@ class OpenCalls(Generic[W]):
 
     def next_message(self) -> pb.SessionRequest | None:
         """What is ready to be sent, as far as it fits one message; None: nothing is."""
-        calls: list[pb.SessionCall] = []
+        message = pb.SessionRequest()
         size = 0
-        while self._unsent and len(calls) < _CALLS_MAX:
-            size += self._unsent[0].ByteSize()
-            if calls and size > _BYTES_MAX:
+        while self._unsent and len(message.calls) < _CALLS_MAX:
+            size += self._unsent[0][2].ByteSize()
+            if message.calls and size > _BYTES_MAX:
                 break
-            calls.append(self._unsent.popleft())
-        return pb.SessionRequest(calls=calls) if calls else None
+            # Built in its place in the message: each message around it would copy the request once more.
+            number, kind, request, timeout = self._unsent.popleft()
+            call = message.calls.add(number=number)
+            getattr(call, kind).CopyFrom(request)
+            if timeout is not None:
+                milliseconds = round(timeout * 1_000)
+                call.timeout.seconds = milliseconds // 1_000
+                call.timeout.nanos = milliseconds % 1_000 * 1_000_000
+        return message if message.calls else None
 
     def replied(self, replies: Iterable[pb.SessionReply]) -> None:
         for reply in replies:
@@ -114,8 +123,3 @@ ENDED = Status(StatusCode.UNAVAILABLE, "the node ended the session")
 
 def deadline_exceeded(timeout: float) -> CallFailed:
     return CallFailed(Status(StatusCode.DEADLINE_EXCEEDED, f"no answer within {timeout:g} s"))
-
-
-def _duration(seconds: float) -> Duration:
-    whole, part = divmod(round(seconds * 1_000), 1_000)
-    return Duration(seconds=whole, nanos=part * 1_000_000)

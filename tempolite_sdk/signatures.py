@@ -24,9 +24,12 @@ class Signature:
     return_type: Any
     parameters: tuple[inspect.Parameter, ...]
     types: Mapping[str, Any] = field(repr=False)
+    positional: tuple[str, ...] | None = field(repr=False)  #: all names, when each argument may go by position
 
     def named_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Each argument under its parameter's name. InvalidArgument: the handler can't be called so."""
+        if not kwargs and self.positional is not None and len(args) == len(self.positional):
+            return dict(zip(self.positional, args, strict=True))  # as nearly every call is; a tenth of the cost
         try:
             bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
         except TypeError as error:
@@ -194,4 +197,11 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
         return_type=None if returned is type(None) else returned,
         parameters=parameters[1:],
         types={parameter.name: hints.get(parameter.name, Any) for parameter in parameters[1:]},
+        positional=_positional(parameters[1:]),
     )
+
+
+def _positional(parameters: Sequence[inspect.Parameter]) -> tuple[str, ...] | None:
+    if any(parameter.kind not in _POSITIONAL for parameter in parameters):
+        return None
+    return tuple(parameter.name for parameter in parameters)

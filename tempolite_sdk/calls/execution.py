@@ -32,6 +32,7 @@ from tempolite_sdk.info import (
     SentSignal,
 )
 from tempolite_sdk.payload import decode, encode
+from tempolite_sdk.pb.tempolite.v1 import common_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ class Ending:
     reason: str
 
 
-def ending_of(id: str, outcome: pb.ExecutionOutcome) -> Ending:
+def ending_of(id: str, outcome: pb.ExecutionOutcome | common_pb2.Execution) -> Ending:
     return Ending(
         id=id,
         status=convert.execution_status(outcome.status),
@@ -129,20 +130,20 @@ def result(id: str, result_type: Any, timeout: Duration | None) -> Conversation[
             raise DeadlineExceeded(f"execution {id} has not ended after {deadline.timeout:g} s; it goes on")
 
 
-def result_of(ended: ExecutionInfo | Ending, result_type: Any) -> Any:
+def result_of(ended: Ending, result_type: Any) -> Any:
     """What the handler returned. Raises how the execution ended when it did not complete."""
     if ended.status is not ExecutionStatus.COMPLETED:
         raise _ENDINGS[ended.status](ended.id, ended.failure, ended.reason)
     return None if ended.result is None else decode(ended.result.data, result_type)
 
 
-def _wait_execution(id: str, deadline: Deadline) -> Call[ExecutionInfo | None]:
+def _wait_execution(id: str, deadline: Deadline) -> Call[Ending | None]:
     hold = deadline.hold
     request = pb.WaitExecutionRequest(id=id, timeout=convert.to_duration("timeout", hold))
     return Call(
         "ExecutionService/WaitExecution",
         request,
-        lambda response: convert.execution(response.execution) if response.closed else None,
+        lambda response: ending_of(response.execution.id, response.execution) if response.closed else None,
         hold=hold,
         again=lambda: _wait_execution(id, deadline),
     )
