@@ -58,6 +58,7 @@ class Tries(Generic[L]):
         self._link = self._only or route.in_use
         self._patience = min(patience, call.until - now, patience if call.patience is None else call.patience)
         self._holds = call.hold is not None
+        self._until = call.until
         self._give_up_at = call.until if self._holds else now + self._patience
         self._clock = clock
         self._jitter = jitter
@@ -73,7 +74,8 @@ class Tries(Generic[L]):
     def timeout(self, call: Call[Any]) -> float | None:
         """Seconds for the next try; None: no limit."""
         if call.hold is not None:
-            return None if call.hold == math.inf else call.hold + POLL_GRACE
+            held = min(call.hold, max(self._until - self._clock(), 0.0))
+            return None if held == math.inf else held + POLL_GRACE
         remaining = max(self._give_up_at - self._clock(), 0.001)
         if len(self._links) == 1:
             return remaining

@@ -99,6 +99,16 @@ def test_a_poll_is_not_repeated_beyond_the_time_of_its_caller() -> None:
         trying.pause_after(lost())
 
 
+def test_a_poll_is_held_no_longer_than_its_caller_waits() -> None:
+    clock = Clock()
+    poll = call(hold=20, until=clock.now + 21)
+    trying = tries(30, call=poll, clock=clock)
+    assert trying.timeout(poll) == 20 + POLL_GRACE
+    clock.now += 18
+    trying.pause_after(lost())
+    assert trying.timeout(poll) == 3 + POLL_GRACE
+
+
 def test_a_poll_that_the_node_never_answers_counts_as_lost() -> None:
     assert tries(30, call=call(hold=20)).pause_after(lost(code=grpc.StatusCode.DEADLINE_EXCEEDED)) >= 0
 
