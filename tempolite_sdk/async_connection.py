@@ -42,12 +42,10 @@ class AsyncLink:
         return self._wiring
 
     def session(self, route: Route[AsyncLink]) -> AsyncSession:
-        """route: hears what comes with the start of one that is new."""
+        """route: hears what one that is new says of the leader."""
         method = self.wiring.method(METHOD)
         if self._session is None or not self._session.usable:
-            self._session = AsyncSession(
-                method(metadata=self.metadata), lambda metadata: route.heard(self, leader_of(metadata))
-            )
+            self._session = AsyncSession(method(metadata=self.metadata), lambda leader: route.heard(self, leader))
         return self._session
 
     async def close(self) -> None:

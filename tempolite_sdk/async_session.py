@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from tempolite_sdk.sessions import ENDED, OpenCalls, deadline_exceeded
-from tempolite_sdk.status import CallFailed, Status, read_status
+from tempolite_sdk.status import CallFailed, Status, leader_of, read_status
 
 #: Seconds between two looks at which calls are overdue, at least.
 _LOOK_S = 0.05
@@ -22,9 +22,9 @@ class AsyncSession:
     One timer serves all calls, since hardly any is ever overdue: the node answers before a call's time is up.
     """
 
-    def __init__(self, stream: Any, opened: Callable[[Any], None]) -> None:
-        """stream: a grpc.aio call of `Session`. opened: gets its initial metadata."""
-        self._opened = opened
+    def __init__(self, stream: Any, heard: Callable[[str], None]) -> None:
+        """stream: a grpc.aio call of `Session`. heard: gets the leader's address, or "", with all that comes."""
+        self._heard = heard
         self._stream = stream
         self._calls: OpenCalls[_Reply] = OpenCalls()
         self._ready = asyncio.Event()
@@ -68,7 +68,7 @@ class AsyncSession:
     async def _write(self) -> None:
         try:
             # Whoever has no sessions ends the stream at once. A write that crosses that end would hide the reason.
-            self._opened(await self._stream.initial_metadata())
+            self._heard(leader_of(await self._stream.initial_metadata()))
             while not self._stream.done():
                 await self._ready.wait()
                 self._ready.clear()
@@ -81,6 +81,7 @@ class AsyncSession:
         status: Status = ENDED
         try:
             while (response := await self._stream.read()) is not grpc.aio.EOF:
+                self._heard(response.leader)
                 self._calls.replied(response.replies)
             code = await self._stream.code()
             if code is not grpc.StatusCode.OK:

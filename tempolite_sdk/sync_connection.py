@@ -36,12 +36,12 @@ class SyncLink:
         self._session: SyncSession | None = None
 
     def session(self, route: Route[SyncLink]) -> SyncSession:
-        """route: hears what comes with the start of one that is new."""
+        """route: hears what one that is new says of the leader."""
         if self._session is None or not self._session.usable:
             method = self.wiring.method(METHOD)
             self._session = SyncSession(
                 lambda messages: method(messages, metadata=self.metadata),
-                lambda metadata: route.heard(self, leader_of(metadata)),
+                lambda leader: route.heard(self, leader),
             )
         return self._session
 

@@ -11,17 +11,15 @@ import grpc
 
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.sessions import ENDED, OpenCalls, deadline_exceeded
-from tempolite_sdk.status import CallFailed, read_status
+from tempolite_sdk.status import CallFailed, leader_of, read_status
 
 
 class SyncSession:
     """One stream, from its first call until it breaks. A thread reads its replies; gRPC has one that writes."""
 
-    def __init__(
-        self, open_stream: Callable[[Iterator[pb.SessionRequest]], Any], opened: Callable[[Any], None]
-    ) -> None:
-        """opened: gets the stream's initial metadata, from the thread that reads."""
-        self._opened = opened
+    def __init__(self, open_stream: Callable[[Iterator[pb.SessionRequest]], Any], heard: Callable[[str], None]) -> None:
+        """heard: gets the leader's address, or "", with all that comes; from the thread that reads."""
+        self._heard = heard
         self._calls: OpenCalls[_Reply] = OpenCalls()
         self._lock = threading.Lock()
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -69,8 +67,9 @@ class SyncSession:
     def _read(self) -> None:
         status = ENDED
         try:
-            self._opened(self._stream.initial_metadata())
+            self._heard(leader_of(self._stream.initial_metadata()))
             for response in self._stream:
+                self._heard(response.leader)
                 with self._lock:
                     self._calls.replied(response.replies)
         except grpc.RpcError as error:

@@ -73,7 +73,7 @@ class Session:
                     sent, self._replies = self._replies[:_REPLIES_MAX], self._replies[_REPLIES_MAX:]
                     self._open -= len(sent)
                     self._room.set()
-                    yield pb.SessionResponse(replies=sent)
+                    yield pb.SessionResponse(replies=sent, leader=self._node.leader_api_address() or "")
                 if reader.done() and not reader.cancelled():
                     reader.result()  # what broke the stream, if anything did
         finally:

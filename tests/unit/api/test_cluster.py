@@ -190,6 +190,20 @@ async def test_a_call_that_fails_and_a_session_tell_who_leads_too(clustered):
     assert [reply async for reply in session] == []
 
 
+async def test_each_message_of_a_session_tells_who_leads_by_then(clustered):
+    session = clustered.executions.Session()
+
+    leaders = []
+    for number, leader in ((1, "127.0.0.1:8367"), (2, "127.0.0.1:8368"), (3, None)):
+        clustered.node.state = replace(STATE, leader_api_address=leader)
+        call = executions_pb.SessionCall(number=number, get=executions_pb.GetExecutionRequest(id="unheard"))
+        await session.write(executions_pb.SessionRequest(calls=[call]))
+        leaders.append((await session.read()).leader)
+    session.cancel()
+
+    assert leaders == ["127.0.0.1:8367", "127.0.0.1:8368", ""]
+
+
 async def test_while_nobody_leads_nothing_is_told(clustered):
     clustered.node.state = replace(STATE, leader=None, leader_api_address=None)
 

@@ -100,7 +100,7 @@ class Peer:
                 calls.extend(request.calls)
                 for reply in map(self._reply, request.calls):
                     if reply is not None:
-                        yield pb.SessionResponse(replies=[reply])
+                        yield pb.SessionResponse(replies=[reply], leader=self.leader)
 
         return {"ReceiveSignals": stream, "Session": session}.get(name, unary)
 

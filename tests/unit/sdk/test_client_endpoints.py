@@ -375,6 +375,18 @@ async def test_the_start_of_a_session_names_the_leader(peers: Start) -> None:
     assert [len(session) for session in leader.sessions] == [2]
 
 
+async def test_a_session_tells_when_the_leader_changes(peers: Start) -> None:
+    first, second = peers(reply=enqueued), peers(reply=enqueued)
+    first.leader = first.address
+    async with AsyncClient(endpoints(first, second)) as client:
+        await client.enqueue("fulfil", 1)
+        first.leader = second.leader = second.address
+        await client.enqueue("fulfil", 2)
+        await client.enqueue("fulfil", 3)
+    assert [len(session) for session in first.sessions] == [2]
+    assert [len(session) for session in second.sessions] == [1]
+
+
 async def test_a_node_without_sessions_beside_others_is_asked_by_single_calls(gone: Peer, peer: Peer) -> None:
     peer.answers("EnqueueExecution", pb.EnqueueExecutionResponse(id="e1"))
     async with AsyncClient(endpoints(gone, peer), timeout=30) as client:

@@ -152,10 +152,12 @@ class SessionCall(_message.Message):
     def __init__(self, number: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., enqueue: _Optional[_Union[EnqueueExecutionRequest, _Mapping]] = ..., wait: _Optional[_Union[WaitExecutionRequest, _Mapping]] = ..., get: _Optional[_Union[GetExecutionRequest, _Mapping]] = ..., send_signal: _Optional[_Union[SendSignalRequest, _Mapping]] = ..., cancel: _Optional[_Union[CancelExecutionRequest, _Mapping]] = ...) -> None: ...
 
 class SessionResponse(_message.Message):
-    __slots__ = ("replies",)
+    __slots__ = ("replies", "leader")
     REPLIES_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
     replies: _containers.RepeatedCompositeFieldContainer[SessionReply]
-    def __init__(self, replies: _Optional[_Iterable[_Union[SessionReply, _Mapping]]] = ...) -> None: ...
+    leader: str
+    def __init__(self, replies: _Optional[_Iterable[_Union[SessionReply, _Mapping]]] = ..., leader: _Optional[str] = ...) -> None: ...
 
 class SessionReply(_message.Message):
     __slots__ = ("number", "error", "enqueue", "wait", "get", "send_signal", "cancel")
