@@ -123,12 +123,19 @@ def _table(info: ClusterInfo) -> Table:
             _state(info, member),
             escape(member.api_address or "–"),
             escape(member.address),
-            "–" if member.matched_index is None else f"{member.matched_index} (-{member.lag})",
+            _log(member),
             str(member.open_executions),
-            " ".join(f"{component}:{workers}" for component, workers in member.workers.items()) or "–",
+            ", ".join(f"{workers} {component}" for component, workers in member.workers.items()) or "–",
             ", ".join(member.handlers) or "–",
         )
     return table
+
+
+def _log(member: MemberInfo) -> str:
+    """How far it is, and by how much it is behind."""
+    if member.matched_index is None:
+        return "–"
+    return f"{member.matched_index} (-{member.lag})" if member.lag else str(member.matched_index)
 
 
 def _state(info: ClusterInfo, member: MemberInfo) -> str:

@@ -50,7 +50,7 @@ def test_the_status_shows_each_node_on_a_line(peer: Peer) -> None:
     head, columns, *rows = result.stdout.splitlines()
     assert head == "cluster shop: a leads in term 3; committed up to 90 (as seen by a, leader, which has applied 88)"
     assert columns.split() == ["node", "state", "API", "peers", "log", "open", "workers", "handlers"]
-    assert rows[0].split() == ["a", "leads", "a:2", "a:1", "90", "(-0)", "5", "handler:4", "fulfil,", "ship"]
+    assert rows[0].split() == ["a", "leads", "a:2", "a:1", "90", "5", "4", "handler", "fulfil,", "ship"]
     assert "dead, not connected with a" in rows[1]
     assert "80 (-10)" in rows[1]
     assert "never started, refused: [d] who are you?, catches up" in rows[2]
