@@ -130,8 +130,9 @@ class Cluster:
 
     def command(self, *arguments: str, without: Node | None = None) -> None:
         """`tempolite-node cluster`; `without`: not asked, since it may not answer."""
-        command = [sys.executable, "-m", "tempolite_node", "cluster", "--endpoint", self.endpoints(without=without)]
-        code = subprocess.run([*command, *arguments], cwd=REPOSITORY, check=False).returncode
+        command = [sys.executable, "-m", "tempolite_node", "cluster", *arguments]
+        endpoint = ["--endpoint", self.endpoints(without=without)]
+        code = subprocess.run([*command, *endpoint], cwd=REPOSITORY, check=False).returncode
         if code:
             sys.exit(code)
 

@@ -5,6 +5,7 @@ It is a client like any other.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,52 +20,61 @@ if TYPE_CHECKING:
     from tempolite_sdk import Client, ClusterInfo, MemberInfo
 
 
+_SECONDS = click.FloatRange(min=0, min_open=True)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _WIDTH_OF_A_FILE = 160  #: columns, where there is no terminal to ask
 
 
+Connect = Callable[[], "Client"]
+
+
 @click.group()
-@click.option("--endpoint", help="host:port[,host:port…] of nodes' APIs.  [default: TEMPOLITE_ADDRESS, 127.0.0.1:8367]")
-@click.option("--token-file", type=_FILE, help="File with a bearer token.  [default: TEMPOLITE_TOKEN]")
-@click.option("--tls", is_flag=True, help="Use TLS, with the public authorities unless --ca is given.")
-@click.option("--ca", type=_FILE, help="PEM of the authority of the nodes' certificates; implies --tls.")
-@click.option("--cert", type=_FILE, help="PEM of this client's certificate, with --key; implies --tls.")
-@click.option("--key", type=_FILE, help="PEM of the certificate's key.")
-@click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, help="Seconds."
-)
-@click.pass_context
-def cluster(
-    context: click.Context,
-    endpoint: str | None,
-    token_file: Path | None,
-    tls: bool,
-    ca: Path | None,
-    cert: Path | None,
-    key: Path | None,
-    timeout: float,
-) -> None:
+def cluster() -> None:
     """Looks at a running cluster, and changes its members and its leader.
 
     Looking needs the role reader, changing admin.
     """
 
-    def connect() -> Client:
-        from tempolite_sdk import TLS, Client  # here, so that the other commands start fast
 
-        return Client(
-            endpoint,
-            token=None if token_file is None else token_file.read_text().strip(),
-            tls=TLS(ca_file=ca, cert_file=cert, key_file=key) if tls or ca or cert or key else False,
-            timeout=timeout,
-            sessions=False,
-        )
+def _connecting(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say where the cluster is, and gives the command what connects with it."""
 
-    context.obj = connect
+    @click.option("--endpoint", help="host:port[,host:port…] of nodes' APIs.  [default: $TEMPOLITE_ADDRESS]")
+    @click.option("--token-file", type=_FILE, help="File with a bearer token.  [default: $TEMPOLITE_TOKEN]")
+    @click.option("--tls", is_flag=True, help="Use TLS, with the public authorities unless --ca is given.")
+    @click.option("--ca", type=_FILE, help="PEM of the authority of the nodes' certificates; implies --tls.")
+    @click.option("--cert", type=_FILE, help="PEM of this client's certificate, with --key; implies --tls.")
+    @click.option("--key", type=_FILE, help="PEM of the certificate's key.")
+    @click.option("--timeout", type=_SECONDS, default=10.0, show_default=True, help="Seconds to try for.")
+    @functools.wraps(command)
+    def connecting(
+        endpoint: str | None,
+        token_file: Path | None,
+        tls: bool,
+        ca: Path | None,
+        cert: Path | None,
+        key: Path | None,
+        timeout: float,
+        **others: object,
+    ) -> None:
+        def connect() -> Client:
+            from tempolite_sdk import TLS, Client  # here, so that the other commands start fast
+
+            return Client(
+                endpoint,
+                token=None if token_file is None else token_file.read_text().strip(),
+                tls=TLS(ca_file=ca, cert_file=cert, key_file=key) if tls or ca or cert or key else False,
+                timeout=timeout,
+                sessions=False,
+            )
+
+        command(connect, **others)
+
+    return connecting
 
 
 @contextmanager
-def _connected(connect: Callable[[], Client]) -> Iterator[Client]:
+def _connected(connect: Connect) -> Iterator[Client]:
     """A client; what it is refused ends the command with a word and exit code 1."""
     from tempolite_sdk import TempoliteError
 
@@ -77,9 +87,9 @@ def _connected(connect: Callable[[], Client]) -> Iterator[Client]:
 
 
 @cluster.command()
+@_connecting
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.pass_obj
-def status(connect: Callable[[], Client], as_json: bool) -> None:
+def status(connect: Connect, as_json: bool) -> None:
     """Shows who belongs to the cluster, who leads, and how far each node is.
 
     It is the view of one node: the leader's, if its address is among the endpoints.
@@ -159,13 +169,11 @@ def _state(info: ClusterInfo, member: MemberInfo) -> str:
 
 
 @cluster.command()
+@_connecting
 @click.argument("node_id", metavar="ID")
 @click.argument("address")
-@click.option(
-    "--catch-up", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, help="Seconds."
-)
-@click.pass_obj
-def add(connect: Callable[[], Client], node_id: str, address: str, catch_up: float) -> None:
+@click.option("--catch-up", type=_SECONDS, default=60.0, show_default=True, help="Seconds.")
+def add(connect: Connect, node_id: str, address: str, catch_up: float) -> None:
     """Adds a node, which runs already with `join` in its entry of the config.
 
     ADDRESS is where the other nodes reach it (host:port, its `peers`). Waits until it has caught up and counts.
@@ -176,9 +184,9 @@ def add(connect: Callable[[], Client], node_id: str, address: str, catch_up: flo
 
 
 @cluster.command()
+@_connecting
 @click.argument("node_id", metavar="ID")
-@click.pass_obj
-def remove(connect: Callable[[], Client], node_id: str) -> None:
+def remove(connect: Connect, node_id: str) -> None:
     """Removes a node, whether it runs or not; its work goes to others."""
     with _connected(connect) as client:
         client.remove_member(node_id)
@@ -186,9 +194,9 @@ def remove(connect: Callable[[], Client], node_id: str) -> None:
 
 
 @cluster.command()
+@_connecting
 @click.option("--to", help="Id of the node that shall lead.  [default: whoever has most of the log]")
-@click.pass_obj
-def transfer(connect: Callable[[], Client], to: str | None) -> None:
+def transfer(connect: Connect, to: str | None) -> None:
     """Has another node lead, without waiting for an election."""
     with _connected(connect) as client:
         leader = client.transfer_leadership(to)

@@ -24,7 +24,7 @@ def peer() -> Iterator[Peer]:
 
 
 def run(peer: Peer, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["cluster", "--endpoint", peer.address, "--timeout", "5", *arguments])
+    return CliRunner().invoke(main, ["cluster", *arguments, "--endpoint", peer.address, "--timeout", "5"])
 
 
 def member(node_id: str, **fields: object) -> pb.Member:
@@ -70,7 +70,7 @@ def test_the_status_is_the_leaders_where_it_can_be_asked(peer: Peer) -> None:
         peer.answers("GetCluster", shop(node_id="b", role="follower"))
         leader.answers("GetCluster", shop())
 
-        both = CliRunner().invoke(main, ["cluster", "--endpoint", f"{peer.address},{leader.address}", "status"])
+        both = CliRunner().invoke(main, ["cluster", "status", "--endpoint", f"{peer.address},{leader.address}"])
         one = run(peer, "status")
     finally:
         leader.stop()
@@ -124,13 +124,13 @@ def test_a_token_comes_from_its_file(peer: Peer, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("tn_secret\n")
     peer.answers("RemoveMember", pb.RemoveMemberResponse())
 
-    run(peer, "--token-file", str(tmp_path / "token"), "remove", "d")
+    run(peer, "remove", "d", "--token-file", str(tmp_path / "token"))
 
     assert peer.metadata["RemoveMember"][0]["authorization"] == "Bearer tn_secret"
 
 
 @pytest.mark.parametrize(
-    "arguments", [["status", "--nope"], ["add", "d"], ["remove"], ["--ca", "/nonexistent", "status"], ["nonsense"]]
+    "arguments", [["status", "--nope"], ["add", "d"], ["remove"], ["status", "--ca", "/nonexistent"], ["nonsense"]]
 )
 def test_wrong_usage_exits_with_2(peer: Peer, arguments: list[str]) -> None:
     assert run(peer, *arguments).exit_code == 2
