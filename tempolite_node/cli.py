@@ -116,7 +116,9 @@ def store_repair(config: Path, node_id: str | None) -> None:
 
 @main.command()
 @click.option("--name", default="token", show_default=True, help="Whose token it is.")
-@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.OPERATOR, show_default=True)
+@click.option(
+    "--role", type=click.Choice([role.value for role in Role]), default=Role.OPERATOR.value, show_default=True
+)
 def token(name: str, role: str) -> None:
     """Makes a bearer token: its first line is the token, its second the entry for api.tokens.
 

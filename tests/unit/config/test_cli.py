@@ -73,6 +73,10 @@ def test_a_new_token_is_what_its_entry_lets_in(tmp_path):
     assert known.sha256 == hashlib.sha256(token.encode()).hexdigest()
 
 
+def test_a_token_is_an_operators_unless_another_role_is_named():
+    assert "role: operator" in run("token").stdout
+
+
 def test_certificates_have_private_keys_and_an_authority_is_kept(tmp_path):
     first = run("certs", "--out", str(tmp_path / "c"), "--client", "ops")
     authority = (tmp_path / "c/ca.pem").read_bytes()
