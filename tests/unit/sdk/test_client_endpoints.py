@@ -344,6 +344,15 @@ def test_threads_that_share_a_session_go_on_in_one_at_the_next_endpoint(peers: S
     assert len(other.sessions) <= 1
 
 
+async def test_a_session_in_which_nobody_answers_is_left_for_the_next_endpoint(peers: Start) -> None:
+    silent, other = peers(reply=lambda _call: None), peers(reply=enqueued)
+    async with AsyncClient(endpoints(silent, other), timeout=4) as client:
+        handles = await asyncio.gather(*(client.enqueue("fulfil", n) for n in range(20)))
+    [first], [second] = silent.sessions, other.sessions
+    assert [handle.id for handle in handles] == [call.enqueue.id for call in first]
+    assert {call.enqueue.id for call in second} == {call.enqueue.id for call in first}
+
+
 async def test_one_call_that_a_node_can_not_take_does_not_break_the_others_of_its_session(peers: Start) -> None:
     released = threading.Event()
 
