@@ -25,6 +25,8 @@ from tempolite_node.engine.model import (
     RetryPolicy,
     Status,
 )
+from tempolite_node.plain_types import PlainParameter
+from tempolite_sdk.signatures import Signature
 
 DURATION_MS_MAX = 3650 * 86_400_000  #: ten years; longer is a mistake in the unit
 PRIORITY_MAX = 1_000
@@ -160,6 +162,7 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
     arguments_schema: str
     result_schema: str
     description: str = ""
+    parameters: tuple[PlainParameter, ...] | None = None  #: None: only a worker host can check arguments
 
 
 class Loaded(Message, frozen=True, kw_only=True):
@@ -215,6 +218,11 @@ class Call(Message, frozen=True, kw_only=True):
 class Violation(Struct, gc=False, frozen=True):
     field: str  #: path of the value, e.g. "order.quantity"
     description: str
+
+
+def violations(signature: Signature, arguments: bytes) -> tuple[Violation, ...]:
+    """What is wrong with the arguments of a handler that has the signature."""
+    return tuple(Violation(each.field, each.description) for each in signature.decode_arguments(arguments)[2])
 
 
 class ArgumentsChecked(Message, frozen=True, kw_only=True):

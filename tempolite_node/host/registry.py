@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, get_args, get_origin
 
-from tempolite_node import frames
+from tempolite_node import frames, plain_types
 from tempolite_node.engine.model import Component
 from tempolite_sdk.async_contexts import AsyncHandlerContext, AsyncSagaContext
 from tempolite_sdk.contexts import HandlerContext, SagaContext
@@ -45,6 +45,7 @@ class Handler:
             arguments_schema=self.signature.arguments_schema(),
             result_schema=self.signature.result_schema(),
             description=self.signature.description,
+            parameters=plain_types.described(self.signature),
         )
 
 
@@ -77,8 +78,7 @@ class Registry:
         known = self.handlers.get(handler)
         if known is None:
             return (frames.Violation("", f"no handler {handler!r} in this worker host"),)
-        violations = known.signature.decode_arguments(arguments)[2]
-        return tuple(frames.Violation(each.field, each.description) for each in violations)
+        return frames.violations(known.signature, arguments)
 
 
 def load(message: frames.Load) -> tuple[Registry, tuple[str, ...]]:
