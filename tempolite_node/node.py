@@ -24,6 +24,7 @@ from tempolite_node import __version__, frames
 from tempolite_node.api.cluster import no_cluster
 from tempolite_node.api.server import ApiServer
 from tempolite_node.children import Children
+from tempolite_node.collector import settle
 from tempolite_node.config import Config
 from tempolite_node.datadir import DataDir
 from tempolite_node.driver import Ask, AskAll, Change, Driver, HostDown, HostSaid, HostUp, Look, wall_clock_ms
@@ -90,6 +91,7 @@ class Node:
         host = self.config.api.listen.host
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._data_dir.write_address(address)
+        settle()
         log.info(
             "the node serves",
             node=self.config.node.id,

@@ -13,6 +13,7 @@ import socket
 from typing import NoReturn, assert_never
 
 from tempolite_node import frames
+from tempolite_node.collector import settle
 from tempolite_node.host.attempt import Services
 from tempolite_node.host.channel import Channel
 from tempolite_node.host.logs import configure_logging
@@ -59,6 +60,7 @@ class WorkerHost:
         assert isinstance(first, frames.Load), f"the first message is a {type(first).__name__}"
         configure_logging(self._channel, first.log_level)
         registry, errors = load(first)
+        settle()
         self._channel.send(
             frames.Loaded(handlers=tuple(handler.describe() for handler in registry.handlers.values()), errors=errors)
         )
