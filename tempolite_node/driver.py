@@ -99,7 +99,7 @@ class HostUp(Struct):
 
 class HostSaid(Struct):
     host: int
-    calls: list[frames.Call]
+    calls: list[frames.Call | frames.SlotsReturned]
 
 
 class HostDown(Struct):
@@ -275,10 +275,19 @@ class Driver:
 
     def _host_said(self, given: HostSaid) -> None:
         for call in given.calls:
+            if isinstance(call, frames.SlotsReturned):
+                self.dispatch.give_back(given.host, call.slots)
+                continue
+            if call.lent:
+                self.dispatch.give_back(given.host, 1)
             run = self.dispatch.run_of(given.host, call)
             if run is None:
                 continue
             request = call.request
+            if isinstance(request, BeginSideEffect) and call.lent:
+                self.dispatch.announced(run, call, request.key)
+                self._published = -1  # the stats have changed, although nothing is saved
+                continue
             if isinstance(request, BeginSideEffect) and request.fresh:
                 self.dispatch.begin_side_effect(run, call, request.key, Go(attempt=1))
                 continue

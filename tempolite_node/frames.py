@@ -2,7 +2,7 @@
 
 One write carries whatever is ready: a frame is a list of messages, `<u32 little-endian length><msgpack list>`.
 Every `Call` gets exactly one `Reply` or, when the attempt lost its right to run, an `AbandonAttempt`; but the call
-that ends an attempt gets none.
+that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was lent.
 """
 
 from __future__ import annotations
@@ -119,6 +119,12 @@ class Reply(Message, frozen=True, kw_only=True):
     answer: AnyAnswer
 
 
+class Lend(Message, frozen=True, kw_only=True):
+    """Slots of the side-effect pool, for side effects that are new. What is not used comes back as SlotsReturned."""
+
+    slots: int
+
+
 class CancelAttempt(Message, frozen=True, kw_only=True):
     """Its cancel was requested: raised at its next context call."""
 
@@ -149,7 +155,7 @@ class Drain(Message, frozen=True, kw_only=True):
     """Unwind what waits, let the rest end; the node closes the socket when it has waited long enough."""
 
 
-ToHost = Load | Run | RunCompensation | Reply | CancelAttempt | AbandonAttempt | CheckArguments | Ping | Drain
+ToHost = Load | Run | RunCompensation | Reply | Lend | CancelAttempt | AbandonAttempt | CheckArguments | Ping | Drain
 
 
 # --- worker host to node
@@ -213,6 +219,15 @@ class Call(Message, frozen=True, kw_only=True):
     request: AnyRequest | ChildRequest
     frame: str = ""
     side_effect_failures: int = 0  #: failed attempts of the side effects inside which it was asked
+    #: The side effect that it is about runs, or ran, in a slot that was lent. Of one that runs it is told, not asked:
+    #: there is no Reply.
+    lent: bool = False
+
+
+class SlotsReturned(Message, frozen=True, kw_only=True):
+    """Slots that were lent, and that no side effect took."""
+
+    slots: int
 
 
 class Violation(Struct, gc=False, frozen=True):
@@ -244,7 +259,7 @@ class LogLine(Message, frozen=True, kw_only=True):
     at_ms: int = 0
 
 
-FromHost = Loaded | Call | ArgumentsChecked | Pong | LogLine
+FromHost = Loaded | Call | SlotsReturned | ArgumentsChecked | Pong | LogLine
 
 
 _LENGTH = struct.Struct("<I")

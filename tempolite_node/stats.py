@@ -52,15 +52,18 @@ def _of_compensations(executions: Executions, dispatch: Dispatch) -> ComponentSt
 
 
 def _of_side_effects(dispatch: Dispatch) -> ComponentStats:
-    """Those that run or wait for a slot. One that waits for its next attempt belongs to its execution alone."""
+    """Those that run, as far as is known, or wait for a slot; see `host/lent_slots.py`.
+
+    One that waits for its next attempt belongs to its execution alone.
+    """
     pool = dispatch.pools[Component.SIDE_EFFECT]
-    queued = len(pool.starting)
+    queued, busy = len(pool.starting), pool.busy - dispatch.lent
     return ComponentStats(
-        active=pool.busy + queued,
+        active=busy + queued,
         queued=queued,
-        running=pool.busy,
+        running=busy,
         completed=dispatch.ended[Component.SIDE_EFFECT, True],
         failed=dispatch.ended[Component.SIDE_EFFECT, False],
         workers=pool.workers,
-        busy=pool.busy,
+        busy=busy,
     )

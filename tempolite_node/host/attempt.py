@@ -11,8 +11,11 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from tempolite_node import frames
 from tempolite_node.engine.commands import (
     AnyRequest,
+    BeginSideEffect,
     CompleteAttempt,
+    CompleteSideEffect,
     FailAttempt,
+    FailSideEffect,
     SuspendAttempt,
     UnwindAttempt,
 )
@@ -21,6 +24,7 @@ from tempolite_node.engine.model import Failure, OperationKind, operation_id, pr
 from tempolite_node.host.channel import Channel
 from tempolite_node.host.failures import failure_of
 from tempolite_node.host.journal import Journal
+from tempolite_node.host.lent_slots import LentSlots
 from tempolite_node.host.parking import Parking
 from tempolite_node.host.registry import Handler, Registry
 from tempolite_node.host.scopes import Scope
@@ -58,10 +62,13 @@ class _Parked(NamedTuple):
 class Services:
     """What every attempt of a worker host shares."""
 
-    def __init__(self, *, channel: Channel, registry: Registry, parking: Parking, payload_bytes_max: int) -> None:
+    def __init__(
+        self, *, channel: Channel, registry: Registry, parking: Parking, slots: LentSlots, payload_bytes_max: int
+    ) -> None:
         self.channel = channel
         self.registry = registry
         self.parking = parking
+        self.slots = slots
         self.payload_bytes_max = payload_bytes_max
 
 
@@ -122,6 +129,18 @@ class Attempt:
         if waiter is not None:
             self._calls[number] = _Call(waiter, scope)
             scope.asks()
+        slots = self.services.slots
+        lent = isinstance(request, CompleteSideEffect | FailSideEffect) and slots.ends(self, request.key)
+        if scope.frame:
+            slots.announce(self)
+        self._say(number, request, scope, lent=lent)
+        return number
+
+    def announce(self, key: str, scope: Scope) -> None:
+        """Tells the node of a side effect that runs in a lent slot."""
+        self._say(next(self._numbers), BeginSideEffect(key=key, digest=b"", fresh=True), scope, lent=True)
+
+    def _say(self, number: int, request: AnyRequest | frames.ChildRequest, scope: Scope, *, lent: bool) -> None:
         self.services.channel.send(
             frames.Call(
                 execution_id=self.execution_id,
@@ -130,9 +149,9 @@ class Attempt:
                 request=request,
                 frame=scope.frame,
                 side_effect_failures=scope.side_effect_failures,
+                lent=lent,
             )
         )
-        return number
 
     def park(self, number: int, kind: OperationKind, key: str, scope: Scope) -> None:
         """The stack waits in this call, for this operation, and may be unwound."""

@@ -13,12 +13,13 @@ import socket
 from typing import NoReturn, assert_never
 
 from tempolite_node import frames
-from tempolite_node.collector import settle
+from tempolite_node.interpreter import settle
 from tempolite_node.host.attempt import Services
 from tempolite_node.host.channel import Channel
+from tempolite_node.host.lent_slots import LentSlots
 from tempolite_node.host.logs import configure_logging
 from tempolite_node.host.parking import Parking
-from tempolite_node.host.registry import Registry, load
+from tempolite_node.host.registry import load
 from tempolite_node.host.runner import Runner
 
 _READ_BYTES = 1 << 18
@@ -65,23 +66,26 @@ class WorkerHost:
             frames.Loaded(handlers=tuple(handler.describe() for handler in registry.handlers.values()), errors=errors)
         )
         parking = Parking(parked_max=first.max_parked, ttl_s=first.park_ttl_ms / 1_000)
+        slots = LentSlots(lambda slots: self._channel.send(frames.SlotsReturned(slots=slots)))
         services = Services(
-            channel=self._channel, registry=registry, parking=parking, payload_bytes_max=first.payload_bytes_max
+            channel=self._channel,
+            registry=registry,
+            parking=parking,
+            slots=slots,
+            payload_bytes_max=first.payload_bytes_max,
         )
-        self._serve(messages[1:], Runner(services), registry, parking, ttl_s=first.park_ttl_ms / 1_000)
+        self._serve(messages[1:], Runner(services), services, ttl_s=first.park_ttl_ms / 1_000)
 
-    def _serve(
-        self, messages: list[frames.ToHost], runner: Runner, registry: Registry, parking: Parking, *, ttl_s: float
-    ) -> NoReturn:
+    def _serve(self, messages: list[frames.ToHost], runner: Runner, services: Services, *, ttl_s: float) -> NoReturn:
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
         while True:
             for message in messages:
-                self._handle(message, runner, registry, parking)
+                self._handle(message, runner, services)
             runner.deliver()
             # A stack that is parked while this thread sleeps is looked at after one time to live, or sooner.
-            left_s = parking.unwind_expired()
-            poll.poll(math.ceil(min(ttl_s, ttl_s if left_s is None else left_s) * 1_000))
+            looks_s = [ttl_s, services.parking.unwind_expired(), services.slots.look()]
+            poll.poll(math.ceil(min(left_s for left_s in looks_s if left_s is not None) * 1_000))
             messages = self._read_ready(poll)
 
     def _read_ready(self, poll: select.poll) -> list[frames.ToHost]:
@@ -97,24 +101,26 @@ class WorkerHost:
             os._exit(0)
         return self._reader.feed(data)
 
-    def _handle(self, message: frames.ToHost, runner: Runner, registry: Registry, parking: Parking) -> None:
+    def _handle(self, message: frames.ToHost, runner: Runner, services: Services) -> None:
         match message:
             case frames.Reply():
                 runner.reply(message)
             case frames.Run() | frames.RunCompensation():
                 runner.start(message)
+            case frames.Lend():
+                services.slots.lent(message.slots)
             case frames.CancelAttempt():
                 runner.cancel(message)
             case frames.AbandonAttempt():
                 runner.abandon(message)
             case frames.CheckArguments():
-                violations = tuple(registry.check_arguments(handler, arguments) for handler, arguments in message.calls)
+                violations = tuple(services.registry.check_arguments(*call) for call in message.calls)
                 self._channel.send(frames.ArgumentsChecked(call=message.call, violations=violations))
             case frames.Ping():
-                pong = frames.Pong(parked=len(parking))
+                pong = frames.Pong(parked=len(services.parking))
                 runner.when_responsive(lambda: self._channel.send(pong))
             case frames.Drain():
-                parking.drain()
+                services.parking.drain()
             case frames.Load():
                 raise AssertionError("the handlers are loaded already")
             case _:

@@ -28,7 +28,7 @@ from tempolite_sdk.operations import RunSideEffect
 from tempolite_sdk.payload import decode, digest, encode, encode_fields
 
 if TYPE_CHECKING:
-    from tempolite_node.host.attempt import AttemptRuntime
+    from tempolite_node.host.attempt import Attempt, AttemptRuntime
 
 
 def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect) -> Conversation[Any]:
@@ -45,11 +45,9 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"side effect {key} failed without a failure"
         raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt))
-    backoff = None if record is None else (OperationKind.SIDE_EFFECT, key)
     with attempt.under_way(key):
-        begin = commands.BeginSideEffect(key=key, digest=input_digest, fresh=record is None)
         try:
-            answer: Any = yield from ask(begin, scope, waits=backoff)
+            answer: Any = yield from _begin(attempt, scope, key, input_digest, fresh=record is None)
             while isinstance(answer, Go):
                 answer = yield from _attempt(runtime, scope, operation, run, type, key, input_digest, answer.attempt)
         except asyncio.CancelledError as error:
@@ -57,11 +55,24 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
             attempt.check_running()
             yield from ask(_failed(runtime, operation, key, input_digest, error, time.time_ns() // 1_000_000), scope)
             raise
+        finally:
+            attempt.services.slots.keep(attempt, key)
     generation = attempt.journal.generation_in(scope)
     attempt.journal.add(_record(key, input_digest, generation, answer))
     if isinstance(answer, Failed):
         raise failed_side_effect(key, answer)
     return decode(answer.payload or b"null", type)
+
+
+def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, *, fresh: bool) -> Conversation[Any]:
+    """The answer of the node, in whose place a lent slot says that it may run.
+
+    fresh: nothing that holds is recorded of it.
+    """
+    if fresh and attempt.services.slots.take(attempt, key, scope):
+        return Go(attempt=1)
+    begin = commands.BeginSideEffect(key=key, digest=input_digest, fresh=fresh)
+    return (yield from ask(begin, scope, waits=None if fresh else (OperationKind.SIDE_EFFECT, key)))
 
 
 def _record(key: str, input_digest: bytes, generation: int, answer: Value | Failed) -> Record:

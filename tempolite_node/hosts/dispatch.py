@@ -69,6 +69,8 @@ class Dispatch:
         self._to_run: list[RunAttempt | RunCompensation] = []
         self._outgoing: defaultdict[int, list[frames.ToHost]] = defaultdict(list)
         self._closing: list[int] = []
+        self._lent: Counter[int] = Counter()  #: slots of the side-effect pool that each host has, running and spare
+        self._side_effects_ended: Counter[int] = Counter()  #: on each host, in this round
         self.pools: dict[Component, Pool[Due]] = {
             component: Pool(settings.workers, settings.rate_limit, clock_s(), window_max=window_max)
             for component, settings in pools.items()
@@ -86,6 +88,7 @@ class Dispatch:
     def host_down(self, host: int) -> list[tuple[Run, bool]]:
         """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
         self._hosts.pop(host, None)
+        self.give_back(host, self._lent[host])
         lost = [run for run in self._runs.values() if run.host == host]
         return [(run, self._forget(run)) for run in lost]
 
@@ -187,6 +190,47 @@ class Dispatch:
             open_call = run.calls.pop((OperationKind.SIDE_EFFECT, key))
             self._start_side_effect(run, open_call, key, answer)
 
+    # --- slots that are lent: see docs/design/slots.md
+
+    @property
+    def lent(self) -> int:
+        """Slots of the side-effect pool of which only the hosts know whether something runs in them."""
+        return self._lent.total()
+
+    def give_back(self, host: int, slots: int) -> None:
+        """A host has no more than it was lent, whatever it says."""
+        given = min(slots, self._lent[host])
+        self._lent[host] -= given
+        for _ in range(given):
+            self.pools[Component.SIDE_EFFECT].release()
+
+    def announced(self, run: Run, call: frames.Call, key: str) -> None:
+        """A side effect runs in a slot that was lent, and is given back: it is one like any other from here on."""
+        if call.frame not in run.frames:
+            return  # a task that outlives the side effect that made it: nobody waits for it
+        self.wait(run, call, OperationKind.SIDE_EFFECT, key)
+        around = run.calls.pop((OperationKind.SIDE_EFFECT, key)).frame
+        run.frames[key] = Frame(key, Component.SIDE_EFFECT, parent=around, slot=True)
+        self.pools[Component.SIDE_EFFECT].take()
+
+    def _lend(self) -> None:
+        """Where side effects ended, others are likely to begin: they need not ask, as long as nobody waits for a slot.
+
+        One slot stays here, so that whoever asks next gets it at once.
+        """
+        ended, self._side_effects_ended = self._side_effects_ended, Counter()
+        pool = self.pools[Component.SIDE_EFFECT]
+        if not ended or pool.paused or pool.rate.limits or any(pool.waited_for for pool in self.pools.values()):
+            return
+        for host, count in ended.items():
+            slots = min(count, pool.workers - pool.busy - 1)
+            if slots <= 0 or host not in self._hosts:
+                continue
+            for _ in range(slots):
+                pool.take()
+            self._lent[host] += slots
+            self._outgoing[host].insert(0, frames.Lend(slots=slots))  # before the answers that make use of them
+
     def _start_side_effect(self, run: Run, call: OpenCall, key: str, go: Go) -> None:
         frame = Frame(key, Component.SIDE_EFFECT, parent=call.frame)
         run.frames[key] = frame
@@ -195,6 +239,10 @@ class Dispatch:
     def end_side_effect(self, run: Run, call: frames.Call, key: str, answer: AnyAnswer | None) -> None:
         """A side effect ran. No answer: it failed and is made again after its backoff."""
         self.ended[Component.SIDE_EFFECT, answer is not None and not isinstance(answer, Failed)] += 1
+        self._side_effects_ended[run.host] += 1
+        if call.lent:
+            self._end_unannounced(run, call, key, answer)
+            return
         frame = run.frames.get(key)
         if frame is not None:
             assert frame.parent is not None, f"{run.execution_id}: side effect {key} has no frame around it"
@@ -210,6 +258,13 @@ class Dispatch:
             run.calls[OperationKind.SIDE_EFFECT, key] = open_call
         else:
             self._over(run, open_call, key, answer)
+
+    def _end_unannounced(self, run: Run, call: frames.Call, key: str, answer: AnyAnswer | None) -> None:
+        """A side effect that was not heard of before: the frame around it did not wait, and may begin to now."""
+        if answer is None:
+            self.wait(run, call, OperationKind.SIDE_EFFECT, key)
+        else:
+            self._reply(run, call.call, answer)
 
     def _leave(self, run: Run, ended: Frame) -> None:
         """The frame is over, with all that was begun inside of it and not waited for."""
@@ -335,6 +390,7 @@ class Dispatch:
         for effect in self._to_run:
             self._hand_out(effect)
         self._to_run.clear()
+        self._lend()
         outgoing, self._outgoing = self._outgoing, defaultdict(list)
         closing, self._closing = self._closing, []
         return outgoing, closing

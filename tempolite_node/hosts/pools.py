@@ -57,6 +57,10 @@ class RateLimit:
         self._tokens = self._burst
         self._filled_s = now_s
 
+    @property
+    def limits(self) -> bool:
+        return self._rate > 0
+
     def take(self, now_s: float) -> float:
         """0 when a start is free to go; else the seconds until one is."""
         if self._rate <= 0:
@@ -91,6 +95,11 @@ class Pool(Generic[T]):
     @property
     def free(self) -> bool:
         return self.busy < self.workers
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether somebody waits for a slot."""
+        return bool(self.waking or self.starting or not self.ready.empty)
 
     def take(self) -> None:
         self.busy += 1

@@ -28,7 +28,7 @@ class Supervisor:
         load: frames.Load,
         *,
         up: Callable[[int, Sequence[frames.HandlerDescription]], None],
-        said: Callable[[int, list[frames.Call]], None],
+        said: Callable[[int, list[frames.Call | frames.SlotsReturned]], None],
         down: Callable[[int, str], None],
     ) -> None:
         self._config = config
@@ -147,10 +147,10 @@ class Supervisor:
     # --- in
 
     def _heard(self, host: HostConnection, messages: list[frames.FromHost]) -> None:
-        calls = []
+        calls: list[frames.Call | frames.SlotsReturned] = []
         for message in messages:
             match message:
-                case frames.Call():
+                case frames.Call() | frames.SlotsReturned():
                     calls.append(message)
                 case frames.ArgumentsChecked():
                     _, future = self._checks.get(message.call, (0, None))

@@ -76,6 +76,7 @@ class Attempt:
     pool: Component
     recorded: set[tuple[OperationKind, str]]
     frames: dict[str, str] = field(default_factory=lambda: {"": ""})  #: key of each that runs: key of the one around it
+    unannounced: set[str] = field(default_factory=set)  #: side effects that run in lent slots
     calls: dict[int, OpenCall] = field(default_factory=dict)
     numbers: int = 0
     keys: Counter[str] = field(default_factory=Counter)
@@ -87,8 +88,8 @@ class Attempt:
         return f"{prefix}{self.keys[frame]}"
 
     def waits_in(self, frame: str) -> bool:
-        """For an answer, or for a side effect that runs inside of it."""
-        runs_inside = any(around == frame for key, around in self.frames.items() if key)
+        """For an answer, or for a side effect that runs inside of it and that the node knows of."""
+        runs_inside = any(around == frame for key, around in self.frames.items() if key and key not in self.unannounced)
         return runs_inside or any(call.frame == frame for call in self.calls.values())
 
     def is_open(self, kind: OperationKind, key: str) -> bool:
@@ -111,6 +112,7 @@ class SimulatedNode:
         self.window_max = window_max
         self.attempts: dict[str, Attempt] = {}
         self.hosts: set[int] = set()
+        self.spare: Counter[int] = Counter()  #: lent slots of each host in which nothing runs
         self.started: list[tuple[Component, str]] = []  #: by the last round
         self.sent: list[tuple[int, frames.ToHost]] = []  #: by the last round
         self.closed_hosts: list[int] = []
@@ -162,7 +164,7 @@ class SimulatedNode:
         self.closed_hosts += hosts_to_close
         for host in hosts_to_close:
             for attempt in self.attempts_of(host):
-                del self.attempts[attempt.execution_id]
+                self._forget(attempt)
 
     def driver_failed(self, error: BaseException) -> None:
         raise error
@@ -184,11 +186,17 @@ class SimulatedNode:
     def host_down(self, host: int) -> None:
         self.hosts.discard(host)
         for attempt in self.attempts_of(host):
-            del self.attempts[attempt.execution_id]
+            self._forget(attempt)
+        del self.spare[host]
         self.round(HostDown(host=host, message="it died"))
 
     def attempts_of(self, host: int) -> list[Attempt]:
         return [attempt for attempt in self.attempts.values() if attempt.host == host]
+
+    def _forget(self, attempt: Attempt) -> None:
+        """Nothing runs of it any more: what it had of lent slots is spare again."""
+        del self.attempts[attempt.execution_id]
+        self.spare[attempt.host] += len(attempt.unannounced)
 
     def _hear(self, host: int, message: frames.ToHost) -> None:
         match message:
@@ -198,10 +206,12 @@ class SimulatedNode:
                 attempt = self.attempts.get(message.execution_id)
                 if attempt is not None and attempt.epoch == message.epoch:
                     self._answered(attempt, message)
+            case frames.Lend():
+                self.spare[host] += message.slots
             case frames.AbandonAttempt():
                 attempt = self.attempts.get(message.execution_id)
                 if attempt is not None and (attempt.host, attempt.epoch) == (host, message.epoch):
-                    del self.attempts[message.execution_id]
+                    self._forget(attempt)
 
     def _run(self, host: int, message: frames.Run | frames.RunCompensation) -> None:
         assert message.execution_id not in self.attempts, f"{message.execution_id} runs twice"
@@ -229,36 +239,78 @@ class SimulatedNode:
     # --- what attempts do
 
     def say(
-        self, attempt: Attempt, frame: str, request: AnyRequest | frames.ChildRequest, *, answered: bool = True
+        self,
+        attempt: Attempt,
+        frame: str,
+        request: AnyRequest | frames.ChildRequest,
+        *,
+        answered: bool = True,
+        lent: bool = False,
     ) -> None:
+        if frame:
+            self.announce(attempt)
+        if attempt.execution_id not in self.attempts and answered:
+            return  # it was abandoned meanwhile
         attempt.numbers += 1
         if answered:
             attempt.calls[attempt.numbers] = OpenCall(request, frame)
-        self._say(attempt, frame, request)
+        self._say(attempt, frame, request, lent=lent)
 
-    def _say(self, attempt: Attempt, frame: str, request: AnyRequest | frames.ChildRequest) -> None:
+    def _say(
+        self, attempt: Attempt, frame: str, request: AnyRequest | frames.ChildRequest, *, lent: bool = False
+    ) -> None:
         call = frames.Call(
             execution_id=attempt.execution_id,
             epoch=attempt.epoch,
             call=attempt.numbers,
             request=request,
             frame=frame,
+            lent=lent,
         )
         self.round(HostSaid(host=attempt.host, calls=[call]))
 
     def begin_side_effect(self, attempt: Attempt, frame: str) -> None:
         key = attempt.key_in(frame)
         fresh = (OperationKind.SIDE_EFFECT, key) not in attempt.recorded
+        if fresh and self.spare[attempt.host] > 0:
+            self.spare[attempt.host] -= 1
+            attempt.frames[key] = frame
+            attempt.unannounced.add(key)
+            return
         self.say(attempt, frame, BeginSideEffect(key=key, digest=b"", fresh=fresh))
+
+    def announce(self, attempt: Attempt) -> None:
+        """Tells of what runs in lent slots."""
+        for key in [key for key in attempt.frames if key in attempt.unannounced]:
+            if key in attempt.unannounced:
+                attempt.unannounced.discard(key)
+                attempt.numbers += 1
+                request = BeginSideEffect(key=key, digest=b"", fresh=True)
+                self._say(attempt, attempt.frames[key], request, lent=True)
+
+    def look_at_lent_slots(self, host: int) -> None:
+        """What runs is told of, and what is spare is given back."""
+        for attempt in self.attempts_of(host):
+            self.announce(attempt)
+        spare, self.spare[host] = self.spare[host], 0
+        self.round(HostSaid(host=host, calls=[frames.SlotsReturned(slots=spare)]))
+
+    def _end_lent(self, attempt: Attempt, key: str) -> bool:
+        """Whether the side effect ran without the node's knowledge; its slot goes back with the word of its end."""
+        lent = key in attempt.unannounced
+        attempt.unannounced.discard(key)
+        return lent
 
     def complete_side_effect(self, attempt: Attempt, frame: str) -> None:
         around = attempt.frames[frame]
+        lent = self._end_lent(attempt, frame)
         attempt.leave(frame)
         request = CompleteSideEffect(key=frame, digest=b"", result=b"1", started_ms=self.now_ms)
-        self.say(attempt, around, request)
+        self.say(attempt, around, request, lent=lent)
 
     def fail_side_effect(self, attempt: Attempt, frame: str, attempts: int) -> None:
         around = attempt.frames[frame]
+        lent = self._end_lent(attempt, frame)
         attempt.leave(frame)
         request = FailSideEffect(
             key=frame,
@@ -267,10 +319,10 @@ class SimulatedNode:
             retry=RetryPolicy(maximum_attempts=attempts),
             started_ms=self.now_ms,
         )
-        self.say(attempt, around, request)
+        self.say(attempt, around, request, lent=lent)
 
     def end(self, attempt: Attempt, request: CompleteAttempt | FailAttempt | SuspendAttempt) -> None:
-        del self.attempts[attempt.execution_id]
+        self._forget(attempt)
         self.say(attempt, "", request, answered=False)
 
     def unwind(self, attempt: Attempt) -> None:
@@ -284,7 +336,7 @@ class SimulatedNode:
         )
         if len(waits) < len(attempt.calls):
             return
-        del self.attempts[attempt.execution_id]
+        self._forget(attempt)
         self.say(attempt, "", UnwindAttempt(waits=waits), answered=False)
 
     def _child(self, request: frames.ChildRequest, at_ms: int) -> EnqueueChild:  # noqa: ARG002

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tempolite_node import frames
 from tempolite_node.driver import Ask, HostSaid
 from tempolite_node.engine.commands import (
+    BeginSideEffect,
     BeginStep,
     Cancel,
     CompleteAttempt,
@@ -44,6 +45,7 @@ from .conftest import (
 from .simulated import HANDLERS, Attempt, Settings, SimulatedNode
 
 T = TypeVar("T")
+POOLS = tuple(Component)
 
 # --- who gets one
 
@@ -334,6 +336,91 @@ def test_a_handler_that_the_node_does_not_serve_waits_and_takes_no_slot(node: Si
     assert (node.started, busy(node)) == ([], {})
 
 
+# --- slots that are lent
+
+
+@pytest.fixture
+def roomy() -> Iterator[SimulatedNode]:
+    """Three workers in each pool, and a worker host."""
+    with simulated(**dict.fromkeys(POOLS, 3)) as node:
+        node.host_up()
+        yield node
+
+
+def test_where_a_side_effect_ended_the_next_one_begins_without_asking(roomy: SimulatedNode) -> None:
+    enqueue(roomy, "a")
+    attempt = roomy.attempts["a"]
+    roomy.begin_side_effect(attempt, "")
+    roomy.complete_side_effect(attempt, "1")
+    assert roomy.spare == {1: 1}
+    roomy.sent = []
+
+    roomy.begin_side_effect(attempt, "")
+
+    assert (list(attempt.frames), roomy.sent) == (["", "2"], [])
+    assert busy(roomy) == {Component.HANDLER: 1, Component.SIDE_EFFECT: 1}
+
+
+def test_a_side_effect_that_lasts_is_counted_as_any_other(roomy: SimulatedNode) -> None:
+    enqueue(roomy, "a")
+    attempt = roomy.attempts["a"]
+    roomy.begin_side_effect(attempt, "")
+    roomy.complete_side_effect(attempt, "1")
+    roomy.begin_side_effect(attempt, "")
+
+    roomy.announce(attempt)
+
+    assert busy(roomy) == {Component.SIDE_EFFECT: 1}
+    assert roomy.dispatch.lent == 0
+    roomy.complete_side_effect(attempt, "2")
+    assert not attempt.waits_in("")
+
+
+def test_a_lent_slot_that_nothing_uses_comes_back(roomy: SimulatedNode) -> None:
+    enqueue(roomy, "a")
+    roomy.begin_side_effect(roomy.attempts["a"], "")
+    roomy.complete_side_effect(roomy.attempts["a"], "1")
+
+    roomy.look_at_lent_slots(1)
+
+    assert busy(roomy) == {Component.HANDLER: 1}
+
+
+def test_no_slot_is_lent_while_somebody_waits_for_one(roomy: SimulatedNode) -> None:
+    for name in ("a", "b", "c", "d"):  # the fourth one waits for a slot of the handlers
+        enqueue(roomy, name)
+    complete(roomy, "c")
+    enqueue(roomy, "e")
+    roomy.begin_side_effect(roomy.attempts["a"], "")
+    enqueue(roomy, "f")
+
+    roomy.complete_side_effect(roomy.attempts["a"], "1")
+
+    assert +roomy.spare == {}
+
+
+def test_the_last_slot_is_not_lent(node: SimulatedNode) -> None:
+    enqueue(node, "a")
+    node.begin_side_effect(node.attempts["a"], "")
+
+    node.complete_side_effect(node.attempts["a"], "1")
+
+    assert +node.spare == {}
+
+
+def test_a_task_that_outlives_its_side_effect_holds_nothing(roomy: SimulatedNode) -> None:
+    enqueue(roomy, "a")
+    attempt = roomy.attempts["a"]
+    roomy.begin_side_effect(attempt, "")
+    roomy.complete_side_effect(attempt, "1")
+    late = BeginSideEffect(key="1 > 1", digest=b"", fresh=True)
+
+    call = frames.Call(execution_id="a", epoch=attempt.epoch, call=99, request=late, frame="1", lent=True)
+    roomy.round(HostSaid(host=1, calls=[call]))
+
+    assert busy(roomy) == {Component.HANDLER: 1}
+
+
 # --- whatever happens
 
 
@@ -348,7 +435,6 @@ profile = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 _BYTES = 4
-POOLS = tuple(Component)
 
 
 def pick(values: Sequence[T], number: int) -> T:
@@ -399,6 +485,7 @@ class Chaos:
             "terminate": (1, lambda: node.ask(Terminate(at_ms=node.now_ms, execution_id=name))),
             "host up": (1, node.host_up),
             "host down": (1, lambda: self._host_down(which)),
+            "look": (4, lambda: self._look(which)),
             "late": (1, lambda: self._late(name, what)),
         }
         action = pick(often(actions), what)
@@ -416,6 +503,10 @@ class Chaos:
         hosts = sorted({*self.node.hosts, *(attempt.host for attempt in self.node.attempts.values())})
         if len(hosts) > 1:
             self.node.host_down(pick(hosts, which))
+
+    def _look(self, which: int) -> None:
+        if self.node.hosts:
+            self.node.look_at_lent_slots(pick(sorted(self.node.hosts), which))
 
     def _late(self, name: str, what: int) -> None:
         """A word from an attempt that has lost its right to run, or never had it."""
@@ -474,8 +565,14 @@ class Chaos:
             attempt.pool if frame == "" else Component.SIDE_EFFECT
             for attempt in node.attempts.values()
             for frame in attempt.frames
-            if not attempt.waits_in(frame)
+            if frame not in attempt.unannounced and not attempt.waits_in(frame)
         )
+        lent = +node.spare
+        for attempt in node.attempts.values():
+            lent[attempt.host] += len(attempt.unannounced)
+        assert node.dispatch.lent == lent.total()
+        held[Component.SIDE_EFFECT] += lent.total()
+        held = +held
         assert busy(node) == dict(held)
         for component, pool in node.dispatch.pools.items():
             waking = [due for due in pool.waking if due.frame.waking is due and not (due.run.over or due.frame.over)]
@@ -498,6 +595,8 @@ class Chaos:
                 if node.attempts.get(attempt.execution_id) is attempt:
                     node.end(attempt, CompleteAttempt(result=b"1"))
             self._time(100_000)
+            for host in list(node.hosts):
+                node.look_at_lent_slots(host)
             self.check()
             stays = [e for e in self._open() if not e.attached and e.ready_at is None]
             for execution in stays:

@@ -1,0 +1,113 @@
+"""Lent slots in a worker host: taken, told of when they last, and returned when nobody takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tempolite_node.host.lent_slots import LOOK_S, LentSlots
+from tempolite_node.host.scopes import Scope
+
+
+@dataclass(eq=False)
+class Attempt:
+    announced: list[str] = field(default_factory=list)
+
+    def announce(self, key: str, scope: Scope) -> None:  # noqa: ARG002
+        self.announced.append(key)
+
+
+class Clock:
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+SCOPE = Scope()
+
+
+def lent(slots: int) -> tuple[LentSlots, list[int], Clock]:
+    """Slots, those that were given back, and the clock. Looked at once."""
+    given_back: list[int] = []
+    clock = Clock()
+    lent_slots = LentSlots(given_back.append, clock)
+    lent_slots.lent(slots)
+    look(lent_slots, clock)
+    return lent_slots, given_back, clock
+
+
+def look(slots: LentSlots, clock: Clock) -> None:
+    clock.now_s += 2 * LOOK_S
+    slots.look()
+
+
+def test_as_many_may_run_as_were_lent() -> None:
+    slots, _, _ = lent(1)
+
+    assert slots.take(Attempt(), "a", SCOPE)
+    assert not slots.take(Attempt(), "b", SCOPE)
+
+
+def test_what_lasts_is_announced_once_and_ends_as_any_other() -> None:
+    slots, _, clock = lent(1)
+    attempt = Attempt()
+    slots.take(attempt, "a", SCOPE)
+    look(slots, clock)
+    look(slots, clock)
+    look(slots, clock)
+
+    assert attempt.announced == ["a"]
+    assert not slots.ends(attempt, "a")
+
+
+def test_what_is_short_is_not_announced() -> None:
+    slots, given_back, clock = lent(1)
+    attempt = Attempt()
+    slots.take(attempt, "a", SCOPE)
+    look(slots, clock)
+
+    assert slots.ends(attempt, "a")
+    look(slots, clock)
+    assert (attempt.announced, given_back) == ([], [])  # its slot went back with the word of its end
+
+
+def test_what_nobody_takes_is_given_back() -> None:
+    slots, given_back, clock = lent(3)
+    slots.take(Attempt(), "a", SCOPE)
+
+    look(slots, clock)
+
+    assert given_back == [2]
+    assert not slots.take(Attempt(), "b", SCOPE)
+
+
+def test_an_attempt_that_is_over_leaves_its_slot_to_others() -> None:
+    slots, _, _ = lent(1)
+    attempt = Attempt()
+    slots.take(attempt, "a", SCOPE)
+
+    slots.keep(attempt, "a")
+
+    assert slots.take(Attempt(), "b", SCOPE)
+
+
+def test_what_asks_for_something_is_announced_with_all_that_its_attempt_began() -> None:
+    slots, _, _ = lent(3)
+    attempt, other = Attempt(), Attempt()
+    for place in ((attempt, "a"), (other, "b"), (attempt, "a > c")):
+        slots.take(*place, SCOPE)
+
+    slots.announce(attempt)
+
+    assert (attempt.announced, other.announced) == (["a", "a > c"], [])
+
+
+def test_nothing_is_to_be_looked_at_while_nothing_is_lent() -> None:
+    slots, _, clock = lent(0)
+
+    assert slots.look() is None
+    slots.lent(1)
+    assert slots.look() == LOOK_S
+    look(slots, clock)
+    look(slots, clock)
+    assert slots.look() is None
