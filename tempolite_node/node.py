@@ -24,7 +24,6 @@ from tempolite_node import __version__, frames
 from tempolite_node.api.cluster import no_cluster
 from tempolite_node.api.server import ApiServer
 from tempolite_node.children import Children
-from tempolite_node.collector import settle
 from tempolite_node.config import Config
 from tempolite_node.datadir import DataDir
 from tempolite_node.driver import Ask, AskAll, Change, Driver, HostDown, HostSaid, HostUp, Look, wall_clock_ms
@@ -34,6 +33,7 @@ from tempolite_node.engine.model import Component, Execution
 from tempolite_node.errors import Overloaded, StartError, StorageFailed, Unavailable
 from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.hosts.supervisor import Supervisor
+from tempolite_node.interpreter import settle
 from tempolite_node.options import handler_specs, pool_retry, queue_limit
 from tempolite_node.stats import stats_of
 from tempolite_node.store.database import open_writer
@@ -185,7 +185,7 @@ class Node:
     def _host_up(self, host: int, handlers: Sequence[frames.HandlerDescription]) -> None:
         self._driver.put(HostUp(host, tuple(handler.name for handler in handlers)))
 
-    def _host_said(self, host: int, calls: list[frames.Call]) -> None:
+    def _host_said(self, host: int, calls: list[frames.Call | frames.SlotsReturned]) -> None:
         self._driver.put(HostSaid(host, calls))
 
     def _host_down(self, host: int, message: str) -> None:
@@ -325,13 +325,13 @@ class Node:
 
     def _pool_state(self, component: Component) -> PoolState:
         pool = self._driver.dispatch.pools[component]
-        stats = stats_of(self._executions, self._driver.dispatch)
+        stats = getattr(stats_of(self._executions, self._driver.dispatch), component.value)
         return PoolState(
             component=component,
             workers=pool.workers,
-            busy=pool.busy,
+            busy=stats.busy,
             paused=pool.paused,
-            queued=getattr(stats, component.value).queued,
+            queued=stats.queued,
             queue_limit=queue_limit(self.config, component),
             rate_limit=self.config.pools.of(component).rate_limit,
             retry=pool_retry(self.config, component),

@@ -13,7 +13,6 @@ import socket
 from typing import NoReturn, assert_never
 
 from tempolite_node import frames
-from tempolite_node.interpreter import settle
 from tempolite_node.host.attempt import Services
 from tempolite_node.host.channel import Channel
 from tempolite_node.host.lent_slots import LentSlots
@@ -21,6 +20,7 @@ from tempolite_node.host.logs import configure_logging
 from tempolite_node.host.parking import Parking
 from tempolite_node.host.registry import load
 from tempolite_node.host.runner import Runner
+from tempolite_node.interpreter import settle
 
 _READ_BYTES = 1 << 18
 _PR_SET_PDEATHSIG = 1  #: Linux, prctl(2)

@@ -1,12 +1,17 @@
-"""The garbage collector of a process that makes little garbage of the kind that needs one, and many values."""
+"""How the interpreter is set in the processes of a node: several threads that wait for each other, and many values."""
 
 from __future__ import annotations
 
 import gc
+import sys
 
 #: Objects more than there were, after which the young are looked through. Python's own 700 has each value of a round
 #: looked at several times, and next to none of them is ever part of a cycle.
 _YOUNG = 20_000
+
+#: For how long a thread keeps the interpreter when another one wants it. Each time that one thread has read a socket or
+#: stepped a statement, it must get the interpreter back from the others: Python's own 5 ms would be waited out often.
+_SWITCH_S = 0.000_5
 
 
 def settle() -> None:
@@ -14,3 +19,4 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
+    sys.setswitchinterval(_SWITCH_S)
