@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,6 +17,33 @@ DEADLINE_MARGIN_MS = 500
 def time_to_wait_ms(remaining_s: float | None, wanted_ms: int) -> int:
     """remaining_s: until the call's own deadline; None: it has none."""
     return wanted_ms if remaining_s is None else max(0, min(wanted_ms, int(remaining_s * 1_000) - DEADLINE_MARGIN_MS))
+
+
+class Holds:
+    """When those are to be answered that wait for something, for thousands at a time: one timer for each moment.
+
+    A moment is a tenth of a second, and comes up to that much early.
+    """
+
+    _MOMENTS_PER_S = 10
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, set[Callable[[], None]]] = {}
+
+    def hold(self, seconds: float, end: Callable[[], None]) -> Callable[[], None]:
+        """Calls `end` when the time is up, in a later turn of the loop. Returns what forgets it, until then."""
+        loop = asyncio.get_running_loop()
+        moment = int((loop.time() + seconds) * self._MOMENTS_PER_S)
+        waiting = self._waiting.get(moment)
+        if waiting is None:
+            waiting = self._waiting[moment] = set()
+            loop.call_at(moment / self._MOMENTS_PER_S, self._up, moment)
+        waiting.add(end)
+        return partial(waiting.discard, end)
+
+    def _up(self, moment: int) -> None:
+        for end in list(self._waiting.pop(moment)):
+            end()
 
 
 class Polls:

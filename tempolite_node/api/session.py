@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 from tempolite_node.api import auth
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.enqueueing import Enqueueing
-from tempolite_node.api.polls import time_to_wait_ms
+from tempolite_node.api.polls import Holds, time_to_wait_ms
 from tempolite_node.api.ports import NodePort
 from tempolite_node.api.status import InvalidRequest, TimeIsUp, status_of
 from tempolite_node.config import Role
@@ -53,27 +54,29 @@ class Session:
         self._enqueueing = enqueueing
         self._node = node
         self._role = role
-        self._replies: list[pb.SessionReply] = []
+        self._responses: deque[pb.SessionResponse] = deque()  #: that are ready, or being filled
         self._ready = asyncio.Event()
         self._room = asyncio.Event()
         self._open = 0
         self._read_all = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._waits: dict[int, _Wait] = {}
+        self._holds = Holds()
         self._reader: asyncio.Task[None] | None = None
 
     async def serve(self, incoming: AsyncIterator[pb.SessionRequest]) -> AsyncIterator[pb.SessionResponse]:
         """Replies as they are ready; ends when the client has sent all and has every reply."""
         reader = self._reader = self._start(self._read(incoming))
         try:
-            while not (self._read_all and self._open == 0 and not self._replies):
+            while not (self._read_all and self._open == 0 and not self._responses):
                 await self._ready.wait()
                 self._ready.clear()
-                while self._replies:
-                    sent, self._replies = self._replies[:_REPLIES_MAX], self._replies[_REPLIES_MAX:]
-                    self._open -= len(sent)
+                while self._responses:
+                    response = self._responses.popleft()
+                    self._open -= len(response.replies)
                     self._room.set()
-                    yield pb.SessionResponse(replies=sent, leader=self._node.leader_api_address() or "")
+                    response.leader = self._node.leader_api_address() or ""
+                    yield response
                 if reader.done() and not reader.cancelled():
                     reader.result()  # what broke the stream, if anything did
         finally:
@@ -170,7 +173,7 @@ class Session:
             self._drop_wait(call.number)
             self._fail(call.number, "enqueue", outcome)
         elif wait is None:
-            self._reply(call.number, enqueue=responses.enqueued(outcome))
+            self._reply_enqueued(call.number, outcome)
         elif outcome.existing:
             # It may have ended before this call.
             self._drop_wait(call.number)
@@ -190,20 +193,20 @@ class Session:
         except Exception as error:
             self._fail(call.number, "enqueue", error)
             return
-        self._reply(call.number, enqueue=responses.enqueued(outcome, ended))
+        self._reply_enqueued(call.number, outcome, ended)
 
     def _wait_for(self, call: pb.SessionCall, execution_id: str) -> None:
-        wait = _Wait(_hold_s(call), partial(self._ended, call.number))
+        wait = _Wait(self._holds, _hold_s(call), partial(self._ended, call.number))
         wait.forget = self._node.on_closed(execution_id, wait.closed)
         self._waits[call.number] = wait
 
     def _ended(self, number: int, outcome: Enqueued, execution: Execution) -> None:
         self._drop_wait(number)
-        self._reply(number, enqueue=responses.enqueued(outcome, execution))
+        self._reply_enqueued(number, outcome, execution)
 
     def _give_up(self, number: int, outcome: Enqueued) -> None:
         self._drop_wait(number)
-        self._reply(number, enqueue=responses.enqueued(outcome))
+        self._reply_enqueued(number, outcome)
 
     def _drop_wait(self, number: int) -> None:
         wait = self._waits.pop(number, None)
@@ -213,8 +216,17 @@ class Session:
     # --- replies
 
     def _reply(self, number: int, **reply: Any) -> None:
-        self._replies.append(pb.SessionReply(number=number, **reply))
+        self._last_response().replies.add(number=number, **reply)
+
+    def _reply_enqueued(self, number: int, outcome: Enqueued, ended: Execution | None = None) -> None:
+        responses.fill_enqueued(self._last_response().replies.add(number=number).enqueue, outcome, ended)
+
+    def _last_response(self) -> pb.SessionResponse:
+        """Where the next reply goes. It leaves when the loop has come to that."""
+        if not self._responses or len(self._responses[-1].replies) == _REPLIES_MAX:
+            self._responses.append(pb.SessionResponse())
         self._ready.set()
+        return self._responses[-1]
 
     def _fail(self, number: int, kind: str | None, error: Exception) -> None:
         method = _METHODS.get(kind or "", _SERVICE + "Session")
@@ -224,13 +236,16 @@ class Session:
 class _Wait:
     """For the end of an execution that is being enqueued. It may end in the very commit that enqueued it."""
 
-    def __init__(self, hold_s: float, ended: Callable[[Enqueued, Execution], None]) -> None:
+    __slots__ = ("_ended", "_execution", "_give_up", "_hold_s", "_holds", "_outcome", "_release", "forget")
+
+    def __init__(self, holds: Holds, hold_s: float, ended: Callable[[Enqueued, Execution], None]) -> None:
+        self._holds = holds
         self._hold_s = hold_s
         self._ended = ended
         self._outcome: Enqueued | None = None
         self._execution: Execution | None = None
         self._give_up: Callable[[], None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._release: Callable[[], None] | None = None
         self.forget: Callable[[], None] | None = None
 
     def begin(self, outcome: Enqueued, give_up: Callable[[], None]) -> None:
@@ -239,7 +254,7 @@ class _Wait:
         if self._execution is not None:
             self._ended(outcome, self._execution)
         else:
-            self._timer = asyncio.get_running_loop().call_later(self._hold_s, give_up)
+            self._release = self._holds.hold(self._hold_s, give_up)
 
     def closed(self, execution: Execution) -> None:
         self._execution = execution
@@ -251,8 +266,8 @@ class _Wait:
             self._give_up()
 
     def end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._release is not None:
+            self._release()
         if self.forget is not None:
             self.forget()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from google.protobuf.duration_pb2 import Duration
+
 from tempolite_node.api.convert.checks import COMPONENTS, CONSISTENCIES, STATUSES, Checks
 from tempolite_node.api.convert.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, parse_page_token
 from tempolite_node.engine.commands import (
@@ -116,7 +118,7 @@ def enqueue(request: pb.EnqueueExecutionRequest, payload_bytes_max: int) -> Enqu
 
 def enqueue_wait_ms(request: pb.EnqueueExecutionRequest) -> int:
     """How long to wait for the end, of a request that was checked."""
-    return min(int(request.wait.ToMilliseconds()), WAIT_MS_MAX)
+    return min(_milliseconds(request.wait), WAIT_MS_MAX)
 
 
 def batch(request: pb.BatchEnqueueExecutionsRequest) -> None:
@@ -134,7 +136,12 @@ def session_timeout_s(call: pb.SessionCall) -> float:
     """Until when the reply is wanted. What is out of bounds counts as the bound."""
     if not call.HasField("timeout"):
         return WAIT_MS_MAX / 1_000
-    return min(max(call.timeout.ToMilliseconds() / 1_000, 0.0), SESSION_TIMEOUT_S_MAX)
+    return min(max(_milliseconds(call.timeout) / 1_000, 0.0), SESSION_TIMEOUT_S_MAX)
+
+
+def _milliseconds(duration: Duration) -> int:
+    """Rounded down."""
+    return int(duration.seconds) * 1_000 + int(duration.nanos) // 1_000_000
 
 
 def execution_id(value: str, field: str = "id") -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -100,21 +101,29 @@ def operation(source: Operation, execution_id: str, *, attempts: Sequence[Attemp
 
 
 def enqueued(source: Enqueued, ended: Execution | None = None) -> pb.EnqueueExecutionResponse:
-    return pb.EnqueueExecutionResponse(
-        id=source.execution_id,
-        component=component(source.component),
-        existing=source.existing,
-        outcome=None if ended is None else _outcome(ended),
-    )
+    response = pb.EnqueueExecutionResponse()
+    fill_enqueued(response, source, ended)
+    return response
 
 
-def _outcome(ended: Execution) -> pb.ExecutionOutcome:
-    return pb.ExecutionOutcome(
-        status=status(ended.status),
-        result=_payload(ended.result),
-        failure=_failure(ended.failure) if ended.failure is not None else None,
-        reason=ended.reason,
-    )
+_COMPONENTS: Mapping[Component, Any] = {value: common_pb2.Component.Value(component(value)) for value in Component}
+_STATUSES: Mapping[Status, Any] = {value: common_pb2.ExecutionStatus.Value(status(value)) for value in Status}
+
+
+def fill_enqueued(response: pb.EnqueueExecutionResponse, source: Enqueued, ended: Execution | None = None) -> None:
+    """In its place inside of another message: one that is made first and put in then is copied by way of its bytes."""
+    response.id = source.execution_id
+    response.component = _COMPONENTS[source.component]
+    response.existing = source.existing
+    if ended is None:
+        return
+    outcome = response.outcome
+    outcome.status = _STATUSES[ended.status]
+    outcome.reason = ended.reason
+    if ended.result is not None:
+        outcome.result.encoding, outcome.result.data = "json", ended.result
+    if (failure := _failure(ended.failure)) is not None:
+        outcome.failure.CopyFrom(failure)
 
 
 def _attempt(source: Attempt) -> common_pb2.Attempt:
