@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from benchmarks import peers, raw, report, scale, throughput
+from benchmarks import cluster, peers, raw, report, scale, throughput
 from benchmarks.measures import Measure
 from benchmarks.peers.compare import times_the_best
 
-PARTS = ("throughput", "concurrency", "kill", "waiting", "queued", "finished")
+PARTS = ("throughput", "concurrency", "kill", "waiting", "queued", "finished", "cluster")
 
 
 @click.command()
@@ -58,6 +58,8 @@ def main(parts: tuple[str, ...], quick: bool, out: Path | None, soak_minutes: fl
         told(more)
         series = [("executions", "1/s"), ("side effects", "1/s")]
         plots["finished.svg"] = ("Rates over the size of the store", "finished executions", by_size, series, True)
+    if "cluster" in wanted:
+        told(cluster.measure(seconds, commands=10 * many, store_mib=many // 100))
     if soak_minutes is not None:
         told(scale.soak(soak_minutes))
     if out is not None:

@@ -19,6 +19,10 @@ def noop(_ctx: HandlerContext) -> None:
     pass
 
 
+def echo(_ctx: HandlerContext, value: str) -> str:
+    return value
+
+
 def _one() -> int:
     return 1
 

@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 HANDLERS = (
     "noop",
+    "echo",
     "side_effects",
     "side_effects_async",
     "saga",
@@ -32,12 +35,13 @@ HANDLERS = (
 
 
 class Node:
-    def __init__(self, directory: Path, sections: Mapping[str, Any]) -> None:
-        self.data_dir = directory / "data"
-        self._config = directory / "node.yaml"
+    def __init__(self, directory: Path, sections: Mapping[str, Any], node_id: str = "bench") -> None:
+        self.id = node_id
+        self.data_dir = directory / f"data-{node_id}"
+        self._config = directory / f"{node_id}.yaml"
         self._process: subprocess.Popen[bytes] | None = None
         config = {
-            "node": {"id": "bench", "data_dir": str(self.data_dir)},
+            "node": {"id": node_id, "data_dir": str(self.data_dir)},
             "api": {"listen": "127.0.0.1:0"},
             "handlers": [{"target": f"benchmarks.handlers:{name}"} for name in HANDLERS],
             "hosts": {"python_path": [str(ROOT)]},
@@ -80,6 +84,10 @@ class Node:
         """Resident, of all processes. Pages that they share count for each."""
         return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES for pid in self.pids)
 
+    def forget_everything(self) -> None:
+        """Loses its disk."""
+        shutil.rmtree(self.data_dir)
+
     def disk_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.data_dir.iterdir())
 
@@ -118,3 +126,35 @@ def a_node(sections: Mapping[str, Any], *, started: bool = True) -> Iterator[Nod
     finally:
         node.kill()
         shutil.rmtree(directory)
+
+
+@contextmanager
+def a_cluster(sections: Mapping[str, Any], count: int = 3) -> Iterator[list[Node]]:
+    """So many nodes of one cluster, each with everything that `sections` gives it."""
+    directory = Path(tempfile.mkdtemp(prefix="tempolite-bench-"))
+    ids = [chr(ord("a") + place) for place in range(count)]
+    ports = _free_ports(2 * count)
+    cluster = {
+        "name": "bench",
+        "nodes": [
+            {"id": node_id, "peers": f"127.0.0.1:{ports[2 * place]}", "listen": f"127.0.0.1:{ports[2 * place + 1]}"}
+            for place, node_id in enumerate(ids)
+        ],
+    }
+    nodes = [Node(directory, {"api": {}, "cluster": cluster, **sections}, node_id) for node_id in ids]
+    try:
+        with ThreadPoolExecutor(count) as starting:
+            list(starting.map(Node.start, nodes))
+        yield nodes
+    finally:
+        for node in nodes:
+            node.kill()
+        shutil.rmtree(directory)
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]

@@ -16,7 +16,7 @@ from benchmarks.measures import Measure
 from benchmarks.node import Node, a_node, workers
 from benchmarks.throughput import at_most
 from tempolite_node.store.database import open_writer
-from tempolite_node.store.executions import register_start
+from tempolite_node.store.executions import claim_store
 from tempolite_sdk import AsyncClient, Client, Stats
 
 MIB = 1024 * 1024
@@ -161,7 +161,7 @@ def _operations(first: int, count: int) -> Iterable[tuple[Any, ...]]:
 def _fill(path: Path, count: int) -> None:
     path.parent.mkdir(exist_ok=True)
     connection = open_writer(path)
-    register_start(connection, "bench")
+    claim_store(connection, "bench")
     for first in range(1, count + 1, 20_000):
         chunk = min(20_000, count + 1 - first)
         connection.execute("BEGIN IMMEDIATE")

@@ -1,27 +1,28 @@
 """Joins log, engine, store and worker hosts. Its thread is the only writer.
 
 Each round takes everything that waits (commands of clients, calls of attempts, timers that are due), proposes it as
-one entry, and lets nothing out before the entry is on disk. Nothing waits for a batch to fill: what comes in while one
-commits is the next.
+one batch, and lets nothing out before what the log has ordered is on disk. Nothing waits for a batch to fill: what
+comes in while one commits is the next.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 import apsw
+import structlog
 from msgspec import Struct
 
 from tempolite_node import frames
 from tempolite_node.engine.commands import (
     AnyCommand,
     AnyRequest,
+    Batch,
     BeginSideEffect,
     CompleteAttempt,
     CompleteSideEffect,
@@ -30,6 +31,8 @@ from tempolite_node.engine.commands import (
     FailSideEffect,
     FireTimer,
     FromAttempt,
+    LoseNode,
+    PlaceExecutions,
     ReceiveSignal,
     RegisterNode,
     Sleep,
@@ -38,8 +41,9 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
     WaitForExecution,
 )
-from tempolite_node.engine.decide import decide
+from tempolite_node.engine.decide import admit, decide
 from tempolite_node.engine.effects import (
+    Admission,
     AnyEffect,
     AnyOutcome,
     Closed,
@@ -47,35 +51,42 @@ from tempolite_node.engine.effects import (
     Reason,
     Refused,
     Rejection,
+    RunAttempt,
+    RunCompensation,
     SignalSent,
 )
-from tempolite_node.engine.model import Component, Execution, OperationKind
+from tempolite_node.engine.model import Component, Execution, NodeState, OperationKind
 from tempolite_node.engine.work import Work
-from tempolite_node.errors import StorageFailed
+from tempolite_node.errors import NodeError, OutcomeUnknown, StorageFailed
 from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.hosts.runs import Run
-from tempolite_node.log.local import LocalLog
+from tempolite_node.ids import new_run
+from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.stats import stats_of
 from tempolite_node.store.database import explained
 from tempolite_node.store.executions import Executions
 from tempolite_node.views import Stats
 
+log = structlog.get_logger("driver")
+
 _ROUND_MAX = 2_000  #: inputs of one round: bounds how long a transaction holds its answers back
 _TIMERS_MAX = 1_000  #: timers of one round
+_UNSAVED_MAX = 1_000  #: entries that changed nothing, and so need no commit of their own
+_PLACED_MAX = 500  #: executions of one round that are given to another node
 
 
 class Ask(Struct):
-    """A command, and who wants its outcome. Called in the driver's thread, after the commit."""
+    """A command, and who wants its outcome, or why there is none. Called in the driver's thread, after the commit."""
 
     command: AnyCommand
-    answer: Callable[[AnyOutcome], None] | None = None
+    answer: Callable[[AnyOutcome | NodeError], None] | None = None
 
 
 class AskAll(Struct):
-    """Commands, and who wants all of their outcomes. Called in the driver's thread, after the commit."""
+    """Commands, and who wants all of their outcomes, or why there are none. Called like that of an `Ask`."""
 
     commands: Sequence[AnyCommand]
-    answer: Callable[[list[AnyOutcome]], None]
+    answer: Callable[[list[AnyOutcome] | NodeError], None]
 
 
 class Look(Struct):
@@ -90,6 +101,18 @@ class Change(Struct):
 
     change: Callable[[], Any]
     answer: Callable[[Any], None]
+
+
+class Barrier(Struct):
+    """Who wants to see everything that was acknowledged before. Told when it can be read here, or why it can't be."""
+
+    answer: Callable[[NodeError | None], None]
+
+
+class Do(Struct):
+    """Something that belongs to the driver's thread: the log's, between two rounds' commits."""
+
+    act: Callable[[], None]
 
 
 class HostUp(Struct):
@@ -111,7 +134,16 @@ class Stop(Struct):
     pass
 
 
-Input = Ask | AskAll | Look | Change | HostUp | HostSaid | HostDown | Stop
+Input = Ask | AskAll | Look | Change | Barrier | Do | HostUp | HostSaid | HostDown | Stop
+
+
+class Proposal(Struct, gc=False):
+    """A command on its way through the log, and who is told of it."""
+
+    command: AnyCommand
+    on_outcome: Callable[[AnyOutcome], None] | None = None
+    give_up: Callable[[NodeError], None] | None = None  #: of a client, who does not wait for ever
+    given_up: bool = False
 
 
 class Outputs(Protocol):
@@ -128,6 +160,14 @@ class Outputs(Protocol):
         stats: Stats,
     ) -> None: ...
 
+    def restored(self) -> None:
+        """The store was replaced by that of another node: whatever was followed may have moved on unseen."""
+        ...
+
+    def removed(self) -> None:
+        """This node is no part of the cluster any more."""
+        ...
+
     def driver_failed(self, error: BaseException) -> None: ...
 
 
@@ -137,38 +177,47 @@ class Children(Protocol):
     def __call__(self, request: frames.ChildRequest, at_ms: int) -> AnyRequest | Refused: ...
 
 
+class Registration(Protocol):
+    """What this node tells the others of itself."""
+
+    def __call__(self, at_ms: int, run: str) -> RegisterNode: ...
+
+
 class Driver:
     def __init__(
         self,
         *,
         node_id: str,
-        incarnation: int,
         executions: Executions,
         dispatch: Dispatch,
         outputs: Outputs,
         children: Children,
-        now_ms: Callable[[], int],
+        registration: Registration,
+        log: Callable[[StateMachine], Log],
     ) -> None:
         self._node_id = node_id
-        self._incarnation = incarnation
         self._executions = executions
         self._outputs = outputs
         self._children = children
-        self._now_ms = now_ms
-        self._log = LocalLog(self)
+        self._registration = registration
+        self._log = log(self)
         self._inputs: SimpleQueue[Input] = SimpleQueue()
         self._work = Work(executions)
         self._at_ms = 0
         self._next_due_ms: int | None = None
-        self._proposals: list[AnyCommand] = []
-        self._on_outcome: list[Callable[[AnyOutcome], None] | None] = []
-        self._applied = 0  #: proposals of this round that were decided
+        self._timers_changed = True  #: since `_next_due_ms` was read
+        self._fired = False  #: timers that are due are on their way
+        self._run = new_run()
+        self._registered = False  #: the log knows this process, and what an earlier one ran is queued again
+        self._look_for_misplaced = True
+        self._proposals: list[Proposal] = []
+        self._under_way: list[Proposal] = []
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
         self._looks: list[Look] = []
         self._closed: list[Execution] = []
         self._signalled: list[str] = []
         self._published = -1  #: applied index at the last publication
-        self._thread = threading.Thread(target=self._run, name="driver", daemon=True)
+        self._thread = threading.Thread(target=self._drive, name="driver", daemon=True)
         self.dispatch = dispatch
 
     # --- called from other threads
@@ -180,18 +229,26 @@ class Driver:
         self._inputs.put(given)
 
     def waiting_inputs(self) -> int:
-        return self._inputs.qsize()
+        return self._inputs.qsize() + len(self._proposals)
 
     def stop(self) -> None:
         """Ends the thread after the round that is under way."""
         self._inputs.put(Stop())
         self._thread.join()
 
+    def now_ms(self) -> int:
+        """Unix milliseconds, by the clock that decides what is due."""
+        return self._log.now_ms()
+
+    @property
+    def run(self) -> str:
+        """Names this process of the node, among all that there were."""
+        return self._run
+
     # --- the thread
 
-    def _run(self) -> None:
+    def _drive(self) -> None:
         try:
-            self._register()
             while self._round():
                 pass
         except apsw.Error as error:
@@ -200,27 +257,23 @@ class Driver:
         except BaseException as error:
             self._outputs.driver_failed(error)
 
-    def _register(self) -> None:
-        """Queues again what an earlier incarnation ran, and looks at what is queued."""
-        self._at_ms = self._now_ms()
-        command = RegisterNode(at_ms=self._at_ms, node_id=self._node_id, incarnation=self._incarnation, handlers=())
-        self._propose(command)
-        self._commit()
-        self._next_due_ms = self._executions.next_due_ms()
-
     def _round(self) -> bool:
         """One batch: in, decided, saved, out. False: it is time to stop."""
         inputs = self._take()
-        self._at_ms = self._now_ms()
+        self._at_ms = self._log.now_ms()
         stopping = False
         for given in inputs:
             match given:
                 case HostSaid():
                     self._host_said(given)
                 case Ask():
-                    self._propose(given.command, self._later(given.answer))
+                    self._ask(given)
                 case AskAll():
                     self._ask_all(given)
+                case Do():
+                    given.act()
+                case Barrier():
+                    self._log.barrier(partial(self._answer, given.answer))
                 case Look():
                     self._looks.append(given)
                 case Change():
@@ -232,10 +285,9 @@ class Driver:
                     self._host_down(given)
                 case Stop():
                     stopping = True
-        self._fire_timers()
-        self._commit()
+        self._advance()
         while self.dispatch.refill():
-            self._commit()
+            self._advance()
         self._publish()
         return not stopping
 
@@ -251,27 +303,51 @@ class Driver:
         return inputs
 
     def _idle_s(self) -> float | None:
-        waits = [] if self._next_due_ms is None else [max(0.0, (self._next_due_ms - self._now_ms()) / 1000)]
+        if not self._log.idle:
+            return None  # what becomes of the batch that is under way comes in
+        if not self._registered or (self._log.leads and self._look_for_misplaced):
+            return 0.0
+        waits = []
+        if self._log.leads and (due_ms := self._due_ms()) is not None:
+            waits.append(max(0.0, (due_ms - self._log.now_ms()) / 1000))
         rate_limited_s = self.dispatch.rate_limited_s()
         if rate_limited_s is not None:
             waits.append(rate_limited_s)
         # A day at most: the clock may be set while the thread sleeps.
         return min([*waits, 86_400.0]) if waits else None
 
+    def _due_ms(self) -> int | None:
+        """When the next timer is due, of all in the store."""
+        if self._timers_changed:
+            self._next_due_ms = self._executions.next_due_ms()
+            self._timers_changed = False
+        return self._next_due_ms
+
     # --- in
 
-    def _propose(self, command: AnyCommand, on_outcome: Callable[[AnyOutcome], None] | None = None) -> None:
-        self._proposals.append(command)
-        self._on_outcome.append(on_outcome)
+    def _answer(self, answer: Callable[[Any], None], value: Any) -> None:
+        """Once this round's commit is on disk."""
+        self._answers.append((answer, value))
 
-    def _later(self, answer: Callable[[AnyOutcome], None] | None) -> Callable[[AnyOutcome], None] | None:
-        return None if answer is None else lambda outcome: self._answers.append((answer, outcome))
+    def _ask(self, given: Ask) -> None:
+        told = None if given.answer is None else partial(self._answer, given.answer)
+        self._proposals.append(Proposal(given.command, told, told))
 
     def _ask_all(self, given: AskAll) -> None:
         outcomes: list[AnyOutcome] = []
-        for command in given.commands:
-            self._propose(command, outcomes.append)
-        self._answers.append((given.answer, outcomes))  # filled by the time that answers leave
+        given_up: list[NodeError] = []
+
+        def decided(outcome: AnyOutcome) -> None:
+            outcomes.append(outcome)
+            if len(outcomes) == len(given.commands) and not given_up:
+                self._answers.append((given.answer, outcomes))
+
+        def give_up(error: NodeError) -> None:
+            if not given_up:
+                given_up.append(OutcomeUnknown("some of the batch was stored, the rest was not") if outcomes else error)
+                self._answers.append((given.answer, given_up[0]))
+
+        self._proposals += [Proposal(command, decided, give_up) for command in given.commands]
 
     def _host_said(self, given: HostSaid) -> None:
         for call in given.calls:
@@ -288,7 +364,7 @@ class Driver:
                 self.dispatch.announced(run, call, request.key)
                 self._published = -1  # the stats have changed, although nothing is saved
                 continue
-            if isinstance(request, BeginSideEffect) and request.fresh:
+            if isinstance(request, BeginSideEffect) and request.fresh and self._log.is_current:
                 self.dispatch.begin_side_effect(run, call, request.key, Go(attempt=1))
                 continue
             if isinstance(request, frames.ChildRequest):
@@ -305,34 +381,77 @@ class Driver:
                 side_effect_failures=call.side_effect_failures,
                 request=request,
             )
-            self._propose(command, _Answering(self.dispatch, run, call, request))
+            self._proposals.append(Proposal(command, _Answering(self.dispatch, run, call, request)))
 
     def _host_down(self, given: HostDown) -> None:
         for run, was_running in self.dispatch.host_down(given.host):
-            self._propose(
-                CrashAttempt(
-                    at_ms=self._at_ms,
-                    execution_id=run.execution_id,
-                    epoch=run.epoch,
-                    suspect=was_running,
-                    jitter=random.uniform(-1, 1),
-                    message=given.message,
-                )
+            command = CrashAttempt(
+                at_ms=self._at_ms,
+                execution_id=run.execution_id,
+                epoch=run.epoch,
+                suspect=was_running,
+                jitter=random.uniform(-1, 1),
+                message=given.message,
             )
+            self._proposals.append(Proposal(command))
 
-    def _fire_timers(self) -> None:
-        if self._next_due_ms is None or self._next_due_ms > self._at_ms:
-            return
-        for execution_id, timer in self._executions.due_timers(self._at_ms, _TIMERS_MAX):
-            self._propose(
-                FireTimer(
+    # --- through the log
+
+    def _advance(self) -> None:
+        """Saves what the log has ordered, proposes what there is for as long as it takes it, and saves that too."""
+        self._save()
+        while self._log.idle and (proposals := self._next_proposals()):
+            # Before it is proposed: a log that has nobody to agree with applies it at once.
+            self._under_way = proposals
+            taken = self._log.propose([proposal.command for proposal in proposals])
+            if taken < len(proposals):
+                self._under_way, self._proposals = proposals[:taken], proposals[taken:] + self._proposals
+        if self._log.idle and self.dispatch.holds_side_effects:
+            self._log.renew()
+        self._save()
+
+    def _next_proposals(self) -> list[Proposal]:
+        """The registration first; then what was asked; then, as follows from it, the starts that free slots allow."""
+        if not self._registered:
+            return [Proposal(self._registration(self._at_ms, self._run))]
+        if self._log.leads:
+            self._proposals += self._duties()
+        proposals, self._proposals = self._proposals, []
+        return proposals or self._starts()
+
+    def _duties(self) -> list[Proposal]:
+        """What one node does for all of them: it fires timers, and places what its owner can't run."""
+        duties: list[Proposal] = []
+        due_ms = self._due_ms()
+        if due_ms is not None and due_ms <= self._at_ms:
+            for execution_id, timer in self._executions.due_timers(self._at_ms, _TIMERS_MAX):
+                command = FireTimer(
                     at_ms=self._at_ms,
                     execution_id=execution_id,
                     name=timer.name,
                     due_ms=timer.due_ms,
                     jitter=random.uniform(-1, 1),
                 )
-            )
+                duties.append(Proposal(command))
+            self._next_due_ms, self._timers_changed, self._fired = None, False, True
+        if self._look_for_misplaced:
+            misplaced = self._executions.misplaced(_PLACED_MAX)
+            self._look_for_misplaced = len(misplaced) == _PLACED_MAX
+            if misplaced:
+                duties.append(Proposal(PlaceExecutions(at_ms=self._at_ms, execution_ids=tuple(misplaced))))
+        return duties
+
+    def _starts(self) -> list[Proposal]:
+        self.dispatch.grant(side_effects=self._log.is_current)
+        starts: list[Proposal] = []
+        for component, execution_id in self.dispatch.starts():
+            start = StartAttempt(at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id, pool=component)
+            starts.append(Proposal(start, partial(self._started, component)))
+        return starts
+
+    def _started(self, component: Component, outcome: AnyOutcome) -> None:
+        if isinstance(outcome, Rejection):
+            self.dispatch.start_failed(component)
 
     # --- the state machine of the log
 
@@ -340,24 +459,64 @@ class Driver:
     def applied_index(self) -> int:
         return self._executions.applied_index
 
-    def _commit(self) -> None:
-        """Proposes what this round brought, with the starts that free slots allow."""
-        self._applied = 0
-        proposals, self._proposals = self._proposals, []
-        self._log.propose(proposals or self._starts())
-        self._on_outcome.clear()
-
-    def apply(self, commands: Sequence[AnyCommand]) -> Sequence[AnyCommand]:
-        """Decides, and returns the starts for which slots are free by then."""
-        for command in commands:
+    def apply(self, commands: Sequence[AnyCommand], *, own: bool) -> None:
+        under_way: list[Proposal] = []
+        if own:
+            under_way, self._under_way = self._under_way, []
+        for place, command in enumerate(commands):
             outcome = decide(self._work, command)
-            on_outcome = self._on_outcome[self._applied]
-            self._applied += 1
             # A call is answered, and its frame loses its slot if it waits, before effects of later commands wake it.
-            if on_outcome is not None:
-                on_outcome(outcome)
+            if under_way and not (proposal := under_way[place]).given_up and proposal.on_outcome is not None:
+                proposal.on_outcome(outcome)
             self._take_effects()
-        return self._starts()
+        if self._work.nodes:
+            self._follow_own_state()
+
+    def _follow_own_state(self) -> None:
+        """Whether the others count on this node, for what it runs now. If not, it registers again."""
+        own = self._work.node(self._node_id)
+        if own is None and self._registered:
+            self._outputs.removed()
+        self._registered = own is not None and own.run == self._run and own.live
+
+    def admit(self, batch: Batch) -> Admission:
+        return admit(self._work, batch)
+
+    def forget(self) -> None:
+        self._under_way = []
+
+    def give_up(self, *, under_way: NodeError, waiting: NodeError) -> None:
+        for proposals, error in ((self._under_way, under_way), (self._proposals, waiting)):
+            for proposal in proposals:
+                if proposal.give_up is not None and not proposal.given_up:
+                    proposal.given_up = True
+                    proposal.give_up(error)
+        self._proposals = [proposal for proposal in self._proposals if not proposal.given_up]
+
+    def take_back(self) -> None:
+        self._proposals = [proposal for proposal in self._under_way if not proposal.given_up] + self._proposals
+        self._under_way = []
+
+    def lost(self, node_id: str) -> None:
+        node = self._executions.nodes().get(node_id)
+        if node is not None and node.live and node_id != self._node_id:
+            self._proposals.append(Proposal(LoseNode(at_ms=self._at_ms, node_id=node_id, run=node.run)))
+
+    def begin_anew(self, *, unclear: NodeError) -> None:
+        """The store was replaced by another node's, a later one: what runs here may have been given away unseen.
+
+        unclear: what the clients are told whose commands are under way.
+        """
+        self.give_up(under_way=unclear, waiting=unclear)
+        self._under_way = [Proposal(proposal.command, given_up=True) for proposal in self._under_way]
+        self._proposals = []
+        self.dispatch.abandon_all()
+        self._executions.reload()
+        self.dispatch.refill(everything=True)
+        self._work = Work(self._executions)
+        self._run, self._registered = new_run(), False
+        self._timers_changed = self._look_for_misplaced = True
+        self._outputs.restored()
 
     def _take_effects(self) -> None:
         effects = self._work.effects
@@ -373,30 +532,36 @@ class Driver:
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
+            case RunAttempt() | RunCompensation() if not self._registered:
+                pass  # an earlier process of this node asked for it; the registration queues it again
             case _:
                 self.dispatch.take(effect)
 
-    def _starts(self) -> list[AnyCommand]:
-        self.dispatch.grant()
-        starts: list[AnyCommand] = []
-        for component, execution_id in self.dispatch.starts():
-            start = StartAttempt(at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id, pool=component)
-            starts.append(start)
-            self._on_outcome.append(partial(self._started, component))
-        return starts
-
-    def _started(self, component: Component, outcome: AnyOutcome) -> None:
-        if isinstance(outcome, Rejection):
-            self.dispatch.start_failed(component)
-
-    def save(self, index: int) -> None:
+    def _save(self) -> None:
+        if self._fired and self._log.idle:
+            self._timers_changed, self._fired = True, False
         work = self._work
-        if not work.changed:
+        if not work.changed and self._log.index - self._executions.applied_index < _UNSAVED_MAX:
             return
-        self._executions.save(work, index)
+        before = self._executions.nodes()
+        self._executions.save(work, self._log.index)
         if work.timers or work.timers_cleared:
-            self._next_due_ms = self._executions.next_due_ms()
+            self._timers_changed = True
+        if work.nodes:
+            self._look_for_misplaced = True
+            self._tell_changes(before)
+            if self._node_id in work.nodes:
+                self.dispatch.refill(everything=True)  # it may have been refused starts meanwhile
         self._work = Work(self._executions)
+        self._log.saved()
+
+    def _tell_changes(self, before: Mapping[str, NodeState]) -> None:
+        """Operators want to read in the log of any node what becomes of the others."""
+        after = self._executions.nodes()
+        for node_id in sorted({*before, *after} - {self._node_id}):
+            was, now = (None if node is None else _word(node) for node in (before.get(node_id), after.get(node_id)))
+            if was != now:
+                log.info("a node has changed", node=node_id, was=was or "unknown", now=now or "removed")
 
     # --- out
 
@@ -420,6 +585,10 @@ class Driver:
             signalled=signalled,
             stats=stats_of(self._executions, self.dispatch),
         )
+
+
+def _word(node: NodeState) -> str:
+    return "up" if node.takes_work else "stopping" if node.live else "down"
 
 
 class _Answering:
@@ -457,8 +626,3 @@ class _Answering:
             case _:
                 assert outcome is not None, f"{type(request).__name__} has no answer"
                 dispatch.answer(run, call, outcome)  # type: ignore[arg-type]
-
-
-def wall_clock_ms() -> int:
-    """Unix milliseconds."""
-    return time.time_ns() // 1_000_000

@@ -19,6 +19,11 @@ def new_id(at_ms: int) -> str:
     return _uuid((at_ms & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10), "big"), version=7)
 
 
+def new_run() -> str:
+    """Names a process of a node: no two have the same."""
+    return os.urandom(8).hex()
+
+
 def id_of_request(request_id: str) -> str:
     """The same id for the same request, on every node: a UUID, version 5 (RFC 9562, section 5.5)."""
     hashed = sha1(_REQUESTS + request_id.encode(), usedforsecurity=False).digest()

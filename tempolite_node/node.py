@@ -1,9 +1,9 @@
 """Builds the parts of a node and joins them: the order in which they start and stop, and why.
 
-Start: data directory (alone in it), store (the past), worker hosts (handlers are right, or there is no start), driver
-(what an earlier incarnation ran is queued again), API (now there is something to answer with).
+Start: data directory (alone in it), store (the past), worker hosts (handlers are right, or there is no start), log and
+driver (what an earlier process ran is queued again), API (now there is something to answer with).
 Stop, the other way round: the API says no to what is new, the hosts unwind what waits and end what runs, the driver
-saves what they said, the store closes.
+saves what they said, the log ends, the store closes. A node of a cluster gives its work to the others before.
 """
 
 from __future__ import annotations
@@ -23,23 +23,32 @@ import structlog
 from tempolite_node import __version__, frames
 from tempolite_node.api.cluster import no_cluster
 from tempolite_node.api.server import ApiServer
+from tempolite_node.barrier import SharedBarrier
 from tempolite_node.children import Children
+from tempolite_node.clock import wall_clock_ms
+from tempolite_node.cluster import Cluster
 from tempolite_node.config import Config
 from tempolite_node.datadir import DataDir
-from tempolite_node.driver import Ask, AskAll, Change, Driver, HostDown, HostSaid, HostUp, Look, wall_clock_ms
-from tempolite_node.engine.commands import AnyCommand
+from tempolite_node.driver import Ask, AskAll, Barrier, Change, Do, Driver, HostDown, HostSaid, HostUp, Look
+from tempolite_node.engine.commands import AnyCommand, DrainNode, LoseNode, RegisterNode
 from tempolite_node.engine.effects import AnyOutcome, Reason, Rejection
-from tempolite_node.engine.model import Component, Execution
-from tempolite_node.errors import Overloaded, StartError, StorageFailed, Unavailable
+from tempolite_node.engine.model import Component, Execution, ServedHandler
+from tempolite_node.errors import NodeError, Overloaded, StartError, StorageFailed, Unavailable
 from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.hosts.supervisor import Supervisor
 from tempolite_node.interpreter import settle
-from tempolite_node.options import handler_specs, pool_retry, queue_limit
+from tempolite_node.log.base import Log, StateMachine
+from tempolite_node.log.local import LocalLog
+from tempolite_node.log.raft_settings import raft_config
+from tempolite_node.log.replicated import ReplicatedLog, Store
+from tempolite_node.options import Resolved, handler_specs, pool_retry, queue_limit, served_handler
+from tempolite_node.served import ServedHandlers
 from tempolite_node.stats import stats_of
 from tempolite_node.store.database import open_writer
-from tempolite_node.store.executions import Executions, register_start
+from tempolite_node.store.executions import Executions, claim_store
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.readers import Readers
+from tempolite_node.store.snapshots import read_snapshot, write_snapshot
 from tempolite_node.views import ClusterState, Consistency, NodeInfo, PoolState, Stats
 from tempolite_node.watch import Follower, Watch
 
@@ -62,7 +71,11 @@ class Node:
         self._stop_requested = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
+        self._driver_runs = True
+        self._replicated: ReplicatedLog | None = None
+        self._cluster: Cluster | None = None
         self._asked: set[asyncio.Future[Any]] = set()  #: who waits for the driver's next commit
+        self._barrier = SharedBarrier(lambda: self._asking(Barrier))
         self._data_dir = DataDir(config.node.data_dir)
 
     # --- start and stop
@@ -80,12 +93,18 @@ class Node:
                 down=self._host_down,
             )
             await self._supervisor.start()
+            self._serve_handlers()
+            if self._replicated is not None:
+                self._replicated.start()
             self._driver.start()
-            await self._look(lambda: None)  # what an earlier incarnation ran is queued again, and the stats say so
+            if self._replicated is None:
+                await self._look(lambda: None)  # what an earlier process ran is queued again, and the stats say so
             self._api = ApiServer(self, self.config)
             port = await self._api.start()
         except BaseException:
             await self._stop_hosts()
+            if self._replicated is not None:
+                self._replicated.stop()
             self._data_dir.close()
             raise
         host = self.config.api.listen.host
@@ -97,33 +116,86 @@ class Node:
             node=self.config.node.id,
             address=address,
             handlers=sorted(self._supervisor.handlers),
-            incarnation=self._incarnation,
             version=__version__,
         )
 
     def _open_store(self) -> None:
-        self._connection = open_writer(self._data_dir.store)
+        config, store = self.config, self._data_dir.store
+        self._connection = open_writer(store)
         try:
-            self._incarnation = register_start(self._connection, self.config.node.id)
+            claim_store(self._connection, config.node.id, config.cluster.name if config.cluster else None)
         except ValueError as error:
-            raise StartError(f"{self._data_dir.store}: {error}") from error
+            raise StartError(f"{store}: {error}") from error
         except apsw.Error as error:
-            raise StorageFailed(f"{self._data_dir.store}: the store can't be written: {error}") from error
+            raise StorageFailed(f"{store}: the store can't be written: {error}") from error
         executions = Executions(self._connection)
         self._executions = executions
-        self._readers = Readers(self._data_dir.store)
-        pools = {component: self.config.pools.of(component) for component in Component}
-        dispatch = Dispatch(executions, node_id=self.config.node.id, pools=pools, clock_s=time.monotonic)
+        self._readers = Readers(store)
+        pools = {component: config.pools.of(component) for component in Component}
+        dispatch = Dispatch(
+            executions,
+            node_id=config.node.id,
+            pools=pools,
+            clock_s=time.monotonic,
+            lends=config.cluster is None,
+        )
         self._driver = Driver(
-            node_id=self.config.node.id,
-            incarnation=self._incarnation,
+            node_id=config.node.id,
             executions=executions,
             dispatch=dispatch,
             outputs=self,
-            children=Children(self.config, lambda: self._supervisor.handlers),
-            now_ms=wall_clock_ms,
+            children=Children(lambda: self._served),
+            registration=self._registration,
+            log=self._make_log,
         )
         self._watch = Watch(stats_of(executions, dispatch))
+
+    def _make_log(self, machine: StateMachine) -> Log:
+        cluster = self.config.cluster
+        if cluster is None:
+            return LocalLog(machine, wall_clock_ms)
+        store = Store(
+            make=partial(write_snapshot, self._data_dir.store),
+            install=partial(read_snapshot, self._connection, node_id=self.config.node.id),
+        )
+        replicated = ReplicatedLog(
+            machine,
+            raft_config(self.config),
+            store=store,
+            run=lambda: self._driver.run,
+            post=lambda act: self._driver.put(Do(act)),
+            on_failure=self._failed,
+            on_removed=self.removed,
+            on_question=lambda peer, question: self._peers.answer(peer, question),
+            wall_clock_ms=wall_clock_ms,
+            node_timeout_s=cluster.node_timeout_ms / 1_000,
+            write_timeout_s=cluster.write_timeout_ms / 1_000,
+        )
+        self._replicated = replicated
+        self._cluster = Cluster(cluster, self, replicated.raft, self._executions.nodes)
+        return replicated
+
+    @property
+    def _peers(self) -> Cluster:
+        if self._cluster is None:
+            raise no_cluster()
+        return self._cluster
+
+    def _serve_handlers(self) -> None:
+        own = [served_handler(self.config, name, each.component) for name, each in self._supervisor.handlers.items()]
+        self._own_handlers = tuple(sorted(own, key=lambda served: served.name))
+        self._served = ServedHandlers(self._own_handlers, self._executions.nodes)
+
+    def _registration(self, at_ms: int, run: str) -> RegisterNode:
+        cluster = self.config.cluster
+        return RegisterNode(
+            at_ms=at_ms,
+            node_id=self.config.node.id,
+            run=run,
+            handlers=self._own_handlers,
+            slots={component: pool.workers for component, pool in self._driver.dispatch.pools.items()},
+            address="" if cluster is None else str(cluster.node(self.config.node.id).advertise),
+        )
 
     async def run(self) -> int:
         """Serves until it is asked to stop or fails. Returns the exit code."""
@@ -134,11 +206,12 @@ class Node:
         return 0 if self._failure is None else 1
 
     async def _drain(self) -> None:
-        """Lets running attempts end: those that wait are unwound, and go on after the next start."""
+        """Lets running attempts end: those that wait are unwound, and go on after the next start, or elsewhere."""
         self._draining = True
         drain_s = self.config.node.drain_timeout_ms / 1000
         log.info("draining", timeout_s=drain_s)
         await self._change(self._pause_all)
+        await self._tell_others(DrainNode)
         self._supervisor.drain()
         idle = asyncio.ensure_future(self._wait_idle())
         now = asyncio.ensure_future(self._stop_now.wait())
@@ -147,6 +220,25 @@ class Node:
             log.warning("stopping with attempts under way; they run again after the next start")
         idle.cancel()
         now.cancel()
+        await self._tell_others(LoseNode)
+        await self._hand_over_leadership()
+
+    async def _tell_others(self, command: type[DrainNode] | type[LoseNode]) -> None:
+        if self._replicated is None:
+            return
+        try:
+            await self.submit(command(at_ms=self.now_ms(), node_id=self.config.node.id, run=self._driver.run))
+        except NodeError as error:
+            log.warning("the other nodes can't be told that this one stops; they will notice", error=str(error))
+
+    async def _hand_over_leadership(self) -> None:
+        if self._replicated is None or not self._replicated.leads or len(self._executions.nodes()) < 2:
+            return
+        try:
+            leader = await self._peers.transfer_leadership(None)
+            log.info("another node leads the cluster now", leader=leader)
+        except NodeError as error:
+            log.warning("the leadership can't be handed over; the other nodes will elect", error=str(error))
 
     def _pause_all(self) -> None:
         for component, pool in self._driver.dispatch.pools.items():
@@ -163,8 +255,12 @@ class Node:
         self._watch.stop()
         await self._api.stop(grace=1.0)
         await self._stop_hosts()
-        if self._failure is None:
+        if self._replicated is not None:
+            await self._loop.run_in_executor(None, self._replicated.stop)
+        if self._driver_runs:
             await self._loop.run_in_executor(None, self._driver.stop)
+        if self._cluster is not None:
+            self._cluster.stop()
         self._readers.close()
         self._connection.close()
         self._data_dir.close()
@@ -208,7 +304,17 @@ class Node:
         )
 
     def driver_failed(self, error: BaseException) -> None:
+        self._driver_runs = False
+        self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
         self._loop.call_soon_threadsafe(self._fail, error)
+
+    def removed(self) -> None:
+        self._failed(Unavailable(f"node {self.config.node.id} was removed from its cluster"))
+
+    def restored(self) -> None:
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._look_again()))
 
     # --- and in the loop's
 
@@ -226,13 +332,24 @@ class Node:
             answer(value)
         self._watch.published(closed=closed, signalled=signalled, stats=stats)
 
+    async def _look_again(self) -> None:
+        """What is waited for may have ended while this node was behind."""
+        ids = self._watch.waited_for()
+        found = await self._look(lambda: [self._executions.execution(execution_id) for execution_id in ids])
+        closed = [execution for execution in found if execution is not None and execution.closed]
+        self._watch.published(closed=closed, signalled=ids, stats=self._watch.stats)
+
     def _fail(self, error: BaseException) -> None:
-        """The driver is dead, so nothing can be acknowledged any more: the node goes down, loudly."""
+        """Nothing can be acknowledged any more: the node goes down, loudly."""
+        if self._failure is not None:
+            return
         self._failure = error
-        log.critical("the node stops: its driver failed", error=str(error), exc_info=error)
+        event = "the node stops" if self._driver_runs else "the node stops: its driver failed"
+        log.critical(event, error=str(error), exc_info=None if isinstance(error, Unavailable) else error)
         for future in list(self._asked):
             if not future.done():
-                future.set_exception(error if isinstance(error, StorageFailed) else Unavailable("the node failed"))
+                known = isinstance(error, StorageFailed | Unavailable)
+                future.set_exception(error if known else Unavailable("the node failed"))
         self.request_stop()
 
     # --- what the API asks
@@ -256,7 +373,7 @@ class Node:
         """Changes which work starts, in the driver's thread, and has what may start by then started."""
         await self._asking(lambda answer: Change(change, answer))
 
-    async def _asking(self, given: Callable[[Callable[[Any], None]], Ask | AskAll | Look | Change]) -> Any:
+    async def _asking(self, given: Callable[[Callable[[Any], None]], Ask | AskAll | Look | Change | Barrier]) -> Any:
         if self._failure is not None or self._watch.stopped:
             raise Unavailable("the node is stopping")
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -267,16 +384,30 @@ class Node:
         finally:
             self._asked.discard(future)
 
-    def handler(self, name: str) -> frames.HandlerDescription | None:
-        return self._supervisor.handlers.get(name)
+    def handler(self, name: str) -> ServedHandler | None:
+        return self._served.get(name)
+
+    def waits_for_node(self, handler: str) -> str:
+        return "" if self._cluster is None else self._served.waits_for_node(handler)
+
+    def resolve(self, handler: ServedHandler, call: frames.CallOptions) -> Resolved:
+        return self._served.resolve(handler, call)
 
     def handlers(self) -> Sequence[frames.HandlerDescription]:
         return sorted(self._supervisor.handlers.values(), key=lambda handler: handler.name)
 
+    def serves(self, handler: str) -> bool:
+        return handler in self._supervisor.handlers
+
     def now_ms(self) -> int:
-        return wall_clock_ms()
+        return self._driver.now_ms()
 
     async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[frames.Violation]]:
+        if self._cluster is None:
+            return await self.check_own_arguments(calls)
+        return await self._cluster.check_arguments(calls)
+
+    async def check_own_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[frames.Violation]]:
         return await self._supervisor.check_arguments(calls)
 
     async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
@@ -295,6 +426,9 @@ class Node:
         """The execution, once it has ended; cancel it to give up."""
         with self._watch.closing(execution_id) as closing:
             execution = await self._look(lambda: self._executions.execution(execution_id))
+            if execution is None and self._cluster is not None:
+                await self._barrier.passed()  # it may be known to the others
+                execution = await self._look(lambda: self._executions.execution(execution_id))
             if execution is None:
                 return Rejection(Reason.NOT_FOUND, f"no execution {execution_id}")
             return execution if execution.closed else await closing
@@ -307,11 +441,9 @@ class Node:
         with self._watch.following(execution_id) as follower:
             yield follower
 
-    async def read(
-        self,
-        query: Callable[[Queries], T],
-        consistency: Consistency = Consistency.LINEARIZABLE,  # noqa: ARG002 - one node has everything
-    ) -> T:
+    async def read(self, query: Callable[[Queries], T], consistency: Consistency = Consistency.LINEARIZABLE) -> T:
+        if self._cluster is not None and consistency is Consistency.LINEARIZABLE:
+            await self._barrier.passed()
         return await self._readers.read(query)
 
     def stats(self) -> Stats:
@@ -355,17 +487,20 @@ class Node:
             pool.paused = pool.paused if paused is None else paused
 
         await self._change(change)
+        if workers is not None and self._cluster is not None:
+            await self.submit(self._registration(self.now_ms(), self._driver.run))  # executions are placed by slots
         return await self.pool(component)
 
     async def info(self) -> NodeInfo:
         return await self._look(self._info)
 
     def _info(self) -> NodeInfo:
+        own = self._executions.nodes().get(self.config.node.id)
         return NodeInfo(
             node_id=self.config.node.id,
             version=__version__,
             started_ms=self._started_ms,
-            incarnation=self._incarnation,
+            incarnation=own.incarnation if own is not None else 0,
             applied_index=self._executions.applied_index,
             draining=self._draining,
             python_version=platform.python_version(),
@@ -373,25 +508,34 @@ class Node:
             hosts=self._supervisor.describe(self._driver.dispatch.attempts_of),
         )
 
+    # --- the cluster
+
     def leader_api_address(self) -> str | None:
-        return None
+        return None if self._cluster is None else self._cluster.leader_api_address()
 
     async def cluster(self) -> ClusterState | None:
-        return None
+        return None if self._cluster is None else await self._cluster.state()
 
-    async def add_member(self, node_id: str, address: str) -> None:  # noqa: ARG002
-        raise no_cluster()
+    async def open_executions(self) -> Mapping[str, int]:
+        return await self._look(self._executions.open_by_owner)
 
-    async def remove_member(self, node_id: str) -> None:  # noqa: ARG002
-        raise no_cluster()
+    async def add_member(self, node_id: str, address: str) -> None:
+        await self._peers.add_member(node_id, address)
 
-    async def transfer_leadership(self, to: str | None) -> str:  # noqa: ARG002
-        raise no_cluster()
+    async def remove_member(self, node_id: str) -> None:
+        await self._peers.remove_member(node_id)
+
+    async def transfer_leadership(self, to: str | None) -> str:
+        return await self._peers.transfer_leadership(to)
 
 
 def _resolve(future: asyncio.Future[Any], value: Any) -> None:
     """Who asked may have given up meanwhile."""
-    if not future.done():
+    if future.done():
+        return
+    if isinstance(value, NodeError):
+        future.set_exception(value)
+    else:
         future.set_result(value)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-from tempolite_node.config import Config, HandlerConfig, RetryConfig
-from tempolite_node.engine.model import Component, Options, RetryPolicy
+from msgspec.structs import replace
+
+from tempolite_node.config import Config, RetryConfig
+from tempolite_node.engine.model import Component, Options, RetryPolicy, ServedHandler
 from tempolite_node.frames import CallOptions, HandlerSpec
 
 T = TypeVar("T")
@@ -23,47 +24,55 @@ class Resolved(NamedTuple):
     max_duration_ms: int | None
 
 
-class Resolver:
-    """Resolves the settings of calls. Most calls of a handler set the same, and a config holds for a node's life."""
+def served_handler(config: Config, name: str, component: Component) -> ServedHandler:
+    """How executions of a configured handler are run where a call sets nothing: by handler, pool and default.
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._resolve = lru_cache(maxsize=1024)(self._resolved)
+    component: HANDLER or SAGA.
+    """
+    handler = config.handler(name)
+    assert handler is not None, f"handler {name} is loaded and not configured"
+    pool, compensation = config.pools.of_executions(component), config.pools.compensation
+    return ServedHandler(
+        name=name,
+        component=component,
+        options=Options(
+            retry=_merged(handler.retry, pool.retry, default=DEFAULT_RETRY),
+            compensation_retry=_merged(
+                handler.compensation.retry, compensation.retry, default=DEFAULT_COMPENSATION_RETRY
+            ),
+            attempt_timeout_ms=_first(handler.attempt_timeout_ms, pool.attempt_timeout_ms),
+            compensation_attempt_timeout_ms=_first(
+                handler.compensation.attempt_timeout_ms, compensation.attempt_timeout_ms
+            ),
+            queue_timeout_ms=_first(handler.queue_timeout_ms, pool.queue_timeout_ms),
+            heartbeat_timeout_ms=handler.heartbeat_timeout_ms,
+            isolation=handler.isolation,
+            max_crashes=handler.max_crashes,
+        ),
+        priority=handler.priority,
+        max_duration_ms=_first(handler.max_duration_ms, pool.max_duration_ms),
+        queue_limit=queue_limit(config, component),
+    )
 
-    def __call__(self, handler: str, component: Component, call: CallOptions) -> Resolved:
-        """How an execution of the handler is run. component: HANDLER or SAGA."""
-        return self._resolve(handler, component, call)
 
-    def _resolved(self, handler: str, component: Component, call: CallOptions) -> Resolved:
-        configured = self._config.handler(handler)
-        assert configured is not None, f"handler {handler} is loaded and not configured"
-        return resolve(configured, self._config, component, call)
-
-
-def resolve(handler: HandlerConfig, config: Config, component: Component, call: CallOptions) -> Resolved:
-    """How an execution of the handler is run. component: HANDLER or SAGA.
+def resolve(served: ServedHandler, call: CallOptions) -> Resolved:
+    """How one execution is run: by what the call sets, else as its handler is served.
 
     A priority of 0 in the call leaves the handler's.
     """
-    pool = config.pools.of_executions(component)
-    compensation = config.pools.compensation
-    options = Options(
-        retry=_merged(_of_call(call), handler.retry, pool.retry, default=DEFAULT_RETRY),
-        compensation_retry=_merged(handler.compensation.retry, compensation.retry, default=DEFAULT_COMPENSATION_RETRY),
-        attempt_timeout_ms=_first(call.attempt_timeout_ms, handler.attempt_timeout_ms, pool.attempt_timeout_ms),
-        compensation_attempt_timeout_ms=_first(
-            handler.compensation.attempt_timeout_ms, compensation.attempt_timeout_ms
-        ),
-        queue_timeout_ms=_first(call.queue_timeout_ms, handler.queue_timeout_ms, pool.queue_timeout_ms),
-        heartbeat_timeout_ms=_first(call.heartbeat_timeout_ms, handler.heartbeat_timeout_ms),
-        isolation=handler.isolation,
-        max_crashes=handler.max_crashes,
+    defaults = served.options
+    options = replace(
+        defaults,
+        retry=_merged(_of_call(call), default=defaults.retry),
+        attempt_timeout_ms=_first(call.attempt_timeout_ms, defaults.attempt_timeout_ms),
+        queue_timeout_ms=_first(call.queue_timeout_ms, defaults.queue_timeout_ms),
+        heartbeat_timeout_ms=_first(call.heartbeat_timeout_ms, defaults.heartbeat_timeout_ms),
     )
     return Resolved(
         options=options,
-        priority=call.priority or handler.priority,
+        priority=call.priority or served.priority,
         delay_ms=call.delay_ms,
-        max_duration_ms=_first(call.max_duration_ms, handler.max_duration_ms, pool.max_duration_ms),
+        max_duration_ms=_first(call.max_duration_ms, served.max_duration_ms),
     )
 
 

@@ -104,6 +104,10 @@ class Watch:
             if not changed.done():
                 changed.set_result(None)
 
+    def waited_for(self) -> list[str]:
+        """Ids of executions that someone waits for or follows."""
+        return [*self._closing, *self._followers]
+
     def stop(self) -> None:
         """Ends every wait with Unavailable: the node stops."""
         self.stopped = True

@@ -192,6 +192,7 @@ def execution(message: common_pb2.Execution) -> ExecutionInfo:
         status=execution_status(message.status),
         parent_id=message.parent_id or None,
         node_id=message.node_id,
+        waits_for_node=message.waits_for_node,
         epoch=message.epoch,
         attempt=message.attempt,
         crashes=message.crashes,

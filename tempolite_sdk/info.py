@@ -173,6 +173,7 @@ class ExecutionInfo:
     heartbeat_details: Payload | None = None
     retry_policy: RetryPolicy | None = None  #: as resolved when it was enqueued
     attempts: tuple[AttemptInfo, ...] = ()  #: ended ones; only from `get` and `tree`
+    waits_for_node: str = ""  #: while QUEUED: why no node of the cluster can run it now; only from `get`
 
     @property
     def is_closed(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from tempolite_node import options
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.convert.requests import EnqueueRequest
 from tempolite_node.api.polls import Polls, time_to_wait_ms
@@ -26,7 +25,6 @@ class Enqueueing:
     def __init__(self, node: NodePort, polls: Polls) -> None:
         self._node = node
         self._polls = polls
-        self._resolve = options.Resolver(node.config)
         self._payload_bytes_max = node.config.api.limits.payload_bytes
 
     async def enqueue(
@@ -37,7 +35,8 @@ class Enqueueing:
         if isinstance(command, NodeError):
             raise command
         if not request.HasField("wait"):
-            return responses.enqueued(accepted(command, await self._node.submit(command), Enqueued))
+            outcome = accepted(command, await self._node.submit(command), Enqueued)
+            return responses.enqueued(outcome, waits_for_node=self._node.waits_for_node(command.handler))
         timeout_ms = time_to_wait_ms(remaining_s, requests.enqueue_wait_ms(request))
         with self._node.closing(command.execution_id) as closing:
             outcome = accepted(command, await self._node.submit(command), Enqueued)
@@ -83,32 +82,31 @@ class Enqueueing:
         except InvalidRequest as error:
             return error
         if self._node.handler(wanted.handler) is None:
-            return Rejected(Rejection(Reason.NOT_FOUND, f"no handler {wanted.handler!r} on this node"))
+            return Rejected(Rejection(Reason.NOT_FOUND, f"no node serves handler {wanted.handler!r}"))
         return wanted
 
     def _command(self, wanted: EnqueueRequest, violations: Sequence[Violation]) -> Enqueue | NodeError:
         if violations:
             return InvalidRequest([_within_arguments(violation) for violation in violations])
-        node, config = self._node, self._node.config
-        described = node.handler(wanted.handler)
-        assert described is not None, f"{wanted.handler} was served a moment ago"
-        resolved = self._resolve(wanted.handler, described.component, wanted.options)
+        node = self._node
+        served = node.handler(wanted.handler)
+        if served is None:
+            return Rejected(Rejection(Reason.NOT_FOUND, f"no node serves handler {wanted.handler!r} any more"))
+        resolved = node.resolve(served, wanted.options)
         at_ms = node.now_ms()
         return Enqueue(
             at_ms=at_ms,
             execution_id=wanted.execution_id or _made_id(wanted.request_id, at_ms),
             handler=wanted.handler,
-            component=described.component,
+            component=served.component,
             arguments=wanted.arguments,
             options=resolved.options,
-            owner=config.node.id,
             priority=resolved.priority,
             delay_ms=resolved.delay_ms,
             max_duration_ms=resolved.max_duration_ms,
             request_id=wanted.request_id,
             id_reuse=wanted.id_reuse,
             id_conflict=wanted.id_conflict,
-            queue_limit=options.queue_limit(config, described.component),
         )
 
 

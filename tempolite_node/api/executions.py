@@ -194,7 +194,12 @@ class ExecutionService(ExecutionServiceServicer):
         def query(queries: Queries) -> common_pb2.Execution:
             execution = _found(queries, execution_id)
             attempts = queries.attempts(execution.row)
-            return responses.execution(execution, attempts=attempts, pending=_pending(queries, execution))
+            return responses.execution(
+                execution,
+                attempts=attempts,
+                pending=_pending(queries, execution),
+                waits_for_node=self._node.waits_for_node(execution.handler),
+            )
 
         return await self._node.read(query, consistency)
 

@@ -12,7 +12,7 @@ from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.polls import Polls, time_to_wait_ms
 from tempolite_node.api.ports import NodePort
 from tempolite_node.engine.model import Component, RetryPolicy
-from tempolite_node.frames import CallOptions, HandlerDescription
+from tempolite_node.frames import HandlerDescription
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1.node_service_pb2_grpc import NodeServiceServicer
 
@@ -34,9 +34,7 @@ class NodeService(NodeServiceServicer):
         return pb.ListHandlersResponse(handlers=handlers)
 
     def _retry_of(self, handler: HandlerDescription) -> RetryPolicy:
-        settings = self._node.config.handler(handler.name)
-        assert settings is not None, f"{handler.name} is served and not configured"
-        return options.resolve(settings, self._node.config, handler.component, CallOptions()).options.retry
+        return options.served_handler(self._node.config, handler.name, handler.component).options.retry
 
     async def GetStats(self, _request: pb.GetStatsRequest, _context: grpc.aio.ServicerContext) -> pb.GetStatsResponse:
         return pb.GetStatsResponse(stats=responses.stats(self._node.stats()))

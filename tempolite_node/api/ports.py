@@ -9,8 +9,17 @@ from typing import Protocol, TypeVar
 from tempolite_node.config import Config
 from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import AnyOutcome, Rejection
-from tempolite_node.engine.model import Attempt, Component, Execution, Operation, OperationKind, Signal
-from tempolite_node.frames import HandlerDescription, Violation
+from tempolite_node.engine.model import (
+    Attempt,
+    Component,
+    Execution,
+    Operation,
+    OperationKind,
+    ServedHandler,
+    Signal,
+)
+from tempolite_node.frames import CallOptions, HandlerDescription, Violation
+from tempolite_node.options import Resolved
 from tempolite_node.views import ClusterState, Consistency, ExecutionFilter, NodeInfo, PoolState, Stats
 
 T = TypeVar("T")
@@ -63,9 +72,21 @@ class NodePort(Protocol):
     @property
     def config(self) -> Config: ...
 
-    def handler(self, name: str) -> HandlerDescription | None: ...
+    def handler(self, name: str) -> ServedHandler | None:
+        """As this node serves it, or another one of its cluster."""
+        ...
 
-    def handlers(self) -> Sequence[HandlerDescription]: ...
+    def waits_for_node(self, handler: str) -> str:
+        """Why no node can run the handler now; "" if one can. From any thread."""
+        ...
+
+    def resolve(self, handler: ServedHandler, call: CallOptions) -> Resolved:
+        """How an execution of the handler is run."""
+        ...
+
+    def handlers(self) -> Sequence[HandlerDescription]:
+        """Those of this node."""
+        ...
 
     def now_ms(self) -> int: ...
 

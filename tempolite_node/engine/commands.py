@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from tempolite_node.engine.model import Component, Failure, OperationKind, Options, RetryPolicy
+from tempolite_node.engine.model import Component, Failure, OperationKind, Options, RetryPolicy, ServedHandler
 
 
 class IdReuse(StrEnum):
@@ -48,14 +48,12 @@ class Enqueue(Command, frozen=True, kw_only=True):
     component: Component
     arguments: bytes
     options: Options
-    owner: str
     priority: int = 0
     delay_ms: int = 0
     max_duration_ms: int | None = None
     request_id: str | None = None
     id_reuse: IdReuse = IdReuse.REJECT_DUPLICATE
     id_conflict: IdConflict = IdConflict.FAIL
-    queue_limit: int = 0  #: of its pool; 0: none
 
 
 class EnqueueBatch(Command, frozen=True, kw_only=True):
@@ -87,15 +85,43 @@ class ResolveCompensation(Command, frozen=True, kw_only=True):
     reason: str = ""
 
 
-# --- from the node itself
+# --- from nodes
 
 
 class RegisterNode(Command, frozen=True, kw_only=True):
-    """A node started: what its earlier incarnation ran is queued again."""
+    """A node started, or came back: what it ran before is queued again."""
 
     node_id: str
-    incarnation: int
-    handlers: tuple[str, ...]
+    run: str
+    handlers: tuple[ServedHandler, ...]
+    slots: dict[Component, int]
+    address: str = ""
+
+
+class DrainNode(Command, frozen=True, kw_only=True):
+    """A node is about to stop: what waits for a slot there goes elsewhere, and so does what it unwinds."""
+
+    node_id: str
+    run: str
+
+
+class LoseNode(Command, frozen=True, kw_only=True):
+    """A node is dead, as far as the leader can tell, or says itself that it ends. Its executions may go elsewhere."""
+
+    node_id: str
+    run: str
+
+
+class RemoveNode(Command, frozen=True, kw_only=True):
+    """A node is no part of the cluster any more."""
+
+    node_id: str
+
+
+class PlaceExecutions(Command, frozen=True, kw_only=True):
+    """Gives executions whose owner can't run them to nodes that can. The others of them stay where they are."""
+
+    execution_ids: tuple[str, ...]
 
 
 class StartAttempt(Command, frozen=True, kw_only=True):
@@ -141,7 +167,6 @@ class EnqueueChild(Request, frozen=True, kw_only=True):
     component: Component
     arguments: bytes
     options: Options
-    owner: str
     priority: int = 0
     delay_ms: int = 0
     max_duration_ms: int | None = None
@@ -295,8 +320,26 @@ AnyCommand = (
     | Terminate
     | ResolveCompensation
     | RegisterNode
+    | DrainNode
+    | LoseNode
+    | RemoveNode
+    | PlaceExecutions
     | StartAttempt
     | CrashAttempt
     | FireTimer
     | FromAttempt
 )
+
+
+class Batch(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """What a node proposes to a log that several nodes share: one entry of it.
+
+    The log may have an entry twice, when its outcome was unclear and it was proposed again: the number tells.
+    """
+
+    format: int = 1  #: of what is in it; a node stops rather than apply what it does not know
+    node_id: str
+    run: str
+    sequence: int  #: counts the batches of the run, from 1
+    at_ms: int
+    commands: tuple[AnyCommand, ...] = ()

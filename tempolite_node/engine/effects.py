@@ -63,6 +63,15 @@ class Refused(Answer, frozen=True, kw_only=True):
 AnyAnswer = Value | Ended | Go | Failed | TimedOut | Interrupted | Refused
 
 
+# --- batches of a log that several nodes share
+
+
+class Admission(StrEnum):
+    NEW = "new"  #: to be applied
+    REPEATED = "repeated"  #: applied before: its outcome was unclear, and it was proposed again
+    OUTDATED = "outdated"  #: from a process of its node that is not the present one, or of a node that was removed
+
+
 # --- rejections
 
 
@@ -123,6 +132,7 @@ class Effect(Struct, gc=False, frozen=True, kw_only=True):
 class Ready(Effect, frozen=True, kw_only=True):
     """It waits for a slot of the pool. Those that resume go ahead of those that start."""
 
+    owner: str
     pool: Component
     handler: str
     order: tuple[bool, int, int]  #: place in the queue: smaller first; see `model.Execution.queue_order`
@@ -131,12 +141,14 @@ class Ready(Effect, frozen=True, kw_only=True):
 class RunAttempt(Effect, frozen=True, kw_only=True):
     """Hand the handler to a worker host, with its journal."""
 
+    owner: str
     epoch: int
 
 
 class RunCompensation(Effect, frozen=True, kw_only=True):
     """Hand the step's compensation to a worker host."""
 
+    owner: str
     epoch: int
     key: str
 

@@ -29,6 +29,7 @@ from tempolite_node.engine.model import (
     moved,
     prefix_of,
 )
+from tempolite_node.engine.placement import placed
 from tempolite_node.engine.retry import retry_at_ms
 from tempolite_node.engine.work import Work
 
@@ -50,12 +51,22 @@ def operation_timer(kind: OperationKind, key: str) -> str:
 def enqueue_ready(work: Work, execution: Execution, *, at_ms: int, resumes: bool) -> Execution:
     """Puts an execution without a stack into its pool's queue."""
     status = Status.COMPENSATING if execution.pool is Component.COMPENSATION else Status.QUEUED
-    changed = execution if execution.status is status else moved(execution, status)
+    changed = placed(work, execution if execution.status is status else moved(execution, status))
     queued = work.put(replace(changed, attached=False, ready_at=at_ms, resumes=resumes, due_ms=None))
-    work.emit(
-        Ready(execution_id=queued.id, pool=queued.pool, handler=queued.handler, order=queued.queue_order),
-    )
+    emit_ready(work, queued)
     return queued
+
+
+def emit_ready(work: Work, queued: Execution) -> None:
+    work.emit(
+        Ready(
+            execution_id=queued.id,
+            owner=queued.owner,
+            pool=queued.pool,
+            handler=queued.handler,
+            order=queued.queue_order,
+        )
+    )
 
 
 def schedule(work: Work, execution: Execution, *, due_ms: int) -> Execution:
@@ -95,7 +106,7 @@ def attempt_timeout_ms(execution: Execution) -> int | None:
 def requeue(work: Work, execution: Execution, *, at_ms: int, failure: Failure) -> None:
     """The attempt's stack is lost without a fault that is known to be its own: the next attempt replays it."""
     record_attempt(work, execution, failure, at_ms=at_ms)
-    detached = detach(work, execution, abandon=False)
+    detached = detach(work, execution, abandon=True)
     enqueue_ready(work, replace(detached, attempt_started_ms=None), at_ms=at_ms, resumes=True)
 
 

@@ -310,3 +310,34 @@ class Timer(Struct, gc=False, frozen=True, kw_only=True):
     execution_row: int
     name: str
     due_ms: int
+
+
+class ServedHandler(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """A handler as its node serves it: how its executions run where the call says nothing else."""
+
+    name: str
+    component: Component  #: HANDLER or SAGA
+    options: Options = Options()
+    priority: int = 0
+    max_duration_ms: int | None = None
+    queue_limit: int = 0  #: of its pool on that node; 0: none
+
+
+class NodeState(Struct, gc=False, frozen=True, kw_only=True):
+    """A node as all nodes know it. A single node knows itself alone."""
+
+    id: str
+    run: str  #: of its process, random: what an earlier process of the node still sends is dropped
+    incarnation: int  #: counts its runs
+    live: bool = True
+    draining: bool = False  #: it stops soon: nothing new is given to it
+    handlers: tuple[ServedHandler, ...] = ()
+    slots: dict[Component, int] = {}
+    address: str = ""  #: of its API, as clients reach it
+
+    @property
+    def takes_work(self) -> bool:
+        return self.live and not self.draining
+
+    def serves(self, handler: str) -> bool:
+        return any(served.name == handler for served in self.handlers)

@@ -7,7 +7,7 @@ behind it is whatever implements `Stored`.
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
 from tempolite_node.engine.effects import AnyEffect
@@ -15,6 +15,7 @@ from tempolite_node.engine.model import (
     Attempt,
     Component,
     Execution,
+    NodeState,
     Operation,
     OperationKind,
     OperationStatus,
@@ -42,7 +43,11 @@ class Stored(Protocol):
     def unconsumed_signals(self, row: int, name: str, limit: int) -> list[Signal]: ...
     def signal_by_request(self, row: int, request_id: str) -> Signal | None: ...
     def count(self, component: Component, status: Status) -> int: ...
+    def count_of(self, owner: str, component: Component, status: Status) -> int: ...
     def last_row(self) -> int: ...
+    def nodes(self) -> Mapping[str, NodeState]: ...
+    def serving(self, handler: str) -> tuple[NodeState, ...]: ...
+    def sequence(self, node_id: str) -> int: ...
 
 
 def is_wait(operation: Operation) -> bool:
@@ -75,12 +80,17 @@ class Work:
         self.outbox: list[Signal] = []
         self.attempts: list[Attempt] = []
         self.counts: Counter[tuple[Component, Status]] = Counter()
+        self.counts_of: Counter[tuple[str, Component, Status]] = Counter()  #: by owner
+        self.nodes: dict[str, NodeState | None] = {}  #: None: it was removed
+        self.sequences: dict[str, int] = {}  #: by node: of its last batch; see log/replicated.py
         self.effects: list[AnyEffect] = []
         self.parents: deque[tuple[int, bool]] = deque()  #: see `lifecycle.reach_children`; empty between commands
 
     @property
     def changed(self) -> bool:
-        return bool(self.executions or self.operations or self.timers or self.timers_cleared)
+        return bool(
+            self.executions or self.operations or self.timers or self.timers_cleared or self.nodes or self.sequences
+        )
 
     def next_row(self) -> int:
         """A number never given before in this store: key of an execution, or order of an operation."""
@@ -113,15 +123,15 @@ class Work:
         if before is None and row <= self._stored.last_row():
             before = self._stored.execution_at(row)
         if before is None:
-            self.counts[execution.component, execution.status] += 1
+            self._count(execution, 1)
             if execution.parent_row is not None:
                 self._children[execution.parent_row].add(row)
         else:
             assert not before.closed or before.status is execution.status, f"{before.id} is {before.status} for good"
             assert execution.epoch >= before.epoch, f"{before.id}: epoch {before.epoch} -> {execution.epoch}"
-            if before.status is not execution.status:
-                self.counts[before.component, before.status] -= 1
-                self.counts[execution.component, execution.status] += 1
+            if before.status is not execution.status or before.owner != execution.owner:
+                self._count(before, -1)
+                self._count(execution, 1)
             if before.id != execution.id:
                 self._rows.pop(before.id, None)
                 self.renamed.add(row)
@@ -129,8 +139,12 @@ class Work:
         self._rows[execution.id] = row
         return execution
 
+    def _count(self, execution: Execution, by: int) -> None:
+        self.counts[execution.component, execution.status] += by
+        self.counts_of[execution.owner, execution.component, execution.status] += by
+
     def attached_or_suspended(self, owner: str) -> list[Execution]:
-        """Those that the owner's last incarnation held, in the order of their rows."""
+        """Those that the owner's last process held, in the order of their rows."""
         stored = {execution.row for execution in self._stored.attached_or_suspended(owner)}
         current = [self.execution_at(row) for row in sorted(stored | set(self.executions))]
         return [e for e in current if e.owner == owner and (e.attached or e.status is Status.SUSPENDED)]
@@ -142,6 +156,32 @@ class Work:
 
     def count(self, component: Component, status: Status) -> int:
         return self._stored.count(component, status) + self.counts[component, status]
+
+    def count_of(self, owner: str, component: Component, status: Status) -> int:
+        return self._stored.count_of(owner, component, status) + self.counts_of[owner, component, status]
+
+    # --- nodes
+
+    def node(self, node_id: str) -> NodeState | None:
+        return self.nodes[node_id] if node_id in self.nodes else self._stored.nodes().get(node_id)
+
+    def put_node(self, node: NodeState) -> None:
+        self.nodes[node.id] = node
+
+    def remove_node(self, node_id: str) -> None:
+        self.nodes[node_id] = None
+
+    def sequence(self, node_id: str) -> int:
+        """Of the last batch that was applied of the node's run; 0: none was."""
+        given = self.sequences.get(node_id)
+        return self._stored.sequence(node_id) if given is None else given
+
+    def serving(self, handler: str) -> tuple[NodeState, ...]:
+        """The nodes that serve the handler, down ones included, by id."""
+        if not self.nodes:
+            return self._stored.serving(handler)
+        current = {**self._stored.nodes(), **self.nodes}
+        return tuple(node for _, node in sorted(current.items()) if node is not None and node.serves(handler))
 
     # --- operations
 

@@ -57,11 +57,14 @@ class Dispatch:
         pools: Mapping[Component, PoolSettings],
         clock_s: Callable[[], float],
         window_max: int = WINDOW_MAX,
+        lends: bool = True,
     ) -> None:
+        """lends: side effects may begin in slots that hosts have, unasked: no other node can take them over."""
         self._source = source
         self._node_id = node_id
         self._clock_s = clock_s
         self._window_max = window_max
+        self._lends = lends
         self._runs: dict[str, Run] = {}
         self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
         self._isolated = 0  #: processes for one attempt each get numbers below zero
@@ -75,6 +78,7 @@ class Dispatch:
             component: Pool(settings.workers, settings.rate_limit, clock_s(), window_max=window_max)
             for component, settings in pools.items()
         }
+        self.holds_side_effects = False  #: they wait for the log to be current
         self.ended: Counter[tuple[Component, bool]] = (
             Counter()
         )  #: side effects and compensations since the start, by success
@@ -105,6 +109,8 @@ class Dispatch:
     def take(self, effect: AnyEffect) -> None:
         """Notes what a decision asks for. Nothing leaves before `collect`."""
         match effect:
+            case Ready() | RunAttempt() | RunCompensation() if effect.owner != self._node_id:
+                pass
             case Ready():
                 if effect.handler in self._handlers:  # else it waits in the store for a node that serves it
                     self.pools[effect.pool].ready.push(effect.order, effect.execution_id)
@@ -155,6 +161,17 @@ class Dispatch:
             self._closing.append(run.host)
         else:
             self._send(run.host, frames.AbandonAttempt(execution_id=run.execution_id, epoch=run.epoch))
+
+    def abandon_all(self) -> None:
+        """Every attempt here has lost its right to run."""
+        for run in list(self._runs.values()):
+            self._abandon(Abandon(execution_id=run.execution_id, epoch=run.epoch))
+        self._to_run.clear()
+        for pool in self.pools.values():
+            pool.busy = 0
+            pool.waking.clear()
+            pool.starting.clear()
+            pool.ready.refill(())
 
     # --- calls of attempts
 
@@ -220,7 +237,9 @@ class Dispatch:
         """
         ended, self._side_effects_ended = self._side_effects_ended, Counter()
         pool = self.pools[Component.SIDE_EFFECT]
-        if not ended or pool.paused or pool.rate.limits or any(pool.waited_for for pool in self.pools.values()):
+        if not self._lends or not ended or pool.paused or pool.rate.limits:
+            return
+        if any(pool.waited_for for pool in self.pools.values()):
             return
         for host, count in ended.items():
             slots = min(count, pool.workers - pool.busy - 1)
@@ -314,11 +333,13 @@ class Dispatch:
 
     # --- slots
 
-    def grant(self) -> None:
-        """Gives free slots to those whose stacks are here: first to those that wake, then to side effects."""
+    def grant(self, *, side_effects: bool) -> None:
+        """Gives free slots to those whose stacks are here: first to those that wake, then, if they may start, to
+        side effects."""
+        self.holds_side_effects = not side_effects and any(pool.starting for pool in self.pools.values())
         for pool in self.pools.values():
             self._grant_to(pool, pool.waking, limited=False)
-            if not pool.paused:
+            if side_effects and not pool.paused:
                 self._grant_to(pool, pool.starting, limited=True)
 
     def _grant_to(self, pool: Pool[Due], waiting: deque[Due], *, limited: bool) -> None:

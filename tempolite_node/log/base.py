@@ -1,36 +1,94 @@
-"""The contract of a log: commands go in, come out in one order, and are applied once to each store."""
+"""The contract of a log: batches of commands go in, come out in one order, and are applied once to each store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from tempolite_node.engine.commands import AnyCommand
+from tempolite_node.engine.commands import AnyCommand, Batch
+from tempolite_node.engine.effects import Admission
+from tempolite_node.errors import NodeError
 
 
 class StateMachine(Protocol):
-    """What the log's commands are applied to."""
+    """What the log's batches are applied to. All of it belongs to the driver's thread."""
 
     @property
     def applied_index(self) -> int:
-        """The entry that the store is at. The log gives again, after a restart, only what comes behind it."""
+        """The entry that the store is at, on disk. The log gives again, after a restart, only what comes behind it."""
         ...
 
-    def apply(self, commands: Sequence[AnyCommand]) -> Sequence[AnyCommand]:
-        """Decides the commands in order, without saving. Returns commands that follow from them on this node.
+    def apply(self, commands: Sequence[AnyCommand], *, own: bool) -> None:
+        """Decides the commands in order, without saving. own: they are the ones that this node proposed last.
 
         Never raises for bad input; an AssertionError means a broken invariant and ends the process.
         """
         ...
 
-    def save(self, index: int) -> None:
-        """Saves what was applied since the last save, together with the index, in one transaction."""
+    def admit(self, batch: Batch) -> Admission:
+        """Whether a batch of a node is to be applied; notes that it is."""
+        ...
+
+    def forget(self) -> None:
+        """What this node proposed last was applied, and nobody can tell any more what it came to."""
+        ...
+
+    def give_up(self, *, under_way: NodeError, waiting: NodeError) -> None:
+        """Answers the clients whose commands this node proposed last, and those whose commands wait behind them."""
+        ...
+
+    def take_back(self) -> None:
+        """What this node proposed last was not ordered and never will be. It proposes again what nobody gave up."""
+        ...
+
+    def lost(self, node_id: str) -> None:
+        """A node has been silent for too long."""
+        ...
+
+    def begin_anew(self, *, unclear: NodeError) -> None:
+        """The store has been replaced by that of another node."""
         ...
 
 
 class Log(Protocol):
-    """Called by the driver's thread alone."""
+    """Called by the driver's thread alone, where nothing else is said."""
 
-    def propose(self, commands: Sequence[AnyCommand]) -> None:
-        """Puts the commands in order. They are applied, in that order and exactly once, then saved."""
+    @property
+    def idle(self) -> bool:
+        """It takes a batch. A node has one batch under way at a time, which keeps the order of its commands."""
+        ...
+
+    @property
+    def leads(self) -> bool:
+        """Fires timers and looks after the nodes are this node's tasks now."""
+        ...
+
+    @property
+    def is_current(self) -> bool:
+        """No other node can have been given what this one runs: what it asks for may start without asking the log."""
+        ...
+
+    @property
+    def index(self) -> int:
+        """What the store is at when everything that was applied is saved."""
+        ...
+
+    def now_ms(self) -> int:
+        """Unix milliseconds, by the clock that decides what is due. From any thread."""
+        ...
+
+    def propose(self, commands: Sequence[AnyCommand]) -> int:
+        """Puts the first of the commands in order. Returns how many: an entry has its limits."""
+        ...
+
+    def renew(self) -> None:
+        """Makes the log current again, if it is not: the node has something to start."""
+        ...
+
+    def saved(self) -> None:
+        """What was applied is on disk."""
+        ...
+
+    def barrier(self, answer: Callable[[NodeError | None], None]) -> None:
+        """Answers when everything that was acknowledged before, by any node, is applied here; or why it can't be."""
         ...

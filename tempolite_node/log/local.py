@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tempolite_node.engine.commands import AnyCommand
+from tempolite_node.errors import NodeError
 from tempolite_node.log.base import StateMachine
 
 
 class LocalLog:
-    """Applies what is proposed at once. What follows from an entry joins it, so that both are one commit."""
+    """Applies what is proposed at once. What follows in the same round joins it, so that both are one commit."""
 
-    def __init__(self, machine: StateMachine) -> None:
+    idle = True
+    leads = True
+    is_current = True
+
+    def __init__(self, machine: StateMachine, now_ms: Callable[[], int]) -> None:
         self._machine = machine
+        self.now_ms = now_ms
 
-    def propose(self, commands: Sequence[AnyCommand]) -> None:
-        while commands:
-            commands = self._machine.apply(commands)
-        self._machine.save(self._machine.applied_index + 1)
+    @property
+    def index(self) -> int:
+        return self._machine.applied_index + 1
+
+    def propose(self, commands: Sequence[AnyCommand]) -> int:
+        self._machine.apply(commands, own=True)
+        return len(commands)
+
+    def renew(self) -> None:
+        """It is always current."""
+
+    def saved(self) -> None:
+        """Nobody waits for it."""
+
+    def barrier(self, answer: Callable[[NodeError | None], None]) -> None:
+        answer(None)

@@ -7,6 +7,9 @@ from tempolite_node.errors import StartError
 from tempolite_node.log.raft.entries import Member
 from tempolite_node.log.raft.peering import PeerSecurity
 from tempolite_node.log.raft.raft_log import RaftConfig
+from tempolite_node.log.raft.timing import Limits
+
+_SETTINGS_BYTES = 16 * 1024 * 1024
 
 
 def raft_config(config: Config) -> RaftConfig:
@@ -24,6 +27,8 @@ def raft_config(config: Config) -> RaftConfig:
         members=tuple(Member(node.id, str(node.peers)) for node in asked),
         join=this.join,
         security=None if cluster.tls is None else _security(cluster.tls),
+        # A batch that is enqueued whole is one entry: its message, and the settings of each of its executions.
+        limits=Limits(entry_bytes_max=2 * config.api.limits.message_bytes + _SETTINGS_BYTES),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import apsw
@@ -13,6 +13,7 @@ from tempolite_node.engine.model import (
     FINAL,
     Component,
     Execution,
+    NodeState,
     Operation,
     OperationKind,
     Signal,
@@ -21,6 +22,7 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.engine.work import Work
 from tempolite_node.store.journals import Journals
+from tempolite_node.store.nodes import Nodes
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
 
 _CACHED_EXECUTIONS_MAX = 20_000
@@ -34,18 +36,27 @@ class Executions:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self.reload()
+
+    def reload(self) -> None:
+        """Forgets what is kept in memory of a store that was replaced, and reads what is always kept."""
+        connection = self._connection
         self._by_id: dict[str, Execution] = {}
         self._by_row: dict[int, Execution] = {}
         self._journals = Journals()
         meta = connection.execute("SELECT last_row, applied_index FROM meta WHERE one = 1").get
-        assert meta is not None, "register_start comes first"
+        assert meta is not None, "claim_store comes first"
         self._last_row: int = meta[0]
         self.applied_index: int = meta[1]
-        self._counts = self._counted()
+        self._nodes = Nodes(connection)
+        self._counts_of = self._counted()
+        self._counts: Counter[tuple[Component, Status]] = Counter()
+        for (_, component, status), count in self._counts_of.items():
+            self._counts[component, status] += count
 
-    def _counted(self) -> Counter[tuple[Component, Status]]:
-        rows = self._connection.execute("SELECT component, status, count(*) FROM executions GROUP BY 1, 2 LIMIT 100")
-        return Counter({(Component(component), Status(status)): count for component, status, count in rows})
+    def _counted(self) -> Counter[tuple[str, Component, Status]]:
+        rows = self._connection.execute("SELECT owner, component, status, count(*) FROM executions GROUP BY 1, 2, 3")
+        return Counter({(owner, Component(name), Status(status)): count for owner, name, status, count in rows})
 
     # --- reads
 
@@ -54,6 +65,62 @@ class Executions:
 
     def count(self, component: Component, status: Status) -> int:
         return self._counts[component, status]
+
+    def count_of(self, owner: str, component: Component, status: Status) -> int:
+        return self._counts_of[owner, component, status]
+
+    def nodes(self) -> Mapping[str, NodeState]:
+        return self._nodes.all
+
+    def serving(self, handler: str) -> tuple[NodeState, ...]:
+        return self._nodes.serving(handler)
+
+    def sequence(self, node_id: str) -> int:
+        return self._nodes.sequence(node_id)
+
+    def open_by_owner(self) -> Counter[str]:
+        """Executions that have not ended."""
+        counts: Counter[str] = Counter()
+        for (owner, _, status), count in self._counts_of.items():
+            if status not in FINAL:
+                counts[owner] += count
+        return counts
+
+    def misplaced(self, limit: int) -> list[str]:
+        """Ids of executions whose owner can't run them, while another node can."""
+        nodes = self.nodes()
+        if len(nodes) < 2 and nodes.keys() >= self.open_by_owner().keys():
+            return []
+        found: list[str] = []
+        for owner in sorted(self.open_by_owner()):
+            node = nodes.get(owner)
+            elsewhere = [
+                served.name
+                for other in nodes.values()
+                if other.takes_work and other.id != owner
+                for served in other.handlers
+                if node is None or not (node.takes_work and node.serves(served.name))
+            ]
+            found += self._held_by(owner, elsewhere, attached=node is None or not node.live, limit=limit - len(found))
+        return found
+
+    def _held_by(self, owner: str, handlers: Collection[str], *, attached: bool, limit: int) -> list[str]:
+        """Ids of the owner's executions that wait for a slot, are suspended or (attached) run, of these handlers."""
+        if not handlers or limit <= 0:
+            return []
+        sql = """SELECT id FROM executions WHERE owner = :owner AND ready_at IS NOT NULL
+                 AND handler IN (SELECT value FROM json_each(:handlers))
+                 UNION ALL SELECT id FROM executions WHERE owner = :owner
+                 AND (status = 'suspended'
+                      OR (:attached AND status IN ('running', 'waiting', 'compensating') AND attached = 1))
+                 AND handler IN (SELECT value FROM json_each(:handlers)) LIMIT :limit"""
+        bindings = {
+            "owner": owner,
+            "handlers": msgspec.json.encode(sorted(set(handlers))).decode(),
+            "attached": attached,
+            "limit": limit,
+        }
+        return [row[0] for row in self._connection.execute(sql, bindings)]
 
     def _execution(self, where: str, bindings: tuple[Any, ...]) -> Execution | None:
         row = self._connection.execute(f"{EXECUTIONS.select} WHERE {where}", bindings).fetchone()
@@ -185,6 +252,8 @@ class Executions:
         self.applied_index = index
         self._last_row = work.last_row
         self._counts.update(work.counts)
+        self._counts_of.update(work.counts_of)
+        self._nodes.saved(work)
 
     def _follow_journal(self, execution: Execution) -> None:
         """A journal is kept while a worker host holds its execution. One that nobody ran before begins empty."""
@@ -222,29 +291,34 @@ class Executions:
             "INSERT INTO outbox (execution_row, seq, name, payload, at_ms) VALUES (?, ?, ?, ?, ?)",
             ((s.execution_row, s.seq, s.name, s.payload, s.at_ms) for s in work.outbox),
         )
+        if work.nodes or work.sequences:
+            self._nodes.write(work)
 
     def _many(self, sql: str, bindings: Iterable[Any]) -> None:
         self._connection.executemany(sql, bindings)
 
 
-def register_start(connection: apsw.Connection, node_id: str) -> int:
-    """Counts a start of the node; returns its incarnation, 1 for the first.
+def claim_store(connection: apsw.Connection, node_id: str, cluster: str | None = None) -> None:
+    """Makes a new store this node's, in this cluster (None: alone), and refuses one that is not.
 
-    ValueError: the store belongs to a node with another id.
+    ValueError: the store belongs to another node or to another log. It is left as it is.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        connection.execute(
-            "INSERT INTO meta (one, applied_index, last_row, incarnation) VALUES (1, 0, 0, 0) ON CONFLICT DO NOTHING"
-        )
-        owner = connection.execute("SELECT node_id FROM meta WHERE one = 1").get
+        connection.execute("INSERT INTO meta (one, applied_index, last_row) VALUES (1, 0, 0) ON CONFLICT DO NOTHING")
+        row: Any = connection.execute("SELECT node_id, cluster, applied_index FROM meta WHERE one = 1").fetchone()
+        owner, former, applied = row
         if owner is not None and owner != node_id:
             raise ValueError(f"the store belongs to node {owner!r}, not to {node_id!r}")
-        connection.execute("UPDATE meta SET incarnation = incarnation + 1, node_id = ? WHERE one = 1", (node_id,))
-        incarnation = int(connection.execute("SELECT incarnation FROM meta WHERE one = 1").get)
+        if (owner is not None or applied) and former != cluster:
+            raise ValueError(f"the store was written by {_writer(former)}, and this is {_writer(cluster)}")
+        connection.execute("UPDATE meta SET node_id = ?, cluster = ? WHERE one = 1", (node_id, cluster))
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return incarnation
+
+
+def _writer(cluster: str | None) -> str:
+    return "a node that is alone" if cluster is None else f"a node of cluster {cluster!r}"

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Struct
 
-from tempolite_node.engine.model import Attempt, Execution, Operation, Options, Signal, Timer
+from tempolite_node.engine.model import Attempt, Execution, NodeState, Operation, Options, Signal, Timer
 
 T = TypeVar("T", bound=Struct)
 
@@ -20,7 +20,7 @@ T = TypeVar("T", bound=Struct)
 class Table(Generic[T]):
     """A table whose columns are the fields of a struct.
 
-    Enums are texts, structs JSON texts, booleans 0 and 1; everything else is as it is.
+    Enums are texts, booleans 0 and 1, structs and collections JSON texts; everything else is as it is.
     """
 
     def __init__(self, name: str, struct: type[T], *, key: Sequence[str] = (), fixed: Sequence[str] = ()) -> None:
@@ -49,11 +49,11 @@ class Table(Generic[T]):
 def _row_maker(hints: Mapping[str, Any], columns: Sequence[str]) -> Callable[[Struct], list[Any]]:
     """Reads the columns' values off a struct, in order: the path of every change, so in C as far as may be."""
     fields = attrgetter(*columns)
-    structs = [place for place, column in enumerate(columns) if _is_struct(hints[column])]
+    composites = [place for place, column in enumerate(columns) if _is_composite(hints[column])]
 
     def row(value: Struct) -> list[Any]:
         values = list(fields(value))
-        for place in structs:
+        for place in composites:
             if values[place] is not None:
                 values[place] = _to_json(values[place])
         return values
@@ -61,7 +61,7 @@ def _row_maker(hints: Mapping[str, Any], columns: Sequence[str]) -> Callable[[St
     return row
 
 
-def _to_json(value: Struct) -> str:
+def _to_json(value: Any) -> str:
     if isinstance(value, Options):
         return _options_json(value)
     return msgspec.json.encode(value).decode()
@@ -80,17 +80,17 @@ def _plain(hint: Any) -> Any:
     return hint
 
 
-def _is_struct(hint: Any) -> bool:
+def _is_composite(hint: Any) -> bool:
     plain = _plain(hint)
-    return isinstance(plain, type) and issubclass(plain, Struct)
+    return get_origin(plain) in (tuple, dict) or (isinstance(plain, type) and issubclass(plain, Struct))
 
 
 def _decoder(hint: Any) -> Callable[[Any], Any] | None:
     plain = _plain(hint)
+    if _is_composite(plain):
+        return msgspec.json.Decoder(plain).decode
     if not isinstance(plain, type):
         return None
-    if issubclass(plain, Struct):
-        return msgspec.json.Decoder(plain).decode
     if issubclass(plain, Enum):
         return {member.value: member for member in plain}.__getitem__
     return bool if plain is bool else None
@@ -117,3 +117,4 @@ OPERATIONS = Table("operations", Operation, key=("execution_row", "kind", "key")
 ATTEMPTS = Table("attempts", Attempt)
 INBOX = Table("inbox", Signal, key=("execution_row", "seq"))
 TIMERS = Table("timers", Timer, key=("execution_row", "name"))
+NODES = Table("nodes", NodeState, key=("id",))

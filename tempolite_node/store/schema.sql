@@ -1,6 +1,7 @@
 -- The store of a node. A new store is made by the migrations beside this file, which end in exactly this.
 --
 --   meta        one row: what the whole store is at
+--   nodes       those that run executions; a node that is alone knows itself
 --   executions  each run of a handler or saga handler, with its current attempt
 --   operations  the journal of each execution: its recorded operations, under (kind, key)
 --   attempts    attempts that ended without completing their execution or operation
@@ -9,15 +10,27 @@
 --   timers      what is due when, on an execution
 --
 -- Times are Unix milliseconds (*_ms). Payloads are UTF-8 JSON in BLOBs, opaque to the node; failures, options and
--- retry policies are JSON texts. States and what they mean: engine/model.py.
+-- retry policies, handlers and slots are JSON texts. States and what they mean: engine/model.py.
 
 CREATE TABLE meta (
     one           INTEGER PRIMARY KEY CHECK (one = 1),
     applied_index INTEGER NOT NULL,          -- of the log: entries up to here are in this store
     last_row      INTEGER NOT NULL,          -- highest number given to an execution's row or an operation's seq
-    incarnation   INTEGER NOT NULL,          -- counts the starts of the node
-    node_id       TEXT                       -- whose store it is; NULL before the first start
+    node_id       TEXT,                      -- whose store it is; NULL before the first start, and in a snapshot
+    cluster       TEXT                       -- whose log is applied to it; NULL: the node is alone
 ) STRICT;
+
+CREATE TABLE nodes (
+    id          TEXT    NOT NULL PRIMARY KEY,
+    run         TEXT    NOT NULL,            -- of its process; what an earlier process still sends is dropped
+    incarnation INTEGER NOT NULL,            -- counts its runs
+    live        INTEGER NOT NULL CHECK (live IN (0, 1)),
+    draining    INTEGER NOT NULL CHECK (draining IN (0, 1)),
+    handlers    TEXT    NOT NULL,
+    slots       TEXT    NOT NULL,            -- workers of each pool
+    address     TEXT    NOT NULL,            -- of its API
+    sequence    INTEGER NOT NULL DEFAULT 0   -- of the last batch of its run that was applied
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE executions (
     row                INTEGER PRIMARY KEY,  -- grows with creation; never leaves the node
@@ -79,7 +92,7 @@ CREATE TABLE executions (
 CREATE INDEX executions_by_status ON executions (status, row);
 CREATE INDEX executions_by_handler ON executions (handler, row);
 CREATE INDEX executions_by_parent ON executions (parent_row, row) WHERE parent_row IS NOT NULL;
-CREATE INDEX executions_ready ON executions (pool, resumes DESC, priority DESC, row) WHERE ready_at IS NOT NULL;
+CREATE INDEX executions_ready ON executions (owner, pool, resumes DESC, priority DESC, row) WHERE ready_at IS NOT NULL;
 
 CREATE TABLE operations (
     execution_row INTEGER NOT NULL REFERENCES executions,

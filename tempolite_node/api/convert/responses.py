@@ -45,9 +45,16 @@ def _retry_state(value: RetryState | None) -> str:
 
 
 def execution(
-    source: Execution, *, attempts: Sequence[Attempt] = (), pending: Sequence[Operation] = ()
+    source: Execution,
+    *,
+    attempts: Sequence[Attempt] = (),
+    pending: Sequence[Operation] = (),
+    waits_for_node: str = "",
 ) -> common_pb2.Execution:
-    """attempts: of the execution and its operations; only its own are shown. pending: its waits that are not over."""
+    """attempts: of the execution and its operations; only its own are shown. pending: its waits that are not over.
+
+    waits_for_node: why no node can run its handler; shown while that is what it waits for.
+    """
     return common_pb2.Execution(
         id=source.id,
         handler=source.handler,
@@ -75,6 +82,7 @@ def execution(
         heartbeat_details=_payload(source.heartbeat),
         retry_policy=retry_policy(source.options.retry),
         attempts=[_attempt(attempt) for attempt in attempts if attempt.kind is None],
+        waits_for_node=waits_for_node if source.ready_at is not None else "",
     )
 
 
@@ -100,8 +108,8 @@ def operation(source: Operation, execution_id: str, *, attempts: Sequence[Attemp
     )
 
 
-def enqueued(source: Enqueued, ended: Execution | None = None) -> pb.EnqueueExecutionResponse:
-    response = pb.EnqueueExecutionResponse()
+def enqueued(source: Enqueued, ended: Execution | None = None, waits_for_node: str = "") -> pb.EnqueueExecutionResponse:
+    response = pb.EnqueueExecutionResponse(waits_for_node=waits_for_node)
     fill_enqueued(response, source, ended)
     return response
 

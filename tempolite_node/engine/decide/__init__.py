@@ -1,4 +1,4 @@
-"""What each command comes to, a file per family. `decide` is the only way in."""
+"""What each command comes to, a file per family. `decide` is the only way in; `admit` stands before it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from tempolite_node.engine.commands import (
     AnyCommand,
     Cancel,
     CrashAttempt,
+    DrainNode,
     Enqueue,
     EnqueueBatch,
     FireTimer,
     FromAttempt,
+    LoseNode,
+    PlaceExecutions,
     RegisterNode,
+    RemoveNode,
     ResolveCompensation,
     SendSignal,
     StartAttempt,
     Terminate,
 )
 from tempolite_node.engine.decide import attempts, clients, nodes, timers
+from tempolite_node.engine.decide.nodes import admit
 from tempolite_node.engine.effects import AnyOutcome
 from tempolite_node.engine.work import Work
+
+__all__ = ["admit", "decide"]
 
 
 def decide(work: Work, command: AnyCommand) -> AnyOutcome:
@@ -59,5 +66,13 @@ def _decide(work: Work, command: AnyCommand) -> AnyOutcome:
             return nodes.crash_attempt(work, command)
         case RegisterNode():
             return nodes.register_node(work, command)
+        case PlaceExecutions():
+            return nodes.place_executions(work, command)
+        case LoseNode():
+            return nodes.lose_node(work, command)
+        case DrainNode():
+            return nodes.drain_node(work, command)
+        case RemoveNode():
+            return nodes.remove_node(work, command)
         case _:
             assert_never(command)

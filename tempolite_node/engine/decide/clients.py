@@ -20,13 +20,13 @@ from tempolite_node.engine.commands import (
     Terminate,
 )
 from tempolite_node.engine.effects import Accepted, Enqueued, EnqueuedBatch, Reason, Rejection, SignalStored
-from tempolite_node.engine.model import Component, Execution, OperationStatus, Options, Status, moved
+from tempolite_node.engine.model import Component, Execution, NodeState, OperationStatus, Options, Status, moved
+from tempolite_node.engine.placement import owner_of_new
 from tempolite_node.engine.work import Work
 
 
 def enqueue(work: Work, command: Enqueue) -> Enqueued | Rejection:
-    existing = work.execution(command.execution_id)
-    return _without_a_new_one(work, command, existing) or _create(work, command, existing)
+    return _without_a_new_one(work, command, work.execution(command.execution_id)) or _create(work, command)
 
 
 def enqueue_batch(work: Work, command: EnqueueBatch) -> EnqueuedBatch | Rejection:
@@ -41,9 +41,7 @@ def enqueue_batch(work: Work, command: EnqueueBatch) -> EnqueuedBatch | Rejectio
             return there
         found[each.execution_id] = there
         ahead[each.component] += there is None
-    enqueued = [
-        found[each.execution_id] or _create(work, each, work.execution(each.execution_id)) for each in command.commands
-    ]
+    enqueued = [found[each.execution_id] or _create(work, each) for each in command.commands]
     return EnqueuedBatch(enqueued=tuple(enqueued))
 
 
@@ -61,15 +59,21 @@ def _without_a_new_one(
         kept = _resolve_conflict(existing, command)
         if kept is not None:
             return kept
-    if command.queue_limit and _queued(work, command.component) + ahead >= command.queue_limit:
-        return Rejection(
-            Reason.QUEUE_FULL, f"the queue of pool {command.component} is full ({command.queue_limit} executions)"
-        )
+    owner = owner_of_new(work, command.handler, command.component)
+    if owner is None:
+        return Rejection(Reason.NOT_FOUND, f"no node serves handler {command.handler!r}")
+    limit = next(served.queue_limit for served in owner.handlers if served.name == command.handler)
+    if limit and _queued(work, owner, command.component) + ahead >= limit:
+        message = f"the queue of pool {command.component} is full ({limit} executions) on node {owner.id}"
+        return Rejection(Reason.QUEUE_FULL, message)
     return None
 
 
-def _create(work: Work, command: Enqueue, existing: Execution | None) -> Enqueued:
+def _create(work: Work, command: Enqueue) -> Enqueued:
     """Makes the execution, and room for it where another one has the id."""
+    existing = work.execution(command.execution_id)
+    owner = owner_of_new(work, command.handler, command.component)
+    assert owner is not None, f"{command.handler} was served a moment ago"
     first_epoch = 0 if existing is None else _make_room(work, existing, command)
     created = new_execution(
         work,
@@ -79,7 +83,7 @@ def _create(work: Work, command: Enqueue, existing: Execution | None) -> Enqueue
         component=command.component,
         arguments=command.arguments,
         options=command.options,
-        owner=command.owner,
+        owner=owner.id,
         priority=command.priority,
         delay_ms=command.delay_ms,
         deadline_ms=None if command.max_duration_ms is None else command.at_ms + command.max_duration_ms,
@@ -133,8 +137,8 @@ def take_id(work: Work, earlier: Execution) -> int:
     return earlier.epoch
 
 
-def _queued(work: Work, component: Component) -> int:
-    return work.count(component, Status.QUEUED) + work.count(component, Status.SCHEDULED)
+def _queued(work: Work, owner: NodeState, component: Component) -> int:
+    return work.count_of(owner.id, component, Status.QUEUED) + work.count_of(owner.id, component, Status.SCHEDULED)
 
 
 def new_execution(

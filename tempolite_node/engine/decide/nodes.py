@@ -1,34 +1,128 @@
-"""What a node tells of itself: it started, a slot is free, a worker host died."""
+"""What nodes tell of themselves and of each other: one started, is lost, has a free slot, lost a worker host."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
 from tempolite_node.engine import lifecycle
-from tempolite_node.engine.commands import CrashAttempt, RegisterNode, StartAttempt
+from tempolite_node.engine.commands import (
+    Batch,
+    CrashAttempt,
+    DrainNode,
+    LoseNode,
+    PlaceExecutions,
+    RegisterNode,
+    RemoveNode,
+    StartAttempt,
+)
 from tempolite_node.engine.decide.clients import not_found
-from tempolite_node.engine.effects import Accepted, Reason, Rejection, RunAttempt, RunCompensation
+from tempolite_node.engine.effects import Accepted, Admission, Reason, Rejection, RunAttempt, RunCompensation
 from tempolite_node.engine.model import (
     Component,
     Execution,
     Failure,
+    NodeState,
     OperationStatus,
     RetryState,
     Status,
     moved,
 )
+from tempolite_node.engine.placement import placed
 from tempolite_node.engine.work import Work
 
 
+def admit(work: Work, batch: Batch) -> Admission:
+    """Whether a batch is to be applied; notes that it is. A process begins with its registration."""
+    node = work.node(batch.node_id)
+    if node is None or node.run != batch.run:
+        if not (batch.commands and isinstance(batch.commands[0], RegisterNode)):
+            return Admission.OUTDATED
+    elif batch.sequence <= work.sequence(batch.node_id):
+        return Admission.REPEATED
+    work.sequences[batch.node_id] = batch.sequence
+    return Admission.NEW
+
+
 def register_node(work: Work, command: RegisterNode) -> Accepted:
-    """Queues again what the node's earlier incarnation held. That is no crash of theirs, so it is not counted."""
-    restarted = Failure(type="NodeRestarted", message=f"node {command.node_id} stopped while it ran")
-    for execution in work.attached_or_suspended(command.node_id):
+    """Makes the node known, as one that takes work. Queues again what an earlier process of it held.
+
+    That is no crash of theirs, so it is not counted. A node that comes back with the stacks it had keeps them.
+    """
+    before = work.node(command.node_id)
+    anew = before is None or before.run != command.run
+    work.put_node(
+        NodeState(
+            id=command.node_id,
+            run=command.run,
+            incarnation=(before.incarnation if before else 0) + anew,
+            draining=before is not None and before.draining and not anew,
+            handlers=command.handlers,
+            slots=command.slots,
+            address=command.address,
+        )
+    )
+    if anew:
+        restarted = Failure(type="NodeRestarted", message=f"node {command.node_id} stopped while it ran")
+        for execution in work.attached_or_suspended(command.node_id):
+            if execution.attached:
+                lifecycle.requeue(work, execution, at_ms=command.at_ms, failure=restarted)
+            else:
+                resume_suspended(work, execution, at_ms=command.at_ms)
+    return Accepted()
+
+
+def resume_suspended(work: Work, execution: Execution, *, at_ms: int) -> None:
+    lifecycle.enqueue_ready(work, replace(execution, failure=None), at_ms=at_ms, resumes=True)
+
+
+def drain_node(work: Work, command: DrainNode) -> Accepted | Rejection:
+    node = _node_of_run(work, command)
+    if isinstance(node, Rejection):
+        return node
+    work.put_node(replace(node, draining=True))
+    return Accepted()
+
+
+def lose_node(work: Work, command: LoseNode) -> Accepted | Rejection:
+    node = _node_of_run(work, command)
+    if isinstance(node, Rejection):
+        return node
+    work.put_node(replace(node, live=False))
+    return Accepted()
+
+
+def _node_of_run(work: Work, command: DrainNode | LoseNode) -> NodeState | Rejection:
+    node = work.node(command.node_id)
+    if node is None or node.run != command.run or not node.live:
+        return Rejection(Reason.WRONG_STATE, f"node {command.node_id} is down, or has been started again")
+    return node
+
+
+def remove_node(work: Work, command: RemoveNode) -> Accepted | Rejection:
+    if work.node(command.node_id) is None:
+        return Rejection(Reason.NOT_FOUND, f"no node {command.node_id}")
+    work.remove_node(command.node_id)
+    return Accepted()
+
+
+def place_executions(work: Work, command: PlaceExecutions) -> Accepted:
+    """Moves what its owner can't run. A node that drains gives up by itself what it holds."""
+    for execution_id in command.execution_ids:
+        execution = work.execution(execution_id)
+        if execution is None or execution.closed:
+            continue
+        moved_to = placed(work, execution)
+        if moved_to.owner == execution.owner:
+            continue
         if execution.attached:
-            lifecycle.requeue(work, execution, at_ms=command.at_ms, failure=restarted)
-        else:
-            resumed = replace(execution, failure=None)
-            lifecycle.enqueue_ready(work, resumed, at_ms=command.at_ms, resumes=True)
+            owner = work.node(execution.owner)
+            if owner is None or not owner.live:
+                lost = Failure(type="NodeLost", message=f"node {execution.owner} was lost while it ran")
+                lifecycle.requeue(work, execution, at_ms=command.at_ms, failure=lost)
+        elif execution.ready_at is not None:
+            lifecycle.emit_ready(work, work.put(moved_to))
+        elif execution.status is Status.SUSPENDED:
+            resume_suspended(work, execution, at_ms=command.at_ms)
     return Accepted()
 
 
@@ -41,6 +135,9 @@ def start_attempt(work: Work, command: StartAttempt) -> Accepted | Rejection:
     if execution.ready_at is None or execution.pool is not command.pool or execution.owner != command.node_id:
         message = f"execution {execution.id} ({execution.status}) waits for no slot of pool {command.pool} here"
         return Rejection(Reason.WRONG_STATE, message)
+    node = work.node(command.node_id)
+    if node is None or not node.live:
+        return Rejection(Reason.WRONG_STATE, f"node {command.node_id} does not run anything now")
     if execution.pool is Component.COMPENSATION:
         _start_compensation(work, execution, at_ms=command.at_ms)
     else:
@@ -72,7 +169,7 @@ def _start_handler(work: Work, execution: Execution, *, at_ms: int) -> None:
     if execution.attempt == 0 and execution.options.queue_timeout_ms is not None:
         work.clear_timer(execution.row, lifecycle.QUEUE)
     _set_attempt_timers(work, started, at_ms=at_ms)
-    work.emit(RunAttempt(execution_id=started.id, epoch=started.epoch))
+    work.emit(RunAttempt(execution_id=started.id, owner=started.owner, epoch=started.epoch))
 
 
 def _start_compensation(work: Work, execution: Execution, *, at_ms: int) -> None:
@@ -81,7 +178,7 @@ def _start_compensation(work: Work, execution: Execution, *, at_ms: int) -> None
     work.put_operation(replace(operation, status=OperationStatus.RUNNING, attempt=operation.attempt + new, due_ms=None))
     started = work.put(_attach(execution, at_ms=at_ms))
     _set_attempt_timers(work, started, at_ms=at_ms)
-    work.emit(RunCompensation(execution_id=started.id, epoch=started.epoch, key=operation.key))
+    work.emit(RunCompensation(execution_id=started.id, owner=started.owner, epoch=started.epoch, key=operation.key))
 
 
 def _set_attempt_timers(work: Work, started: Execution, *, at_ms: int) -> None:

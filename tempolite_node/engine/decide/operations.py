@@ -29,6 +29,7 @@ from tempolite_node.engine.model import (
     Signal,
     Status,
 )
+from tempolite_node.engine.placement import owner_of_new
 from tempolite_node.engine.retry import retry_at_ms
 from tempolite_node.engine.work import Work
 
@@ -267,6 +268,9 @@ def enqueue_child(
     taken = work.execution(request.execution_id)
     if taken is not None and (redone is None or taken.row != redone.row):
         return refused(Reason.ALREADY_EXISTS, f"execution {request.execution_id} exists")
+    owner = owner_of_new(work, request.handler, request.component)
+    if owner is None:
+        return refused(Reason.NOT_FOUND, f"no node serves handler {request.handler!r}")
     child = new_execution(
         work,
         at_ms=at_ms,
@@ -275,7 +279,7 @@ def enqueue_child(
         component=request.component,
         arguments=request.arguments,
         options=request.options,
-        owner=request.owner,
+        owner=owner.id,
         priority=request.priority,
         delay_ms=request.delay_ms,
         deadline_ms=_inherited_deadline(execution, request, at_ms=at_ms),

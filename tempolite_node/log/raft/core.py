@@ -43,6 +43,7 @@ from tempolite_node.log.raft.outcomes import LogStatus, PeerStatus
 from tempolite_node.log.raft.proposals import Proposal, Proposals
 from tempolite_node.log.raft.recovery import Recovery
 from tempolite_node.log.raft.replication import Replication
+from tempolite_node.log.raft.silence import Silence
 from tempolite_node.log.raft.snapshots import Background, SnapshotReceiver, SnapshotSender
 from tempolite_node.log.raft.timing import Limits, Timing
 from tempolite_node.log.raft.transfer import LeadershipTransfer, Transfer
@@ -96,6 +97,7 @@ class RaftCore:
         limits: Limits,
         clock: Callable[[], float],
         rng: random.Random,
+        silence_s: float = float("inf"),
     ) -> None:
         """JournalUnusable: journal and store don't belong to each other."""
         self._machine = machine
@@ -103,6 +105,8 @@ class RaftCore:
         self._limits = limits
         self._outbox: list[tuple[str, AnyMessage]] = []
         self._announced_commit = 0
+        self._clock = clock
+        self._silence = Silence(silence_s)
         snapshots.clear_leftovers(snapshot_directory)
         _finish_installing(journal, machine)
         self.journal = journal
@@ -226,6 +230,7 @@ class RaftCore:
                 if self.raft.is_leader and message.term == self.raft.term:
                     self.sender.acknowledged(peer, message)
             case Forward():
+                self._silence.acknowledged(peer, self._clock())
                 self.proposals.forwarded(peer, message)
             case ForwardRefused():
                 self.proposals.refused(peer, message)
@@ -328,8 +333,19 @@ class RaftCore:
         self.elections.heard_from_leader()
 
     def append_acknowledged(self, peer: str, ack: Ack) -> None:
+        self._silence.acknowledged(peer, self._clock())
         self.replication.acknowledged(peer, ack)
         self.membership.acknowledged(peer, ack)
+
+    def silent(self) -> list[str]:
+        """At the leader: members that have not answered for `silence_s`; see silence.py."""
+        others = [member.node_id for member in self.membership.current if member.node_id != self.raft.node_id]
+        return self._silence.look(others, self._clock(), leads=self.raft.is_leader)
+
+    def was_removed(self, strangers: Collection[str]) -> bool:
+        """Whether so many members say that this node is none that they can be right. strangers: those who say so."""
+        members = {member.node_id for member in self.membership.current}
+        return self.membership.includes_this_node and 2 * len(members & set(strangers)) > len(members)
 
     # --- status
 

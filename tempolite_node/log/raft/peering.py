@@ -37,6 +37,10 @@ class Refusal(Exception):
     """Why a connection is refused. The text goes to the peer, which shows it to its operator."""
 
 
+class Stranger(Refusal):
+    """Whoever asks is no member, or none any more."""
+
+
 def check_hello(
     hello: Hello,
     *,
@@ -60,7 +64,7 @@ def check_hello(
     if hello.node_id == node_id:
         raise Refusal(f"two nodes are named {node_id}: give each node an id of its own")
     if hello.node_id not in known:
-        raise Refusal(f"{hello.node_id} is no member of cluster {cluster!r}: add it first")
+        raise Stranger(f"{hello.node_id} is no member of cluster {cluster!r}: add it first")
 
 
 def check_addresses(listen: str, members: Collection[Member], security: PeerSecurity | None) -> None:

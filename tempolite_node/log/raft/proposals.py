@@ -56,6 +56,7 @@ class Proposals:
         self._forwarded_term = 0
         self._led_terms: set[int] = set()
         self._term_at_start = raft.term
+        self._leader_seen = ("", 0)  #: and its term
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -78,6 +79,7 @@ class Proposals:
     def take(self, *, paused: bool) -> bool:
         """Appends or forwards what waits. paused: leadership is being handed over. True: entries were appended."""
         self._expire()
+        self._give_up_on_former_leaders()
         before = self._raft.journal.last.index
         if self._raft.is_leader:
             while self._queue and not paused and self._has_room():
@@ -85,6 +87,16 @@ class Proposals:
         elif self._raft.leader is not None and self._raft.is_connected(self._raft.leader):
             self._forward_all(self._raft.leader)
         return self._raft.journal.last.index > before
+
+    def _give_up_on_former_leaders(self) -> None:
+        """What was given to a leader that has been followed by another may be lost: nobody need wait for longer."""
+        current = (self._raft.leader or "", self._raft.term)
+        if self._raft.leader is None or current == self._leader_seen:
+            return
+        self._leader_seen = current
+        for proposal in list(self._by_id.values()):
+            if proposal.given_to is not None and proposal.given_to != current:
+                self._finish(proposal, Unknown("the leader that it was given to has been followed by another"))
 
     def _has_room(self) -> bool:
         return self._raft.journal.last.index - self._raft.commit_index < self._limits.uncommitted_entries

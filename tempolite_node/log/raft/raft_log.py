@@ -82,15 +82,24 @@ class RaftLog:
         *,
         on_failure: Callable[[BaseException], None],
         on_leader: Callable[[str | None, int], None] = lambda _leader, _term: None,
+        on_silence: tuple[float, Callable[[str], None]] = (float("inf"), lambda _: None),
+        on_removed: Callable[[], None] = _nothing,
+        on_question: Callable[[str, bytes], bytes] = lambda _peer, _question: b"",
     ) -> None:
         """on_failure: the log can't go on, and the node must stop: nothing more is acknowledged.
 
         on_leader: who leads has changed, as far as this node knows; None: nobody. With the term.
+        on_silence: at the leader, a member has not answered for so many seconds; again after as many more.
+        on_removed: this node has been removed from the cluster, as a majority of its members says.
+        on_question: what a peer asks beside the log, and the answer. Called in a thread of its own, and may block.
         """
         self._config = config
         self._machine = machine
         self._on_failure = on_failure
         self._on_leader = on_leader
+        self._silence_s, self._on_silence = on_silence
+        self._on_removed = on_removed
+        self._on_question = on_question
         self._inputs: SimpleQueue[_Input] = SimpleQueue()
         self._bound = _Bound(config.limits)
         self._incarnation = secrets.randbits(60)
@@ -150,6 +159,7 @@ class RaftLog:
                 limits=config.limits,
                 clock=guards.now,
                 rng=random.Random(secrets.randbits(64)),
+                silence_s=self._silence_s,
             )
         except BaseException:
             disk.close()
@@ -239,6 +249,14 @@ class RaftLog:
         transfer = Transfer(to=to, deadline=guards.now() + timeout_s, on_outcome=on_outcome)
         self._put(lambda core: core.transfer_leadership(transfer), lambda: on_outcome(NotLeader(None)))
 
+    def ask(self, peer: str, question: bytes, timeout_s: float) -> bytes:
+        """Asks another node something beside the log. Blocks. NotAnswered: it does not answer, or not in time."""
+        return self._transport.ask(peer, question, timeout_s)
+
+    @property
+    def node_id(self) -> str:
+        return self._config.node_id
+
     @property
     def leader(self) -> str | None:
         """Who leads, as far as this node knew at the last tick."""
@@ -286,6 +304,9 @@ class RaftLog:
 
         self._put(receive)
 
+    def peer_asked(self, peer: str, question: bytes) -> bytes:
+        return self._on_question(peer, question)
+
     def run(self, work: Callable[[], T], done: Callable[[T | Exception], None]) -> None:
         """Snapshots are made beside the raft thread, which has heartbeats to send (snapshots.Background)."""
 
@@ -310,6 +331,10 @@ class RaftLog:
                 self._take(core, wait)
                 core.tick()
                 self._tell_leader(core)
+                for peer in core.silent():
+                    self._on_silence(peer)
+                if core.raft.leader is None and core.was_removed(self._transport.strangers()):
+                    self._on_removed()
                 wait = 0.0 if core.is_busy else self._config.timing.tick_s
         except BaseException as error:
             logger.critical("the replicated log stops: %s: %s", type(error).__name__, error)

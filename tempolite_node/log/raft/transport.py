@@ -1,7 +1,8 @@
 """Messages between nodes, over gRPC streams with mutual TLS.
 
 A node opens one stream to each peer and only sends on it; what it receives comes on the streams that peers open to it.
-A stream begins with a Hello, answered by a welcome or refused with the reason.
+A stream begins with a Hello, answered by a welcome or refused with the reason. Beside the log, a node may ask a peer
+something and is answered: bytes that mean nothing here, between nodes that would let each other in.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import grpc
 import msgspec
 
-from tempolite_node.errors import StartError
+from tempolite_node.errors import NodeError, StartError
 from tempolite_node.log.raft import codec
 from tempolite_node.log.raft.entries import UNDECODABLE, Member, Members
 from tempolite_node.log.raft.errors import BadMessage
@@ -27,6 +28,7 @@ from tempolite_node.log.raft.peering import (
     Hello,
     PeerSecurity,
     Refusal,
+    Stranger,
     check_addresses,
     check_hello,
     is_loopback,
@@ -37,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 _SERVICE = "tempolite.internal.v1.Peers"
 _METHOD = "Connect"
+_ASK = "Ask"
 _HELLO = "tempolite-hello-bin"
 _WELCOME = b"\x01"
 _RETRY_S = 0.25
@@ -52,6 +55,14 @@ class Receiver(Protocol):
     def peer_disconnected(self, peer: str) -> None: ...
 
     def peer_said(self, peer: str, messages: list[AnyMessage]) -> None: ...
+
+    def peer_asked(self, peer: str, question: bytes) -> bytes:
+        """May take its time."""
+        ...
+
+
+class NotAnswered(NodeError):
+    """The peer is not connected, does not answer in time, or failed to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +122,14 @@ class Transport:
     def forget(self, peers: Collection[str]) -> None:
         self._links.forget(peers)
 
+    def ask(self, peer: str, question: bytes, timeout_s: float) -> bytes:
+        """NotAnswered: see there. Blocks."""
+        return self._links.ask(peer, question, timeout_s)
+
+    def strangers(self) -> set[str]:
+        """Peers that say that this node is no member of the cluster."""
+        return self._links.strangers()
+
     def refusals(self) -> dict[str, str]:
         """By peer: why it does not let this node in, or is not let in itself."""
         refusals = self._links.refusals()
@@ -142,6 +161,15 @@ class _Links:
         link = self._links.get(peer)
         if link is not None:
             link.send(message)
+
+    def ask(self, peer: str, question: bytes, timeout_s: float) -> bytes:
+        link = self._links.get(peer)
+        if link is None:
+            raise NotAnswered(f"{peer} is not known")
+        return link.ask(question, timeout_s)
+
+    def strangers(self) -> set[str]:
+        return {peer for peer, link in self._links.items() if link.is_stranger}
 
     def learn(self, members: Members) -> None:
         for member in members:
@@ -182,11 +210,13 @@ class _Link:
     def __init__(self, config: PeeringConfig, member: Member, receiver: Receiver) -> None:
         self.address = member.address
         self.refusal: str | None = None
+        self.is_stranger = False  #: the peer says that this node is no member
         self._config = config
         self._peer = member.node_id
         self._receiver = receiver
         self._queue: _FrameQueue | None = None
         self._call: Any = None
+        self._ask: Any = None
         self._stopping = threading.Event()
         threading.Thread(target=self._run, daemon=True, name=f"raft-to-{self._peer}").start()
 
@@ -194,6 +224,19 @@ class _Link:
         queue = self._queue
         if queue is not None:
             queue.put(message)
+
+    def ask(self, question: bytes, timeout_s: float) -> bytes:
+        if self._ask is None or self._queue is None:
+            raise NotAnswered(f"{self._peer} is not connected")
+        try:
+            answer: bytes = self._ask(question, timeout=timeout_s, metadata=self._hello())
+        except (grpc.RpcError, ValueError) as error:  # ValueError: the channel was closed meanwhile
+            details = error.details() if isinstance(error, grpc.Call) else str(error)
+            raise NotAnswered(f"{self._peer} does not answer: {details}") from error
+        return answer
+
+    def _hello(self) -> tuple[tuple[str, bytes], ...]:
+        return ((_HELLO, self._config.hello(self._peer)),)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -207,6 +250,9 @@ class _Link:
         with self._channel() as channel:
             connect = channel.stream_stream(
                 f"/{_SERVICE}/{_METHOD}", request_serializer=_as_it_is, response_deserializer=_as_it_is
+            )
+            self._ask = channel.unary_unary(
+                f"/{_SERVICE}/{_ASK}", request_serializer=_as_it_is, response_deserializer=_as_it_is
             )
             while not self._stopping.is_set():
                 self._hold(connect)
@@ -226,10 +272,10 @@ class _Link:
         """From hello until it breaks."""
         queue = _FrameQueue(self._config.limits)
         try:
-            self._call = connect(queue.frames(), metadata=((_HELLO, self._config.hello(self._peer)),))
+            self._call = connect(queue.frames(), metadata=self._hello())
             for _ in self._call:
                 if self._queue is None:
-                    self._queue, self.refusal = queue, None
+                    self._queue, self.refusal, self.is_stranger = queue, None, False
                     self._receiver.peer_connected(self._peer)
         except grpc.RpcError as error:
             self._note_refusal(error)
@@ -241,7 +287,8 @@ class _Link:
 
     def _note_refusal(self, error: Any) -> None:
         code, details = error.code(), error.details() or ""
-        refused = code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.FAILED_PRECONDITION)
+        self.is_stranger = code is grpc.StatusCode.NOT_FOUND
+        refused = self.is_stranger or code is grpc.StatusCode.PERMISSION_DENIED
         if not refused and not ("handshake" in details.lower() or "certificate" in details.lower()):
             return  # it is down or was, which is nobody's mistake
         reason = f"{self._peer} refuses: {details}" if refused else f"no trusted connection to {self._peer}: {details}"
@@ -308,7 +355,11 @@ class _Listener:
         handler = grpc.stream_stream_rpc_method_handler(
             self._connect, request_deserializer=_as_it_is, response_serializer=_as_it_is
         )
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),))
+        asked = grpc.unary_unary_rpc_method_handler(
+            self._asked, request_deserializer=_as_it_is, response_serializer=_as_it_is
+        )
+        handlers = {_METHOD: handler, _ASK: asked}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
         try:
             self.port = self._bind(config.security)
         except RuntimeError as error:
@@ -347,6 +398,9 @@ class _Listener:
         finally:
             self._leave(hello.node_id, stream)
 
+    def _asked(self, question: bytes, context: Any) -> bytes:
+        return self._receiver.peer_asked(self._admit(context).node_id, question)
+
     def _admit(self, context: Any) -> Hello:
         config = self._config
         try:
@@ -361,18 +415,22 @@ class _Listener:
                 known=self._known(),
                 names=None if config.security is None else _names(context.auth_context()),
             )
+        except Stranger as refusal:
+            self._refuse(hello.node_id, str(refusal), context, grpc.StatusCode.NOT_FOUND)
         except Refusal as refusal:
             self._refuse(hello.node_id, str(refusal), context)
         return hello
 
-    def _refuse(self, peer: str, reason: str, context: Any) -> None:
+    def _refuse(
+        self, peer: str, reason: str, context: Any, code: grpc.StatusCode = grpc.StatusCode.PERMISSION_DENIED
+    ) -> None:
         with self._lock:
             news = self._refusals.get(peer) != reason
             if len(self._refusals) < _STREAMS_MAX:
                 self._refusals[peer] = reason
         if news:
             logger.error("a connection of %s is refused: %s", peer, reason)
-        context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
+        context.abort(code, reason)
 
     def _enter(self, hello: Hello, context: Any) -> int:
         """Refuses a second node of the same id while the first one is connected."""

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from tempolite_node import options
 from tempolite_node.api.cluster import no_cluster
 from tempolite_node.api.ports import Queries
 from tempolite_node.config import Config
@@ -22,10 +23,12 @@ from tempolite_node.engine.model import (
     OperationKind,
     Options,
     RetryPolicy,
+    ServedHandler,
     Signal,
     Status,
 )
-from tempolite_node.frames import HandlerDescription, Violation
+from tempolite_node.frames import CallOptions, HandlerDescription, Violation
+from tempolite_node.options import Resolved
 from tempolite_node.views import (
     ClusterState,
     Consistency,
@@ -125,8 +128,15 @@ class MemoryNode:
 
     # --- NodePort
 
-    def handler(self, name: str) -> HandlerDescription | None:
-        return next((handler for handler in self.handlers() if handler.name == name), None)
+    def handler(self, name: str) -> ServedHandler | None:
+        known = self.config.handler(name)
+        return None if known is None else options.served_handler(self.config, name, Component.HANDLER)
+
+    def waits_for_node(self, handler: str) -> str:  # noqa: ARG002
+        return ""
+
+    def resolve(self, handler: ServedHandler, call: CallOptions) -> Resolved:
+        return options.resolve(handler, call)
 
     def handlers(self) -> Sequence[HandlerDescription]:
         return [

@@ -5,7 +5,7 @@ import pytest
 from tempolite_node.config import Config
 from tempolite_node.engine.model import Component, Isolation, RetryPolicy
 from tempolite_node.frames import CallOptions
-from tempolite_node.options import handler_specs, pool_retry, queue_limit, resolve
+from tempolite_node.options import handler_specs, pool_retry, queue_limit, resolve, served_handler
 
 
 def config(handler: dict | None = None, pools: dict | None = None) -> Config:
@@ -22,7 +22,7 @@ CALL = CallOptions()
 
 
 def resolved(config: Config, call: CallOptions = CALL, component: Component = Component.HANDLER):
-    return resolve(config.handlers[0], config, component, call)
+    return resolve(served_handler(config, "fulfil", component), call)
 
 
 def test_without_settings_the_defaults_hold():
@@ -70,6 +70,7 @@ def test_the_pool_is_the_one_of_the_component():
 
     assert resolved(settings, component=Component.SAGA).options.queue_timeout_ms == 9
     assert [queue_limit(settings, component) for component in Component] == [1, 2, 0, 0]
+    assert served_handler(settings, "fulfil", Component.SAGA).queue_limit == 2
 
 
 def test_compensations_and_side_effects_have_settings_of_their_own():

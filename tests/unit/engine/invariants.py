@@ -19,23 +19,24 @@ from tempolite_node.engine.model import (
     Status,
 )
 from tempolite_node.store.executions import Executions
-from tempolite_node.store.rows import EXECUTIONS, INBOX, OPERATIONS
+from tempolite_node.store.rows import EXECUTIONS, INBOX, NODES, OPERATIONS
 
-TABLES = ("meta", "executions", "operations", "attempts", "inbox", "outbox", "timers")
+TABLES = ("meta", "nodes", "executions", "operations", "attempts", "inbox", "outbox", "timers")
 _WAITS = (OperationKind.WAIT, OperationKind.SIGNAL, OperationKind.TIMER)
 
 
 def dump(connection: apsw.Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table, but for what differs by the number of transactions and starts."""
+    """Every row of every table, but for what differs by the number of transactions."""
     tables = {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in TABLES}
-    [(one, _index, last_row, _incarnation, node_id)] = tables["meta"]
-    return {**tables, "meta": [(one, last_row, node_id)]}
+    [(one, _index, last_row, node_id, cluster)] = tables["meta"]
+    return {**tables, "meta": [(one, last_row, node_id, cluster)]}
 
 
 class Snapshot:
     """A whole store."""
 
     def __init__(self, connection: apsw.Connection) -> None:
+        self.nodes = {node.id: node for node in map(NODES.value, connection.execute(NODES.select))}
         self.executions = {e.row: e for e in map(EXECUTIONS.value, connection.execute(EXECUTIONS.select))}
         self.operations = {
             (op.execution_row, op.kind, op.key): op
@@ -54,6 +55,18 @@ class Snapshot:
     def pending(self, row: int) -> list[Operation]:
         return [op for op in self.by_execution[row] if op.status is OperationStatus.PENDING and op.kind in _WAITS]
 
+    def misplaced(self) -> list[Execution]:
+        """Executions that their owner can't run, that hang on nothing of its, and that another node can run."""
+        return [execution for execution in self.executions.values() if self._is_misplaced(execution)]
+
+    def _is_misplaced(self, execution: Execution) -> bool:
+        able = {node.id for node in self.nodes.values() if node.takes_work and node.serves(execution.handler)}
+        if execution.owner in able or not able:
+            return False
+        owner = self.nodes.get(execution.owner)
+        lost = execution.attached and (owner is None or not owner.live)
+        return lost or execution.ready_at is not None or execution.status is Status.SUSPENDED
+
 
 def check(connection: apsw.Connection, executions: Executions) -> Snapshot:
     """Asserts what must be true of the store at any time."""
@@ -65,6 +78,7 @@ def check(connection: apsw.Connection, executions: Executions) -> Snapshot:
         for wrong in _wrong_operation(now, operation):
             raise AssertionError(f"{wrong}\n{operation}\n{now.executions[operation.execution_row]}")
     _check_counts(now, executions)
+    _check_nodes(now, executions)
     _check_memory(now, executions)
     _check_no_cycle(now)
     return now
@@ -75,6 +89,8 @@ def check_passage(before: Snapshot, after: Snapshot) -> None:
     for row, earlier in before.executions.items():
         later = after.executions[row]
         assert later.epoch >= earlier.epoch, f"{later.id}: epoch {earlier.epoch} -> {later.epoch}"
+        if earlier.attached and later.owner != earlier.owner:
+            assert later.epoch > earlier.epoch, f"{later.id}: {earlier.owner} still has the right to run"
         if earlier.closed:
             # A closed execution may give its id to another one, and may be waited for.
             assert _final(later) == _final(earlier), f"{earlier} became {later}"
@@ -230,6 +246,23 @@ def _check_counts(now: Snapshot, executions: Executions) -> None:
     for component in (Component.HANDLER, Component.SAGA):
         for status in Status:
             assert executions.count(component, status) == counted[component, status], f"{component} {status}"
+    by_owner = Counter((each.owner, each.component, each.status) for each in now.executions.values())
+    for owner in {*now.nodes, *(each.owner for each in now.executions.values())}:
+        for component in (Component.HANDLER, Component.SAGA):
+            for status in Status:
+                assert executions.count_of(owner, component, status) == by_owner[owner, component, status]
+    still_open = Counter(each.owner for each in now.executions.values() if not each.closed)
+    assert +executions.open_by_owner() == still_open
+
+
+def _check_nodes(now: Snapshot, executions: Executions) -> None:
+    assert list(executions.nodes().items()) == sorted(now.nodes.items())
+    for handler in {served.name for node in now.nodes.values() for served in node.handlers}:
+        assert [node.id for node in executions.serving(handler)] == sorted(
+            node.id for node in now.nodes.values() if node.serves(handler)
+        )
+    misplaced = sorted(execution.id for execution in now.misplaced())
+    assert sorted(executions.misplaced(1_000)) == misplaced
 
 
 def _check_memory(now: Snapshot, executions: Executions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from tempolite_node.engine.commands import (
     CompleteSideEffect,
     CompleteStep,
     CrashAttempt,
+    DrainNode,
     Enqueue,
     EnqueueBatch,
     EnqueueChild,
@@ -27,9 +29,12 @@ from tempolite_node.engine.commands import (
     FailStep,
     FireTimer,
     FromAttempt,
+    LoseNode,
+    PlaceExecutions,
     ReceiveSignal,
     RecordMarker,
     RegisterNode,
+    RemoveNode,
     Resolution,
     ResolveCompensation,
     SendSignal,
@@ -52,11 +57,12 @@ from tempolite_node.engine.model import (
     OperationKind,
     Options,
     RetryPolicy,
+    ServedHandler,
     Signal,
 )
 from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_writer
-from tempolite_node.store.executions import Executions, register_start
+from tempolite_node.store.executions import Executions, claim_store
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.rows import INBOX
 
@@ -64,6 +70,7 @@ T = TypeVar("T")
 
 START_MS = 1_700_000_000_000
 NODE = "node-1"
+HANDLERS = ("fulfil", "ship")
 #: Without jitter, so that a story can tell its times.
 STEADY = RetryPolicy(jitter=0.0)
 ONCE = RetryPolicy(maximum_attempts=1)
@@ -91,7 +98,7 @@ def new_store(path: Path) -> Path:
 def open_store(path: Path) -> tuple[apsw.Connection, Executions]:
     connection = open_writer(path)
     connection.pragma("synchronous", "off")  # no test cuts the power
-    register_start(connection, NODE)
+    claim_store(connection, NODE)
     return connection, Executions(connection)
 
 
@@ -105,7 +112,10 @@ def changes(work: Work) -> list[Any]:
         {row: signals for row, signals in work.inbox.items() if signals},
         work.outbox,
         work.attempts,
+        work.nodes,
+        work.sequences,
         {key: count for key, count in work.counts.items() if count},
+        {key: count for key, count in work.counts_of.items() if count},
         work.effects,
     ]
 
@@ -114,14 +124,37 @@ def changed_nothing(outcome: AnyOutcome) -> bool:
     return isinstance(outcome, Rejection | Refused)
 
 
+def registration(
+    node_id: str = NODE,
+    *,
+    at_ms: int = START_MS,
+    run: str = "run-1",
+    handlers: Sequence[str] = HANDLERS,
+    slots: int = 10,
+    queue_limit: int = 0,
+) -> RegisterNode:
+    """Of a node with as many slots in each pool. The component of a handler is the enqueueing command's to say."""
+    return RegisterNode(
+        at_ms=at_ms,
+        node_id=node_id,
+        run=run,
+        handlers=tuple(
+            ServedHandler(name=name, component=Component.HANDLER, queue_limit=queue_limit) for name in handlers
+        ),
+        slots=dict.fromkeys(Component, slots),
+    )
+
+
 class Story:
-    """One node, with a clock of its own. A command is decided and saved before the next one."""
+    """A node and its clock, and others where they are registered. A command is decided and saved before the next."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.now_ms = START_MS
         self.effects: list[AnyEffect] = []  #: of the last command
+        self._runs = 1
         self._open()
+        self.register()
 
     def _open(self) -> None:
         self.connection, self.executions = open_store(self.path)
@@ -177,20 +210,19 @@ class Story:
     # --- clients
 
     def enqueue(self, execution_id: str = "order-1", **fields: Any) -> AnyOutcome:
-        return self.do(self._enqueue(execution_id, **fields))
+        return self.do(self.enqueue_command(execution_id, **fields))
 
-    def _enqueue(self, execution_id: str, **fields: Any) -> Enqueue:
+    def enqueue_command(self, execution_id: str, **fields: Any) -> Enqueue:
         defaults: dict[str, Any] = {
             "handler": "fulfil",
             "component": Component.HANDLER,
             "arguments": b"[]",
             "options": Options(retry=STEADY),
-            "owner": NODE,
         }
         return Enqueue(at_ms=self.now_ms, execution_id=execution_id, **(defaults | fields))
 
     def enqueue_batch(self, *batch: dict[str, Any]) -> AnyOutcome:
-        commands = tuple(self._enqueue(**fields) for fields in batch)
+        commands = tuple(self.enqueue_command(**fields) for fields in batch)
         return self.do(EnqueueBatch(at_ms=self.now_ms, commands=commands))
 
     def signal(
@@ -209,12 +241,33 @@ class Story:
     def resolve(self, execution_id: str, resolution: Resolution) -> AnyOutcome:
         return self.do(ResolveCompensation(at_ms=self.now_ms, execution_id=execution_id, resolution=resolution))
 
-    # --- the node
+    # --- nodes
 
-    def start(self, execution_id: str, pool: Component | None = None) -> AnyOutcome:
-        """A slot of the pool that it waits for is free."""
+    def register(self, node_id: str = NODE, **fields: Any) -> AnyOutcome:
+        """The node starts, or says again what it serves. run: another one means that it was started again."""
+        return self.do(registration(node_id, at_ms=self.now_ms, **fields))
+
+    def drain(self, node_id: str, *, run: str = "run-1") -> AnyOutcome:
+        return self.do(DrainNode(at_ms=self.now_ms, node_id=node_id, run=run))
+
+    def lose(self, node_id: str, *, run: str = "run-1") -> AnyOutcome:
+        return self.do(LoseNode(at_ms=self.now_ms, node_id=node_id, run=run))
+
+    def remove(self, node_id: str) -> AnyOutcome:
+        return self.do(RemoveNode(at_ms=self.now_ms, node_id=node_id))
+
+    def place(self, *execution_ids: str) -> list[str]:
+        """What the leader does when a node has changed; all that is misplaced, unless told otherwise."""
+        placed = execution_ids or tuple(self.executions.misplaced(1_000))
+        self.do(PlaceExecutions(at_ms=self.now_ms, execution_ids=placed))
+        return list(placed)
+
+    def start(self, execution_id: str, pool: Component | None = None, *, node_id: str | None = None) -> AnyOutcome:
+        """A slot of the pool that it waits for is free at its owner's, or at another node's."""
+        found = self.queries.execution(execution_id)
+        node_id = node_id or (found.owner if found else NODE)
         pool = pool or self[execution_id].pool
-        return self.do(StartAttempt(at_ms=self.now_ms, execution_id=execution_id, node_id=NODE, pool=pool))
+        return self.do(StartAttempt(at_ms=self.now_ms, execution_id=execution_id, node_id=node_id, pool=pool))
 
     def running(self, execution_id: str = "order-1", **fields: Any) -> str:
         """Enqueues an execution and starts it."""
@@ -236,7 +289,8 @@ class Story:
     def restart(self) -> None:
         """The node stops without a word, and starts again."""
         self.reopen()
-        self.do(RegisterNode(at_ms=self.now_ms, node_id=NODE, incarnation=2, handlers=()))
+        self._runs += 1
+        self.register(run=f"run-{self._runs}")
 
     def reopen(self) -> None:
         self.close()
@@ -351,7 +405,6 @@ class Story:
             component=component,
             arguments=b"[]",
             options=options or Options(retry=STEADY),
-            owner=NODE,
             **fields,
         )
         return self.ask(parent_id, request, side_effect_failures=side_effect_failures)

@@ -9,7 +9,7 @@ from tempolite_node.engine.effects import Abandon, Accepted, Closed, Ready, Reas
 from tempolite_node.engine.model import Component, Options, RetryPolicy, RetryState, Status
 from tempolite_node.engine.retry import retry_at_ms
 
-from .story import ONCE, START_MS, STEADY, Story, failure
+from .story import NODE, ONCE, START_MS, STEADY, Story, failure
 
 # --- start and completion
 
@@ -21,7 +21,7 @@ def test_a_started_execution_runs_under_a_new_epoch(story: Story) -> None:
 
     assert outcome == Accepted(status=Status.RUNNING)
     assert (story["order-1"].attempt, story["order-1"].epoch) == (1, 1)
-    assert story.effects == [RunAttempt(execution_id="order-1", epoch=1)]
+    assert story.effects == [RunAttempt(execution_id="order-1", owner=NODE, epoch=1)]
 
 
 def test_an_execution_is_started_once_for_each_time_that_it_waits_for_a_slot(story: Story) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tempolite_node.engine.commands import CompleteAttempt, Enqueue, IdConflict, IdReuse, Resolution
+from tempolite_node.engine.commands import CompleteAttempt, IdConflict, IdReuse, Resolution
 from tempolite_node.engine.effects import Accepted, Enqueued, EnqueuedBatch, Ready, Reason, Rejection
-from tempolite_node.engine.model import Component, Options, Status
+from tempolite_node.engine.model import Component, Status
 
-from .story import NODE, START_MS, STEADY, Story
+from .story import NODE, START_MS, Story
 
 # --- a new execution
 
@@ -192,40 +192,45 @@ def test_another_request_for_the_same_id_is_no_repeat(story: Story) -> None:
 
 
 def test_a_full_queue_refuses_what_is_new(story: Story) -> None:
-    story.enqueue("order-1", queue_limit=2)
-    story.enqueue("order-2", queue_limit=2, delay_ms=1_000)
+    story.register(queue_limit=2)
+    story.enqueue("order-1")
+    story.enqueue("order-2", delay_ms=1_000)
 
-    outcome = story.enqueue("order-3", queue_limit=2)
+    outcome = story.enqueue("order-3")
 
-    assert outcome == Rejection(Reason.QUEUE_FULL, "the queue of pool handler is full (2 executions)")
+    assert outcome == Rejection(Reason.QUEUE_FULL, "the queue of pool handler is full (2 executions) on node node-1")
 
 
 def test_what_runs_is_not_in_the_queue(story: Story) -> None:
+    story.register(queue_limit=1)
     story.running("order-1")
 
-    assert isinstance(story.enqueue("order-2", queue_limit=1), Enqueued)
+    assert isinstance(story.enqueue("order-2"), Enqueued)
 
 
 def test_each_pool_has_a_queue_of_its_own(story: Story) -> None:
+    story.register(queue_limit=1)
     story.enqueue("order-1", component=Component.SAGA)
 
-    assert isinstance(story.enqueue("order-2", queue_limit=1), Enqueued)
+    assert isinstance(story.enqueue("order-2"), Enqueued)
 
 
 def test_a_full_queue_spares_the_execution_that_was_to_make_room(story: Story) -> None:
     story.enqueue("order-1")
     story.running("order-2")
+    story.register(queue_limit=1)
 
-    outcome = story.enqueue("order-2", queue_limit=1, id_conflict=IdConflict.TERMINATE_EXISTING)
+    outcome = story.enqueue("order-2", id_conflict=IdConflict.TERMINATE_EXISTING)
 
     assert isinstance(outcome, Rejection)
     assert story["order-2"].status is Status.RUNNING
 
 
 def test_a_repeated_request_is_answered_though_the_queue_is_full(story: Story) -> None:
-    story.enqueue("order-1", request_id="r-1", queue_limit=1)
+    story.register(queue_limit=1)
+    story.enqueue("order-1", request_id="r-1")
 
-    assert isinstance(story.enqueue("order-1", request_id="r-1", queue_limit=1), Enqueued)
+    assert isinstance(story.enqueue("order-1", request_id="r-1"), Enqueued)
 
 
 # --- batches
@@ -248,10 +253,11 @@ def test_a_batch_makes_every_execution_in_its_order(story: Story) -> None:
     [
         {"execution_id": "taken"},
         {"execution_id": "order-1"},
-        {"execution_id": "order-2", "queue_limit": 2},
+        {"execution_id": "order-2"},  # the queue is full by then
     ],
 )
 def test_a_batch_of_which_one_is_refused_makes_none(story: Story, last: dict[str, Any]) -> None:
+    story.register(queue_limit=2)
     story.enqueue("taken")
 
     outcome = story.enqueue_batch({"execution_id": "order-1"}, last)
@@ -261,21 +267,20 @@ def test_a_batch_of_which_one_is_refused_makes_none(story: Story, last: dict[str
 
 
 def test_a_batch_that_fits_into_the_queue_is_taken_to_its_last_place(story: Story) -> None:
+    story.register(queue_limit=3)
     story.enqueue("first")
 
-    batch = [{"execution_id": f"order-{number}", "queue_limit": 3} for number in (1, 2)]
+    outcome = story.enqueue_batch({"execution_id": "order-1"}, {"execution_id": "order-2"})
 
-    assert isinstance(story.enqueue_batch(*batch), EnqueuedBatch)
-    assert isinstance(story.enqueue("late", queue_limit=3), Rejection)
+    assert isinstance(outcome, EnqueuedBatch)
+    assert isinstance(story.enqueue("late"), Rejection)
 
 
 def test_a_batch_counts_for_the_queue_only_what_is_new_in_it(story: Story) -> None:
+    story.register(queue_limit=2)
     story.enqueue("order-1", request_id="r-1")
 
-    outcome = story.enqueue_batch(
-        {"execution_id": "order-1", "request_id": "r-1", "queue_limit": 2},
-        {"execution_id": "order-2", "queue_limit": 2},
-    )
+    outcome = story.enqueue_batch({"execution_id": "order-1", "request_id": "r-1"}, {"execution_id": "order-2"})
 
     assert isinstance(outcome, EnqueuedBatch)
     assert [each.existing for each in outcome.enqueued] == [True, False]
@@ -320,19 +325,10 @@ def test_only_a_stuck_saga_can_be_resolved(story: Story) -> None:
 
 
 def test_an_execution_is_started_by_its_owner_alone(story: Story) -> None:
-    story.do(
-        Enqueue(
-            at_ms=story.now_ms,
-            execution_id="order-1",
-            handler="fulfil",
-            component=Component.HANDLER,
-            arguments=b"[]",
-            options=Options(retry=STEADY),
-            owner="node-2",
-        )
-    )
+    story.register("node-2")
+    story.enqueue("order-1")
 
-    outcome = story.start("order-1")
+    outcome = story.start("order-1", node_id="node-2")
 
     assert isinstance(outcome, Rejection)
     assert outcome.reason is Reason.WRONG_STATE

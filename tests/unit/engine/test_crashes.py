@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tempolite_node.engine.commands import CompleteAttempt, RegisterNode
+from tempolite_node.engine.commands import CompleteAttempt
 from tempolite_node.engine.effects import Ready, Reason, Rejection
 from tempolite_node.engine.model import Component, OperationKind, Options, RetryState, Status
 
@@ -185,7 +185,7 @@ def test_a_suspended_execution_is_tried_again_when_its_node_starts_with_other_co
 def test_a_node_that_starts_leaves_the_executions_of_others_alone(story: Story) -> None:
     story.running("order-1")
 
-    story.do(RegisterNode(at_ms=story.now_ms, node_id="node-2", incarnation=1, handlers=()))
+    story.register("node-2")
 
     assert story["order-1"].status is Status.RUNNING
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -31,6 +31,7 @@ from tempolite_node.engine.commands import (
     CompleteStep,
     CrashAttempt,
     DeliverCancel,
+    DrainNode,
     Enqueue,
     EnqueueBatch,
     EnqueueChild,
@@ -42,9 +43,11 @@ from tempolite_node.engine.commands import (
     Heartbeat,
     IdConflict,
     IdReuse,
+    LoseNode,
+    PlaceExecutions,
     ReceiveSignal,
     RecordMarker,
-    RegisterNode,
+    RemoveNode,
     Resolution,
     ResolveCompensation,
     SendSignal,
@@ -70,14 +73,14 @@ from tempolite_node.engine.model import (
 from tempolite_node.engine.work import Work
 
 from .invariants import Snapshot, check, check_passage, dump
-from .story import NODE, Story, failure, new_store, open_store
+from .story import HANDLERS, NODE, Story, failure, new_store, open_store, registration
 
 T = TypeVar("T")
 
 #: More of them, drawn anew each time, to search for what the usual ones don't find: TEMPOLITE_EXAMPLES=5000.
 SEARCH = int(os.environ.get("TEMPOLITE_EXAMPLES", "0"))
 profile = settings(
-    max_examples=SEARCH or 150,
+    max_examples=SEARCH or 100,
     derandomize=not SEARCH,
     database=None,
     deadline=None,
@@ -86,6 +89,7 @@ profile = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
+NODES = (NODE, "node-2", "node-3")
 IDS = ("a", "b", "c", "d")
 KEYS = ("k", "l")
 WAIT_KEYS = ("k", "l", "side_effect:k > k", "step:k > k")  #: the last two: inside of other operations
@@ -153,17 +157,15 @@ class Moves:
         return Enqueue(
             at_ms=self.at_ms,
             execution_id=pick(IDS, move.which),
-            handler="h",
+            handler="fulfil",
             component=pick((Component.SAGA, Component.HANDLER), move.one),
             arguments=b"[]" if move.three % 5 else b'"' + b"x" * 5_000 + b'"',
             options=pick(OPTIONS, move.two),
-            owner="node-2" if move.wild else NODE,
             delay_ms=pick((0, 0, 1_000), move.three),
             max_duration_ms=pick((None, None, 4_000), move.two),
             request_id=pick((None, "r1", "r2"), move.three),
             id_reuse=pick(tuple(IdReuse), move.one),
             id_conflict=pick((*IdConflict, *[IdConflict.FAIL] * 5), move.two),
-            queue_limit=pick((0, 0, 3), move.one),
         )
 
     def _batch(self, move: Move) -> AnyCommand:
@@ -195,16 +197,52 @@ class Moves:
             at_ms=self.at_ms, execution_id=found.id, resolution=pick(tuple(Resolution), move.one)
         )
 
+    # --- nodes
+
     def _register(self, move: Move) -> AnyCommand:
-        node = "node-2" if move.wild else NODE
-        return RegisterNode(at_ms=self.at_ms, node_id=node, incarnation=2, handlers=())
+        """One that is new, was started again, or comes back as it was; with other handlers, maybe."""
+        return registration(
+            pick(NODES, move.which),
+            at_ms=self.at_ms,
+            run=pick(("run-1", "run-1", "run-2"), move.one),
+            handlers=pick((HANDLERS, HANDLERS, ("ship",)), move.two),
+            slots=pick((1, 4), move.three),
+            queue_limit=pick((0, 0, 3), move.three),
+        )
+
+    def _drain(self, move: Move) -> AnyCommand:
+        node_id, run = self._node(move)
+        return DrainNode(at_ms=self.at_ms, node_id=node_id, run=run)
+
+    def _lose(self, move: Move) -> AnyCommand:
+        node_id, run = self._node(move)
+        return LoseNode(at_ms=self.at_ms, node_id=node_id, run=run)
+
+    def _remove(self, move: Move) -> AnyCommand:
+        return RemoveNode(at_ms=self.at_ms, node_id=self._node(move)[0])
+
+    def _node(self, move: Move) -> tuple[str, str]:
+        """One that is known, and its run; in the wild another one of these."""
+        node_id = pick(sorted(self.now.nodes) or NODES, move.which)
+        node = self.now.nodes.get(node_id)
+        if node is None or move.wild:
+            return pick(NODES, move.one), "unknown"
+        return node_id, node.run
+
+    def _place(self, move: Move) -> AnyCommand | None:
+        """What is misplaced; in the wild, whatever there is."""
+        executions = self.everyone if move.wild else self.now.misplaced()
+        if not executions:
+            return None
+        return PlaceExecutions(at_ms=self.at_ms, execution_ids=tuple(each.id for each in executions))
 
     def _start(self, move: Move) -> AnyCommand | None:
         found = self._one_of([e for e in self.everyone if e.ready_at is not None], move)
         if found is None:
             return None
         pool = pick(tuple(Component), move.one) if move.wild else found.pool
-        return StartAttempt(at_ms=self.at_ms, execution_id=found.id, node_id=NODE, pool=pool)
+        node_id = pick(NODES, move.two) if move.wild else found.owner
+        return StartAttempt(at_ms=self.at_ms, execution_id=found.id, node_id=node_id, pool=pool)
 
     def _crash(self, move: Move) -> AnyCommand | None:
         found = self._one_of(self._attached(), move)
@@ -271,11 +309,10 @@ class Moves:
             key=pick(KEYS, move.one),
             digest=pick((b"1", b"1", b"2"), move.two),
             execution_id=pick((*IDS, f"{self.at_ms}"), move.three),
-            handler="h",
+            handler="fulfil",
             component=pick((Component.SAGA, Component.HANDLER), move.two),
             arguments=b"[]",
             options=pick(OPTIONS, move.three),
-            owner=NODE,
             delay_ms=pick((0, 0, 1_000), move.two),
             max_duration_ms=pick((None, 5_000), move.one),
         )
@@ -391,25 +428,36 @@ FREQUENCIES = {
     "heartbeat": 1,
     "crash": 2,
     "suspend": 1,
-    "register": 1,
+    "register": 3,
+    "drain": 1,
+    "lose": 2,
+    "remove": 1,
+    "place": 3,
     "resolve": 1,
     "terminate": 1,
 }
-KINDS = [kind for kind, times in FREQUENCIES.items() for _ in range(times)]
+#: Where nodes come and go all the time.
+RESTLESS = FREQUENCIES | {"enqueue": 10, "start": 20, "register": 20, "drain": 4, "lose": 8, "remove": 4, "place": 25}
 
 _BYTES = len(Move._fields)
 
 
-def _moves(data: bytes) -> list[Move]:
+def moves_by(frequencies: Mapping[str, int]) -> st.SearchStrategy[list[Move]]:
     """A move is some bytes: they are drawn faster and more evenly than a tuple of choices, and shrink as well."""
-    return [_move(*data[start : start + _BYTES]) for start in range(0, len(data), _BYTES)]
+    kinds = [kind for kind, times in frequencies.items() for _ in range(times)]
+
+    def moves(data: bytes) -> list[Move]:
+        return [_move(kinds, *data[start : start + _BYTES]) for start in range(0, len(data), _BYTES)]
+
+    return st.binary(min_size=50 * _BYTES, max_size=50 * _BYTES).map(moves)
 
 
-def _move(kind: int, which: int, wild: int, wait: int, one: int, two: int, three: int) -> Move:
-    return Move(pick(KINDS, kind), which, wild > 240, pick((0, 1, 400, 3_000), wait), one, two, three)
+def _move(kinds: Sequence[str], kind: int, which: int, wild: int, wait: int, one: int, two: int, three: int) -> Move:
+    return Move(pick(kinds, kind), which, wild > 240, pick((0, 1, 400, 3_000), wait), one, two, three)
 
 
-moves = st.binary(min_size=50 * _BYTES, max_size=50 * _BYTES).map(_moves)
+moves = moves_by(FREQUENCIES)
+restless_moves = moves_by(RESTLESS)
 
 # --- how they are told
 
@@ -444,6 +492,8 @@ def tell(story: Story, moves: Sequence[Move]) -> list[AnyCommand]:
         story.do(command)
         after = check(story.connection, story.executions)
         check_passage(before, after)
+        if isinstance(command, PlaceExecutions) and {e.id for e in before.misplaced()} <= set(command.execution_ids):
+            assert after.misplaced() == [], "the leader would place them again and again"
         before = after
     return commands
 
@@ -477,14 +527,21 @@ def test_whatever_the_commands_what_must_be_true_stays_true_and_nothing_is_lost(
         tell(story, moves)
 
 
+@settings(profile, max_examples=SEARCH or 75)
+@given_any(restless_moves)
+def test_however_nodes_come_and_go_what_must_be_true_stays_true_and_nothing_is_lost(moves: list[Move]) -> None:
+    with new_story() as story:
+        tell(story, moves)
+
+
 @settings(profile, max_examples=SEARCH or 50)
-@given_any(moves, st.lists(st.integers(1, 12), min_size=1, max_size=4), st.booleans())
+@given_any(st.one_of(moves, restless_moves), st.lists(st.integers(1, 12), min_size=1, max_size=4), st.booleans())
 def test_the_same_commands_in_batches_of_any_size_leave_the_same_store(
     moves: list[Move], sizes: list[int], reopen: bool
 ) -> None:
     with new_story() as story:
         commands = tell(story, moves)
 
-        stored = in_batches(story.path.with_name("batches.db"), commands, sizes, reopen=reopen)
+        stored = in_batches(story.path.with_name("batches.db"), [registration(), *commands], sizes, reopen=reopen)
 
         assert stored == dump(story.connection)

@@ -20,7 +20,7 @@ from tempolite_node.engine.commands import (
 )
 from tempolite_node.engine.model import Component, Options, RetryPolicy
 
-from ..engine.story import NODE, new_store
+from ..engine.story import new_store
 from .simulated import Settings, SimulatedNode
 
 RETRIES = Options(
@@ -58,7 +58,6 @@ def enqueue_command(
         execution_id=execution_id,
         component=component,
         arguments=b"[]",
-        owner=NODE,
         **(defaults | fields),
     )
 

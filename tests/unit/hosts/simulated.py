@@ -40,9 +40,11 @@ from tempolite_node.engine.model import (
     prefix_of,
 )
 from tempolite_node.hosts.dispatch import Dispatch
+from tempolite_node.log.base import Log, StateMachine
+from tempolite_node.log.local import LocalLog
 from tempolite_node.stats import Stats
 
-from ..engine.story import NODE, START_MS, open_store
+from ..engine.story import NODE, START_MS, open_store, registration
 
 HANDLERS = ("h",)
 _PARKS = {
@@ -127,14 +129,16 @@ class SimulatedNode:
         )
         self.driver = Driver(
             node_id=NODE,
-            incarnation=1,
             executions=self.executions,
             dispatch=self.dispatch,
             outputs=self,
             children=self._child,
-            now_ms=lambda: self.now_ms,
+            registration=lambda at_ms, run: registration(at_ms=at_ms, run=run, handlers=HANDLERS),
+            log=self.make_log,
         )
-        self.driver._register()
+
+    def make_log(self, machine: StateMachine) -> Log:
+        return LocalLog(machine, lambda: self.now_ms)
 
     # --- rounds
 
@@ -165,6 +169,12 @@ class SimulatedNode:
         for host in hosts_to_close:
             for attempt in self.attempts_of(host):
                 self._forget(attempt)
+
+    def restored(self) -> None:
+        raise AssertionError("there is no other store")
+
+    def removed(self) -> None:
+        raise AssertionError("a node that is alone is not removed")
 
     def driver_failed(self, error: BaseException) -> None:
         raise error
@@ -348,5 +358,4 @@ class SimulatedNode:
             component=Component.HANDLER,
             arguments=request.arguments,
             options=Options(),
-            owner=NODE,
         )

@@ -31,7 +31,7 @@ from tempolite_node.engine.commands import (
 )
 from tempolite_node.engine.model import Component, Failure, OperationKind
 
-from ..engine.story import NODE, new_store
+from ..engine.story import NODE, new_store, registration
 from .conftest import (
     busy,
     complete,
@@ -330,7 +330,9 @@ def test_who_may_have_killed_its_host_runs_in_a_process_of_its_own(node: Simulat
     assert busy(node) == {}
 
 
-def test_a_handler_that_the_node_does_not_serve_waits_and_takes_no_slot(node: SimulatedNode) -> None:
+def test_a_handler_that_the_worker_hosts_do_not_have_waits_and_takes_no_slot(node: SimulatedNode) -> None:
+    node.ask(registration(run=node.driver.run, handlers=("h", "unknown")))
+
     enqueue(node, "a", handler="unknown")
 
     assert (node.started, busy(node)) == ([], {})

@@ -12,7 +12,7 @@ import pytest
 from tempolite_node.engine.model import Component, Execution, Options, Status
 from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_reader, open_writer
-from tempolite_node.store.executions import Executions, register_start
+from tempolite_node.store.executions import Executions, claim_store
 from tempolite_node.store.queries import Queries
 
 NOW_MS = 1_700_000_000_000
@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def writer(path: Path) -> apsw.Connection:
     connection = open_writer(path)
-    register_start(connection, "node-1")
+    claim_store(connection, "node-1")
     return connection
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.database import explained, open_reader, open_writer, repair
-from tempolite_node.store.executions import register_start
+from tempolite_node.store.executions import claim_store
 
 
 def filled_store(path: Path) -> None:
     """With enough rows that they fill pages of their own, all in the file itself."""
     connection = open_writer(path)
-    register_start(connection, "n1")
+    claim_store(connection, "n1")
     connection.execute("BEGIN")
     connection.executemany(
         "INSERT INTO timers (execution_row, name, due_ms) VALUES (?, 'start', ?)", ((row, row) for row in range(20_000))

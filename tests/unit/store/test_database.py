@@ -13,10 +13,16 @@ from pathlib import Path
 import apsw
 import pytest
 
+from tempolite_node.engine.commands import RegisterNode
+from tempolite_node.engine.decide import decide
 from tempolite_node.engine.model import FINAL, Component, OperationKind, OperationStatus, Status
+from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
-from tempolite_node.store.database import open_reader, open_writer, schema
-from tempolite_node.store.executions import Executions, register_start
+from tempolite_node.store.database import APPLICATION_ID, open_reader, open_writer, schema
+from tempolite_node.store.executions import Executions, claim_store
+from tempolite_node.store.rows import EXECUTIONS
+
+from .conftest import NOW_MS, execution
 
 SCHEMA = (files("tempolite_node.store") / "schema.sql").read_text()
 
@@ -30,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 def store(path: Path) -> Path:
     """A store that was used and closed."""
     connection = open_writer(path)
-    register_start(connection, "node-1")
+    claim_store(connection, "node-1")
     connection.close()
     return path
 
@@ -116,7 +122,9 @@ def test_what_is_acknowledged_is_on_disk(path: Path) -> None:
 def test_an_empty_file_becomes_a_store(path: Path) -> None:
     path.touch()
 
-    assert register_start(open_writer(path), "node-1") == 1
+    claim_store(open_writer(path), "node-1")
+
+    assert open_reader(path).execute("SELECT node_id FROM meta").get == "node-1"
 
 
 def test_a_reader_sees_what_is_committed_and_writes_nothing(store: Path) -> None:
@@ -127,20 +135,111 @@ def test_a_reader_sees_what_is_committed_and_writes_nothing(store: Path) -> None
         reader.execute("UPDATE meta SET node_id = 'node-2'")
 
 
-def test_each_start_of_a_node_is_counted(path: Path) -> None:
-    for incarnation in (1, 2, 3):
-        connection = open_writer(path)
-        assert register_start(connection, "node-1") == incarnation
-        connection.close()
-
-
 def test_a_store_belongs_to_one_node(store: Path) -> None:
     connection = open_writer(store)
 
     with pytest.raises(ValueError, match="the store belongs to node 'node-1', not to 'node-2'"):
-        register_start(connection, "node-2")
+        claim_store(connection, "node-2")
 
-    assert register_start(connection, "node-1") == 2
+    claim_store(connection, "node-1")
+
+
+def test_a_store_belongs_to_one_log(path: Path) -> None:
+    connection = open_writer(path)
+    claim_store(connection, "node-1", "shop")
+
+    with pytest.raises(ValueError, match="by a node of cluster 'shop', and this is a node of cluster 'bank'"):
+        claim_store(connection, "node-1", "bank")
+    with pytest.raises(ValueError, match="by a node of cluster 'shop', and this is a node that is alone"):
+        claim_store(connection, "node-1")
+
+    claim_store(connection, "node-1", "shop")
+
+
+def test_the_store_of_a_node_that_was_alone_can_not_join_a_cluster(store: Path) -> None:
+    connection = open_writer(store)
+
+    with pytest.raises(ValueError, match="by a node that is alone, and this is a node of cluster 'shop'"):
+        claim_store(connection, "node-1", "shop")
+
+    assert connection.execute("SELECT cluster FROM meta").get is None
+
+
+def test_a_snapshots_store_is_any_nodes_of_its_cluster(path: Path) -> None:
+    connection = open_writer(path)
+    claim_store(connection, "node-1", "shop")
+    connection.execute("UPDATE meta SET node_id = NULL, applied_index = 7")
+
+    with pytest.raises(ValueError, match="by a node of cluster 'shop'"):
+        claim_store(connection, "node-2", "bank")
+    claim_store(connection, "node-2", "shop")
+
+    assert connection.execute("SELECT node_id, applied_index FROM meta").fetchall() == [("node-2", 7)]
+
+
+# --- a store of an earlier version
+
+
+def first_version(path: Path, *statements: str) -> Path:
+    """A store as the first version made it, with what the statements put into it."""
+    connection = apsw.Connection(str(path))
+    connection.execute((files("tempolite_node.store") / "migrations" / "0001_initial.sql").read_text())
+    for statement in statements:
+        connection.execute(statement)
+    connection.pragma("application_id", APPLICATION_ID)
+    connection.pragma("user_version", 1)
+    connection.close()
+    return path
+
+
+RUNNING = execution(1, status=Status.RUNNING, attached=True, epoch=3, attempt=1)
+
+
+@pytest.fixture
+def of_first_version(path: Path) -> Path:
+    """A store of node-1, at index 41, after its fifth start; it runs an execution."""
+    meta = "INSERT INTO meta (one, applied_index, last_row, incarnation, node_id) VALUES (1, 41, 1, 5, 'node-1')"
+    first_version(path, meta)
+    connection = apsw.Connection(str(path))
+    connection.execute(EXECUTIONS.insert, EXECUTIONS.inserted(RUNNING))
+    connection.close()
+    return path
+
+
+def test_what_an_earlier_version_stored_is_kept_when_its_store_is_brought_up_to_date(
+    of_first_version: Path,
+) -> None:
+    connection = open_writer(of_first_version)
+    claim_store(connection, "node-1")
+
+    executions = Executions(connection)
+    assert (executions.applied_index, executions.last_row()) == (41, 1)
+    assert executions.execution("order-1") == RUNNING
+    assert (executions.nodes()["node-1"].incarnation, executions.nodes()["node-1"].run) == (5, "")
+
+
+def test_what_a_node_of_an_earlier_version_ran_is_queued_again_when_it_starts(
+    of_first_version: Path,
+) -> None:
+    connection = open_writer(of_first_version)
+    claim_store(connection, "node-1")
+    work = Work(Executions(connection))
+
+    decide(work, RegisterNode(at_ms=NOW_MS, node_id="node-1", run="r", handlers=(), slots={}))
+
+    assert work.execution_at(1).status is Status.QUEUED
+    started = work.node("node-1")
+    assert started is not None
+    assert started.incarnation == 6
+
+
+def test_a_store_of_the_first_version_that_was_never_started_has_no_nodes(path: Path) -> None:
+    first_version(path)
+
+    connection = open_writer(path)
+    claim_store(connection, "node-1", "shop")
+
+    assert Executions(connection).nodes() == {}
 
 
 # --- files that are refused
@@ -248,7 +347,7 @@ def test_two_nodes_can_not_write_one_store_at_once(store: Path) -> None:
     first.execute("BEGIN IMMEDIATE")
 
     with pytest.raises(apsw.BusyError):
-        register_start(second, "node-1")
+        claim_store(second, "node-1")
 
     first.execute("ROLLBACK")
     assert Executions(second).applied_index == 0

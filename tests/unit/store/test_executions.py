@@ -21,7 +21,7 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_writer
-from tempolite_node.store.executions import Executions, register_start
+from tempolite_node.store.executions import Executions, claim_store
 from tempolite_node.store.queries import Queries
 
 from .conftest import NOW_MS, execution, plan, put
@@ -290,7 +290,7 @@ def test_timers_that_are_cleared_and_set_again_in_one_batch_are_as_they_are_at_i
 
 def test_the_writer_finds_everything_by_an_index(executions: Executions, writer: apsw.Connection) -> None:
     queries = {
-        "executions_ready (pool=?": lambda: executions.ready(Component.HANDLER, "node-1", {"fulfil"}, 10),
+        "executions_ready (owner=? AND pool=?": lambda: executions.ready(Component.HANDLER, "node-1", {"fulfil"}, 10),
         "executions_by_status (status=?": lambda: executions.attached_or_suspended("node-1"),
         "executions_by_parent (parent_row=?": lambda: executions.open_children(1),
         "operations_pending (execution_row=?": lambda: executions.pending(1),
@@ -348,6 +348,6 @@ def test_attempts_may_repeat_their_numbers(executions: Executions, queries: Quer
 
 
 def test_a_store_must_be_registered_before_it_is_used(path: Path) -> None:
-    with pytest.raises(AssertionError, match="register_start comes first"):
+    with pytest.raises(AssertionError, match="claim_store comes first"):
         Executions(open_writer(path))
-    register_start(open_writer(path), "node-1")
+    claim_store(open_writer(path), "node-1")

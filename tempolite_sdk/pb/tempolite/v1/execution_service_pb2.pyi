@@ -82,16 +82,18 @@ class EnqueueExecutionRequest(_message.Message):
     def __init__(self, handler: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., id: _Optional[str] = ..., id_reuse_policy: _Optional[_Union[IdReusePolicy, str]] = ..., id_conflict_policy: _Optional[_Union[IdConflictPolicy, str]] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[ExecutionOptions, _Mapping]] = ..., wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class EnqueueExecutionResponse(_message.Message):
-    __slots__ = ("id", "component", "existing", "outcome")
+    __slots__ = ("id", "component", "existing", "outcome", "waits_for_node")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     EXISTING_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_NODE_FIELD_NUMBER: _ClassVar[int]
     id: str
     component: _common_pb2.Component
     existing: bool
     outcome: ExecutionOutcome
-    def __init__(self, id: _Optional[str] = ..., component: _Optional[_Union[_common_pb2.Component, str]] = ..., existing: bool = ..., outcome: _Optional[_Union[ExecutionOutcome, _Mapping]] = ...) -> None: ...
+    waits_for_node: str
+    def __init__(self, id: _Optional[str] = ..., component: _Optional[_Union[_common_pb2.Component, str]] = ..., existing: bool = ..., outcome: _Optional[_Union[ExecutionOutcome, _Mapping]] = ..., waits_for_node: _Optional[str] = ...) -> None: ...
 
 class ExecutionOutcome(_message.Message):
     __slots__ = ("status", "result", "failure", "reason")

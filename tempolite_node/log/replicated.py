@@ -1,0 +1,339 @@
+"""The log that several nodes share: a batch of commands is an entry of Raft, applied by every node in one order.
+
+Everything here belongs to the driver's thread, but for what Raft calls: that is posted to it. A node has one batch
+under way at a time. When its outcome is unclear the same batch is proposed again, and its number tells the nodes that
+they have it: see `Batch`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import structlog
+from msgspec.structs import replace
+
+from tempolite_node.engine.commands import AnyCommand, Batch
+from tempolite_node.engine.effects import Admission
+from tempolite_node.errors import NodeError, NoQuorum, OutcomeUnknown, Unavailable
+from tempolite_node.log.base import StateMachine
+from tempolite_node.log.raft.entries import REQUEST_ID_BYTES, Entry, RequestId
+from tempolite_node.log.raft.errors import RaftBroken
+from tempolite_node.log.raft.outcomes import Committed, NotLeader, Outcome
+from tempolite_node.log.raft.raft_log import RaftConfig, RaftLog
+
+log = structlog.get_logger("log")
+
+FORMAT = 1
+_ENTRY_COMMANDS_MAX = 2_000
+_ENTRY_BYTES_MAX = 1024 * 1024  #: of several commands; one alone may be larger
+#: Of the time after which others may take over: what is left is for a clock that runs slower than the leader's.
+_CURRENT_SHARE = 0.8
+_CLOCK_SAMPLES = 16
+_LOOKS_UP_S = 0.5
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Batch)
+
+
+class Store(msgspec.Struct, frozen=True, kw_only=True):
+    """What Raft's snapshots are made of, and put in the place of."""
+
+    make: Callable[[Path], int]  #: to a new file; returns the index that it is at. Called from any thread
+    install: Callable[[Path], None]  #: called in the driver's thread
+
+
+class ReplicatedLog:
+    def __init__(
+        self,
+        machine: StateMachine,
+        raft: RaftConfig,
+        *,
+        store: Store,
+        run: Callable[[], str],
+        post: Callable[[Callable[[], None]], None],
+        on_failure: Callable[[BaseException], None],
+        on_removed: Callable[[], None],
+        on_question: Callable[[str, bytes], bytes],
+        wall_clock_ms: Callable[[], int],
+        node_timeout_s: float,
+        write_timeout_s: float,
+    ) -> None:
+        """run: names the process, see `Batch`. post: has something called in the driver's thread.
+
+        on_failure, on_removed, on_question: called in other threads; see RaftLog.
+        """
+        self._machine = machine
+        self._node_id = raft.node_id
+        self._store = store
+        self._run = run
+        self._post = post
+        self._wall_clock_ms = wall_clock_ms
+        self._current_s = node_timeout_s * _CURRENT_SHARE
+        self._write_timeout_s = write_timeout_s
+        self.raft = RaftLog(
+            raft,
+            _Consumer(self, machine),
+            on_failure=partial(self._failed, on_failure),
+            on_leader=self._leader_changed,
+            on_silence=(node_timeout_s, lambda node_id: post(partial(machine.lost, node_id))),
+            on_removed=on_removed,
+            on_question=on_question,
+        )
+        self.index = machine.applied_index
+        self._sequence = 0
+        self._sequence_of = ""
+        self._open: _OpenBatch | None = None
+        self._current_until_s = -float("inf")
+        self._clock = _LeadersClock()
+        self._stopping = False
+
+    def start(self) -> None:
+        """StartError: see RaftLog."""
+        self.raft.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self.raft.stop()
+
+    # --- what the driver asks
+
+    @property
+    def idle(self) -> bool:
+        return self._open is None
+
+    @property
+    def leads(self) -> bool:
+        return self.raft.is_leader
+
+    @property
+    def is_current(self) -> bool:
+        """It had a batch ordered a moment ago, so no leader has missed it for as long as it takes to be given up."""
+        return time.monotonic() < self._current_until_s
+
+    def now_ms(self) -> int:
+        """By the leader's clock, as far as it is known: what is due is due by that one."""
+        return self._wall_clock_ms() + (0 if self.raft.is_leader else self._clock.offset_ms)
+
+    def propose(self, commands: Sequence[AnyCommand]) -> int:
+        if self._sequence_of != (run := self._run()):
+            self._sequence_of, self._sequence = run, 0
+        self._sequence += 1
+        encoded = _first_of(commands)
+        batch = Batch(
+            format=FORMAT,
+            node_id=self._node_id,
+            run=run,
+            sequence=self._sequence,
+            at_ms=self.now_ms(),
+            commands=tuple(commands[: len(encoded)]),
+        )
+        self._open = _OpenBatch(batch, _encoder.encode(replace(batch, commands=encoded)), time.monotonic())
+        self._send(self._open)
+        return len(encoded)
+
+    def renew(self) -> None:
+        if not self.is_current:
+            self.propose(())
+
+    def _send(self, batch: _OpenBatch) -> None:
+        self.raft.propose(
+            batch.data,
+            request_id=_new_request(),
+            timeout_s=self._write_timeout_s,
+            on_outcome=lambda outcome: self._post(partial(self._came_to, batch, outcome)),
+        )
+
+    def saved(self) -> None:
+        self.raft.wake()
+
+    def barrier(self, answer: Callable[[NodeError | None], None]) -> None:
+        self._send_barrier(answer, time.monotonic() + self._write_timeout_s)
+
+    def _send_barrier(self, answer: Callable[[NodeError | None], None], deadline_s: float) -> None:
+        self.raft.barrier(
+            request_id=_new_request(),
+            timeout_s=max(0.0, deadline_s - time.monotonic()),
+            # What comes before it was handed over by then, and waits in the driver's queue ahead of this.
+            on_outcome=lambda outcome: self._post(partial(self._passed, answer, deadline_s, outcome)),
+        )
+
+    def _passed(self, answer: Callable[[NodeError | None], None], deadline_s: float, outcome: Outcome) -> None:
+        if isinstance(outcome, Committed):
+            answer(None)
+        elif self._stopping or time.monotonic() >= deadline_s:
+            answer(NoQuorum("no majority of the cluster's nodes answers"))
+        else:
+            self._send_barrier(answer, deadline_s)  # it may be lost with its leader; to ask again does no harm
+
+    # --- what becomes of the batch under way
+
+    def _came_to(self, batch: _OpenBatch, outcome: Outcome) -> None:
+        if self._open is not batch or self._stopping:
+            return  # it has been applied
+        if isinstance(outcome, Committed):
+            # It was ordered and not admitted: another process of this node has registered, or the node was removed.
+            self._open = None
+            self._machine.take_back()
+            return
+        batch.unclear = batch.unclear or not isinstance(outcome, NotLeader)
+        if time.monotonic() - batch.proposed_s >= self._write_timeout_s:
+            no_quorum = NoQuorum("no majority of the cluster's nodes answers; nothing was stored")
+            unknown = OutcomeUnknown("no majority of the cluster's nodes answers; it may be stored, now or later")
+            self._machine.give_up(under_way=unknown if batch.unclear else no_quorum, waiting=no_quorum)
+        if batch.unclear:
+            self._send(batch)
+        else:
+            self._open = None
+            self._machine.take_back()
+
+    # --- entries
+
+    def delivered(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.index > self.index:
+                self._apply(entry)
+
+    def _apply(self, entry: Entry) -> None:
+        self.index = entry.index
+        own = self._open if self._open is not None and self._open.data == entry.data else None
+        batch = _decoded(entry) if own is None else own.batch
+        if batch.node_id == self.raft.leader and batch.node_id != self._node_id:
+            self._clock.heard(batch.at_ms - self._wall_clock_ms())
+        match self._machine.admit(batch):
+            case Admission.NEW:
+                if own is not None:
+                    self._open = None
+                    self._current_until_s = own.proposed_s + self._current_s
+                self._machine.apply(batch.commands, own=own is not None)
+            case Admission.REPEATED:
+                if own is not None:  # it came with the store of another node
+                    self._open = None
+                    self._machine.forget()
+            case Admission.OUTDATED:
+                pass  # if it is this node's, the outcome tells
+
+    # --- snapshots
+
+    def install(self, path: Path, index: int, done: concurrent.futures.Future[None]) -> None:
+        try:
+            self._store.install(path)
+            self.index = index
+            self._current_until_s = -float("inf")
+            self._machine.begin_anew(unclear=OutcomeUnknown("this node was behind; what was asked may be stored"))
+        except BaseException as error:
+            done.set_exception(error)
+            raise
+        log.info("this node was far behind: it has taken the store of another one", index=index)
+        done.set_result(None)
+
+    def make_snapshot(self, path: Path) -> int:
+        return self._store.make(path)
+
+    # --- in Raft's thread
+
+    def post_delivered(self, entries: Sequence[Entry]) -> None:
+        self._post(partial(self.delivered, entries))
+
+    def post_install(self, path: Path, index: int) -> None:
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._post(partial(self.install, path, index, done))
+        while not done.done():
+            if self._stopping:
+                raise Unavailable("the node is stopping")  # the driver may not be there any more
+            concurrent.futures.wait([done], timeout=_LOOKS_UP_S)
+        done.result()
+
+    def _failed(self, on_failure: Callable[[BaseException], None], error: BaseException) -> None:
+        self._stopping = True
+        on_failure(error)
+
+    def _leader_changed(self, leader: str | None, term: int) -> None:
+        log.info("the cluster's leader has changed", leader=leader, term=term)
+        self._post(_wake)  # to its duties, if it is this node
+
+
+class _OpenBatch:
+    """The batch of this node that is under way."""
+
+    __slots__ = ("batch", "data", "proposed_s", "unclear")
+
+    def __init__(self, batch: Batch, data: bytes, proposed_s: float) -> None:
+        self.batch = batch
+        self.data = data
+        self.proposed_s = proposed_s
+        self.unclear = False  #: it may have been ordered
+
+
+class _Consumer:
+    """What Raft sees of a node. The applied index is read in any thread; the rest is called in Raft's."""
+
+    def __init__(self, log: ReplicatedLog, machine: StateMachine) -> None:
+        self._log = log
+        self._machine = machine
+
+    @property
+    def applied_index(self) -> int:
+        return self._machine.applied_index
+
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        self._log.post_delivered(entries)
+
+    def make_snapshot(self, path: Path) -> int:
+        return self._log.make_snapshot(path)
+
+    def install_snapshot(self, path: Path, index: int) -> None:
+        self._log.post_install(path, index)
+
+
+class _LeadersClock:
+    """How far the leader's clock is ahead of this node's: the most that its latest entries showed.
+
+    An entry is on its way for a while, so each shows too little, by as much as it took.
+    """
+
+    def __init__(self) -> None:
+        self._samples: deque[int] = deque(maxlen=_CLOCK_SAMPLES)
+        self.offset_ms = 0
+
+    def heard(self, ahead_ms: int) -> None:
+        self._samples.append(ahead_ms)
+        self.offset_ms = max(self._samples)
+
+
+def _first_of(commands: Sequence[AnyCommand]) -> tuple[msgspec.Raw, ...]:
+    """As many of the commands as an entry takes, each encoded."""
+    encoded: list[msgspec.Raw] = []
+    size = 0
+    for command in commands[:_ENTRY_COMMANDS_MAX]:
+        data = _encoder.encode(command)
+        size += len(data)
+        if encoded and size > _ENTRY_BYTES_MAX:
+            break
+        encoded.append(msgspec.Raw(data))
+    return tuple(encoded)
+
+
+def _decoded(entry: Entry) -> Batch:
+    try:
+        batch = _decoder.decode(entry.data)
+    except msgspec.DecodeError as error:
+        message = f"entry {entry.index} can't be read: {error}; was it written by a later version?"
+        raise RaftBroken(message) from error
+    if batch.format > FORMAT:
+        raise RaftBroken(f"entry {entry.index} has format {batch.format}, of a later version: upgrade this node")
+    return batch
+
+
+def _wake() -> None:
+    """The driver looks at what there is to do."""
+
+
+def _new_request() -> RequestId:
+    return RequestId(secrets.token_bytes(REQUEST_ID_BYTES))
