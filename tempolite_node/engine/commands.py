@@ -83,6 +83,7 @@ class ResolveCompensation(Command, frozen=True, kw_only=True):
     execution_id: str
     resolution: Resolution
     reason: str = ""
+    request_id: str | None = None
 
 
 # --- from nodes

@@ -274,7 +274,13 @@ def resolve_compensation(request: pb.ResolveCompensationRequest, at_ms: int) -> 
     checks = _decision_checks(request)
     resolution = checks.choice("resolution", request.resolution, _RESOLUTIONS)
     checks.finish()
-    return ResolveCompensation(at_ms=at_ms, execution_id=request.id, resolution=resolution, reason=request.reason)
+    return ResolveCompensation(
+        at_ms=at_ms,
+        execution_id=request.id,
+        resolution=resolution,
+        reason=request.reason,
+        request_id=request.request_id or None,
+    )
 
 
 _Decision = pb.CancelExecutionRequest | pb.TerminateExecutionRequest | pb.ResolveCompensationRequest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import assert_never
 
+import msgspec
 from msgspec.structs import replace
 
 from tempolite_node.engine import inbox, lifecycle
@@ -20,9 +21,21 @@ from tempolite_node.engine.commands import (
     Terminate,
 )
 from tempolite_node.engine.effects import Accepted, Enqueued, EnqueuedBatch, Reason, Rejection, SignalStored
-from tempolite_node.engine.model import Component, Execution, NodeState, OperationStatus, Options, Status, moved
+from tempolite_node.engine.markers import put_marker
+from tempolite_node.engine.model import (
+    Component,
+    Execution,
+    NodeState,
+    OperationKind,
+    OperationStatus,
+    Options,
+    Status,
+    moved,
+)
 from tempolite_node.engine.placement import owner_of_new
 from tempolite_node.engine.work import Work
+
+_RESOLVED_MARKER = "resolved@"  #: before the id of the request
 
 
 def enqueue(work: Work, command: Enqueue) -> Enqueued | Rejection:
@@ -227,11 +240,17 @@ def resolve_compensation(work: Work, command: ResolveCompensation) -> Accepted |
     execution = work.execution(command.execution_id)
     if execution is None:
         return not_found(command.execution_id)
+    marker = None if command.request_id is None else f"{_RESOLVED_MARKER}{command.request_id}"
+    if marker is not None and work.operation(execution.row, OperationKind.MARKER, marker) is not None:
+        return Accepted(status=execution.status)
     if execution.status is not Status.STUCK:
         return Rejection(
             Reason.WRONG_STATE, f"execution {execution.id} is {execution.status}: only a stuck saga can be resolved"
         )
     operation = lifecycle.current_compensation(work, execution)
+    if marker is not None:
+        value = msgspec.json.encode({"resolution": command.resolution, "reason": command.reason})
+        put_marker(work, execution, marker, value, execution.generation, at_ms=command.at_ms)
     going_on = moved(execution, Status.COMPENSATING)
     match command.resolution:
         case Resolution.RETRY:

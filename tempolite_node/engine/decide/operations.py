@@ -19,6 +19,7 @@ from tempolite_node.engine.commands import (
 )
 from tempolite_node.engine.decide.clients import new_execution, take_id
 from tempolite_node.engine.effects import AnyAnswer, Failed, Go, Reason, Refused, Rejection, SignalSent, Value
+from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
     Attempt,
     Execution,
@@ -330,22 +331,6 @@ def record_marker(work: Work, execution: Execution, request: RecordMarker, gener
         return Value(payload=before.result)
     put_marker(work, execution, request.key, request.value, generation, at_ms=at_ms)
     return Value(payload=request.value)
-
-
-def put_marker(work: Work, execution: Execution, key: str, value: bytes, generation: int, *, at_ms: int) -> None:
-    work.put_operation(
-        Operation(
-            execution_row=execution.row,
-            kind=OperationKind.MARKER,
-            key=key,
-            seq=work.next_row(),
-            status=OperationStatus.COMPLETED,
-            generation=generation,
-            result=value,
-            started_ms=at_ms,
-            closed_ms=at_ms,
-        )
-    )
 
 
 def send_signal(

@@ -6,8 +6,9 @@ from msgspec.structs import replace
 
 from tempolite_node.engine import inbox, lifecycle
 from tempolite_node.engine.commands import DeliverCancel, ReceiveSignal, Sleep, WaitForExecution
-from tempolite_node.engine.decide.operations import put_marker, recorded, refused
+from tempolite_node.engine.decide.operations import recorded, refused
 from tempolite_node.engine.effects import AnyAnswer, Interrupted, Reason, TimedOut, Value
+from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import Execution, Operation, OperationKind, OperationStatus, Status, moved
 from tempolite_node.engine.times import later
 from tempolite_node.engine.work import Work

@@ -238,8 +238,11 @@ class Story:
     def terminate(self, execution_id: str, reason: str = "enough") -> AnyOutcome:
         return self.do(Terminate(at_ms=self.now_ms, execution_id=execution_id, reason=reason))
 
-    def resolve(self, execution_id: str, resolution: Resolution) -> AnyOutcome:
-        return self.do(ResolveCompensation(at_ms=self.now_ms, execution_id=execution_id, resolution=resolution))
+    def resolve(self, execution_id: str, resolution: Resolution, request_id: str | None = None) -> AnyOutcome:
+        command = ResolveCompensation(
+            at_ms=self.now_ms, execution_id=execution_id, resolution=resolution, request_id=request_id
+        )
+        return self.do(command)
 
     # --- nodes
 

@@ -279,6 +279,19 @@ def test_a_saga_whose_last_compensation_is_resolved_is_compensated(story: Story,
     assert story.resolve("order-1", resolution) == Accepted(status=Status.COMPENSATED)
 
 
+def test_a_resolution_that_is_repeated_resolves_no_other_compensation(story: Story) -> None:
+    story.stuck("order-1", "Reserve#1", "Charge#1")
+    story.resolve("order-1", Resolution.SKIP, request_id="r-1")
+    story.start("order-1")
+    story.fail("order-1", "BankClosed", non_retryable=True)
+
+    assert story.resolve("order-1", Resolution.SKIP, request_id="r-1") == Accepted(status=Status.STUCK)
+    assert story["order-1"].compensating == "Reserve#1"
+
+    assert story.resolve("order-1", Resolution.SKIP, request_id="r-2") == Accepted(status=Status.COMPENSATED)
+    assert story.resolve("order-1", Resolution.SKIP, request_id="r-2") == Accepted(status=Status.COMPENSATED)
+
+
 def test_a_resolution_is_made_once(story: Story) -> None:
     story.stuck("order-1", "Reserve#1", "Charge#1")
     story.resolve("order-1", Resolution.SKIP)
