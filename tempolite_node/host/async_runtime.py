@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.host.attempt import Attempt, AttemptOver, AttemptRuntime
+from tempolite_node.host.channel import Channel
 from tempolite_node.host.conversations import Ask, Body, BodyTimeout, Conversation
 from tempolite_node.host.operations import conversation_of
 from tempolite_sdk.operations import Operation
@@ -97,7 +98,9 @@ class _IdleSelector(selectors.DefaultSelector):
 class AttemptLoop:
     """The event loop of the asynchronous attempts, in a thread of its own. Started when the first one is."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._flushes = False
         self._selector = _IdleSelector()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,6 +124,7 @@ class AttemptLoop:
 
     def start(self, attempt: Attempt, run: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], None]) -> None:
         """run: makes the coroutine of the whole attempt. ended: called when it is over, even if it never began."""
+        attempt.flush = self._flush_soon
         attempt.hop = self._started().call_soon_threadsafe
         attempt.when_idle = self._when_idle
         self.call(partial(self._start, attempt, run, ended))
@@ -132,6 +136,17 @@ class AttemptLoop:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _task: ended())
         attempt.on_over = task.cancel
+
+    def _flush_soon(self) -> None:
+        """What all attempts say in one turn of the loop leaves in one frame, at its end."""
+        if not self._flushes:
+            assert self._loop is not None
+            self._flushes = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushes = False
+        self._channel.flush()
 
     def deliver(self, answers: Iterable[tuple[Attempt, int, AnyAnswer]]) -> None:
         self._started().call_soon_threadsafe(_deliver, answers)

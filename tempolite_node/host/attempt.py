@@ -96,6 +96,7 @@ class Attempt:
         self._side_effects: set[str] = set()  #: that run now
         self._numbers = itertools.count(1)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
+        self.flush: Callable[[], object] = services.channel.flush  #: sends what was said
         self.hop: Callable[..., object] = _directly  #: to where its state may be changed: its loop
         self.when_idle: Callable[..., object] = _directly  #: there, once none of its code can go on by itself
         self.on_over: Callable[[], object] | None = None  #: stops what runs, where that is possible
@@ -134,14 +135,16 @@ class Attempt:
         if scope.frame:
             slots.announce(self)
         self._say(number, request, scope, lent=lent)
+        self.flush()
         return number
 
     def announce(self, key: str, scope: Scope) -> None:
-        """Tells the node of a side effect that runs in a lent slot."""
+        """Tells the node of a side effect that runs in a lent slot. Called by any thread."""
         self._say(next(self._numbers), BeginSideEffect(key=key, digest=b"", fresh=True), scope, lent=True)
+        self.services.channel.flush()
 
     def _say(self, number: int, request: AnyRequest | frames.ChildRequest, scope: Scope, *, lent: bool) -> None:
-        self.services.channel.send(
+        self.services.channel.add(
             frames.Call(
                 execution_id=self.execution_id,
                 epoch=self.epoch,

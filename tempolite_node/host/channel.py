@@ -26,7 +26,14 @@ class Channel:
         self._writing = threading.Lock()
 
     def send(self, message: frames.FromHost) -> None:
+        self.add(message)
+        self.flush()
+
+    def add(self, message: frames.FromHost) -> None:
+        """To be sent by whoever calls `flush` next."""
         self._unsent.append(frames.encode_message(message))
+
+    def flush(self) -> None:
         # Looked at again after the release: a message that came just before it would else stay behind.
         while self._unsent and self._writing.acquire(blocking=False):
             try:

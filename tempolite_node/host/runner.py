@@ -25,7 +25,7 @@ class Runner:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._attempts: dict[str, Attempt] = {}
-        self._loop = AttemptLoop()
+        self._loop = AttemptLoop(services.channel)
         self._for_loop: list[tuple[Attempt, int, Any]] = []  #: answers of this batch, taken to the loop at once
 
     def start(self, run: frames.Run | frames.RunCompensation) -> None:
