@@ -1,4 +1,4 @@
-"""How the interpreter is set in the processes of a node: several threads that wait for each other, and many values."""
+"""How the interpreter is set in the processes of a node: how values are looked through, and threads take turns."""
 
 from __future__ import annotations
 
@@ -19,4 +19,8 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
+
+
+def hand_on_soon() -> None:
+    """For the core, whose two busy threads wait for each other. The many threads of a host would only change places."""
     sys.setswitchinterval(_SWITCH_S)

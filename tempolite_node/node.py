@@ -36,7 +36,7 @@ from tempolite_node.engine.model import Component, Execution, ServedHandler
 from tempolite_node.errors import NodeError, Overloaded, StartError, StorageFailed, Unavailable
 from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.hosts.supervisor import Supervisor
-from tempolite_node.interpreter import settle
+from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
 from tempolite_node.log.raft_settings import raft_config
@@ -111,6 +111,7 @@ class Node:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._data_dir.write_address(address)
         settle()
+        hand_on_soon()
         log.info(
             "the node serves",
             node=self.config.node.id,
