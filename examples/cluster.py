@@ -1,4 +1,4 @@
-"""Runs the cluster of cluster.example.yaml on this machine, a process for each node, with its data in var/cluster.
+"""Runs the cluster of a config on this machine, a process for each node: cluster.example.yaml, its data in var/cluster.
 
 start           starts the nodes, shows what they log, and stops them on Ctrl-C; everything else, from another terminal
 start ID        starts one again
@@ -27,7 +27,7 @@ from tempolite_node.config import load_config
 from tempolite_sdk import Client, Unavailable
 
 REPOSITORY = Path(__file__).parents[1]
-CONFIG = REPOSITORY / "cluster.example.yaml"
+EXAMPLE = REPOSITORY / "cluster.example.yaml"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 
@@ -35,8 +35,8 @@ STOP_TIMEOUT_S = 60.0
 class Node:
     """One node of the file, whether it runs or not, and whoever started it."""
 
-    def __init__(self, node_id: str) -> None:
-        config = load_config(CONFIG, node_id=node_id)
+    def __init__(self, file: Path, node_id: str) -> None:
+        config = load_config(file, node_id=node_id)
         assert config.cluster is not None
         entry = config.cluster.node(node_id)
         self.id = node_id
@@ -45,7 +45,7 @@ class Node:
         self.data_dir = config.node.data_dir
         self.log = self.data_dir.with_name(f"{node_id}.log")
         self._pid_file = self.data_dir.with_name(f"{node_id}.pid")
-        self._arguments = ["-m", "tempolite_node", "--config", str(CONFIG), "--node-id", node_id]
+        self._arguments = ["-m", "tempolite_node", "--config", str(file), "--node-id", node_id]
 
     @property
     def pid(self) -> int | None:
@@ -97,10 +97,10 @@ class Node:
 
 
 class Cluster:
-    def __init__(self) -> None:
-        config = load_config(CONFIG, node_id="a")
-        assert config.cluster is not None
-        self.nodes = {entry.id: Node(entry.id) for entry in config.cluster.nodes}
+    def __init__(self, file: Path) -> None:
+        config = load_config(file, node_id="a")
+        assert config.cluster is not None, f"{file} has no cluster"
+        self.nodes = {entry.id: Node(file, entry.id) for entry in config.cluster.nodes}
         self.starters = [self.nodes[entry.id] for entry in config.cluster.nodes if not entry.join]
 
     @property
@@ -188,10 +188,13 @@ def main() -> None:
     )
     parser.add_argument("command", choices=["start", "stop", "kill", "status", "add", "remove", "replace"])
     parser.add_argument("node", nargs="?", metavar="ID")
+    parser.add_argument(
+        "--config", type=Path, default=EXAMPLE, help="of a cluster with a node a, on loopback addresses"
+    )
     given = parser.parse_args()
-    cluster = Cluster()
+    cluster = Cluster(given.config.absolute())
     if given.node is not None and given.node not in cluster.nodes:
-        parser.error(f"{CONFIG.name} has no node {given.node}; it has {', '.join(cluster.nodes)}")
+        parser.error(f"{given.config} has no node {given.node}; it has {', '.join(cluster.nodes)}")
     node = cluster.nodes.get(given.node)
     match given.command, node:
         case "start", None:
