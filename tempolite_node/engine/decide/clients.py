@@ -39,7 +39,8 @@ _RESOLVED_MARKER = "resolved@"  #: before the id of the request
 
 
 def enqueue(work: Work, command: Enqueue) -> Enqueued | Rejection:
-    return _without_a_new_one(work, command, work.execution(command.execution_id)) or _create(work, command)
+    existing = work.execution(command.execution_id)
+    return _without_a_new_one(work, command, existing) or _create(work, command, existing)
 
 
 def enqueue_batch(work: Work, command: EnqueueBatch) -> EnqueuedBatch | Rejection:
@@ -54,7 +55,9 @@ def enqueue_batch(work: Work, command: EnqueueBatch) -> EnqueuedBatch | Rejectio
             return there
         found[each.execution_id] = there
         ahead[each.component] += there is None
-    enqueued = [found[each.execution_id] or _create(work, each) for each in command.commands]
+    enqueued = [
+        found[each.execution_id] or _create(work, each, work.execution(each.execution_id)) for each in command.commands
+    ]
     return EnqueuedBatch(enqueued=tuple(enqueued))
 
 
@@ -82,9 +85,11 @@ def _without_a_new_one(
     return None
 
 
-def _create(work: Work, command: Enqueue) -> Enqueued:
-    """Makes the execution, and room for it where another one has the id."""
-    existing = work.execution(command.execution_id)
+def _create(work: Work, command: Enqueue, existing: Execution | None) -> Enqueued:
+    """Makes the execution, and room for it where another one has the id.
+
+    existing: the one that has the id. Looked up by who asks: an id that nobody has is a search of the store each time.
+    """
     owner = owner_of_new(work, command.handler, command.component)
     assert owner is not None, f"{command.handler} was served a moment ago"
     first_epoch = 0 if existing is None else _make_room(work, existing, command)
