@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -117,3 +119,17 @@ def test_a_node_that_lost_its_disk_recovers_by_itself(running: Running) -> None:
     with Client(b, timeout=60) as recovered:
         assert recovered.count(handler="measure_file") == 1
         assert recovered.cluster().member("b") is not None
+
+
+def test_a_node_that_is_removed_while_it_runs_notices_and_ends(running: Running) -> None:
+    client, directory, command = running
+    command("add", "d")
+    removed = os.pidfd_open(int((directory / "d.pid").read_text()))
+
+    client.remove_member("d")
+
+    gone, _, _ = select.select([removed], [], [], 30)
+    os.close(removed)
+    assert gone
+    assert "node d was removed from its cluster" in (directory / "d.log").read_text()
+    measure(client)

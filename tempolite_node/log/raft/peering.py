@@ -64,7 +64,11 @@ def check_hello(
     if hello.node_id == node_id:
         raise Refusal(f"two nodes are named {node_id}: give each node an id of its own")
     if hello.node_id not in known:
-        raise Stranger(f"{hello.node_id} is no member of cluster {cluster!r}: add it first")
+        raise stranger(hello, cluster)
+
+
+def stranger(hello: Hello, cluster: str) -> Stranger:
+    return Stranger(f"{hello.node_id} is no member of cluster {cluster!r}: add it first")
 
 
 def check_addresses(listen: str, members: Collection[Member], security: PeerSecurity | None) -> None:

@@ -32,6 +32,7 @@ from tempolite_node.log.raft.peering import (
     check_addresses,
     check_hello,
     is_loopback,
+    stranger,
 )
 from tempolite_node.log.raft.timing import Limits
 
@@ -391,6 +392,9 @@ class _Listener:
                 messages = codec.decode(frame, bytes_max=self._config.limits.frame_bytes_max)
                 if not self._is_current(hello.node_id, stream):
                     return  # the peer has opened a newer one, and what comes here is out of order
+                if hello.node_id not in self._known():
+                    # It came in as a member. Removed, it may hear of that nowhere but here.
+                    self._refuse_stranger(hello.node_id, stranger(hello, self._config.cluster), context)
                 self._receiver.peer_said(hello.node_id, messages)
         except BadMessage as error:
             logger.warning("%s sends what it should not: %s", hello.node_id, error)
@@ -416,10 +420,13 @@ class _Listener:
                 names=None if config.security is None else _names(context.auth_context()),
             )
         except Stranger as refusal:
-            self._refuse(hello.node_id, str(refusal), context, grpc.StatusCode.NOT_FOUND)
+            self._refuse_stranger(hello.node_id, refusal, context)
         except Refusal as refusal:
             self._refuse(hello.node_id, str(refusal), context)
         return hello
+
+    def _refuse_stranger(self, peer: str, refusal: Stranger, context: Any) -> None:
+        self._refuse(peer, str(refusal), context, grpc.StatusCode.NOT_FOUND)
 
     def _refuse(
         self, peer: str, reason: str, context: Any, code: grpc.StatusCode = grpc.StatusCode.PERMISSION_DENIED
