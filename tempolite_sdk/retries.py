@@ -85,6 +85,9 @@ class Tries(Generic[L]):
     def pause_after(self, error: grpc.RpcError | CallFailed) -> float:
         """Seconds to wait before the next try. Raises the error, as one of ours, when there is none."""
         status = read_status(error)
+        before = self._said.get(self._link.endpoint)
+        if before is not None and status.code is grpc.StatusCode.DEADLINE_EXCEEDED and not self._may_repeat(status):
+            raise self._given_up(before) from error  # why it came to that is what the try before was told
         self._said[self._link.endpoint] = status
         self._outcome_unknown |= status.reason == OUTCOME_UNKNOWN
         if not self._may_repeat(status):

@@ -190,6 +190,14 @@ def test_what_may_be_stored_is_said_when_it_is_given_up() -> None:
         trying.pause_after(lost())
 
 
+def test_a_last_try_that_runs_out_of_time_is_raised_as_what_the_node_said_before() -> None:
+    trying = tries(1_000)
+    trying.pause_after(lost("no majority answers", reason="NO_QUORUM"))
+
+    with pytest.raises(Unavailable, match="no majority answers"):
+        trying.pause_after(lost("Deadline Exceeded", code=grpc.StatusCode.DEADLINE_EXCEEDED))
+
+
 def test_what_is_about_one_node_is_not_repeated_at_another() -> None:
     route = Route((A, B))
     trying = Tries(route, call(stays=True), 30)
