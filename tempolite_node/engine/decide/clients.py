@@ -40,7 +40,8 @@ _RESOLVED_MARKER = "resolved@"  #: before the id of the request
 
 def enqueue(work: Work, command: Enqueue) -> Enqueued | Rejection:
     existing = work.execution(command.execution_id)
-    return _without_a_new_one(work, command, existing) or _create(work, command, existing)
+    found = _look(work, command, existing)
+    return _create(work, command, existing, found) if isinstance(found, NodeState) else found
 
 
 def enqueue_batch(work: Work, command: EnqueueBatch) -> EnqueuedBatch | Rejection:
@@ -50,21 +51,26 @@ def enqueue_batch(work: Work, command: EnqueueBatch) -> EnqueuedBatch | Rejectio
     for each in command.commands:
         if each.execution_id in found:
             return Rejection(Reason.ALREADY_EXISTS, f"the batch has the id {each.execution_id} twice")
-        there = _without_a_new_one(work, each, work.execution(each.execution_id), ahead=ahead[each.component])
+        there = _look(work, each, work.execution(each.execution_id), ahead=ahead[each.component])
         if isinstance(there, Rejection):
             return there
-        found[each.execution_id] = there
-        ahead[each.component] += there is None
-    enqueued = [
-        found[each.execution_id] or _create(work, each, work.execution(each.execution_id)) for each in command.commands
-    ]
+        found[each.execution_id] = there if isinstance(there, Enqueued) else None
+        ahead[each.component] += isinstance(there, NodeState)
+    enqueued = [found[each.execution_id] or _create_of_batch(work, each) for each in command.commands]
     return EnqueuedBatch(enqueued=tuple(enqueued))
 
 
-def _without_a_new_one(
+def _create_of_batch(work: Work, command: Enqueue) -> Enqueued:
+    # Placed anew: those of the batch that were made before it are load too.
+    owner = owner_of_new(work, command.handler, command.component)
+    assert owner is not None, f"{command.handler} was served a moment ago"
+    return _create(work, command, work.execution(command.execution_id), owner)
+
+
+def _look(
     work: Work, command: Enqueue, existing: Execution | None, *, ahead: int = 0
-) -> Enqueued | Rejection | None:
-    """The execution that is there already, or why there can be none. None: a new one is to be made.
+) -> Enqueued | Rejection | NodeState:
+    """The execution that is there already, or why there can be none, or the node that is to run a new one.
 
     existing: the one that has the id.
     ahead: executions of the same batch that will be in the queue by then.
@@ -82,16 +88,14 @@ def _without_a_new_one(
     if limit and _queued(work, owner, command.component) + ahead >= limit:
         message = f"the queue of pool {command.component} is full ({limit} executions) on node {owner.id}"
         return Rejection(Reason.QUEUE_FULL, message)
-    return None
+    return owner
 
 
-def _create(work: Work, command: Enqueue, existing: Execution | None) -> Enqueued:
+def _create(work: Work, command: Enqueue, existing: Execution | None, owner: NodeState) -> Enqueued:
     """Makes the execution, and room for it where another one has the id.
 
     existing: the one that has the id. Looked up by who asks: an id that nobody has is a search of the store each time.
     """
-    owner = owner_of_new(work, command.handler, command.component)
-    assert owner is not None, f"{command.handler} was served a moment ago"
     first_epoch = 0 if existing is None else _make_room(work, existing, command)
     created = new_execution(
         work,
@@ -178,6 +182,7 @@ def new_execution(
 ) -> Execution:
     """Records a new execution, ready for its first attempt or scheduled for it.
 
+    owner: takes work, unless no node that serves the handler does.
     epoch: of the execution that had the id before; 0 when there was none.
     """
     created = Execution(
@@ -196,13 +201,15 @@ def new_execution(
         priority=priority,
         epoch=epoch,
         pool=component,
+        ready_at=None if delay_ms else at_ms,
+        due_ms=at_ms + delay_ms if delay_ms else None,
         deadline_ms=deadline_ms,
     )
+    work.put(created)
     if delay_ms:
         work.set_timer(created.row, lifecycle.START, at_ms + delay_ms)
-        work.put(replace(created, due_ms=at_ms + delay_ms))
     else:
-        lifecycle.enqueue_ready(work, created, at_ms=at_ms, resumes=False)
+        lifecycle.emit_ready(work, created)
     if options.queue_timeout_ms is not None:
         work.set_timer(created.row, lifecycle.QUEUE, at_ms + delay_ms + options.queue_timeout_ms)
     if deadline_ms is not None:
