@@ -209,6 +209,7 @@ class Driver:
         self._fired = False  #: timers that are due are on their way
         self._run = new_run()
         self._registered = False  #: the log knows this process, and what an earlier one ran is queued again
+        self._leaves = False  #: it says itself that it is gone
         self._look_for_misplaced = True
         self._proposals: list[Proposal] = []
         self._under_way: list[Proposal] = []
@@ -330,6 +331,8 @@ class Driver:
         self._answers.append((answer, value))
 
     def _ask(self, given: Ask) -> None:
+        if isinstance(given.command, LoseNode) and given.command.node_id == self._node_id:
+            self._leaves = True
         told = None if given.answer is None else partial(self._answer, given.answer)
         self._proposals.append(Proposal(given.command, told, told))
 
@@ -477,7 +480,7 @@ class Driver:
         own = self._work.node(self._node_id)
         if own is None and self._registered:
             self._outputs.removed()
-        self._registered = own is not None and own.run == self._run and own.live
+        self._registered = own is not None and own.run == self._run and (own.live or self._leaves)
 
     def admit(self, batch: Batch) -> Admission:
         return admit(self._work, batch)
