@@ -342,5 +342,5 @@ class Batch(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     node_id: str
     run: str
     sequence: int  #: counts the batches of the run, from 1
-    at_ms: int
+    at_ms: int  #: by the node's own clock, whether it leads or not
     commands: tuple[AnyCommand, ...] = ()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import concurrent.futures
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,7 +34,7 @@ _ENTRY_COMMANDS_MAX = 2_000
 _ENTRY_BYTES_MAX = 1024 * 1024  #: of several commands; one alone may be larger
 #: Of the time after which others may take over: what is left is for a clock that runs slower than the leader's.
 _CURRENT_SHARE = 0.8
-_CLOCK_SAMPLES = 16
+_DRIFT_MS_PER_S = 1  #: far more than that of any clock that is kept right
 _LOOKS_UP_S = 0.5
 
 _encoder = msgspec.msgpack.Encoder()
@@ -92,6 +91,8 @@ class ReplicatedLog:
         self._open: _OpenBatch | None = None
         self._current_until_s = -float("inf")
         self._clock = _LeadersClock()
+        self._knows_own = False  #: a batch of this process was applied: what comes behind it is no old news
+        self._owes_clock = False  #: as the leader: there is someone who has not heard of its clock
         self._stopping = False
 
     def start(self) -> None:
@@ -131,7 +132,7 @@ class ReplicatedLog:
             node_id=self._node_id,
             run=run,
             sequence=self._sequence,
-            at_ms=self.now_ms(),
+            at_ms=self._wall_clock_ms(),
             commands=tuple(commands[: len(encoded)]),
         )
         self._open = _OpenBatch(batch, _encoder.encode(replace(batch, commands=encoded)), time.monotonic())
@@ -199,13 +200,17 @@ class ReplicatedLog:
         for entry in entries:
             if entry.index > self.index:
                 self._apply(entry)
+        self._tell_clock()
 
     def _apply(self, entry: Entry) -> None:
         self.index = entry.index
         own = self._open if self._open is not None and self._open.data == entry.data else None
         batch = _decoded(entry) if own is None else own.batch
-        if batch.node_id == self.raft.leader and batch.node_id != self._node_id:
-            self._clock.heard(batch.at_ms - self._wall_clock_ms())
+        if batch.node_id == self._node_id:
+            self._knows_own |= batch.run == self._sequence_of
+        elif batch.node_id == self.raft.leader and self._knows_own:
+            self._clock.heard(batch.node_id, batch.at_ms - self._wall_clock_ms())
+        self._owes_clock |= batch.sequence == 1
         match self._machine.admit(batch):
             case Admission.NEW:
                 if own is not None:
@@ -219,6 +224,17 @@ class ReplicatedLog:
             case Admission.OUTDATED:
                 pass  # if it is this node's, the outcome tells
 
+    def _led_by(self, leader: str | None) -> None:
+        self._owes_clock |= leader == self._node_id
+        self._tell_clock()
+
+    def _tell_clock(self) -> None:
+        """A batch of nothing: those who hear seldom of the leader would go by another clock meanwhile."""
+        if self._owes_clock and self._knows_own and self.idle and not self._stopping:
+            self._owes_clock = False
+            if self.raft.is_leader:
+                self.propose(())
+
     # --- snapshots
 
     def install(self, path: Path, index: int, done: concurrent.futures.Future[None]) -> None:
@@ -226,6 +242,7 @@ class ReplicatedLog:
             self._store.install(path)
             self.index = index
             self._current_until_s = -float("inf")
+            self._knows_own = False
             self._machine.begin_anew(unclear=OutcomeUnknown("this node was behind; what was asked may be stored"))
         except BaseException as error:
             done.set_exception(error)
@@ -256,7 +273,7 @@ class ReplicatedLog:
 
     def _leader_changed(self, leader: str | None, term: int) -> None:
         log.info("the cluster's leader has changed", leader=leader, term=term)
-        self._post(_wake)  # to its duties, if it is this node
+        self._post(partial(self._led_by, leader))  # and to its duties, if it is this node
 
 
 class _OpenBatch:
@@ -293,18 +310,23 @@ class _Consumer:
 
 
 class _LeadersClock:
-    """How far the leader's clock is ahead of this node's: the most that its latest entries showed.
+    """How far the leader's clock is ahead of this node's: the most that its entries showed.
 
-    An entry is on its way for a while, so each shows too little, by as much as it took.
+    An entry is on its way for a while, so each shows too little, by as much as it took: by minutes, when this node
+    stood still for so long. So what was shown before is kept, less what clocks may drift apart meanwhile.
     """
 
     def __init__(self) -> None:
-        self._samples: deque[int] = deque(maxlen=_CLOCK_SAMPLES)
+        self._leader = ""
+        self._heard_s = 0.0
         self.offset_ms = 0
 
-    def heard(self, ahead_ms: int) -> None:
-        self._samples.append(ahead_ms)
-        self.offset_ms = max(self._samples)
+    def heard(self, leader: str, ahead_ms: int) -> None:
+        now_s = time.monotonic()
+        least_ms = self.offset_ms - round((now_s - self._heard_s) * _DRIFT_MS_PER_S)
+        if leader == self._leader and ahead_ms < least_ms:
+            return
+        self._leader, self._heard_s, self.offset_ms = leader, now_s, ahead_ms
 
 
 def _first_of(commands: Sequence[AnyCommand]) -> tuple[msgspec.Raw, ...]:
@@ -329,10 +351,6 @@ def _decoded(entry: Entry) -> Batch:
     if batch.format > FORMAT:
         raise RaftBroken(f"entry {entry.index} has format {batch.format}, of a later version: upgrade this node")
     return batch
-
-
-def _wake() -> None:
-    """The driver looks at what there is to do."""
 
 
 def _new_request() -> RequestId:
