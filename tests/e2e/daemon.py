@@ -14,9 +14,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import apsw
 
@@ -40,40 +40,66 @@ class Gate:
             self._file = None
 
 
-class Daemon:
-    """One node on one data directory. Its handlers write what they do outside of it to `world`, a line an effect."""
+class World:
+    """What handlers did outside of their nodes: they write it to a file, a line an effect (`world.happened`)."""
 
-    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.world = directory / "world"
-        self.config_file = directory / "node.yaml"
-        self.log: list[dict[str, Any]] = []
-        self._logged = threading.Condition()
-        self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
-        self.address = ""
-        self.config = config
         self._gates: list[Gate] = []
         os.mkfifo(f"{self.world}.bell")
         self._bell = os.open(f"{self.world}.bell", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def configure(self, **config: Any) -> None:
-        """For the starts from now on, in the place of the sections that it had. JSON is YAML."""
-        self.config = {**self.config, **config}
+    def effects(self) -> Counter[str]:
+        """How often each effect on the world happened."""
+        return Counter(self.world.read_text().splitlines()) if self.world.exists() else Counter()
 
-    def _write_config(self) -> None:
-        config = self.config
-        whole = {
-            "node": {"id": "n1", "data_dir": str(self.directory / "data"), "drain_timeout": "20s"},
-            "api": {"listen": self.address or "127.0.0.1:0"},
-            **config,
-        }
-        whole["hosts"] = {"python_path": [str(HANDLERS)], **config.get("hosts", {})}
-        self.config_file.write_text(json.dumps(whole))
+    def until(self, effect: str, count: int = 1) -> None:
+        """Until the effect has happened so often."""
+        self.until_world(lambda: self.effects()[effect] >= count)
 
-    # --- the process
+    def until_world(self, predicate: Callable[[], bool]) -> None:
+        """Until it holds; asked again after each effect."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not predicate():
+            left_s = deadline - time.monotonic()
+            assert left_s > 0, f"waited in vain; what happened: {self.effects()}"
+            select.select([self._bell], [], [], left_s)
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._bell, 65_536)
 
-    def start(self, *command: str, **environment: str) -> Daemon:
+    @contextlib.contextmanager
+    def gate(self, name: str) -> Iterator[Gate]:
+        """Closed until it is opened, at the latest when the block ends."""
+        gate = Gate(Path(f"{self.world}.{name}.gate"))
+        self._gates.append(gate)
+        try:
+            yield gate
+        finally:
+            gate.open()
+
+    def open_gates(self) -> None:
+        for gate in self._gates:
+            gate.open()
+
+
+class Process:
+    """One process after the other, of one daemon."""
+
+    def __init__(self, world: Path) -> None:
+        """world: where its handlers write what they do."""
+        self.log: list[dict[str, Any]] = []
+        self.address = ""
+        self._world = world
+        self._logged = threading.Condition()
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    def arguments(self) -> Sequence[str]:
+        """For the next start."""
+        raise NotImplementedError
+
+    def start(self, *command: str, **environment: str) -> Self:
         """Returns when it serves. command: in the place of the daemon's own."""
         served = self.spawn(*command, **environment)
         if not served.wait(PATIENCE_S) or not self.running:
@@ -86,12 +112,11 @@ class Daemon:
         prepare: called in the child process, before it becomes the daemon.
         """
         assert self._process is None, "it runs"
-        self._write_config()  # the address of the first start, from then on
         self._process = subprocess.Popen(
-            [*(command or DAEMON), "--config", str(self.config_file)],
+            [*(command or DAEMON), *self.arguments()],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "WORLD": str(self.world), **environment},
+            env={**os.environ, "WORLD": str(self._world), **environment},
             preexec_fn=prepare,
         )
         served = threading.Event()
@@ -147,20 +172,11 @@ class Daemon:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def empty(self) -> None:
-        """Takes away all that an earlier run stored and did."""
-        shutil.rmtree(self.directory / "data", ignore_errors=True)
-        self.world.unlink(missing_ok=True)
-
     def close(self) -> None:
-        for gate in self._gates:
-            gate.open()
         with contextlib.suppress(ProcessLookupError):
             if self._process is not None:
                 self._process.kill()
                 self.wait()
-
-    # --- what a test waits for
 
     def until_logged(self, event: str) -> dict[str, Any]:
         """The first line of its log with this in its event."""
@@ -173,48 +189,57 @@ class Daemon:
         assert line is not None, f"not logged: {event!r}; but: {self.log}"
         return line
 
-    def until(self, effect: str, count: int = 1) -> None:
-        """Until the effect has happened so often."""
-        self.until_world(lambda: self.effects()[effect] >= count)
-
-    def until_world(self, predicate: Callable[[], bool]) -> None:
-        """Until it holds; asked again after each effect."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not predicate():
-            left_s = deadline - time.monotonic()
-            assert left_s > 0, f"waited in vain; what happened: {self.effects()}"
-            select.select([self._bell], [], [], left_s)
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._bell, 65_536)
-
-    @contextlib.contextmanager
-    def gate(self, name: str) -> Iterator[Gate]:
-        """Closed until it is opened, at the latest when the block ends."""
-        gate = Gate(Path(f"{self.world}.{name}.gate"))
-        self._gates.append(gate)
-        try:
-            yield gate
-        finally:
-            gate.open()
-
-    # --- what it did
-
     def client(self, **options: Any) -> Client:
         return Client(self.address, timeout=options.pop("timeout", PATIENCE_S), **options)
 
-    def effects(self) -> Counter[str]:
-        """How often each effect on the world happened."""
-        return Counter(self.world.read_text().splitlines()) if self.world.exists() else Counter()
+
+class Daemon(Process, World):
+    """One node on one data directory, in a world of its own."""
+
+    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
+        World.__init__(self, directory)
+        Process.__init__(self, self.world)
+        self.config_file = directory / "node.yaml"
+        self.config = config
+
+    def configure(self, **config: Any) -> None:
+        """For the starts from now on, in the place of the sections that it had. JSON is YAML."""
+        self.config = {**self.config, **config}
+
+    def arguments(self) -> Sequence[str]:
+        config = self.config
+        whole = {
+            "node": {"id": "n1", "data_dir": str(self.directory / "data"), "drain_timeout": "20s"},
+            "api": {"listen": self.address or "127.0.0.1:0"},  # from the first start on, the address that it got
+            **config,
+        }
+        whole["hosts"] = {"python_path": [str(HANDLERS)], **config.get("hosts", {})}
+        self.config_file.write_text(json.dumps(whole))
+        return "--config", str(self.config_file)
+
+    def empty(self) -> None:
+        """Takes away all that an earlier run stored and did."""
+        shutil.rmtree(self.directory / "data", ignore_errors=True)
+        self.world.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self.open_gates()
+        super().close()
 
     def recorded(self) -> set[str]:
-        """Ids of the side effects and steps that are recorded as completed, in the store of a node that is down."""
-        connection = apsw.Connection(str(self.directory / "data" / "store.db"), apsw.SQLITE_OPEN_READONLY)
-        rows = connection.execute(
-            """SELECT executions.id || '/' || kind || '/' || key FROM operations
-               JOIN executions ON executions.row = operations.execution_row
-               WHERE kind IN ('side_effect', 'step', 'compensation') AND operations.status = 'completed'"""
-        )
-        return {row[0] for row in rows}
+        """Of the store of a node that is down."""
+        return recorded_in(self.directory / "data")
+
+
+def recorded_in(data_dir: Path) -> set[str]:
+    """Ids of the side effects and steps that are recorded as completed, in the store of a node that is down."""
+    connection = apsw.Connection(str(data_dir / "store.db"), apsw.SQLITE_OPEN_READONLY)
+    rows = connection.execute(
+        """SELECT executions.id || '/' || kind || '/' || key FROM operations
+           JOIN executions ON executions.row = operations.execution_row
+           WHERE kind IN ('side_effect', 'step', 'compensation') AND operations.status = 'completed'"""
+    )
+    return {row[0] for row in rows}
 
 
 def until(client: Client, predicate: Callable[[], bool]) -> None:
