@@ -409,18 +409,20 @@ class Driver:
             taken = self._log.propose([proposal.command for proposal in proposals])
             if taken < len(proposals):
                 self._under_way, self._proposals = proposals[:taken], proposals[taken:] + self._proposals
-        if self._log.idle and self.dispatch.holds_side_effects:
+        if not self._log.idle:
+            self._grant()  # who has a stack here and waits for a slot only, need not wait for the log
+        elif self.dispatch.holds_side_effects:
             self._log.renew()
         self._save()
 
     def _next_proposals(self) -> list[Proposal]:
-        """The registration first; then what was asked; then, as follows from it, the starts that free slots allow."""
+        """The registration first; then what was asked, and the starts that free slots allow."""
         if not self._registered:
             return [Proposal(self._registration(self._at_ms, self._run))]
         if self._log.leads:
             self._proposals += self._duties()
         proposals, self._proposals = self._proposals, []
-        return proposals or self._starts()
+        return proposals + self._starts()
 
     def _duties(self) -> list[Proposal]:
         """What one node does for all of them: it fires timers, and places what its owner can't run."""
@@ -445,12 +447,15 @@ class Driver:
         return duties
 
     def _starts(self) -> list[Proposal]:
-        self.dispatch.grant(side_effects=self._log.is_current)
+        self._grant()
         starts: list[Proposal] = []
         for component, execution_id in self.dispatch.starts():
             start = StartAttempt(at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id, pool=component)
             starts.append(Proposal(start, partial(self._started, component)))
         return starts
+
+    def _grant(self) -> None:
+        self.dispatch.grant(side_effects=self._log.is_current)
 
     def _started(self, component: Component, outcome: AnyOutcome) -> None:
         if isinstance(outcome, Rejection):
