@@ -162,9 +162,11 @@ class Executions:
         found = self._connection.execute(sql, (row, kind, key)).fetchone()
         return OPERATIONS.value(found) if found else None
 
-    def _operations(self, where: str, bindings: tuple[Any, ...]) -> list[Operation]:
-        sql = f"{OPERATIONS.select} WHERE {where} ORDER BY seq"
-        return [OPERATIONS.value(row) for row in self._connection.execute(sql, bindings)]
+    def _operations(self, where: str, bindings: tuple[Any, ...], *, index: str = "") -> list[Operation]:
+        """In the order in which they were recorded. Not by SQLite: it sets up a sort even for a single row."""
+        sql = f"{OPERATIONS.select} {index} WHERE {where}"
+        found = [OPERATIONS.value(row) for row in self._connection.execute(sql, bindings)]
+        return sorted(found, key=lambda op: op.seq)
 
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]:
         journal = self._journals.get(row)
@@ -185,9 +187,8 @@ class Executions:
 
     def pending(self, row: int) -> list[Operation]:
         # By the index, which SQLite would not choose: the primary key leads through the whole journal.
-        sql = f"""{OPERATIONS.select} INDEXED BY operations_pending
-                  WHERE execution_row = ? AND status = 'pending' AND kind <> 'compensation' ORDER BY seq"""
-        return [OPERATIONS.value(found) for found in self._connection.execute(sql, (row,))]
+        where = "execution_row = ? AND status = 'pending' AND kind <> 'compensation'"
+        return self._operations(where, (row,), index="INDEXED BY operations_pending")
 
     def waiters(self, target_row: int) -> list[Operation]:
         return self._operations("target_row = ? AND kind = 'wait' AND status = 'pending'", (target_row,))
