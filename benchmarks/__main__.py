@@ -59,7 +59,7 @@ def main(parts: tuple[str, ...], quick: bool, out: Path | None, soak_minutes: fl
         series = [("executions", "1/s"), ("side effects", "1/s")]
         plots["finished.svg"] = ("Rates over the size of the store", "finished executions", by_size, series, True)
     if "cluster" in wanted:
-        told(cluster.measure(seconds, commands=10 * many, store_mib=many // 100))
+        told(cluster.measure(seconds, commands=10 * many, store_mib=1_000))
     if soak_minutes is not None:
         told(scale.soak(soak_minutes))
     if out is not None:
