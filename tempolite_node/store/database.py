@@ -91,6 +91,17 @@ def open_reader(path: Path) -> apsw.Connection:
     return connection
 
 
+def open_copy(path: Path) -> apsw.Connection:
+    """A new file that is to be written whole, or is nothing: without a journal, and synced by whoever writes it."""
+    path.touch(mode=0o600)
+    connection = apsw.Connection(str(path), vfs=_checksums())
+    connection.reserve_bytes("main", _CHECKSUM_BYTES)
+    connection.pragma("journal_mode", "off")
+    connection.pragma("synchronous", "off")
+    connection.pragma("application_id", APPLICATION_ID)  # the first page: from here on checksums are kept
+    return connection
+
+
 @cache
 def _checksums() -> str:
     """Name of the VFS that keeps a checksum in each page, and fails a read that does not match it.

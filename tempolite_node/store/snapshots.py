@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import apsw
 
-from tempolite_node.store.database import open_reader, open_writer
+from tempolite_node.store.database import open_copy, open_reader, open_writer
+
+_STEP_PAGES = 1_024
 
 
 def write_snapshot(store: Path, to: Path) -> int:
@@ -21,24 +24,26 @@ def write_snapshot(store: Path, to: Path) -> int:
         _copy(source, to)
     finally:
         source.close()
-    copy = apsw.Connection(str(to), vfs="cksmvfs")
-    try:
-        copy.pragma("journal_mode", "delete")  # one file, and nothing beside it
-        copy.pragma("synchronous", "full")
-        copy.execute("UPDATE meta SET node_id = NULL WHERE one = 1")
-    finally:
-        copy.close()
     return index
 
 
 def _copy(source: apsw.Connection, to: Path) -> None:
-    target = open_writer(to)
+    """One file, and nothing beside it. A copy that is not whole is no snapshot, so it needs no journal of its own."""
+    target = open_copy(to)
     try:
-        with target.backup("main", source, "main") as backup:
-            backup.step(-1)
-        target.pragma("wal_checkpoint", "TRUNCATE")
+        _copy_paced(target, source, to)
+        target.pragma("synchronous", "full")
+        target.execute("UPDATE meta SET node_id = NULL WHERE one = 1")
     finally:
         target.close()
+
+
+def _copy_paced(target: apsw.Connection, source: apsw.Connection, written: Path) -> None:
+    """Has the disk take the pages as they come: all at the end, they would hold up whoever else writes to that disk."""
+    with written.open("rb") as file, target.backup("main", source, "main") as backup:
+        while not backup.done:
+            backup.step(_STEP_PAGES)
+            os.fdatasync(file.fileno())
 
 
 def read_snapshot(connection: apsw.Connection, path: Path, node_id: str) -> None:
@@ -47,8 +52,7 @@ def read_snapshot(connection: apsw.Connection, path: Path, node_id: str) -> None
     try:
         snapshot.execute("UPDATE meta SET node_id = ? WHERE one = 1", (node_id,))
         snapshot.pragma("wal_checkpoint", "TRUNCATE")
-        with connection.backup("main", snapshot, "main") as backup:
-            backup.step(-1)
+        _copy_paced(connection, snapshot, Path(connection.filename_wal))
     finally:
         snapshot.close()
     connection.pragma("wal_checkpoint", "PASSIVE")

@@ -22,6 +22,7 @@ from tempolite_node.log.raft.timing import Limits, Timing
 
 logger = logging.getLogger(__name__)
 
+_SYNC_BYTES = 8 * 1024 * 1024
 _RETRY_AFTER_S = 30.0  #: a snapshot that could not be made
 
 T = TypeVar("T")
@@ -279,6 +280,9 @@ class SnapshotReceiver:
     def _take(self, data: bytes) -> None:
         assert self._file is not None, "a piece without a file"
         self._file.write(data)
+        if self._received // _SYNC_BYTES < (self._received + len(data)) // _SYNC_BYTES:
+            self._file.flush()
+            os.fdatasync(self._file.fileno())  # a little at a time: all of it at the end holds up who else syncs
         self._received += len(data)
         self._crc = zlib.crc32(data, self._crc)
 
