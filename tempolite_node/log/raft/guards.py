@@ -211,11 +211,6 @@ class GuardedRaft(SyncObj):
     def is_connected(self, peer: str) -> bool:
         return PeerNode(peer) in self._SyncObj__connectedNodes
 
-    @property
-    def is_connected_to_quorum(self) -> bool:
-        others = self._SyncObj__otherNodes
-        return 2 * (len(others & self._SyncObj__connectedNodes) + 1) > len(others) + 1
-
     def matched(self, peer: str) -> int:
         """Up to where the peer is known to have the leader's entries on disk."""
         return self._SyncObj__raftMatchIndex.get(PeerNode(peer), 0)

@@ -82,7 +82,6 @@ class Journal:
         """bootstrap: the members of a new cluster; a journal that isn't empty knows better."""
         self._disk = disk
         stored = disk.load()
-        self.is_empty_at_open = stored is None
         entries, state = stored or Stored([FIRST], HardState(members=bootstrap))
         self._entries = list(entries)
         self.state = state

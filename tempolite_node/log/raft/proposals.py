@@ -61,10 +61,6 @@ class Proposals:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    @property
-    def is_waiting(self) -> bool:
-        return bool(self._queue)
-
     # --- from this node
 
     def propose(self, proposal: Proposal) -> None:
