@@ -209,7 +209,6 @@ class Driver:
         self._fired = False  #: timers that are due are on their way
         self._run = new_run()
         self._registered = False  #: the log knows this process, and what an earlier one ran is queued again
-        self._leaves = False  #: it says itself that it is gone
         self._look_for_misplaced = True
         self._proposals: list[Proposal] = []
         self._under_way: list[Proposal] = []
@@ -331,8 +330,6 @@ class Driver:
         self._answers.append((answer, value))
 
     def _ask(self, given: Ask) -> None:
-        if isinstance(given.command, LoseNode) and given.command.node_id == self._node_id:
-            self._leaves = True
         told = None if given.answer is None else partial(self._answer, given.answer)
         self._proposals.append(Proposal(given.command, told, told))
 
@@ -481,11 +478,14 @@ class Driver:
             self._follow_own_state()
 
     def _follow_own_state(self) -> None:
-        """Whether the others count on this node, for what it runs now. If not, it registers again."""
+        """Whether the others know this process. If not, or if they took it for dead, it registers again.
+
+        One that stops has told them so, and is not to be counted on again.
+        """
         own = self._work.node(self._node_id)
         if own is None and self._registered:
             self._outputs.removed()
-        self._registered = own is not None and own.run == self._run and (own.live or self._leaves)
+        self._registered = own is not None and own.run == self._run and (own.live or own.draining)
 
     def admit(self, batch: Batch) -> Admission:
         return admit(self._work, batch)
