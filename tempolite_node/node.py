@@ -13,7 +13,7 @@ import platform
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -75,6 +75,7 @@ class Node:
         self._replicated: ReplicatedLog | None = None
         self._cluster: Cluster | None = None
         self._asked: set[asyncio.Future[Any]] = set()  #: who waits for the driver's next commit
+        self._looking: set[asyncio.Task[None]] = set()
         self._barrier = SharedBarrier(lambda: self._asking(Barrier))
         self._data_dir = DataDir(config.node.data_dir)
 
@@ -315,7 +316,7 @@ class Node:
         self._failed(Unavailable(f"node {self.config.node.id} was removed from its cluster"))
 
     def restored(self) -> None:
-        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._look_again()))
+        self._loop.call_soon_threadsafe(self._begin_to_look_again)
 
     # --- and in the loop's
 
@@ -333,12 +334,18 @@ class Node:
             answer(value)
         self._watch.published(closed=closed, signalled=signalled, stats=stats)
 
+    def _begin_to_look_again(self) -> None:
+        looking = self._loop.create_task(self._look_again())
+        self._looking.add(looking)  # the loop alone would not keep it
+        looking.add_done_callback(self._looking.discard)
+
     async def _look_again(self) -> None:
         """What is waited for may have ended while this node was behind."""
         ids = self._watch.waited_for()
-        found = await self._look(lambda: [self._executions.execution(execution_id) for execution_id in ids])
-        closed = [execution for execution in found if execution is not None and execution.closed]
-        self._watch.published(closed=closed, signalled=ids, stats=self._watch.stats)
+        with suppress(Unavailable):  # the node stops, and tells those who wait itself
+            found = await self._look(lambda: [self._executions.execution(execution_id) for execution_id in ids])
+            closed = [execution for execution in found if execution is not None and execution.closed]
+            self._watch.published(closed=closed, signalled=ids, stats=self._watch.stats)
 
     def _fail(self, error: BaseException) -> None:
         """Nothing can be acknowledged any more: the node goes down, loudly."""

@@ -88,11 +88,11 @@ class Executions:
 
     def misplaced(self, limit: int) -> list[str]:
         """Ids of executions whose owner can't run them, while another node can."""
-        nodes = self.nodes()
-        if len(nodes) < 2 and nodes.keys() >= self.open_by_owner().keys():
+        nodes, owners = self.nodes(), self.open_by_owner()
+        if len(nodes) < 2 and nodes.keys() >= owners.keys():
             return []
         found: list[str] = []
-        for owner in sorted(self.open_by_owner()):
+        for owner in sorted(owners):
             node = nodes.get(owner)
             elsewhere = [
                 served.name
