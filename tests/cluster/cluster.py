@@ -19,12 +19,12 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from tempolite_sdk import Client
+from tempolite_sdk import TLS, Client
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from tempolite_sdk.pb.tempolite.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from tests.cluster.lab import free_ports
-from tests.e2e.daemon import HANDLERS, PATIENCE_S, Process, World, recorded_in
+from tests.e2e.daemon import DAEMON, HANDLERS, PATIENCE_S, Process, World, recorded_in
 
 KILLING = (sys.executable, "-m", "tests.e2e.killing_daemon")
 ODD = (sys.executable, "-m", "tests.cluster.odd_daemon")
@@ -55,6 +55,7 @@ class Node(Process):
         super().__init__(cluster.world)
         self.id = node_id
         self._cluster = cluster
+        self.enter: Sequence[str] = ()  #: put before its command: has it run somewhere else
         self._config_file = config_file
         self._paused = False
 
@@ -70,7 +71,7 @@ class Node(Process):
 
     def spawn(self, *command: str, **options: Any) -> Any:
         self._paused = False
-        return super().spawn(*command, **options)
+        return super().spawn(*self.enter, *(command or DAEMON), **options)
 
     @property
     def answers(self) -> bool:
@@ -121,7 +122,17 @@ class Node(Process):
             return getattr(stub(channel), method)(request, timeout=timeout_s)
 
     def _channel(self) -> grpc.Channel:
-        return grpc.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        if self._cluster.access is None:
+            return grpc.insecure_channel(self.address, options=options)
+        tls, token = self._cluster.access
+        caller = grpc.access_token_call_credentials(token)
+        return grpc.secure_channel(
+            self.address, grpc.composite_channel_credentials(tls.credentials(), caller), options=options
+        )
+
+    def client(self, **options: Any) -> Client:
+        return self._cluster.client_of([self.address], **options)
 
     def dump(self) -> dict[str, list[Any]]:
         """All that is in its store, but for whose store it is; while it is down."""
@@ -148,6 +159,7 @@ class Cluster(World):
         self.nodes = {node_id: Node(self, node_id, self.config_file) for node_id in nodes}
         for node in self.nodes.values():
             node.address = self.entries[node.id]["listen"]
+        self.access: tuple[TLS, str] | None = None  #: how clients come in, and their token; None: anybody may
         self._config = config
         self.write_config()
 
@@ -270,7 +282,12 @@ class Cluster(World):
     def client(self, *first: Node, **options: Any) -> Client:
         """Of all nodes, these first."""
         nodes = [*first, *(node for node in self.nodes.values() if node not in first)]
-        return Client([node.address for node in nodes], timeout=options.pop("timeout", PATIENCE_S), **options)
+        return self.client_of([node.address for node in nodes], **options)
+
+    def client_of(self, addresses: Sequence[str], **options: Any) -> Client:
+        """Of these nodes alone."""
+        tls, token = self.access or (False, None)
+        return Client(addresses, timeout=options.pop("timeout", PATIENCE_S), tls=tls, token=token, **options)
 
     def until_applied(self) -> None:
         """Until all who answer have applied the same, and nothing more comes."""
