@@ -519,7 +519,6 @@ class Driver:
         self._under_way = [Proposal(proposal.command, given_up=True) for proposal in self._under_way]
         self._proposals = []
         self.dispatch.abandon_all()
-        self._executions.reload()
         self.dispatch.refill(everything=True)
         self._work = Work(self._executions)
         self._run, self._registered = new_run(), False

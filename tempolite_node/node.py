@@ -40,7 +40,7 @@ from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
 from tempolite_node.log.raft_settings import raft_config
-from tempolite_node.log.replicated import ReplicatedLog, Store
+from tempolite_node.log.replicated import ReplicatedLog
 from tempolite_node.options import Resolved, handler_specs, pool_retry, queue_limit, served_handler
 from tempolite_node.served import ServedHandlers
 from tempolite_node.stats import stats_of
@@ -48,7 +48,7 @@ from tempolite_node.store.database import open_writer
 from tempolite_node.store.executions import Executions, claim_store
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.readers import Readers
-from tempolite_node.store.snapshots import read_snapshot, write_snapshot
+from tempolite_node.store.snapshots import Snapshots
 from tempolite_node.views import ClusterState, Consistency, NodeInfo, PoolState, Stats
 from tempolite_node.watch import Follower, Watch
 
@@ -123,14 +123,14 @@ class Node:
 
     def _open_store(self) -> None:
         config, store = self.config, self._data_dir.store
-        self._connection = open_writer(store)
+        connection = open_writer(store)
         try:
-            claim_store(self._connection, config.node.id, config.cluster.name if config.cluster else None)
+            claim_store(connection, config.node.id, config.cluster.name if config.cluster else None)
         except ValueError as error:
             raise StartError(f"{store}: {error}") from error
         except apsw.Error as error:
             raise StorageFailed(f"{store}: the store can't be written: {error}") from error
-        executions = Executions(self._connection)
+        executions = Executions(connection)
         self._executions = executions
         self._readers = Readers(store)
         pools = {component: config.pools.of(component) for component in Component}
@@ -156,14 +156,10 @@ class Node:
         cluster = self.config.cluster
         if cluster is None:
             return LocalLog(machine, wall_clock_ms)
-        store = Store(
-            make=partial(write_snapshot, self._data_dir.store),
-            install=partial(read_snapshot, self._connection, node_id=self.config.node.id),
-        )
         replicated = ReplicatedLog(
             machine,
             raft_config(self.config),
-            store=store,
+            snapshots=Snapshots(self._executions, self._readers, self.config.node.id),
             run=lambda: self._driver.run,
             post=lambda act: self._driver.put(Do(act)),
             on_failure=self._failed,
@@ -264,7 +260,7 @@ class Node:
         if self._cluster is not None:
             self._cluster.stop()
         self._readers.close()
-        self._connection.close()
+        self._executions.close()
         self._data_dir.close()
         log.info("the node has stopped")
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -41,11 +42,14 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Batch)
 
 
-class Store(msgspec.Struct, frozen=True, kw_only=True):
-    """What Raft's snapshots are made of, and put in the place of."""
+class Snapshots(Protocol):
+    def make(self, to: Path) -> int:
+        """Writes the store to a new file, complete and synced; returns the index that it is at. From any thread."""
+        ...
 
-    make: Callable[[Path], int]  #: to a new file; returns the index that it is at. Called from any thread
-    install: Callable[[Path], None]  #: called in the driver's thread
+    def install(self, snapshot: Path) -> None:
+        """Makes the file the store, on disk when it returns. In the driver's thread."""
+        ...
 
 
 class ReplicatedLog:
@@ -54,7 +58,7 @@ class ReplicatedLog:
         machine: StateMachine,
         raft: RaftConfig,
         *,
-        store: Store,
+        snapshots: Snapshots,
         run: Callable[[], str],
         post: Callable[[Callable[[], None]], None],
         on_failure: Callable[[BaseException], None],
@@ -70,7 +74,6 @@ class ReplicatedLog:
         """
         self._machine = machine
         self._node_id = raft.node_id
-        self._store = store
         self._run = run
         self._post = post
         self._wall_clock_ms = wall_clock_ms
@@ -78,7 +81,7 @@ class ReplicatedLog:
         self._write_timeout_s = write_timeout_s
         self.raft = RaftLog(
             raft,
-            _Consumer(self, machine),
+            _Consumer(self, machine, snapshots, post),
             on_failure=partial(self._failed, on_failure),
             on_leader=self._leader_changed,
             on_silence=(node_timeout_s, lambda node_id: post(partial(machine.lost, node_id))),
@@ -237,35 +240,20 @@ class ReplicatedLog:
 
     # --- snapshots
 
-    def install(self, path: Path, index: int, done: concurrent.futures.Future[None]) -> None:
-        try:
-            self._store.install(path)
-            self.index = index
-            self._current_until_s = -float("inf")
-            self._knows_own = False
-            self._machine.begin_anew(unclear=OutcomeUnknown("this node was behind; what was asked may be stored"))
-        except BaseException as error:
-            done.set_exception(error)
-            raise
+    def installed(self, index: int) -> None:
+        """The store is that of another node, at a later index."""
+        self.index = index
+        self._current_until_s = -float("inf")
+        self._knows_own = False
+        self._machine.begin_anew(unclear=OutcomeUnknown("this node was behind; what was asked may be stored"))
         log.info("this node was far behind: it has taken the store of another one", index=index)
-        done.set_result(None)
-
-    def make_snapshot(self, path: Path) -> int:
-        return self._store.make(path)
 
     # --- in Raft's thread
 
-    def post_delivered(self, entries: Sequence[Entry]) -> None:
-        self._post(partial(self.delivered, entries))
-
-    def post_install(self, path: Path, index: int) -> None:
-        done: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._post(partial(self.install, path, index, done))
-        while not done.done():
-            if self._stopping:
-                raise Unavailable("the node is stopping")  # the driver may not be there any more
-            concurrent.futures.wait([done], timeout=_LOOKS_UP_S)
-        done.result()
+    @property
+    def is_stopping(self) -> bool:
+        """The driver may not be there any more."""
+        return self._stopping
 
     def _failed(self, on_failure: Callable[[BaseException], None], error: BaseException) -> None:
         self._stopping = True
@@ -289,24 +277,48 @@ class _OpenBatch:
 
 
 class _Consumer:
-    """What Raft sees of a node. The applied index is read in any thread; the rest is called in Raft's."""
+    """What Raft sees of a node, and calls in its own threads."""
 
-    def __init__(self, log: ReplicatedLog, machine: StateMachine) -> None:
+    def __init__(
+        self,
+        log: ReplicatedLog,
+        machine: StateMachine,
+        snapshots: Snapshots,
+        post: Callable[[Callable[[], None]], None],
+    ) -> None:
         self._log = log
         self._machine = machine
+        self._snapshots = snapshots
+        self._post = post
 
     @property
     def applied_index(self) -> int:
         return self._machine.applied_index
 
     def deliver(self, entries: Sequence[Entry]) -> None:
-        self._log.post_delivered(entries)
+        self._post(partial(self._log.delivered, entries))
 
     def make_snapshot(self, path: Path) -> int:
-        return self._log.make_snapshot(path)
+        return self._snapshots.make(path)
 
     def install_snapshot(self, path: Path, index: int) -> None:
-        self._log.post_install(path, index)
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._post(partial(self._install, path, index, done))
+        while not done.done():
+            if self._log.is_stopping:
+                raise Unavailable("the node is stopping")
+            concurrent.futures.wait([done], timeout=_LOOKS_UP_S)
+        done.result()
+
+    def _install(self, path: Path, index: int, done: concurrent.futures.Future[None]) -> None:
+        """In the driver's thread."""
+        try:
+            self._snapshots.install(path)
+            self._log.installed(index)
+        except BaseException as error:
+            done.set_exception(error)
+            raise
+        done.set_result(None)
 
 
 class _LeadersClock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -21,6 +22,7 @@ from tempolite_node.engine.model import (
     Timer,
 )
 from tempolite_node.engine.work import Work
+from tempolite_node.errors import StorageFailed
 from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
@@ -35,12 +37,11 @@ class Executions:
     """The writer's view of the store, with a write-through cache of executions, and of the journals that grow."""
 
     def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        self.reload()
+        self.open(connection)
 
-    def reload(self) -> None:
-        """Forgets what is kept in memory of a store that was replaced, and reads what is always kept."""
-        connection = self._connection
+    def open(self, connection: apsw.Connection) -> None:
+        """Reads what is always kept in memory, and forgets what was of another store before."""
+        self._connection = connection
         self._by_id: dict[str, Execution] = {}
         self._by_row: dict[int, Execution] = {}
         self._journals = Journals()
@@ -57,6 +58,21 @@ class Executions:
     def _counted(self) -> Counter[tuple[str, Component, Status]]:
         rows = self._connection.execute("SELECT owner, component, status, count(*) FROM executions GROUP BY 1, 2, 3")
         return Counter({(owner, Component(name), Status(status)): count for owner, name, status, count in rows})
+
+    @property
+    def path(self) -> Path:
+        return Path(self._connection.filename)
+
+    def checkpoint(self) -> None:
+        """Has all that is saved in the store's file, and nothing beside it. StorageFailed: another program reads it."""
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError as error:
+            message = "another program reads the store, which is to be replaced: end it and start the node again"
+            raise StorageFailed(f"{self.path}: {message}") from error
+
+    def close(self) -> None:
+        self._connection.close()
 
     # --- reads
 

@@ -7,52 +7,92 @@ from pathlib import Path
 
 import apsw
 
-from tempolite_node.store.database import open_copy, open_reader, open_writer
+from tempolite_node.errors import StorageFailed
+from tempolite_node.store.database import open_copy, open_writer
+from tempolite_node.store.executions import Executions
+from tempolite_node.store.readers import Readers
 
-_STEP_PAGES = 1_024
+_STEP_PAGES = 256  #: a mebibyte: as long as it takes the disk, others wait who sync to it
 
 
-def write_snapshot(store: Path, to: Path) -> int:
-    """Copies the store as of its last commit to a new file, on disk when this returns; returns its applied index.
+class Snapshots:
+    """What a log that several nodes share asks of the store of one."""
 
-    For any thread: the writer goes on meanwhile. The copy belongs to no node.
-    """
-    source = open_reader(store)
-    try:
-        source.execute("BEGIN")
-        index = int(source.execute("SELECT applied_index FROM meta WHERE one = 1").get)
-        _copy(source, to)
-    finally:
-        source.close()
-    return index
+    def __init__(self, executions: Executions, readers: Readers, node_id: str) -> None:
+        self._executions = executions
+        self._readers = readers
+        self._node_id = node_id
+
+    def make(self, to: Path) -> int:
+        """Copies the store as of its last commit to a new file, on disk when this returns; returns its applied index.
+
+        For any thread: the writer goes on meanwhile. The copy belongs to no node.
+        """
+        with self._readers.connection() as source:
+            source.execute("BEGIN")
+            try:
+                index = int(source.execute("SELECT applied_index FROM meta WHERE one = 1").get)
+                _copy(source, to)
+            finally:
+                source.execute("ROLLBACK")
+        return index
+
+    def install(self, snapshot: Path) -> None:
+        """Makes the file the store, whatever that is now. It must be on disk, whole and on the same file system.
+
+        For the driver's thread; waits until nobody reads. There is no second copy: to write one takes the disk, which
+        others sync to, as long as it took to receive the first. A crash at any line leaves one store or the other.
+
+        StorageFailed: the file is no store, or of a later version, or another program reads the store. Nothing has
+        changed.
+        """
+        _give_to(snapshot, self._node_id)
+        with self._readers.away():
+            path = self._executions.path
+            self._executions.checkpoint()
+            self._executions.close()
+            _remove_wal(path)
+            snapshot.replace(path)
+            _sync(path.parent)
+            self._executions.open(open_writer(path))
 
 
 def _copy(source: apsw.Connection, to: Path) -> None:
     """One file, and nothing beside it. A copy that is not whole is no snapshot, so it needs no journal of its own."""
     target = open_copy(to)
     try:
-        _copy_paced(target, source, to)
+        with to.open("rb") as file, target.backup("main", source, "main") as backup:
+            while not backup.done:
+                backup.step(_STEP_PAGES)
+                os.fdatasync(file.fileno())
         target.pragma("synchronous", "full")
         target.execute("UPDATE meta SET node_id = NULL WHERE one = 1")
     finally:
         target.close()
 
 
-def _copy_paced(target: apsw.Connection, source: apsw.Connection, written: Path) -> None:
-    """Has the disk take the pages as they come: all at the end, they would hold up whoever else writes to that disk."""
-    with written.open("rb") as file, target.backup("main", source, "main") as backup:
-        while not backup.done:
-            backup.step(_STEP_PAGES)
-            os.fdatasync(file.fileno())
-
-
-def read_snapshot(connection: apsw.Connection, path: Path, node_id: str) -> None:
-    """Replaces all that is in the store by the snapshot's, in one transaction of the writer's connection."""
-    snapshot = open_writer(path)
+def _give_to(snapshot: Path, node_id: str) -> None:
+    """Brings it to the schema of this version too, if it comes from an earlier one."""
+    connection = open_writer(snapshot)
     try:
-        snapshot.execute("UPDATE meta SET node_id = ? WHERE one = 1", (node_id,))
-        snapshot.pragma("wal_checkpoint", "TRUNCATE")
-        _copy_paced(connection, snapshot, Path(connection.filename_wal))
+        connection.execute("UPDATE meta SET node_id = ? WHERE one = 1", (node_id,))
+        if connection.changes() != 1:
+            raise StorageFailed(f"{snapshot}: the snapshot is empty")
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     finally:
-        snapshot.close()
-    connection.pragma("wal_checkpoint", "PASSIVE")
+        connection.close()
+
+
+def _remove_wal(path: Path) -> None:
+    """What another program has kept open. It would be read as that of whatever file has the store's name."""
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

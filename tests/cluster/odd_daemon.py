@@ -2,16 +2,22 @@
 
 CLOCK_AHEAD_S: its wall clock is so many seconds ahead of the machine's.
 KEEP_ENTRIES: its raft journal keeps so few entries for nodes that were away.
+DIES_INSTALLING: it kills itself with SIGKILL when it opens, moves or removes its n-th file while it puts a snapshot in
+the place of its store; "end": when it has, and its log does not know it yet.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from functools import partial
+from pathlib import Path
 
 from tempolite_node import clock
 from tempolite_node.cli import main
 from tempolite_node.log import raft_settings
+from tempolite_node.store.snapshots import Snapshots
 
 _ahead_ms = int(float(os.environ.get("CLOCK_AHEAD_S", "0")) * 1000)
 _wall_clock_ms = clock.wall_clock_ms
@@ -19,4 +25,32 @@ _wall_clock_ms = clock.wall_clock_ms
 clock.wall_clock_ms = lambda: _wall_clock_ms() + _ahead_ms
 if "KEEP_ENTRIES" in os.environ:
     raft_settings.Limits = partial(raft_settings.Limits, keep_entries=int(os.environ["KEEP_ENTRIES"]))  # type: ignore
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_installing(moment: str) -> None:
+    install = Snapshots.install
+
+    def die_in_it(snapshots: Snapshots, snapshot: Path) -> None:
+        left = 0 if moment == "end" else int(moment)
+
+        def count(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal left
+            if event in ("open", "os.remove", "os.rename") and str(snapshot.parent.parent) in str(arguments[0]):
+                left -= 1
+                if left == 0:
+                    _die()
+
+        sys.addaudithook(count)
+        install(snapshots, snapshot)
+        _die()
+
+    Snapshots.install = die_in_it  # type: ignore[method-assign]
+
+
+if "DIES_INSTALLING" in os.environ:
+    _die_installing(os.environ["DIES_INSTALLING"])
 main(prog_name="tempolite-node")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from signal import SIGKILL
 
 import pytest
 
@@ -131,6 +132,28 @@ def test_a_node_that_was_away_for_long_takes_a_snapshot_and_serves_its_waits(fou
         # then: it takes a snapshot, and whoever waited is answered
         away.until_logged("this node was far behind")
         assert answer.result() == "go on"
+    four.until_all_live()
+    assert client.execute("quick", 7) == 7
+    four.check_equal_stores()
+
+
+def test_a_node_that_dies_while_it_puts_a_snapshot_in_place_has_one_store_or_the_other(
+    four: Cluster, client: Client
+) -> None:
+    # given: nodes that keep few entries
+    for node in four.founders:
+        node.restart(*ODD, KEEP_ENTRIES="20")
+    four.until_all_live()
+    away = four.follower()
+    away.kill()
+    # when: one misses so much that it is given a snapshot, and dies before, around or after the file gets its name
+    for moment in ("1", "5", "6", "end"):
+        for number in range(15):
+            client.execute("quick", number)
+        away.spawn(*ODD, DIES_INSTALLING=moment)
+        assert away.wait() == -SIGKILL, f"it did not get to step {moment}"
+    # then: it is one of them again, and has what they have
+    away.start()
     four.until_all_live()
     assert client.execute("quick", 7) == 7
     four.check_equal_stores()

@@ -22,7 +22,7 @@ from tempolite_node.log.raft.timing import Limits, Timing
 
 logger = logging.getLogger(__name__)
 
-_SYNC_BYTES = 8 * 1024 * 1024
+_SYNC_BYTES = 1024 * 1024
 _RETRY_AFTER_S = 30.0  #: a snapshot that could not be made
 
 T = TypeVar("T")
@@ -56,7 +56,10 @@ class Installer(Protocol):
     def applied_index(self) -> int: ...
 
     def install_snapshot(self, path: Path, index: int) -> None:
-        """Replaces the state by the file's, and has it on disk with `index` as applied index when it returns."""
+        """Replaces the state by the file's, and has it on disk with `index` as applied index when it returns.
+
+        The file is the consumer's: it may move it away.
+        """
         ...
 
 
@@ -275,6 +278,7 @@ class SnapshotReceiver:
         identity = (chunk.index, chunk.last_term, chunk.size, chunk.crc)
         if self._identity != identity or self._file is None:
             self._discard()
+            self._path.touch(mode=0o600)  # for its user alone, whatever it is to become
             self._file, self._identity = self._path.open("wb"), identity
 
     def _take(self, data: bytes) -> None:

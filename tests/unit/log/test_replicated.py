@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,10 @@ from tempolite_node.log.raft.entries import Member, RequestId
 from tempolite_node.log.raft.errors import RaftBroken
 from tempolite_node.log.raft.raft_log import RaftConfig
 from tempolite_node.log.raft.timing import Timing
-from tempolite_node.log.replicated import FORMAT, ReplicatedLog, Store
-from tempolite_node.store.snapshots import read_snapshot, write_snapshot
+from tempolite_node.log.replicated import FORMAT, ReplicatedLog
+from tempolite_node.store.database import open_reader
+from tempolite_node.store.readers import Readers
+from tempolite_node.store.snapshots import Snapshots
 from tests.cluster.lab import free_ports
 
 from ..engine.invariants import check
@@ -58,12 +59,12 @@ class ReplicatedNode(SimulatedNode):
         self.log.start()
 
     def make_log(self, machine: StateMachine) -> ReplicatedLog:
+        self.readers = Readers(self.path)
+        self.snapshots = Snapshots(self.executions, self.readers, NODE)
         self.log = ReplicatedLog(
             machine,
             self.config,
-            store=Store(
-                make=partial(write_snapshot, self.path), install=partial(read_snapshot, self.connection, node_id=NODE)
-            ),
+            snapshots=self.snapshots,
             run=lambda: self.driver.run,
             post=lambda act: self.driver.put(Do(act=act)),
             on_failure=self.failures.append,
@@ -96,7 +97,8 @@ class ReplicatedNode(SimulatedNode):
 
     def stop(self) -> None:
         self.log.stop()
-        self.connection.close()
+        self.readers.close()
+        self.executions.close()
 
 
 def enqueue(execution_id: str, arguments: bytes = b"[]") -> Enqueue:
@@ -294,7 +296,7 @@ def test_after_a_crash_what_the_store_does_not_have_is_applied_again(
     node.registered()
     node.outcomes(enqueue("a"))
     earlier = tmp_path / "earlier.db"
-    write_snapshot(node.path, earlier)
+    node.snapshots.make(earlier)
     node.outcomes(enqueue("b"), Cancel(at_ms=0, execution_id="a"))
     node.stop()
     for left in tmp_path.glob("store.db*"):
@@ -319,22 +321,24 @@ def test_a_node_that_takes_the_store_of_another_one_begins_anew(node: Replicated
     node.until(lambda: "a" in node.attempts and node.log.idle)
     epoch, run = node.attempts["a"].epoch, node.driver.run
     other = tmp_path / "other.db"
-    index = write_snapshot(node.path, other)
+    index = node.snapshots.make(other)
     told: list[Any] = []
-    done: Future[None] = Future()
+
+    def install() -> None:
+        node.snapshots.install(other)
+        node.log.installed(index)
 
     node.driver.put(Ask(command=enqueue("c"), answer=told.append))
-    node.driver.put(Do(act=partial(node.log.install, other, index, done)))
+    node.driver.put(Do(act=install))
     node.until(lambda: "a" in node.attempts and node.attempts["a"].epoch > epoch)
 
-    assert done.result(0) is None
     assert node.restores == 1
     assert [type(outcome) for outcome in told] == [OutcomeUnknown]
     assert node.driver.run != run
     assert node.executions.nodes()[NODE].run == node.driver.run
     assert node.dispatch.pools[Component.HANDLER].busy == 1
     assert node.outcomes(enqueue("d")) == [enqueued("d")]
-    check(node.connection, node.executions)
+    check(open_reader(node.path), node.executions)
 
 
 # --- reads, and being current
