@@ -52,6 +52,7 @@ class Enqueue(Command, frozen=True, kw_only=True):
     delay_ms: int = 0
     max_duration_ms: int | None = None
     request_id: str | None = None
+    concurrency_key: str | None = None
     id_reuse: IdReuse = IdReuse.REJECT_DUPLICATE
     id_conflict: IdConflict = IdConflict.FAIL
 
@@ -171,6 +172,7 @@ class EnqueueChild(Request, frozen=True, kw_only=True):
     priority: int = 0
     delay_ms: int = 0
     max_duration_ms: int | None = None
+    concurrency_key: str | None = None
 
 
 class WaitForExecution(Request, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from tempolite_node.engine import concurrency
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
@@ -11,7 +12,6 @@ from tempolite_node.engine.effects import (
     Ended,
     Go,
     Interrupted,
-    Ready,
     RequestCancel,
     Wake,
 )
@@ -29,7 +29,8 @@ from tempolite_node.engine.model import (
     moved,
     prefix_of,
 )
-from tempolite_node.engine.placement import placed
+from tempolite_node.engine.placement import emit_ready, placed
+from tempolite_node.engine.places import key_of
 from tempolite_node.engine.retry import retry_at_ms
 from tempolite_node.engine.work import Work
 
@@ -51,22 +52,14 @@ def operation_timer(kind: OperationKind, key: str) -> str:
 def enqueue_ready(work: Work, execution: Execution, *, at_ms: int, resumes: bool) -> Execution:
     """Puts an execution without a stack into its pool's queue."""
     status = Status.COMPENSATING if execution.pool is Component.COMPENSATION else Status.QUEUED
-    changed = placed(work, execution if execution.status is status else moved(execution, status))
-    queued = work.put(replace(changed, attached=False, ready_at=at_ms, resumes=resumes, due_ms=None))
+    changed = execution if execution.status is status else moved(execution, status)
+    if execution.concurrency_key is not None and execution.place is None:
+        return concurrency.enter(work, replace(changed, due_ms=None), at_ms=at_ms)
+    queued = work.put(
+        replace(placed(work, changed), attached=False, ready_at=at_ms, resumes=resumes, due_ms=None),
+    )
     emit_ready(work, queued)
     return queued
-
-
-def emit_ready(work: Work, queued: Execution) -> None:
-    work.emit(
-        Ready(
-            execution_id=queued.id,
-            owner=queued.owner,
-            pool=queued.pool,
-            handler=queued.handler,
-            order=queued.queue_order,
-        )
-    )
 
 
 def schedule(work: Work, execution: Execution, *, due_ms: int) -> Execution:
@@ -292,6 +285,7 @@ def close(
             detached,
             status,
             pending=0,
+            place=None,
             attempt_started_ms=None,
             due_ms=None,
             closed_ms=at_ms,
@@ -301,6 +295,8 @@ def close(
         )
     )
     work.emit(Closed(execution_id=closed.id, execution=closed))
+    if execution.place is not None:
+        concurrency.leave(work, key_of(closed), at_ms=at_ms)
     if closed.waiters:
         answer_waiters(work, closed, at_ms=at_ms)
     if closed.has_children:

@@ -212,11 +212,14 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
     consumed: int = 0  #: signals consumed
     outbox: int = 0  #: signals sent to clients
     heartbeat: bytes | None = None
+    concurrency_key: str | None = None  #: only so many executions of its handler with the key are under way
+    place: int | None = None  #: of its key: the row of the execution that it was given to; see `concurrency`
 
     def __post_init__(self) -> None:
         final = self.status in FINAL
         assert (self.closed_ms is not None) == final, f"{self.id}: {self.status} closed at {self.closed_ms}"
         assert not (final and (self.attached or self.ready_at is not None)), f"{self.id}: {self.status} holds on"
+        assert self.place is None or not final, f"{self.id}: {self.status} keeps its place"
         assert self.pending >= 0, f"{self.id}: {self.pending} pending waits"
 
     @property
@@ -231,6 +234,16 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
         """
         assert self.ready_at is not None
         return (not self.resumes, -self.priority, self.row)
+
+    @property
+    def waits_for_place(self) -> bool:
+        """Whether others with its key have to end before it may wait for a slot."""
+        return self.status is Status.QUEUED and self.ready_at is None
+
+    @property
+    def key_order(self) -> tuple[int, int]:
+        """Its turn among those with its key, smaller first."""
+        return (-self.priority, self.row)
 
 
 class Operation(Struct, gc=False, frozen=True, kw_only=True):
@@ -321,6 +334,7 @@ class ServedHandler(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
     priority: int = 0
     max_duration_ms: int | None = None
     queue_limit: int = 0  #: of its pool on that node; 0: none
+    concurrency_key_limit: int = 1  #: executions with one key that are under way at a time
 
 
 class NodeState(Struct, gc=False, frozen=True, kw_only=True):

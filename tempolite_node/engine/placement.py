@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from tempolite_node.engine.effects import Ready
 from tempolite_node.engine.model import Component, Execution, NodeState, Status
 from tempolite_node.engine.work import Work
 
 
-def owner_of_new(work: Work, handler: str, component: Component) -> NodeState | None:
+def owner_of_new(work: Work, handler: str, component: Component, *, waits: bool = False) -> NodeState | None:
     """The node that is to run a new execution. None: no node serves the handler.
 
     One whose nodes are all down belongs to the first of them, until one comes up.
+    waits: it may have to wait for a place of its concurrency key; those that do are spread as well, and count in the
+    limits of queues.
     """
     serving = work.serving(handler)
-    return _least_loaded(work, serving, component) or next(iter(serving), None)
+    return _least_loaded(work, serving, component, waits=waits) or next(iter(serving), None)
+
+
+def emit_ready(work: Work, queued: Execution) -> None:
+    """Tells its owner that it waits for a slot there."""
+    work.emit(
+        Ready(
+            execution_id=queued.id,
+            owner=queued.owner,
+            pool=queued.pool,
+            handler=queued.handler,
+            order=queued.queue_order,
+        )
+    )
 
 
 def placed(work: Work, execution: Execution) -> Execution:
@@ -27,15 +43,22 @@ def placed(work: Work, execution: Execution) -> Execution:
     return execution if able is None else replace(execution, owner=able.id)
 
 
-def _least_loaded(work: Work, serving: tuple[NodeState, ...], component: Component) -> NodeState | None:
+def _least_loaded(
+    work: Work, serving: tuple[NodeState, ...], component: Component, *, waits: bool = False
+) -> NodeState | None:
     """Of those that take work: the one with the fewest executions per slot, then by id."""
     able = [node for node in serving if node.takes_work]
     if len(able) < 2:
         return able[0] if able else None
-    return min(able, key=lambda node: (_load(work, node, component), node.id))
+    return min(able, key=lambda node: (_load(work, node, component, waits=waits), node.id))
 
 
-def _load(work: Work, node: NodeState, component: Component) -> float:
-    """Executions that hold a slot of the node or wait for one, per slot. Those that wait for else hold none."""
+def _load(work: Work, node: NodeState, component: Component, *, waits: bool) -> float:
+    """Executions that hold a slot of the node or wait for one, per slot. Those that wait for else hold none.
+
+    waits: with those that wait for a place of their key.
+    """
     count = work.count_of(node.id, component, Status.QUEUED) + work.count_of(node.id, component, Status.RUNNING)
+    if not waits:
+        count -= work.places.waiting_of(node.id, component)
     return count / max(1, node.slots.get(component, 1))

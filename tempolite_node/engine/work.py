@@ -23,6 +23,7 @@ from tempolite_node.engine.model import (
     Status,
     Timer,
 )
+from tempolite_node.engine.places import Places, StoredPlaces
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -48,6 +49,8 @@ class Stored(Protocol):
     def nodes(self) -> Mapping[str, NodeState]: ...
     def serving(self, handler: str) -> tuple[NodeState, ...]: ...
     def sequence(self, node_id: str) -> int: ...
+    @property
+    def places(self) -> StoredPlaces: ...
 
 
 def is_wait(operation: Operation) -> bool:
@@ -72,6 +75,7 @@ class Work:
         self._waits: defaultdict[int, dict[tuple[int, str], Operation]] = defaultdict(dict)
         self.last_row = stored.last_row()
         self.executions: dict[int, Execution] = {}
+        self.places = Places(stored.places, self.executions, stored.execution_at)
         self.renamed: set[int] = set()  #: rows of executions that have another id than is stored
         self.operations: defaultdict[int, dict[tuple[OperationKind, str], Operation]] = defaultdict(dict)
         self.timers: defaultdict[int, dict[str, Timer | None]] = defaultdict(dict)
@@ -137,6 +141,8 @@ class Work:
                 self.renamed.add(row)
         self.executions[row] = execution
         self._rows[execution.id] = row
+        if execution.concurrency_key is not None:
+            self.places.follow(before, execution)
         return execution
 
     def _count(self, execution: Execution, by: int) -> None:

@@ -30,7 +30,7 @@ from tempolite_node.log.raft.raft_log import RaftConfig, RaftLog
 
 log = structlog.get_logger("log")
 
-FORMAT = 1
+FORMAT = 2
 _ENTRY_COMMANDS_MAX = 2_000
 _ENTRY_BYTES_MAX = 1024 * 1024  #: of several commands; one alone may be larger
 #: Of the time after which others may take over: what is left is for a clock that runs slower than the leader's.

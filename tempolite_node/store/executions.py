@@ -25,6 +25,7 @@ from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
+from tempolite_node.store.places import Places
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
 
 _CACHED_EXECUTIONS_MAX = 20_000
@@ -50,6 +51,7 @@ class Executions:
         self._last_row: int = meta[0]
         self.applied_index: int = meta[1]
         self._nodes = Nodes(connection)
+        self.places = Places(connection)
         self._counts_of = self._counted()
         self._counts: Counter[tuple[Component, Status]] = Counter()
         for (_, component, status), count in self._counts_of.items():
@@ -271,6 +273,7 @@ class Executions:
         self._counts.update(work.counts)
         self._counts_of.update(work.counts_of)
         self._nodes.saved(work)
+        self.places.saved(work.places)
 
     def _follow_journal(self, execution: Execution) -> None:
         """A journal is kept while a worker host holds its execution. One that nobody ran before begins empty."""

@@ -38,6 +38,14 @@ class Queries:
                   WHERE execution_row = ? AND status = 'pending' AND kind <> 'compensation' ORDER BY seq LIMIT 100"""
         return [OPERATIONS.value(row) for row in self._connection.execute(sql, (execution_row,))]
 
+    def key_holders(self, execution: Execution, limit: int) -> list[str]:
+        """Ids of executions that hold the concurrency key which the execution waits for; of others, none."""
+        if not execution.waits_for_place:
+            return []
+        sql = """SELECT id FROM executions WHERE handler = ? AND concurrency_key = ? AND place IS NOT NULL LIMIT ?"""
+        bindings = (execution.handler, execution.concurrency_key, limit)
+        return [row[0] for row in self._connection.execute(sql, bindings)]
+
     def attempts(self, execution_row: int) -> list[Attempt]:
         """Ended attempts of the execution and of its operations: the latest 1,000, oldest first."""
         sql = f"{ATTEMPTS.select} WHERE execution_row = ? ORDER BY rowid DESC LIMIT 1000"

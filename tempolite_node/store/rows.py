@@ -111,6 +111,7 @@ EXECUTIONS = Table(
         "parent_id",
         "request_id",
         "priority",
+        "concurrency_key",
     ),
 )
 OPERATIONS = Table("operations", Operation, key=("execution_row", "kind", "key"), fixed=("seq",))

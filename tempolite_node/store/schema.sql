@@ -39,7 +39,7 @@ CREATE TABLE executions (
     component          TEXT    NOT NULL CHECK (component IN ('handler', 'saga')),
     status             TEXT    NOT NULL CHECK (status IN (
                            'scheduled',      -- waits for due_ms: a delay, or the backoff of the next attempt
-                           'queued',         -- waits for a slot
+                           'queued',         -- waits for a slot, or, without ready_at, for a place of its key
                            'running',
                            'waiting',        -- for a signal, a timer or another execution; holds no slot
                            'compensating',   -- undoes its steps, last first
@@ -84,6 +84,9 @@ CREATE TABLE executions (
     consumed           INTEGER NOT NULL CHECK (consumed <= inbox),
     outbox             INTEGER NOT NULL,     -- signals sent to clients
     heartbeat          BLOB,
+    concurrency_key    TEXT,                 -- only so many executions of the handler with it are under way
+    place              INTEGER               -- of its key: the row of the execution that it was given to
+                           CHECK (place IS NULL OR (concurrency_key IS NOT NULL AND closed_ms IS NULL)),
     CHECK ((closed_ms IS NOT NULL)
            = (status IN ('completed', 'failed', 'cancelled', 'terminated', 'timed_out', 'compensated'))),
     CHECK (closed_ms IS NULL OR (attached = 0 AND ready_at IS NULL))
@@ -93,6 +96,10 @@ CREATE INDEX executions_by_status ON executions (status, row);
 CREATE INDEX executions_by_handler ON executions (handler, row);
 CREATE INDEX executions_by_parent ON executions (parent_row, row) WHERE parent_row IS NOT NULL;
 CREATE INDEX executions_ready ON executions (owner, pool, resumes DESC, priority DESC, row) WHERE ready_at IS NOT NULL;
+CREATE INDEX executions_waiting_for_place ON executions (handler, concurrency_key, priority DESC, row)
+    WHERE status = 'queued' AND ready_at IS NULL;
+CREATE INDEX executions_with_place ON executions (handler, concurrency_key, attempt, priority DESC, row, place)
+    WHERE place IS NOT NULL;
 
 CREATE TABLE operations (
     execution_row INTEGER NOT NULL REFERENCES executions,

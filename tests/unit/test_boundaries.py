@@ -68,6 +68,7 @@ PURE = (
     "__future__",
     "collections",
     "enum",
+    "heapq",
     "math",
     "msgspec",
     "typing",

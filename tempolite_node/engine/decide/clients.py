@@ -8,7 +8,7 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
-from tempolite_node.engine import inbox, lifecycle
+from tempolite_node.engine import concurrency, inbox, lifecycle
 from tempolite_node.engine.commands import (
     Cancel,
     Enqueue,
@@ -32,7 +32,7 @@ from tempolite_node.engine.model import (
     Status,
     moved,
 )
-from tempolite_node.engine.placement import owner_of_new
+from tempolite_node.engine.placement import emit_ready, owner_of_new
 from tempolite_node.engine.work import Work
 
 _RESOLVED_MARKER = "resolved@"  #: before the id of the request
@@ -62,7 +62,7 @@ def enqueue_batch(work: Work, command: EnqueueBatch) -> EnqueuedBatch | Rejectio
 
 def _create_of_batch(work: Work, command: Enqueue) -> Enqueued:
     # Placed anew: those of the batch that were made before it are load too.
-    owner = owner_of_new(work, command.handler, command.component)
+    owner = owner_of_new(work, command.handler, command.component, waits=command.concurrency_key is not None)
     assert owner is not None, f"{command.handler} was served a moment ago"
     return _create(work, command, work.execution(command.execution_id), owner)
 
@@ -81,7 +81,7 @@ def _look(
         kept = _resolve_conflict(existing, command)
         if kept is not None:
             return kept
-    owner = owner_of_new(work, command.handler, command.component)
+    owner = owner_of_new(work, command.handler, command.component, waits=command.concurrency_key is not None)
     if owner is None:
         return Rejection(Reason.NOT_FOUND, f"no node serves handler {command.handler!r}")
     limit = next(served.queue_limit for served in owner.handlers if served.name == command.handler)
@@ -111,6 +111,7 @@ def _create(work: Work, command: Enqueue, existing: Execution | None, owner: Nod
         deadline_ms=None if command.max_duration_ms is None else command.at_ms + command.max_duration_ms,
         request_id=command.request_id,
         epoch=first_epoch,
+        concurrency_key=command.concurrency_key,
     )
     return Enqueued(execution_id=created.id, component=created.component)
 
@@ -177,10 +178,11 @@ def new_execution(
     delay_ms: int,
     deadline_ms: int | None,
     epoch: int,
+    concurrency_key: str | None,
     request_id: str | None = None,
     parent: Execution | None = None,
 ) -> Execution:
-    """Records a new execution, ready for its first attempt or scheduled for it.
+    """Records a new execution, ready for its first attempt, scheduled for it, or in the queue of its key.
 
     owner: takes work, unless no node that serves the handler does.
     epoch: of the execution that had the id before; 0 when there was none.
@@ -201,15 +203,18 @@ def new_execution(
         priority=priority,
         epoch=epoch,
         pool=component,
-        ready_at=None if delay_ms else at_ms,
+        ready_at=None if delay_ms or concurrency_key is not None else at_ms,
+        concurrency_key=concurrency_key,
         due_ms=at_ms + delay_ms if delay_ms else None,
         deadline_ms=deadline_ms,
     )
     work.put(created)
     if delay_ms:
         work.set_timer(created.row, lifecycle.START, at_ms + delay_ms)
+    elif concurrency_key is not None:
+        created = concurrency.enter(work, created, at_ms=at_ms)
     else:
-        lifecycle.emit_ready(work, created)
+        emit_ready(work, created)
     if options.queue_timeout_ms is not None:
         work.set_timer(created.row, lifecycle.QUEUE, at_ms + delay_ms + options.queue_timeout_ms)
     if deadline_ms is not None:

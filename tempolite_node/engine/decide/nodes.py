@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import lifecycle
+from tempolite_node.engine import concurrency, lifecycle
 from tempolite_node.engine.commands import (
     Batch,
     CrashAttempt,
@@ -27,7 +27,7 @@ from tempolite_node.engine.model import (
     Status,
     moved,
 )
-from tempolite_node.engine.placement import placed
+from tempolite_node.engine.placement import emit_ready, placed
 from tempolite_node.engine.work import Work
 
 
@@ -50,6 +50,7 @@ def register_node(work: Work, command: RegisterNode) -> Accepted:
     """
     before = work.node(command.node_id)
     anew = before is None or before.run != command.run
+    limits = concurrency.limits(work, (*(before.handlers if before else ()), *command.handlers))
     work.put_node(
         NodeState(
             id=command.node_id,
@@ -68,6 +69,7 @@ def register_node(work: Work, command: RegisterNode) -> Accepted:
                 lifecycle.requeue(work, execution, at_ms=command.at_ms, failure=restarted)
             else:
                 resume_suspended(work, execution, at_ms=command.at_ms)
+    concurrency.settle(work, limits, at_ms=command.at_ms)
     return Accepted()
 
 
@@ -99,9 +101,12 @@ def _node_of_run(work: Work, command: DrainNode | LoseNode) -> NodeState | Rejec
 
 
 def remove_node(work: Work, command: RemoveNode) -> Accepted | Rejection:
-    if work.node(command.node_id) is None:
+    node = work.node(command.node_id)
+    if node is None:
         return Rejection(Reason.NOT_FOUND, f"no node {command.node_id}")
+    limits = concurrency.limits(work, node.handlers)
     work.remove_node(command.node_id)
+    concurrency.settle(work, limits, at_ms=command.at_ms)
     return Accepted()
 
 
@@ -120,7 +125,7 @@ def place_executions(work: Work, command: PlaceExecutions) -> Accepted:
                 lost = Failure(type="NodeLost", message=f"node {execution.owner} was lost while it ran")
                 lifecycle.requeue(work, execution, at_ms=command.at_ms, failure=lost)
         elif execution.ready_at is not None:
-            lifecycle.emit_ready(work, work.put(moved_to))
+            emit_ready(work, work.put(moved_to))
         elif execution.status is Status.SUSPENDED:
             resume_suspended(work, execution, at_ms=command.at_ms)
     return Accepted()

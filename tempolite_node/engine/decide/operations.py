@@ -269,7 +269,7 @@ def enqueue_child(
     taken = work.execution(request.execution_id)
     if taken is not None and (redone is None or taken.row != redone.row):
         return refused(Reason.ALREADY_EXISTS, f"execution {request.execution_id} exists")
-    owner = owner_of_new(work, request.handler, request.component)
+    owner = owner_of_new(work, request.handler, request.component, waits=request.concurrency_key is not None)
     if owner is None:
         return refused(Reason.NOT_FOUND, f"no node serves handler {request.handler!r}")
     child = new_execution(
@@ -285,6 +285,7 @@ def enqueue_child(
         delay_ms=request.delay_ms,
         deadline_ms=_inherited_deadline(execution, request, at_ms=at_ms),
         epoch=0 if taken is None else take_id(work, taken),
+        concurrency_key=request.concurrency_key,
         parent=execution,
     )
     if not execution.has_children:

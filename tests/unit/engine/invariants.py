@@ -55,6 +55,20 @@ class Snapshot:
     def pending(self, row: int) -> list[Operation]:
         return [op for op in self.by_execution[row] if op.status is OperationStatus.PENDING and op.kind in _WAITS]
 
+    def key_limit(self, handler: str) -> int:
+        """How many executions with one concurrency key may be under way."""
+        served = [each for node in self.nodes.values() for each in node.handlers if each.name == handler]
+        return min((each.concurrency_key_limit for each in served), default=1)
+
+    def under_way(self) -> Counter[tuple[str, str]]:
+        """Places whose executions have started, by handler and key."""
+        started = {
+            (e.handler, e.concurrency_key, e.place)
+            for e in self.executions.values()
+            if e.concurrency_key is not None and e.place is not None and e.attempt
+        }
+        return Counter((handler, key) for handler, key, _ in started)
+
     def misplaced(self) -> list[Execution]:
         """Executions that their owner can't run, that hang on nothing of its, and that another node can run."""
         return [execution for execution in self.executions.values() if self._is_misplaced(execution)]
@@ -79,6 +93,7 @@ def check(connection: apsw.Connection, executions: Executions) -> Snapshot:
             raise AssertionError(f"{wrong}\n{operation}\n{now.executions[operation.execution_row]}")
     _check_counts(now, executions)
     _check_nodes(now, executions)
+    _check_places(now, executions)
     _check_memory(now, executions)
     _check_no_cycle(now)
     return now
@@ -94,6 +109,9 @@ def check_passage(before: Snapshot, after: Snapshot) -> None:
         if earlier.closed:
             # A closed execution may give its id to another one, and may be waited for.
             assert _final(later) == _final(earlier), f"{earlier} became {later}"
+    for (handler, name), count in after.under_way().items():
+        more = count > before.under_way()[handler, name]
+        assert not more or count <= after.key_limit(handler), f"{count} executions with key {name} are under way"
     for key, recorded in before.operations.items():
         assert after.operations[key].seq == recorded.seq, f"{key}: another record under the same key"
         if recorded.status is OperationStatus.COMPLETED and not _may_be_enqueued_anew(after, recorded):
@@ -143,11 +161,16 @@ def _wrong_state(now: Snapshot, execution: Execution) -> Iterator[str]:
     timers = {name for owner, name in now.timers if owner == row}
     if now.timers.get((row, START)) != execution.due_ms:
         yield f"starts at {execution.due_ms}, its timer is due at {now.timers.get((row, START))}"
-    in_a_queue = execution.status is Status.QUEUED or (
+    waits_for_slot = (execution.status is Status.QUEUED and not _waits_for_place(execution)) or (
         execution.status is Status.COMPENSATING and execution.ready_at is not None
     )
-    if in_a_queue != (execution.ready_at is not None):
+    if waits_for_slot != (execution.ready_at is not None):
         yield f"is {execution.status}, ready at {execution.ready_at}"
+    may_have_place = execution.concurrency_key is not None and not execution.closed
+    if execution.place is not None and not may_have_place:
+        yield "has a place, and no use for it"
+    if execution.place is None and may_have_place and (execution.attempt or execution.ready_at is not None):
+        yield "goes on without a place"
     if execution.closed:
         if timers or execution.pending or execution.waiters:
             yield f"has ended, and holds timers {timers}, {execution.pending} waits, {execution.waiters} waiters"
@@ -183,12 +206,17 @@ def _wrong_state(now: Snapshot, execution: Execution) -> Iterator[str]:
             yield "does not see that it is to be cancelled"
 
 
+def _waits_for_place(execution: Execution) -> bool:
+    has_key = execution.concurrency_key is not None
+    return has_key and execution.status is Status.QUEUED and execution.place is None
+
+
 def _lost(now: Snapshot, execution: Execution) -> Iterator[str]:
     """Every open execution has something that moves it on."""
     if execution.closed or execution.status in (Status.SUSPENDED, Status.STUCK):
         return
-    if execution.attached or execution.ready_at is not None:
-        return
+    if execution.attached or execution.ready_at is not None or _waits_for_place(execution):
+        return  # who waits for a place: see `_check_places`
     due_ms = now.timers.get((execution.row, START))
     if due_ms is not None and due_ms == execution.due_ms:
         return
@@ -263,6 +291,31 @@ def _check_nodes(now: Snapshot, executions: Executions) -> None:
         )
     misplaced = sorted(execution.id for execution in now.misplaced())
     assert sorted(executions.misplaced(1_000)) == misplaced
+
+
+def _check_places(now: Snapshot, executions: Executions) -> None:
+    """No place is free while somebody waits for it, and none is given out of turn."""
+    keys = {(e.handler, e.concurrency_key) for e in now.executions.values() if e.concurrency_key is not None}
+    for handler, key in keys:
+        those = [e for e in now.executions.values() if (e.handler, e.concurrency_key) == (handler, key)]
+        members = Counter(e.place for e in those if e.place is not None)
+        waiting = [e for e in those if _waits_for_place(e)]
+        not_started = [e for e in those if e.place == e.row and e.attempt == 0]
+        limit = now.key_limit(handler)
+        assert not waiting or len(members) >= limit, f"{key}: {waiting[0].id} waits, and a place is free"
+        assert not not_started or len(members) <= limit, f"{key}: {not_started[0].id} may start beyond the limit"
+        for given in not_started:
+            assert all(_turn(given) < _turn(other) for other in waiting), f"{key}: {given.id} goes out of turn"
+        assert executions.places.taken((handler, key)) == len(members)
+        assert all(executions.places.members(place) == count for place, count in members.items())
+    by_owner = Counter((e.owner, e.component) for e in now.executions.values() if _waits_for_place(e))
+    for owner in {e.owner for e in now.executions.values()}:
+        for component in (Component.HANDLER, Component.SAGA):
+            assert executions.places.waiting_of(owner, component) == by_owner[owner, component]
+
+
+def _turn(execution: Execution) -> tuple[int, int]:
+    return (-execution.priority, execution.row)
 
 
 def _check_memory(now: Snapshot, executions: Executions) -> None:

@@ -116,6 +116,9 @@ def changes(work: Work) -> list[Any]:
         work.sequences,
         {key: count for key, count in work.counts.items() if count},
         {key: count for key, count in work.counts_of.items() if count},
+        {key: count for key, count in work.places.taken_by.items() if count},
+        {place: count for place, count in work.places.members_by.items() if count},
+        {owner: count for owner, count in work.places.waiting_by.items() if count},
         work.effects,
     ]
 
@@ -132,6 +135,7 @@ def registration(
     handlers: Sequence[str] = HANDLERS,
     slots: int = 10,
     queue_limit: int = 0,
+    concurrency_key_limit: int = 1,
 ) -> RegisterNode:
     """Of a node with as many slots in each pool. The component of a handler is the enqueueing command's to say."""
     return RegisterNode(
@@ -139,7 +143,13 @@ def registration(
         node_id=node_id,
         run=run,
         handlers=tuple(
-            ServedHandler(name=name, component=Component.HANDLER, queue_limit=queue_limit) for name in handlers
+            ServedHandler(
+                name=name,
+                component=Component.HANDLER,
+                queue_limit=queue_limit,
+                concurrency_key_limit=concurrency_key_limit,
+            )
+            for name in handlers
         ),
         slots=dict.fromkeys(Component, slots),
     )

@@ -90,7 +90,7 @@ profile = settings(
 )
 
 NODES = (NODE, "node-2", "node-3")
-IDS = ("a", "b", "c", "d")
+IDS = ("a", "b", "c", "d", "e")
 KEYS = ("k", "l")
 WAIT_KEYS = ("k", "l", "side_effect:k > k", "step:k > k")  #: the last two: inside of other operations
 NAMES = ("s", "t")
@@ -164,6 +164,8 @@ class Moves:
             delay_ms=pick((0, 0, 1_000), move.three),
             max_duration_ms=pick((None, None, 4_000), move.two),
             request_id=pick((None, "r1", "r2"), move.three),
+            concurrency_key=pick((None, "x", "x", "y"), move.two),
+            priority=pick((0, 0, 1), move.one),
             id_reuse=pick(tuple(IdReuse), move.one),
             id_conflict=pick((*IdConflict, *[IdConflict.FAIL] * 5), move.two),
         )
@@ -208,6 +210,7 @@ class Moves:
             handlers=pick((HANDLERS, HANDLERS, ("ship",)), move.two),
             slots=pick((1, 4), move.three),
             queue_limit=pick((0, 0, 3), move.three),
+            concurrency_key_limit=pick((1, 2, 1, 3), move.one),
         )
 
     def _drain(self, move: Move) -> AnyCommand:
@@ -315,6 +318,7 @@ class Moves:
             options=pick(OPTIONS, move.three),
             delay_ms=pick((0, 0, 1_000), move.two),
             max_duration_ms=pick((None, 5_000), move.one),
+            concurrency_key=pick((None, "x"), move.three),
         )
         return self._ask(move, request)
 

@@ -285,7 +285,7 @@ def test_what_a_node_could_not_start_while_it_was_taken_for_dead_is_started_when
 def test_an_entry_of_a_later_version_stops_the_node(node: ReplicatedNode) -> None:
     batch = Batch(format=FORMAT + 1, node_id="node-2", run="r", sequence=1, at_ms=0)
 
-    with pytest.raises(RaftBroken, match=r"has format 2, of a later version: upgrade this node"):
+    with pytest.raises(RaftBroken, match=f"has format {FORMAT + 1}, of a later version: upgrade this node"):
         entry(node, batch)
 
 

@@ -201,7 +201,10 @@ def of_first_version(path: Path) -> Path:
     meta = "INSERT INTO meta (one, applied_index, last_row, incarnation, node_id) VALUES (1, 41, 1, 5, 'node-1')"
     first_version(path, meta)
     connection = apsw.Connection(str(path))
-    connection.execute(EXECUTIONS.insert, EXECUTIONS.inserted(RUNNING))
+    columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(executions)")]
+    values = dict(zip(RUNNING.__struct_fields__, EXECUTIONS.inserted(RUNNING), strict=True))
+    sql = f"INSERT INTO executions ({', '.join(columns)}) VALUES ({', '.join(f':{column}' for column in columns)})"
+    connection.execute(sql, values)
     connection.close()
     return path
 

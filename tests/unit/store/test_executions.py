@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -98,6 +99,7 @@ def test_what_breaks_a_rule_of_the_schema_is_not_saved(executions: Executions, q
         ("UPDATE executions SET consumed = 1", "consumed what never came"),
         ("UPDATE executions SET status = 'failed', closed_ms = 1", "ended and in a queue"),
         ("UPDATE executions SET attached = 2", "no boolean"),
+        ("UPDATE executions SET place = 1", "a place of no key"),
         ("INSERT INTO executions SELECT * FROM executions", "twice"),
     ],
 )
@@ -298,6 +300,13 @@ def test_the_writer_finds_everything_by_an_index(executions: Executions, writer:
         "inbox_unconsumed (execution_row=? AND name=?": lambda: executions.unconsumed_signals(1, "approve", 1),
         "inbox_requests (execution_row=? AND request_id=?": lambda: executions.signal_by_request(1, "r-1"),
         "timers_due (due_ms<?": lambda: executions.due_timers(NOW_MS, 10),
+        "executions_waiting_for_place (handler=? AND concurrency_key=?)": lambda: executions.places.first_waiting(
+            KEY, ()
+        ),
+        "executions_with_place (handler=? AND concurrency_key=? AND attempt=?": (
+            lambda: executions.places.last_not_started(KEY, ())
+        ),
+        "executions_waiting_for_place (handler=?)": lambda: executions.places.unsettled_keys("fulfil"),
     }
     for index, query in queries.items():
         steps = plan(writer, query)
@@ -309,6 +318,61 @@ def test_the_queue_is_served_without_sorting_it(executions: Executions, writer: 
     steps = plan(writer, lambda: executions.ready(Component.HANDLER, "node-1", {"fulfil"}, 10))
 
     assert "USE TEMP B-TREE FOR ORDER BY" not in steps
+
+
+def test_whose_turn_it_is_in_a_key_is_found_without_sorting(executions: Executions, writer: apsw.Connection) -> None:
+    steps = plan(writer, lambda: executions.places.first_waiting(KEY, ()))
+    steps += plan(writer, lambda: executions.places.last_not_started(KEY, ()))
+
+    assert not [step for step in steps if "TEMP B-TREE" in step]
+
+
+# --- places of concurrency keys
+
+KEY = ("fulfil", "customer-7")
+
+
+def keyed(row: int, **fields: Any) -> Execution:
+    return execution(row, concurrency_key=KEY[1], **fields)
+
+
+def test_places_are_found_again_when_a_store_is_opened(executions: Executions, path: Path) -> None:
+    under_way = {"status": Status.RUNNING, "attached": True, "attempt": 1}
+    put(
+        executions,
+        keyed(1, place=1, **under_way),
+        keyed(2, place=1, **under_way),
+        keyed(3, place=3, ready_at=NOW_MS),
+        keyed(4),
+        keyed(5, priority=1),
+        execution(6, ready_at=NOW_MS),
+    )
+
+    for places in (executions.places, Executions(open_writer(path)).places):
+        assert (places.taken(KEY), places.taken(("fulfil", "other"))) == (2, 0)
+        assert (places.members(1), places.members(3), places.members(4)) == (2, 1, 0)
+        assert places.waiting_of("node-1", Component.HANDLER) == 2
+        assert places.unsettled_keys("fulfil") == {KEY[1]}
+
+
+def test_turns_go_by_priority_and_then_by_age(executions: Executions) -> None:
+    put(executions, keyed(1), keyed(2, priority=1), keyed(3, priority=1))
+    put(executions, *(keyed(row, place=row, ready_at=NOW_MS, priority=row % 2) for row in (4, 5, 6)))
+
+    first = [executions.places.first_waiting(KEY, besides) for besides in ((), (2,), (2, 3), (1, 2, 3))]
+    last = [executions.places.last_not_started(KEY, besides) for besides in ((), (6,), (4, 6), (4, 5, 6))]
+
+    assert first == [2, 3, 1, None]
+    assert last == [6, 4, 5, None]
+
+
+def test_a_key_that_nobody_uses_any_more_takes_no_memory(executions: Executions) -> None:
+    running = keyed(1, place=1, status=Status.RUNNING, attached=True, attempt=1)
+    put(executions, running, keyed(2))
+    put(executions, replace(running, status=Status.COMPLETED, attached=False, place=None, closed_ms=NOW_MS))
+    put(executions, keyed(2, status=Status.CANCELLED, closed_ms=NOW_MS))
+
+    assert not executions.places.remembers_anything
 
 
 # --- signals
