@@ -36,4 +36,5 @@ class Children:
             priority=resolved.priority,
             delay_ms=resolved.delay_ms,
             max_duration_ms=resolved.max_duration_ms,
+            concurrency_key=request.concurrency_key,
         )

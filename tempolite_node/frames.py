@@ -207,6 +207,7 @@ class ChildRequest(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_d
     arguments: bytes
     options: CallOptions = CallOptions()
     close_policy: ClosePolicy | None = None
+    concurrency_key: str | None = None
     execution_id: str | None = None  #: the caller's choice; None: a new one
 
 

@@ -1,4 +1,4 @@
-"""Ids of executions: what a caller may choose, and what is made for one who does not."""
+"""Ids and keys of executions: what a caller may choose, and what is made for one who does not."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ _REQUESTS = bytes.fromhex("6f1d4c7e2b0a5e529c0e7a1f9d3b8e64")
 #: What an execution may be called by whoever enqueues it.
 CHOSEN_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,200}")
 CHOSEN_ID_TOLD = 'must be 1 to 200 letters, digits, and "-_.:@"'
+
+#: What executions that are not to run beside each other may have in common.
+CONCURRENCY_KEY = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
+CONCURRENCY_KEY_TOLD = "must be 1 to 200 printable characters; leave it out where there is none"
 
 
 def new_id(at_ms: int) -> str:

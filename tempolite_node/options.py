@@ -52,6 +52,7 @@ def served_handler(config: Config, name: str, component: Component) -> ServedHan
         priority=handler.priority,
         max_duration_ms=_first(handler.max_duration_ms, pool.max_duration_ms),
         queue_limit=queue_limit(config, component),
+        concurrency_key_limit=handler.concurrency_key_limit,
     )
 
 

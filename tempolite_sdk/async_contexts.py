@@ -67,6 +67,7 @@ class AsyncContext(BaseContext, EnqueuesChildrenAsync):
         heartbeat_timeout: Duration | None = None,
         priority: int = 0,
         delay: Duration | None = None,
+        concurrency_key: str | None = None,
     ) -> AsyncChildEnqueuer:
         """For one child: `ctx.options(delay=60).enqueue(remind, order)`. See `ChildOptions`."""
         return AsyncChildEnqueuer(
@@ -82,6 +83,7 @@ class AsyncContext(BaseContext, EnqueuesChildrenAsync):
                 heartbeat_timeout=heartbeat_timeout,
                 priority=priority,
                 delay=delay,
+                concurrency_key=concurrency_key,
             ),
         )
 

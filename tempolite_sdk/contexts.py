@@ -158,6 +158,7 @@ class Context(BaseContext, EnqueuesChildren):
         heartbeat_timeout: Duration | None = None,
         priority: int = 0,
         delay: Duration | None = None,
+        concurrency_key: str | None = None,
     ) -> ChildEnqueuer:
         """For one child: `ctx.options(delay=60).enqueue(remind, order)`. See `ChildOptions`."""
         return ChildEnqueuer(
@@ -173,6 +174,7 @@ class Context(BaseContext, EnqueuesChildren):
                 heartbeat_timeout=heartbeat_timeout,
                 priority=priority,
                 delay=delay,
+                concurrency_key=concurrency_key,
             ),
         )
 

@@ -193,6 +193,8 @@ def execution(message: common_pb2.Execution) -> ExecutionInfo:
         parent_id=message.parent_id or None,
         node_id=message.node_id,
         waits_for_node=message.waits_for_node,
+        concurrency_key=message.concurrency_key or None,
+        waits_for_key=message.waits_for_key,
         epoch=message.epoch,
         attempt=message.attempt,
         crashes=message.crashes,
@@ -320,6 +322,7 @@ def handler(message: node_service_pb2.Handler) -> HandlerInfo:
         arguments_schema=_schema(message.arguments_schema),
         result_schema=_schema(message.result_schema),
         retry_policy=_retry_policy(message),
+        concurrency_key_limit=message.concurrency_key_limit,
     )
 
 

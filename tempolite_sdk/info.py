@@ -174,6 +174,8 @@ class ExecutionInfo:
     retry_policy: RetryPolicy | None = None  #: as resolved when it was enqueued
     attempts: tuple[AttemptInfo, ...] = ()  #: ended ones; only from `get` and `tree`
     waits_for_node: str = ""  #: while QUEUED: why no node of the cluster can run it now; only from `get`
+    concurrency_key: str | None = None
+    waits_for_key: str = ""  #: while QUEUED: which executions have to end first, since they hold its concurrency key
 
     @property
     def is_closed(self) -> bool:
@@ -309,6 +311,7 @@ class HandlerInfo:
     arguments_schema: Mapping[str, Any] = field(default_factory=dict)  #: JSON Schema of the arguments, by name
     result_schema: Mapping[str, Any] = field(default_factory=dict)  #: JSON Schema
     retry_policy: RetryPolicy | None = None
+    concurrency_key_limit: int = 1  #: executions with one concurrency key that are under way at a time
 
 
 def _between(start: datetime | None, end: datetime | None) -> timedelta | None:

@@ -26,6 +26,7 @@ class ChildOptions(Struct, frozen=True, kw_only=True):
     heartbeat_timeout: Duration | None = None
     priority: int = 0
     delay: Duration | None = None
+    concurrency_key: str | None = None  #: of those that may not run beside each other: see `EnqueueOptions`
 
 
 NO_OPTIONS = ChildOptions()

@@ -26,6 +26,7 @@ def _execution_lines(tree: ExecutionTree, *, head: str, indent: str, label: str 
         + _joined(
             f"{label}{execution.handler} {execution.id}",
             execution.status.upper(),
+            execution.waits_for_key and f"waits: {execution.waits_for_key}",
             _attempt_text(execution.attempt),
             f"{execution.crashes} crashes" if execution.crashes else "",
             _duration_text(execution.duration),

@@ -105,6 +105,7 @@ class Enqueueing:
             delay_ms=resolved.delay_ms,
             max_duration_ms=resolved.max_duration_ms,
             request_id=wanted.request_id,
+            concurrency_key=wanted.concurrency_key,
             id_reuse=wanted.id_reuse,
             id_conflict=wanted.id_conflict,
         )

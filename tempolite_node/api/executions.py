@@ -199,6 +199,7 @@ class ExecutionService(ExecutionServiceServicer):
                 attempts=attempts,
                 pending=_pending(queries, execution),
                 waits_for_node=self._node.waits_for_node(execution.handler),
+                key_holders=queries.key_holders(execution, responses.KEY_HOLDERS_MAX),
             )
 
         return await self._node.read(query, consistency)
@@ -230,7 +231,11 @@ def _page(queries: Queries, wanted: requests.ListRequest, bytes_max: int) -> pb.
     response = pb.ListExecutionsResponse()
     size = 0
     for index, execution in enumerate(found):
-        message = responses.execution(execution, pending=_pending(queries, execution))
+        message = responses.execution(
+            execution,
+            pending=_pending(queries, execution),
+            key_holders=queries.key_holders(execution, responses.KEY_HOLDERS_MAX),
+        )
         size += message.ByteSize()
         if index and (index == wanted.page_size or size > bytes_max):
             response.next_page_token = page_token(wanted.filter, found[index - 1].row)

@@ -11,7 +11,7 @@ from tempolite_node import options
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.polls import Polls, time_to_wait_ms
 from tempolite_node.api.ports import NodePort
-from tempolite_node.engine.model import Component, RetryPolicy
+from tempolite_node.engine.model import Component, ServedHandler
 from tempolite_node.frames import HandlerDescription
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1.node_service_pb2_grpc import NodeServiceServicer
@@ -30,11 +30,11 @@ class NodeService(NodeServiceServicer):
     async def ListHandlers(
         self, _request: pb.ListHandlersRequest, _context: grpc.aio.ServicerContext
     ) -> pb.ListHandlersResponse:
-        handlers = [responses.handler(handler, self._retry_of(handler)) for handler in self._node.handlers()]
+        handlers = [responses.handler(handler, self._served(handler)) for handler in self._node.handlers()]
         return pb.ListHandlersResponse(handlers=handlers)
 
-    def _retry_of(self, handler: HandlerDescription) -> RetryPolicy:
-        return options.served_handler(self._node.config, handler.name, handler.component).options.retry
+    def _served(self, handler: HandlerDescription) -> ServedHandler:
+        return options.served_handler(self._node.config, handler.name, handler.component)
 
     async def GetStats(self, _request: pb.GetStatsRequest, _context: grpc.aio.ServicerContext) -> pb.GetStatsResponse:
         return pb.GetStatsResponse(stats=responses.stats(self._node.stats()))

@@ -40,6 +40,10 @@ class Queries(Protocol):
         """The waits that are not over."""
         ...
 
+    def key_holders(self, execution: Execution, limit: int) -> list[str]:
+        """Ids of executions that hold the concurrency key which the execution waits for; of others, none."""
+        ...
+
     def attempts(self, execution_row: int) -> list[Attempt]:
         """Ended attempts of the execution and of its operations, oldest first."""
         ...

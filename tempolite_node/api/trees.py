@@ -22,7 +22,9 @@ def execution_tree(queries: Queries, root: Execution, *, nodes_max: int, bytes_m
         execution, tree, depth = waiting.popleft()
         attempts = queries.attempts(execution.row)
         pending = queries.pending(execution.row) if execution.pending else []
-        tree.execution.CopyFrom(responses.execution(execution, attempts=attempts, pending=pending))
+        holders = queries.key_holders(execution, responses.KEY_HOLDERS_MAX)
+        shown = responses.execution(execution, attempts=attempts, pending=pending, key_holders=holders)
+        tree.execution.CopyFrom(shown)
         size += tree.execution.ByteSize() - _weight(execution)
         for operation in queries.operations(execution.row, nodes_max - nodes + 1):
             message = responses.operation(operation, execution.id, attempts=attempts)

@@ -190,6 +190,9 @@ class HandlerConfig(Section):
     queue_timeout_ms: Timeout | None = None
     heartbeat_timeout_ms: Timeout | None = None
     priority: Annotated[int, whole(-PRIORITY_MAX, PRIORITY_MAX, "higher first; 0 is normal")] = 0
+    concurrency_key_limit: Annotated[
+        int, whole(1, 1_000_000, "executions with one concurrency_key that are under way at a time")
+    ] = 1
     isolation: Isolation = Isolation.SHARED
     max_crashes: Annotated[int, whole(1, 1_000, "each crash costs the other attempts of its host a restart")] = 5
     side_effect: OperationConfig = OperationConfig()

@@ -16,7 +16,7 @@ from tempolite_node.host.journaled import check_digest, found, meet_cancel
 from tempolite_node.host.scopes import Scope, checked_id, checked_key, local_key
 from tempolite_node.host.side_effects import side_effect
 from tempolite_node.host.steps import step
-from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD
+from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD, CONCURRENCY_KEY, CONCURRENCY_KEY_TOLD
 from tempolite_sdk import operations
 from tempolite_sdk.durations import milliseconds_of
 from tempolite_sdk.errors import InvalidArgument, WaitTimeout
@@ -79,6 +79,11 @@ def _enqueue_child(
     attempt.check_size(f"the arguments of {name}", arguments)
     if options.id is not None and not (isinstance(options.id, str) and CHOSEN_ID.fullmatch(options.id)):
         raise InvalidArgument(f"options: id {CHOSEN_ID_TOLD}, not {options.id!r}")
+    concurrency_key = options.concurrency_key
+    if concurrency_key is not None and not (
+        isinstance(concurrency_key, str) and CONCURRENCY_KEY.fullmatch(concurrency_key)
+    ):
+        raise InvalidArgument(f"options: concurrency_key {CONCURRENCY_KEY_TOLD}, not {concurrency_key!r}")
     key = scope.key_of(OperationKind.CHILD, name, options.key)
     request = ChildRequest(
         key=key,
@@ -87,6 +92,7 @@ def _enqueue_child(
         arguments=arguments,
         options=_NO_OPTIONS if options is operations.NO_OPTIONS else _call_options(options),
         close_policy=None if options.close_policy is None else ClosePolicy(options.close_policy),
+        concurrency_key=concurrency_key,
         execution_id=options.id,
     )
     record = yield from found(attempt, scope, OperationKind.CHILD, key)

@@ -34,6 +34,9 @@ class EnqueueOptions(TypedDict, total=False):
     heartbeat_timeout: Duration | None  #: between two heartbeats
     priority: int | None  #: higher first; -1000 to 1000
     delay: Duration | None  #: before the first attempt
+    #: Of the executions of the handler with the same key, only so many are under way at a time, on all nodes, as the
+    #: handler's `concurrency_key_limit` says (1 by default); the others wait, by priority and then by age.
+    concurrency_key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,16 @@ def _execution_id(options: EnqueueOptions) -> str:
 
 
 _OF_THE_EXECUTION = frozenset(
-    {"retry", "attempt_timeout", "max_duration", "queue_timeout", "heartbeat_timeout", "priority", "delay"}
+    {
+        "retry",
+        "attempt_timeout",
+        "max_duration",
+        "queue_timeout",
+        "heartbeat_timeout",
+        "priority",
+        "delay",
+        "concurrency_key",
+    }
 )
 
 
@@ -134,6 +146,7 @@ def _execution_options(options: EnqueueOptions) -> pb.ExecutionOptions | None:
         heartbeat_timeout=convert.to_duration("heartbeat_timeout", options.get("heartbeat_timeout")),
         priority=options.get("priority") or 0,
         delay=convert.to_duration("delay", options.get("delay")),
+        concurrency_key=options.get("concurrency_key"),
     )
 
 

@@ -14,7 +14,7 @@ from tempolite_node.api.status import InvalidRequest
 from tempolite_node.config.section import NODE_ID, parse_address
 from tempolite_node.engine.model import Component, Status
 from tempolite_node.frames import DURATION_MS_MAX, PRIORITY_MAX, CallOptions, Violation
-from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD
+from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD, CONCURRENCY_KEY, CONCURRENCY_KEY_TOLD
 from tempolite_node.views import Consistency
 from tempolite_sdk.pb.tempolite.v1 import common_pb2, execution_service_pb2
 
@@ -49,6 +49,10 @@ class Checks:
     def known_id(self, field: str, value: str) -> None:
         if not _KNOWN_ID.fullmatch(value):
             self.report(field, "must be the id of an execution" if value else "is required")
+
+    def concurrency_key(self, field: str, value: str) -> None:
+        if not CONCURRENCY_KEY.fullmatch(value):
+            self.report(field, CONCURRENCY_KEY_TOLD)
 
     def name(self, field: str, value: str, *, required: bool = True) -> None:
         if required and not value:

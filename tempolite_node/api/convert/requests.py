@@ -60,6 +60,7 @@ class EnqueueRequest(NamedTuple):
     execution_id: str | None
     request_id: str | None
     options: CallOptions
+    concurrency_key: str | None
     id_reuse: IdReuse
     id_conflict: IdConflict
 
@@ -108,12 +109,20 @@ def enqueue(request: pb.EnqueueExecutionRequest, payload_bytes_max: int) -> Enqu
         execution_id=request.id or None,
         request_id=request.request_id or None,
         options=checks.options(request.options) if request.HasField("options") else _NO_OPTIONS,
+        concurrency_key=_concurrency_key(checks, request.options) if request.HasField("options") else None,
         id_reuse=checks.choice("id_reuse_policy", request.id_reuse_policy, _ID_REUSE, IdReuse.REJECT_DUPLICATE),
         id_conflict=checks.choice("id_conflict_policy", request.id_conflict_policy, _ID_CONFLICT, IdConflict.FAIL),
     )
     checks.duration_ms(request, "wait", minimum_ms=0)
     checks.finish()
     return parsed
+
+
+def _concurrency_key(checks: Checks, options: pb.ExecutionOptions) -> str | None:
+    if not options.HasField("concurrency_key"):
+        return None
+    checks.concurrency_key("options.concurrency_key", options.concurrency_key)
+    return options.concurrency_key
 
 
 def enqueue_wait_ms(request: pb.EnqueueExecutionRequest) -> int:

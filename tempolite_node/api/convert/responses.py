@@ -18,6 +18,7 @@ from tempolite_node.engine.model import (
     OperationStatus,
     RetryPolicy,
     RetryState,
+    ServedHandler,
     Signal,
     Status,
     operation_id,
@@ -28,6 +29,9 @@ from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as cluster_pb
 from tempolite_sdk.pb.tempolite.v1 import common_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
+
+_KEY_HOLDERS_SHOWN = 3
+KEY_HOLDERS_MAX = _KEY_HOLDERS_SHOWN + 1  #: one more, to tell that there are others
 
 # Enum values go by name: messages take either, and the generated types tell names and numbers apart.
 
@@ -50,10 +54,12 @@ def execution(
     attempts: Sequence[Attempt] = (),
     pending: Sequence[Operation] = (),
     waits_for_node: str = "",
+    key_holders: Sequence[str] = (),
 ) -> common_pb2.Execution:
     """attempts: of the execution and its operations; only its own are shown. pending: its waits that are not over.
 
     waits_for_node: why no node can run its handler; shown while that is what it waits for.
+    key_holders: ids of executions, some of them, which hold the concurrency key that it waits for.
     """
     return common_pb2.Execution(
         id=source.id,
@@ -83,7 +89,14 @@ def execution(
         retry_policy=retry_policy(source.options.retry),
         attempts=[_attempt(attempt) for attempt in attempts if attempt.kind is None],
         waits_for_node=waits_for_node if source.ready_at is not None else "",
+        concurrency_key=source.concurrency_key or "",
+        waits_for_key=_waits_for_key(source, key_holders) if key_holders else "",
     )
+
+
+def _waits_for_key(source: Execution, holders: Sequence[str]) -> str:
+    shown = ", ".join(holders[:_KEY_HOLDERS_SHOWN]) + (" and others" if len(holders) > _KEY_HOLDERS_SHOWN else "")
+    return f"concurrency key {source.concurrency_key!r} of {source.handler} is held by {shown}"
 
 
 def operation(source: Operation, execution_id: str, *, attempts: Sequence[Attempt] = ()) -> common_pb2.Operation:
@@ -216,7 +229,7 @@ def node_info(source: NodeInfo) -> node_pb.GetNodeInfoResponse:
     )
 
 
-def handler(source: HandlerDescription, retry: RetryPolicy) -> node_pb.Handler:
+def handler(source: HandlerDescription, served: ServedHandler) -> node_pb.Handler:
     return node_pb.Handler(
         name=source.name,
         component=component(source.component),
@@ -224,7 +237,8 @@ def handler(source: HandlerDescription, retry: RetryPolicy) -> node_pb.Handler:
         arguments_schema=source.arguments_schema,
         result_schema=source.result_schema,
         description=source.description,
-        retry_policy=retry_policy(retry),
+        retry_policy=retry_policy(served.options.retry),
+        concurrency_key_limit=served.concurrency_key_limit,
     )
 
 

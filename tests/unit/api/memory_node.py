@@ -70,6 +70,11 @@ class MemoryQueries:
     def pending(self, execution_row: int) -> list[Operation]:
         return [operation for operation in self.operations(execution_row, 1_000) if operation.closed_ms is None]
 
+    def key_holders(self, execution: Execution, limit: int) -> list[str]:
+        key = (execution.handler, execution.concurrency_key)
+        holders = (e for e in self.executions.values() if e.place is not None and (e.handler, e.concurrency_key) == key)
+        return [holder.id for holder in holders][:limit] if execution.waits_for_place else []
+
     def attempts(self, execution_row: int) -> list[Attempt]:
         return [attempt for attempt in self.ended if attempt.execution_row == execution_row]
 

@@ -55,6 +55,29 @@ async def test_an_enqueue_becomes_one_command_with_its_settings_resolved(served)
     assert served.node.checked == [("fulfil", b"[12]")]
 
 
+async def test_a_concurrency_key_travels_with_the_command_alone_and_in_batches(served):
+    keyed = pb.EnqueueExecutionRequest(handler="fulfil", options=pb.ExecutionOptions(concurrency_key="customer 7/€"))
+    plain = pb.EnqueueExecutionRequest(handler="fulfil", options=pb.ExecutionOptions(priority=1))
+
+    await served.executions.EnqueueExecution(keyed)
+    await served.executions.BatchEnqueueExecutions(pb.BatchEnqueueExecutionsRequest(requests=[keyed, plain]))
+
+    assert [command.concurrency_key for command in served.node.commands] == ["customer 7/€", "customer 7/€", None]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 201, "two\nlines"])
+async def test_a_key_that_is_none_is_refused_with_what_it_must_be(served, key):
+    options = pb.ExecutionOptions(concurrency_key=key)
+
+    answer = await told(
+        served.executions.EnqueueExecution(pb.EnqueueExecutionRequest(handler="fulfil", options=options))
+    )
+
+    assert answer.fields == ["options.concurrency_key"]
+    assert "1 to 200 printable characters" in answer.message
+    assert served.node.commands == []
+
+
 async def test_without_an_id_a_new_one_is_made(served):
     first, second = await enqueue(served), await enqueue(served)
 
@@ -131,6 +154,7 @@ OVER = pb.ExecutionOptions(
     heartbeat_timeout=Duration(seconds=1, nanos=-5),
     priority=1_001,
     delay=Duration(seconds=-1),
+    concurrency_key="",
 )
 OVER_FIELDS = [
     "options.priority",
@@ -145,6 +169,7 @@ OVER_FIELDS = [
     "options.queue_timeout",
     "options.heartbeat_timeout",
     "options.delay",
+    "options.concurrency_key",
 ]
 BAD_FILTER = pb.ExecutionFilter(
     statuses=[0, 99],
@@ -338,6 +363,24 @@ async def test_an_execution_is_shown_with_its_attempts_and_what_it_waits_for(ser
     assert found.create_time.ToMilliseconds() == NOW_MS + 1
     assert not found.HasField("close_time")
     assert not found.HasField("result")
+
+
+async def test_what_waits_for_its_concurrency_key_says_who_holds_it(served):
+    executions = served.node.queries.executions
+    keyed = {"concurrency_key": "c7"}
+    for row, name in enumerate("abcd", start=1):
+        executions[name] = execution(name, row=row, place=row, **keyed)
+    executions["waits"] = execution("waits", row=5, ready_at=None, parent_row=6, parent_id="root", **keyed)
+    executions["root"] = execution("root", row=6, has_children=True)
+
+    found = (await served.executions.GetExecution(pb.GetExecutionRequest(id="waits"))).execution
+    listed = (await served.executions.ListExecutions(pb.ListExecutionsRequest())).executions
+    tree = (await served.executions.GetExecutionTree(pb.GetExecutionTreeRequest(id="root"))).tree
+
+    assert found.concurrency_key == "c7"
+    assert found.waits_for_key == "concurrency key 'c7' of fulfil is held by a, b, c and others"
+    assert {each.id for each in listed if each.waits_for_key} == {"waits"}
+    assert [child.execution.waits_for_key for child in tree.children] == [found.waits_for_key]
 
 
 async def test_an_operation_is_found_by_its_id_even_with_slashes_in_its_key(served):

@@ -84,7 +84,7 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_file(tmp_path):
           - target: shop.handlers:fulfil
             params: {a: "${NOPE}"}
           - {name: fulfil, target: nope}
-          - {isolation: vm, priority: abc}
+          - {isolation: vm, priority: abc, concurrency_key_limit: 0}
         """
 
     assert mistakes(tmp_path, text) == [
@@ -105,6 +105,8 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_file(tmp_path):
         "17:5: handlers[2].target: is required",
         "17:17: handlers[2].isolation: must be shared or process",
         "17:31: handlers[2].priority: must be a whole number",
+        "17:59: handlers[2].concurrency_key_limit: must be at least 1 "
+        "(executions with one concurrency_key that are under way at a time)",
     ]
 
 

@@ -73,6 +73,11 @@ def test_the_pool_is_the_one_of_the_component():
     assert served_handler(settings, "fulfil", Component.SAGA).queue_limit == 2
 
 
+def test_the_limit_of_a_concurrency_key_is_the_handlers_and_one_by_default():
+    assert served_handler(config(), "fulfil", Component.SAGA).concurrency_key_limit == 1
+    assert served_handler(config({"concurrency_key_limit": 4}), "fulfil", Component.SAGA).concurrency_key_limit == 4
+
+
 def test_compensations_and_side_effects_have_settings_of_their_own():
     settings = config(
         {"side_effect": {"retry": {"maximum_attempts": 8}}, "compensation": {"attempt_timeout_ms": 5}},

@@ -134,6 +134,7 @@ def test_options_travel_with_the_request(peer: Peer, client: Any) -> None:
         max_duration=60,
         priority=5,
         delay=0.5,
+        concurrency_key="customer-7",
     ).enqueue(fulfil, Order("tea"))
     [request] = peer.requests["EnqueueExecution"]
     assert request.id == "order-1"
@@ -146,7 +147,19 @@ def test_options_travel_with_the_request(peer: Peer, client: Any) -> None:
     assert request.options.max_duration.ToTimedelta() == timedelta(minutes=1)
     assert request.options.priority == 5
     assert request.options.delay.ToTimedelta() == timedelta(seconds=0.5)
+    assert request.options.concurrency_key == "customer-7"
     assert not request.options.HasField("queue_timeout")
+
+
+def test_a_key_alone_is_sent_and_none_is_not(peer: Peer, client: Any) -> None:
+    peer.answers("EnqueueExecution", ENQUEUED, ENQUEUED)
+
+    client.options(concurrency_key="customer-7").enqueue(fulfil, Order("tea"))
+    client.options(priority=1).enqueue(fulfil, Order("tea"))
+
+    keyed, plain = peer.requests["EnqueueExecution"]
+    assert keyed.options.concurrency_key == "customer-7"
+    assert not plain.options.HasField("concurrency_key")
 
 
 def test_an_option_that_does_not_exist_is_a_type_error(client: Any) -> None:
@@ -554,7 +567,7 @@ def test_wait_exceeds_its_deadline(peer: Peer, client: Any) -> None:
 
 def test_get_tells_executions_and_operations_apart(peer: Peer, client: Any) -> None:
     created = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    message = execution("WAITING", arguments=json("[1]"), waiting_for=["e1/signal/approve#1"])
+    message = execution("WAITING", arguments=json("[1]"), waiting_for=["e1/signal/approve#1"], concurrency_key="c7")
     message.create_time.FromDatetime(created)
     operation = common_pb2.Operation(
         id="e1/step/pay", kind="OPERATION_KIND_STEP", status="OPERATION_STATUS_FAILED", key="pay"
@@ -567,6 +580,7 @@ def test_get_tells_executions_and_operations_apart(peer: Peer, client: Any) -> N
     assert (found.status, found.create_time, found.close_time) == (ExecutionStatus.WAITING, created, None)
     assert found.arguments.value() == [1]
     assert found.parent_id is None
+    assert (found.concurrency_key, found.waits_for_key) == ("c7", "")
     step = client.get("e1/step/pay")
     assert isinstance(step, OperationInfo)
     assert step.kind is OperationKind.STEP
@@ -632,12 +646,17 @@ def test_pools_are_read_scaled_and_paused(peer: Peer, client: Any) -> None:
 
 def test_handlers_come_with_their_schemas(peer: Peer, client: Any) -> None:
     handler = node_service_pb2.Handler(
-        name="fulfil", component="COMPONENT_SAGA", asynchronous=True, arguments_schema='{"type":"object"}'
+        name="fulfil",
+        component="COMPONENT_SAGA",
+        asynchronous=True,
+        arguments_schema='{"type":"object"}',
+        concurrency_key_limit=3,
     )
     peer.answers("ListHandlers", node_service_pb2.ListHandlersResponse(handlers=[handler]))
     [described] = client.handlers()
     assert described.arguments_schema == {"type": "object"}
     assert described.is_async
+    assert described.concurrency_key_limit == 3
 
 
 # --- life of a client

@@ -79,6 +79,11 @@ def test_a_tree_shows_statuses_attempts_durations_and_errors() -> None:
     ]
 
 
+def test_a_tree_shows_who_holds_a_key_that_is_waited_for() -> None:
+    waiting = execution("e1", "sync", ExecutionStatus.QUEUED, close_time=None, waits_for_key="held by e0")
+    assert ExecutionTree(execution=waiting).render() == "sync e1  QUEUED  waits: held by e0"
+
+
 def test_a_tree_is_walked_parents_first() -> None:
     assert [each.execution.id for each in TREE] == ["e1", "e2"]
 

@@ -44,7 +44,7 @@ COMPENSATION_RESOLUTION_SKIP: CompensationResolution
 COMPENSATION_RESOLUTION_MARK_DONE: CompensationResolution
 
 class ExecutionOptions(_message.Message):
-    __slots__ = ("retry_policy", "attempt_timeout", "max_duration", "queue_timeout", "heartbeat_timeout", "priority", "delay")
+    __slots__ = ("retry_policy", "attempt_timeout", "max_duration", "queue_timeout", "heartbeat_timeout", "priority", "delay", "concurrency_key")
     RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     MAX_DURATION_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,7 @@ class ExecutionOptions(_message.Message):
     HEARTBEAT_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     DELAY_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     retry_policy: _common_pb2.RetryPolicy
     attempt_timeout: _duration_pb2.Duration
     max_duration: _duration_pb2.Duration
@@ -59,7 +60,8 @@ class ExecutionOptions(_message.Message):
     heartbeat_timeout: _duration_pb2.Duration
     priority: int
     delay: _duration_pb2.Duration
-    def __init__(self, retry_policy: _Optional[_Union[_common_pb2.RetryPolicy, _Mapping]] = ..., attempt_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    concurrency_key: str
+    def __init__(self, retry_policy: _Optional[_Union[_common_pb2.RetryPolicy, _Mapping]] = ..., attempt_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., concurrency_key: _Optional[str] = ...) -> None: ...
 
 class EnqueueExecutionRequest(_message.Message):
     __slots__ = ("handler", "arguments", "id", "id_reuse_policy", "id_conflict_policy", "request_id", "options", "wait")
