@@ -1,8 +1,8 @@
 """Joins log, engine, store and worker hosts. Its thread is the only writer.
 
-Each round takes everything that waits (commands of clients, calls of attempts, timers that are due), proposes it as
-one batch, and lets nothing out before what the log has ordered is on disk. Nothing waits for a batch to fill: what
-comes in while one commits is the next.
+Each round takes what waits (commands of clients, calls of attempts, timers that are due), proposes as much of it as the
+log takes in one batch, and lets nothing out before what the log has ordered is on disk. Nothing waits for a batch to
+fill: what comes in while one commits is the next.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from tempolite_node.engine.commands import (
     SuspendAttempt,
     UnwindAttempt,
     WaitForExecution,
+    ids_of_new,
 )
 from tempolite_node.engine.decide import admit, decide
 from tempolite_node.engine.effects import (
@@ -210,6 +211,7 @@ class Driver:
         self._run = new_run()
         self._registered = False  #: the log knows this process, and what an earlier one ran is queued again
         self._look_for_misplaced = True
+        self._stopping = False
         self._proposals: list[Proposal] = []
         self._under_way: list[Proposal] = []
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
@@ -261,7 +263,6 @@ class Driver:
         """One batch: in, decided, saved, out. False: it is time to stop."""
         inputs = self._take()
         self._at_ms = self._log.now_ms()
-        stopping = False
         for given in inputs:
             match given:
                 case HostSaid():
@@ -284,12 +285,17 @@ class Driver:
                 case HostDown():
                     self._host_down(given)
                 case Stop():
-                    stopping = True
+                    self._stopping = True
         self._advance()
         while self.dispatch.refill():
             self._advance()
         self._publish()
-        return not stopping
+        return not self._stopping or self._holds_back
+
+    @property
+    def _holds_back(self) -> bool:
+        """Something was asked that the log would take now: it was more than one round may propose."""
+        return bool(self._proposals) and self._log.idle
 
     def _take(self) -> list[Input]:
         """Everything that waits; if nothing does, whatever comes next or the next timer."""
@@ -305,7 +311,7 @@ class Driver:
     def _idle_s(self) -> float | None:
         if not self._log.idle:
             return None  # what becomes of the batch that is under way comes in
-        if not self._registered or (self._log.leads and self._look_for_misplaced):
+        if self._holds_back or not self._registered or (self._log.leads and self._look_for_misplaced):
             return 0.0
         waits = []
         if self._log.leads and (due_ms := self._due_ms()) is not None:
@@ -398,9 +404,11 @@ class Driver:
     # --- through the log
 
     def _advance(self) -> None:
-        """Saves what the log has ordered, proposes what there is for as long as it takes it, and saves that too."""
+        """Saves what the log has ordered, proposes what a round may for as long as it takes it, and saves that too."""
         self._save()
-        while self._log.idle and (proposals := self._next_proposals()):
+        limit = self._log.round_max
+        while self._log.idle and (proposals := self._next_proposals(limit)):
+            limit = max(0, limit - len(proposals))
             # Before it is proposed: a log that has nobody to agree with applies it at once.
             self._under_way = proposals
             taken = self._log.propose([proposal.command for proposal in proposals])
@@ -412,13 +420,13 @@ class Driver:
             self._log.renew()
         self._save()
 
-    def _next_proposals(self) -> list[Proposal]:
-        """The registration first; then what was asked, and the starts that free slots allow."""
+    def _next_proposals(self, limit: int) -> list[Proposal]:
+        """The registration first; then what was asked, up to the limit, and the starts that free slots allow."""
         if not self._registered:
             return [Proposal(self._registration(self._at_ms, self._run))]
         if self._log.leads:
             self._proposals += self._duties()
-        proposals, self._proposals = self._proposals, []
+        proposals, self._proposals = self._proposals[:limit], self._proposals[limit:]
         return proposals + self._starts()
 
     def _duties(self) -> list[Proposal]:
@@ -468,6 +476,7 @@ class Driver:
         under_way: list[Proposal] = []
         if own:
             under_way, self._under_way = self._under_way, []
+        self._executions.look_up(ids_of_new(commands))
         for place, command in enumerate(commands):
             outcome = decide(self._work, command)
             # A call is answered, and its frame loses its slot if it waits, before effects of later commands wake it.

@@ -6,6 +6,7 @@ options. What an attempt asks for travels inside `FromAttempt`, fenced by its ep
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from msgspec import Struct
@@ -346,3 +347,17 @@ class Batch(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     sequence: int  #: counts the batches of the run, from 1
     at_ms: int  #: by the node's own clock, whether it leads or not
     commands: tuple[AnyCommand, ...] = ()
+
+
+def ids_of_new(commands: Iterable[AnyCommand]) -> list[str]:
+    """Under which new executions are asked for. An execution may have each of them already."""
+    ids: list[str] = []
+    for command in commands:
+        if isinstance(command, FromAttempt):
+            if isinstance(command.request, EnqueueChild):
+                ids.append(command.request.execution_id)
+        elif isinstance(command, Enqueue):
+            ids.append(command.execution_id)
+        elif isinstance(command, EnqueueBatch):
+            ids += [each.execution_id for each in command.commands]
+    return ids

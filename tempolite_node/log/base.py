@@ -59,6 +59,11 @@ class Log(Protocol):
         ...
 
     @property
+    def round_max(self) -> int:
+        """Commands that one round proposes at most, besides the starts that they make room for."""
+        ...
+
+    @property
     def leads(self) -> bool:
         """Fires timers and looks after the nodes are this node's tasks now."""
         ...

@@ -13,6 +13,9 @@ class LocalLog:
     """Applies what is proposed at once. What follows in the same round joins it, so that both are one commit."""
 
     idle = True
+    #: Many enough to share a commit. What came in at once must not stay together, though: while the driver commits
+    #: some of it, the worker hosts run what it committed before, and clients are told of what ended before that.
+    round_max = 128
     leads = True
     is_current = True
 

@@ -53,6 +53,8 @@ class Snapshots(Protocol):
 
 
 class ReplicatedLog:
+    round_max = _ENTRY_COMMANDS_MAX  #: there is one batch under way, so it takes along what it can
+
     def __init__(
         self,
         machine: StateMachine,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,14 @@ from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
 from tempolite_node.store.places import Places
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
+from tempolite_node.store.statement import Statement
 
 _CACHED_EXECUTIONS_MAX = 20_000
 _CACHED_BYTES_MAX = 4_096  #: of arguments and result; an execution with more is read again instead
 
+_CLEAR_TIMERS = Statement("DELETE FROM timers WHERE execution_row IN (VALUES {rows})", 1)
+_CLEAR_TIMER = Statement("DELETE FROM timers WHERE (execution_row, name) IN (VALUES {rows})", 2)
+_SEND = Statement("INSERT INTO outbox (execution_row, seq, name, payload, at_ms) VALUES {rows}", 5)
 _OPEN = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
 
 
@@ -45,6 +49,7 @@ class Executions:
         self._connection = connection
         self._by_id: dict[str, Execution] = {}
         self._by_row: dict[int, Execution] = {}
+        self._absent: set[str] = set()  #: ids that nobody has, as of the last commit
         self._journals = Journals()
         meta = connection.execute("SELECT last_row, applied_index FROM meta WHERE one = 1").get
         assert meta is not None, "claim_store comes first"
@@ -158,7 +163,20 @@ class Executions:
         return execution
 
     def execution(self, execution_id: str) -> Execution | None:
-        return self._by_id.get(execution_id) or self._execution("id = ?", (execution_id,))
+        found = self._by_id.get(execution_id)
+        if found is None and execution_id not in self._absent:
+            found = self._execution("id = ?", (execution_id,))
+        return found
+
+    def look_up(self, execution_ids: Collection[str]) -> None:
+        """Looks for many in one query, so that `execution` need not search the store for each until the next save."""
+        unknown = [execution_id for execution_id in execution_ids if execution_id not in self._by_id]
+        if len(unknown) < 2:
+            return
+        sql = f"{EXECUTIONS.select} WHERE id IN (SELECT value FROM json_each(?))"
+        self._absent.update(unknown)
+        for row in self._connection.execute(sql, (msgspec.json.encode(unknown).decode(),)):
+            self._absent.discard(self._remember(EXECUTIONS.value(row)).id)
 
     def execution_at(self, row: int) -> Execution | None:
         return self._by_row.get(row) or self._execution("row = ?", (row,))
@@ -262,6 +280,7 @@ class Executions:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        self._absent.clear()
         for execution in work.executions.values():
             self._follow_journal(execution)
             self._forget_former_id(execution)
@@ -292,30 +311,22 @@ class Executions:
     def _write(self, work: Work) -> None:
         # Renamed executions go first: another one takes their id in the same batch. By a statement of its own, since
         # one that names the id costs every update of a row its place in the index of ids.
-        renamed = ((work.executions[row].id, row) for row in work.renamed if row <= self._last_row)
-        self._many("UPDATE executions SET id = ? WHERE row = ?", renamed)
-        executions = sorted(work.executions.values(), key=lambda e: (e.row > self._last_row, e.row))
-        self._many(EXECUTIONS.update, (EXECUTIONS.updated(e) for e in executions if e.row <= self._last_row))
-        self._many(EXECUTIONS.insert, (EXECUTIONS.inserted(e) for e in executions if e.row > self._last_row))
-        operations = (OPERATIONS.inserted(op) for changed in work.operations.values() for op in changed.values())
-        self._many(OPERATIONS.upsert, operations)
-        self._many(ATTEMPTS.insert, (ATTEMPTS.inserted(attempt) for attempt in work.attempts))
-        self._many("DELETE FROM timers WHERE execution_row = ?", ((row,) for row in work.timers_cleared))
+        connection, last_row = self._connection, self._last_row
+        renamed = ((work.executions[row].id, row) for row in work.renamed if row <= last_row)
+        connection.executemany("UPDATE executions SET id = ? WHERE row = ?", renamed)
+        executions = sorted(work.executions.values(), key=lambda execution: execution.row)
+        EXECUTIONS.update(connection, (execution for execution in executions if execution.row <= last_row))
+        EXECUTIONS.insert(connection, (execution for execution in executions if execution.row > last_row))
+        OPERATIONS.upsert(connection, (op for changed in work.operations.values() for op in changed.values()))
+        ATTEMPTS.insert(connection, work.attempts)
+        _CLEAR_TIMERS.run(connection, ((row,) for row in work.timers_cleared))
         timers = [(row, name, timer) for row, named in work.timers.items() for name, timer in named.items()]
-        self._many(
-            "DELETE FROM timers WHERE execution_row = ? AND name = ?", ((row, name) for row, name, t in timers if not t)
-        )
-        self._many(TIMERS.upsert, (TIMERS.inserted(timer) for _, _, timer in timers if timer))
-        self._many(INBOX.upsert, (INBOX.inserted(s) for changed in work.inbox.values() for s in changed.values()))
-        self._many(
-            "INSERT INTO outbox (execution_row, seq, name, payload, at_ms) VALUES (?, ?, ?, ?, ?)",
-            ((s.execution_row, s.seq, s.name, s.payload, s.at_ms) for s in work.outbox),
-        )
+        _CLEAR_TIMER.run(connection, ((row, name) for row, name, timer in timers if not timer))
+        TIMERS.upsert(connection, (timer for _, _, timer in timers if timer))
+        INBOX.upsert(connection, (signal for changed in work.inbox.values() for signal in changed.values()))
+        _SEND.run(connection, ((s.execution_row, s.seq, s.name, s.payload, s.at_ms) for s in work.outbox))
         if work.nodes or work.sequences:
             self._nodes.write(work)
-
-    def _many(self, sql: str, bindings: Iterable[Any]) -> None:
-        self._connection.executemany(sql, bindings)
 
 
 def claim_store(connection: apsw.Connection, node_id: str, cluster: str | None = None) -> None:

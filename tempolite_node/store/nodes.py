@@ -34,7 +34,7 @@ class Nodes:
         connection = self._connection
         removed = [(node_id,) for node_id, node in work.nodes.items() if node is None]
         connection.executemany("DELETE FROM nodes WHERE id = ?", removed)
-        connection.executemany(NODES.upsert, (NODES.inserted(node) for node in work.nodes.values() if node is not None))
+        NODES.upsert(connection, (node for node in work.nodes.values() if node is not None))
         sequences = ((sequence, node_id) for node_id, sequence in work.sequences.items())
         connection.executemany("UPDATE nodes SET sequence = ? WHERE id = ?", sequences)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
 from types import UnionType
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
+import apsw
 import msgspec
 from msgspec import Struct
 
 from tempolite_node.engine.model import Attempt, Execution, NodeState, Operation, Options, Signal, Timer
+from tempolite_node.store.statement import Statement
 
 T = TypeVar("T", bound=Struct)
 
@@ -28,22 +30,37 @@ class Table(Generic[T]):
         hints = get_type_hints(struct)
         columns = struct.__struct_fields__
         changing = [column for column in columns if column not in key and column not in fixed]
-        assignments = ", ".join(f"{column} = ?" for column in changing)
+        given = {column: f"given.column{place}" for place, column in enumerate([*changing, *key], start=1)}
+        assignments = ", ".join(f"{column} = {given[column]}" for column in changing)
+        same = " AND ".join(f"{name}.{column} = {given[column]}" for column in key)
         conflict = ", ".join(f"{column} = excluded.{column}" for column in changing)
         self._struct = struct
         self._columns = columns
         self._decoders = [_decoder(hints[column]) for column in columns]
         self.select = f"SELECT {', '.join(columns)} FROM {name}"
-        self.insert = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-        self.update = f"UPDATE {name} SET {assignments} WHERE {' AND '.join(f'{column} = ?' for column in key)}"
-        self.upsert = f"{self.insert} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {conflict}"
-        self.inserted = _row_maker(hints, columns)  #: bindings of `insert` and `upsert`
-        self.updated = _row_maker(hints, [*changing, *key])  #: bindings of `update`
+        insert = f"INSERT INTO {name} ({', '.join(columns)}) VALUES {{rows}}"
+        self._insert = Statement(insert, len(columns))
+        self._upsert = Statement(f"{insert} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {conflict}", len(columns))
+        self._update = Statement(
+            f"UPDATE {name} SET {assignments} FROM (VALUES {{rows}}) AS given WHERE {same}", len(changing) + len(key)
+        )
+        self._inserted = _row_maker(hints, columns)
+        self._updated = _row_maker(hints, [*changing, *key])
 
     def value(self, row: Sequence[Any]) -> T:
         """From a row of `select`."""
         pairs = zip(self._columns, self._decoders, row, strict=True)
         return self._struct(**{column: decode(v) if decode and v is not None else v for column, decode, v in pairs})
+
+    def insert(self, connection: apsw.Connection, values: Iterable[T]) -> None:
+        self._insert.run(connection, map(self._inserted, values))
+
+    def upsert(self, connection: apsw.Connection, values: Iterable[T]) -> None:
+        self._upsert.run(connection, map(self._inserted, values))
+
+    def update(self, connection: apsw.Connection, values: Iterable[T]) -> None:
+        """Of rows that are there: everything but what is fixed."""
+        self._update.run(connection, map(self._updated, values))
 
 
 def _row_maker(hints: Mapping[str, Any], columns: Sequence[str]) -> Callable[[Struct], list[Any]]:

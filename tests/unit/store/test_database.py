@@ -202,7 +202,7 @@ def of_first_version(path: Path) -> Path:
     first_version(path, meta)
     connection = apsw.Connection(str(path))
     columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(executions)")]
-    values = dict(zip(RUNNING.__struct_fields__, EXECUTIONS.inserted(RUNNING), strict=True))
+    values = dict(zip(RUNNING.__struct_fields__, EXECUTIONS._inserted(RUNNING), strict=True))
     sql = f"INSERT INTO executions ({', '.join(columns)}) VALUES ({', '.join(f':{column}' for column in columns)})"
     connection.execute(sql, values)
     connection.close()

@@ -56,6 +56,29 @@ def test_an_execution_that_changes_often_in_a_batch_is_saved_as_it_is_at_its_end
     assert executions.count(Component.HANDLER, Status.COMPLETED) == 1
 
 
+def test_many_ids_are_looked_for_in_one_query(executions: Executions, writer: apsw.Connection) -> None:
+    put(executions, execution(1), execution(2))
+    executions.reload()
+    statements: list[str] = []
+    writer.exec_trace = lambda _, sql, __: not statements.append(sql)
+
+    executions.look_up(["order-1", "order-2", "nobody", "nobody-else"])
+    found = [executions.execution(id_) for id_ in ("order-1", "order-2", "nobody", "nobody-else")]
+
+    writer.exec_trace = None
+    assert found == [execution(1), execution(2), None, None]
+    assert len(statements) == 1
+
+
+def test_an_id_that_nobody_had_is_found_once_it_is_saved(executions: Executions) -> None:
+    executions.look_up(["order-1", "order-2"])
+
+    put(executions, execution(1))
+
+    assert executions.execution("order-1") == execution(1)
+    assert executions.execution("order-2") is None
+
+
 def test_counts_are_found_again_when_a_store_is_opened(executions: Executions, path: Path) -> None:
     put(executions, execution(1), execution(2), execution(3, component=Component.SAGA))
 
