@@ -42,6 +42,9 @@ class Counter:
     def deliver(self, entries: Sequence[Entry]) -> None:
         self.applied_index = entries[-1].index
 
+    def sync(self) -> None:
+        """There is no disk."""
+
     def make_snapshot(self, path: Path) -> int:
         path.write_bytes(b"")
         return self.applied_index

@@ -1,8 +1,8 @@
 """Joins log, engine, store and worker hosts. Its thread is the only writer.
 
 Each round takes what waits (commands of clients, calls of attempts, timers that are due), proposes as much of it as the
-log takes in one batch, and lets nothing out before what the log has ordered is on disk. Nothing waits for a batch to
-fill: what comes in while one commits is the next.
+log takes in one batch, and lets nothing out before no failure can undo what the log has ordered. Nothing waits for a
+batch to fill: what comes in while one commits is the next.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Proposal(Struct, gc=False):
 
 
 class Outputs(Protocol):
-    """Where the results of a round go. Called in the driver's thread; must not block."""
+    """Where the results of a round go. Called in any thread, and must not block."""
 
     def publish(
         self,
@@ -225,6 +225,8 @@ class Driver:
     # --- called from other threads
 
     def start(self) -> None:
+        """StartError: the log can't work here."""
+        self._log.start()
         self._thread.start()
 
     def put(self, given: Input) -> None:
@@ -234,9 +236,11 @@ class Driver:
         return self._inputs.qsize() + len(self._proposals)
 
     def stop(self) -> None:
-        """Ends the thread after the round that is under way."""
-        self._inputs.put(Stop())
-        self._thread.join()
+        """Ends the thread after the round that is under way. All that it saved is on disk then, and let out."""
+        if self._thread.is_alive():
+            self._inputs.put(Stop())
+            self._thread.join()
+        self._log.stop()
 
     def now_ms(self) -> int:
         """Unix milliseconds, by the clock that decides what is due."""
@@ -593,7 +597,8 @@ class Driver:
         answers, self._answers = self._answers, []
         closed, self._closed = self._closed, []
         signalled, self._signalled = self._signalled, []
-        self._outputs.publish(
+        publish = partial(
+            self._outputs.publish,
             frames_to_send=outgoing,
             hosts_to_close=closing,
             answers=answers,
@@ -601,6 +606,7 @@ class Driver:
             signalled=signalled,
             stats=stats_of(self._executions, self.dispatch),
         )
+        self._log.when_durable(publish, idle=self._inputs.empty() and not self._holds_back)
 
 
 def _word(node: NodeState) -> str:

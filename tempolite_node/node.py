@@ -44,7 +44,7 @@ from tempolite_node.log.replicated import ReplicatedLog
 from tempolite_node.options import Resolved, handler_specs, pool_retry, queue_limit, served_handler
 from tempolite_node.served import ServedHandlers
 from tempolite_node.stats import stats_of
-from tempolite_node.store.database import open_writer
+from tempolite_node.store.database import open_writer, sync, sync_directory
 from tempolite_node.store.executions import Executions, claim_store
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.readers import Readers
@@ -95,8 +95,6 @@ class Node:
             )
             await self._supervisor.start()
             self._serve_handlers()
-            if self._replicated is not None:
-                self._replicated.start()
             self._driver.start()
             if self._replicated is None:
                 await self._look(lambda: None)  # what an earlier process ran is queued again, and the stats say so
@@ -104,8 +102,8 @@ class Node:
             port = await self._api.start()
         except BaseException:
             await self._stop_hosts()
-            if self._replicated is not None:
-                self._replicated.stop()
+            if hasattr(self, "_driver"):
+                self._driver.stop()
             self._data_dir.close()
             raise
         host = self.config.api.listen.host
@@ -126,6 +124,9 @@ class Node:
         connection = open_writer(store)
         try:
             claim_store(connection, config.node.id, config.cluster.name if config.cluster else None)
+            # What an earlier process committed and never had synced counts from here on.
+            sync(store)
+            sync_directory(store.parent)
         except ValueError as error:
             raise StartError(f"{store}: {error}") from error
         except apsw.Error as error:
@@ -155,13 +156,13 @@ class Node:
     def _make_log(self, machine: StateMachine) -> Log:
         cluster = self.config.cluster
         if cluster is None:
-            return LocalLog(machine, wall_clock_ms)
+            return LocalLog(machine, wall_clock_ms, sync=partial(sync, self._data_dir.store), post=self._in_driver)
         replicated = ReplicatedLog(
             machine,
             raft_config(self.config),
             snapshots=Snapshots(self._executions, self._readers, self.config.node.id),
             run=lambda: self._driver.run,
-            post=lambda act: self._driver.put(Do(act)),
+            post=self._in_driver,
             on_failure=self._failed,
             on_removed=self.removed,
             on_question=lambda peer, question: self._peers.answer(peer, question),
@@ -172,6 +173,9 @@ class Node:
         self._replicated = replicated
         self._cluster = Cluster(cluster, self, replicated.raft, self._executions.nodes)
         return replicated
+
+    def _in_driver(self, act: Callable[[], None]) -> None:
+        self._driver.put(Do(act))
 
     @property
     def _peers(self) -> Cluster:
@@ -253,10 +257,7 @@ class Node:
         self._watch.stop()
         await self._api.stop(grace=1.0)
         await self._stop_hosts()
-        if self._replicated is not None:
-            await self._loop.run_in_executor(None, self._replicated.stop)
-        if self._driver_runs:
-            await self._loop.run_in_executor(None, self._driver.stop)
+        await self._loop.run_in_executor(None, self._driver.stop)
         if self._cluster is not None:
             self._cluster.stop()
         self._readers.close()
@@ -448,7 +449,10 @@ class Node:
     async def read(self, query: Callable[[Queries], T], consistency: Consistency = Consistency.LINEARIZABLE) -> T:
         if self._cluster is not None and consistency is Consistency.LINEARIZABLE:
             await self._barrier.passed()
-        return await self._readers.read(query)
+        found = await self._readers.read(query)
+        if self._cluster is None:
+            await self._watch.stats_after(self._executions.visible_index - 1)  # what was seen is on disk by then
+        return found
 
     def stats(self) -> Stats:
         return self._watch.stats

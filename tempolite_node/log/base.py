@@ -15,7 +15,7 @@ class StateMachine(Protocol):
 
     @property
     def applied_index(self) -> int:
-        """The entry that the store is at, on disk. The log gives again, after a restart, only what comes behind it."""
+        """The entry that the store is at. The log gives again, after a restart, only what comes behind it."""
         ...
 
     def apply(self, commands: Sequence[AnyCommand], *, own: bool) -> None:
@@ -52,6 +52,14 @@ class StateMachine(Protocol):
 
 class Log(Protocol):
     """Called by the driver's thread alone, where nothing else is said."""
+
+    def start(self) -> None:
+        """Before the driver is. StartError: it can't work here."""
+        ...
+
+    def stop(self) -> None:
+        """After the driver. Everything that was saved is on disk when it returns."""
+        ...
 
     @property
     def idle(self) -> bool:
@@ -91,7 +99,14 @@ class Log(Protocol):
         ...
 
     def saved(self) -> None:
-        """What was applied is on disk."""
+        """What was applied is in the store."""
+        ...
+
+    def when_durable(self, act: Callable[[], None], *, idle: bool) -> None:
+        """Calls it, from any thread, as soon as no failure can undo what was saved; in the order in which it was asked.
+
+        idle: the driver has nothing else to do meanwhile. StorageFailed: it never will.
+        """
         ...
 
     def barrier(self, answer: Callable[[NodeError | None], None]) -> None:

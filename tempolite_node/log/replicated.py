@@ -43,6 +43,10 @@ _decoder = msgspec.msgpack.Decoder(Batch)
 
 
 class Snapshots(Protocol):
+    def sync(self) -> None:
+        """Returns when all that was saved before is on disk. From any thread, but while a snapshot is installed."""
+        ...
+
     def make(self, to: Path) -> int:
         """Writes the store to a new file, complete and synced; returns the index that it is at. From any thread."""
         ...
@@ -158,6 +162,10 @@ class ReplicatedLog:
 
     def saved(self) -> None:
         self.raft.wake()
+
+    def when_durable(self, act: Callable[[], None], *, idle: bool) -> None:  # noqa: ARG002
+        """At once: what is applied is on the disks of a majority, and is given again to a store that has lost it."""
+        act()
 
     def barrier(self, answer: Callable[[NodeError | None], None]) -> None:
         self._send_barrier(answer, time.monotonic() + self._write_timeout_s)
@@ -299,6 +307,9 @@ class _Consumer:
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         self._post(partial(self._log.delivered, entries))
+
+    def sync(self) -> None:
+        self._snapshots.sync()
 
     def make_snapshot(self, path: Path) -> int:
         return self._snapshots.make(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import ExitStack
 from functools import cache
@@ -46,10 +47,38 @@ def _make_store(connection: apsw.Connection, path: Path) -> None:
     # Nothing is written before this line: the file may be somebody else's.
     connection.reserve_bytes("main", _CHECKSUM_BYTES)  # of each page; a store that has tables keeps what it has
     connection.pragma("journal_mode", "wal")
-    connection.pragma("synchronous", "full")
+    connection.pragma("synchronous", "normal")  # a commit is on disk after `sync`: see docs/design/durability.md
     connection.pragma("wal_autocheckpoint", _WAL_AUTOCHECKPOINT_PAGES)
     _migrate(connection, version)
     _compare_schema(connection, path)
+
+
+def sync(path: Path) -> None:
+    """Returns when all that was committed before is on disk. For any thread, while the writer is open.
+
+    A commit appends to the WAL and does not wait for the disk, so that the next one can be made meanwhile; one sync is
+    for all of them. A checkpoint syncs by itself what it needs. StorageFailed: what the disk has now is unknown.
+    """
+    try:
+        wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            getattr(os, "fdatasync", os.fsync)(wal)  # not every system has the first
+        finally:
+            os.close(wal)
+    except OSError as error:
+        raise StorageFailed(f"{path}: the store can't be synced: {error.strerror}") from error
+
+
+def sync_directory(path: Path) -> None:
+    """Returns when the files of the directory will be found in it whatever happens. StorageFailed: they may not."""
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise StorageFailed(f"{path}: the directory can't be synced: {error.strerror}") from error
 
 
 def explained(error: Exception) -> str:

@@ -55,6 +55,7 @@ class Executions:
         assert meta is not None, "claim_store comes first"
         self._last_row: int = meta[0]
         self.applied_index: int = meta[1]
+        self.visible_index = self.applied_index  #: what other connections may read by now. For any thread
         self._nodes = Nodes(connection)
         self.places = Places(connection)
         self._counts_of = self._counted()
@@ -268,13 +269,14 @@ class Executions:
     def save(self, work: Work, index: int) -> None:
         """Saves all that a batch changed, and the log index it brings the store to, in one transaction.
 
-        apsw.Error: nothing was saved.
+        It is on disk after the next `database.sync`. apsw.Error: nothing was saved.
         """
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             self._write(work)
             connection.execute("UPDATE meta SET applied_index = ?, last_row = ? WHERE one = 1", (index, work.last_row))
+            self.visible_index = index
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 
 from tempolite_node.errors import StorageFailed
-from tempolite_node.store.database import open_copy, open_writer
+from tempolite_node.store.database import open_copy, open_writer, sync, sync_directory
 from tempolite_node.store.executions import Executions
 from tempolite_node.store.readers import Readers
 
@@ -22,6 +22,10 @@ class Snapshots:
         self._executions = executions
         self._readers = readers
         self._node_id = node_id
+
+    def sync(self) -> None:
+        """Returns when all that was saved before is on disk. For any thread, but while a snapshot is installed."""
+        sync(self._executions.path)
 
     def make(self, to: Path) -> int:
         """Copies the store as of its last commit to a new file, on disk when this returns; returns its applied index.
@@ -53,7 +57,7 @@ class Snapshots:
             self._executions.close()
             _remove_wal(path)
             snapshot.replace(path)
-            _sync(path.parent)
+            sync_directory(path.parent)
             self._executions.open(open_writer(path))
 
 
@@ -87,12 +91,4 @@ def _remove_wal(path: Path) -> None:
     """What another program has kept open. It would be read as that of whatever file has the store's name."""
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-    _sync(path.parent)
-
-
-def _sync(directory: Path) -> None:
-    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    sync_directory(path.parent)

@@ -17,6 +17,7 @@ from tempolite_node.log.raft.guards import GuardedRaft
 from tempolite_node.log.raft.journal import Phase
 from tempolite_node.log.raft.proposals import Proposals
 from tempolite_node.log.raft.recovery import Recovery
+from tests.simulation.raft.disks import Consumer
 from tests.simulation.raft.plan import plan_of
 from tests.simulation.raft.world import World
 
@@ -88,6 +89,11 @@ def with_proposals_taken_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Proposals, "_remember", lambda *_: None)
 
 
+def with_a_store_that_is_behind_the_journal(patch: pytest.MonkeyPatch) -> None:
+    """Entries are compacted away that the store would lose with the power."""
+    patch.setattr(Consumer, "sync", lambda _: None)
+
+
 @pytest.mark.parametrize(
     ("flaw", "trouble"),
     [
@@ -96,6 +102,7 @@ def with_proposals_taken_twice(patch: pytest.MonkeyPatch) -> None:
         (with_messages_before_the_disk, {"crashes_per_s": 1.0, "crash_points_per_s": 2.0}),
         (with_an_amnesiac_that_votes, {"wipes_per_s": 0.5}),
         (with_proposals_taken_twice, {"wild": True, "duplicate": 0.3}),
+        (with_a_store_that_is_behind_the_journal, {"crashes_per_s": 1.0}),
     ],
 )
 def test_a_missing_guard_is_noticed(

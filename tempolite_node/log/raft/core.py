@@ -288,7 +288,7 @@ class RaftCore:
             self.replicate()
 
     def compact(self) -> None:
-        """Follows what the consumer has on disk. Does nothing until a quarter more than what is kept has gathered."""
+        """Follows the consumer. Does nothing until a quarter more than what is kept has gathered."""
         journal, limits = self.journal, self._limits
         self.sender.keep_only(self.raft.receivers)
         target = min(self._machine.applied_index, self.raft.last_applied)
@@ -296,9 +296,13 @@ class RaftCore:
         target = target if hold is None else min(target, hold)
         behind = target - journal.first.index
         if behind > limits.keep_entries * 5 // 4:
-            journal.compact_to(target - limits.keep_entries)
+            target -= limits.keep_entries
         elif behind > 0 and journal.size_bytes > limits.keep_bytes * 5 // 4:
-            journal.compact_to(min(target, self._first_within(limits.keep_bytes)))
+            target = min(target, self._first_within(limits.keep_bytes))
+        else:
+            return
+        self._machine.sync()  # what it would lose with the power it must find in the journal
+        journal.compact_to(target)
 
     def _first_within(self, size: int) -> int:
         excess = self.journal.size_bytes - size

@@ -14,7 +14,11 @@ from tempolite_node.log.raft.timing import Limits
 class Consumer(Protocol):
     @property
     def applied_index(self) -> int:
-        """The last entry whose effect is on disk. Read from any thread."""
+        """The last entry whose effect is in its state: on disk since its last `sync` or start. Read from any thread."""
+        ...
+
+    def sync(self) -> None:
+        """Returns when the effect of all entries that were applied before is on disk."""
         ...
 
     def deliver(self, entries: Sequence[Entry]) -> None:

@@ -66,6 +66,6 @@ class LogStatus:
     first_index: int
     last_index: int
     commit_index: int
-    applied_index: int  #: durable in the consumer
+    applied_index: int  #: by the consumer
     lag: int  #: entries that are committed here and not applied
     proposals: int  #: waiting or under way

@@ -1,4 +1,4 @@
-"""What survives a power cut: a journal's last write, and what the consumer saved."""
+"""What survives a power cut: a journal's last write, and what the consumer had synced."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ PLACES = (
     "a message is sent",
     "entries are handed over",
     "entries are applied",
+    "the store is synced",
     "a snapshot is made",
     "before a snapshot is installed",
     "after a snapshot is installed",
@@ -109,16 +110,23 @@ class FaultyDisk:
 
 
 class Store:
-    """The consumer's durable state: how far it is, and a digest of everything up to there."""
+    """The consumer's state: how far it is, and a digest of everything up to there."""
 
     def __init__(self) -> None:
         self.applied_index = 0
         self.digest = ""
         self.count = 0
+        self._synced = (0, "", 0)
+
+    def sync(self) -> None:
+        self._synced = (self.applied_index, self.digest, self.count)
+
+    def lose_what_was_not_synced(self) -> None:
+        self.applied_index, self.digest, self.count = self._synced
 
 
 class Consumer:
-    """A consumer of one start of a node. What it was handed and has not saved is lost in a crash."""
+    """A consumer of one start of a node. What it was handed and has not applied is lost in a crash."""
 
     def __init__(
         self,
@@ -161,6 +169,10 @@ class Consumer:
             store.count += 1
         del self.queue[:count]
 
+    def sync(self) -> None:
+        self.store.sync()
+        self._point("the store is synced")
+
     def make_snapshot(self, path: Path) -> int:
         store = self.store
         path.write_text(json.dumps([store.applied_index, store.digest, store.count, "." * 150]))
@@ -173,6 +185,7 @@ class Consumer:
         assert applied == index, f"the snapshot is at {applied}, not at {index}"
         assert index > self.store.applied_index, "the state goes back in time"
         self.store.applied_index, self.store.digest, self.store.count = applied, digest, count
+        self.store.sync()
         self.queue.clear()
         self._handed = index
         self._installed()

@@ -72,6 +72,9 @@ class SimNode:
         self.inbox.clear()
         self.connected.clear()
         self.known = set()
+        if world.rng.random() < 0.5:  # else the disk had kept more than it was told to
+            self.store.lose_what_was_not_synced()
+        self.store.sync()
         disk = FaultyDisk(self.disk, self.point, self._spend_on_disk)
         self.consumer = Consumer(
             self.store,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tempolite_node import frames
-from tempolite_node.driver import Ask, Change, Driver, HostDown, HostSaid, HostUp, Look
+from tempolite_node.driver import Ask, Change, Do, Driver, HostDown, HostSaid, HostUp, Look
 from tempolite_node.engine.commands import (
     AnyCommand,
     AnyRequest,
@@ -106,6 +106,13 @@ class Attempt:
             del self.calls[number]
 
 
+class PromptLog(LocalLog):
+    """Syncs in the driver's thread: what a round saves is let out when the round is over."""
+
+    def when_durable(self, act: Callable[[], None], *, idle: bool) -> None:  # noqa: ARG002
+        super().when_durable(act, idle=True)
+
+
 class SimulatedNode:
     def __init__(self, path: Path, pools: Mapping[Component, Settings], *, window_max: int = 10_000) -> None:
         self.path = path
@@ -138,7 +145,10 @@ class SimulatedNode:
         )
 
     def make_log(self, machine: StateMachine) -> Log:
-        return LocalLog(machine, lambda: self.now_ms)
+        return PromptLog(machine, lambda: self.now_ms, sync=self.sync, post=lambda act: self.driver.put(Do(act)))
+
+    def sync(self) -> None:
+        """No test cuts the power."""
 
     # --- rounds
 

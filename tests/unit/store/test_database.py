@@ -18,7 +18,7 @@ from tempolite_node.engine.decide import decide
 from tempolite_node.engine.model import FINAL, Component, OperationKind, OperationStatus, Status
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
-from tempolite_node.store.database import APPLICATION_ID, open_reader, open_writer, schema
+from tempolite_node.store.database import APPLICATION_ID, open_reader, open_writer, schema, sync
 from tempolite_node.store.executions import Executions, claim_store
 from tempolite_node.store.rows import EXECUTIONS
 
@@ -112,11 +112,33 @@ def test_a_new_store_is_for_its_user_alone(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_what_is_acknowledged_is_on_disk(path: Path) -> None:
+def test_a_commit_does_not_wait_for_the_disk_and_keeps_the_store_whole_if_the_power_goes(path: Path) -> None:
     connection = open_writer(path)
 
     assert connection.pragma("journal_mode") == "wal"
-    assert connection.pragma("synchronous") == 2  # FULL
+    assert connection.pragma("synchronous") == 1  # NORMAL
+
+
+def test_a_sync_has_the_disk_keep_the_wal_that_the_commits_are_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = open_writer(path)
+    claim_store(connection, "node-1")
+    synced: list[Path] = []
+    fdatasync = os.fdatasync
+
+    def note(file: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{file}").readlink())
+        fdatasync(file)
+
+    monkeypatch.setattr(os, "fdatasync", note)
+    sync(path)
+
+    assert synced == [Path(connection.filename_wal)]
+    assert synced[0].stat().st_size > 0
+
+
+def test_a_store_that_can_not_be_synced_says_so(path: Path) -> None:
+    with pytest.raises(StorageFailed, match=r"store\.db: the store can't be synced: No such file"):
+        sync(path)
 
 
 def test_an_empty_file_becomes_a_store(path: Path) -> None:
