@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from tempolite_node.engine.model import FINAL, Component, Status
 from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.store.executions import Executions
 from tempolite_node.views import ComponentStats, Stats
 
+Counts = Counter[tuple[Component, Status]]
+
 
 def stats_of(executions: Executions, dispatch: Dispatch) -> Stats:
     """To be called in the driver's thread, between two rounds."""
+    counts = executions.counts()
     return Stats(
         revision=executions.applied_index,
-        handler=_of_executions(Component.HANDLER, executions, dispatch),
-        saga=_of_executions(Component.SAGA, executions, dispatch),
-        compensation=_of_compensations(executions, dispatch),
+        handler=_of_executions(Component.HANDLER, counts, dispatch),
+        saga=_of_executions(Component.SAGA, counts, dispatch),
+        compensation=_of_compensations(counts, dispatch),
         side_effect=_of_side_effects(dispatch),
     )
 
 
-def _of_executions(component: Component, executions: Executions, dispatch: Dispatch) -> ComponentStats:
-    counts = {status: executions.count(component, status) for status in Status}
+def _of_executions(component: Component, all_counts: Counts, dispatch: Dispatch) -> ComponentStats:
+    counts = {status: all_counts[component, status] for status in Status}
     completed = counts[Status.COMPLETED]
     pool = dispatch.pools[component]
     return ComponentStats(
@@ -36,12 +41,12 @@ def _of_executions(component: Component, executions: Executions, dispatch: Dispa
     )
 
 
-def _of_compensations(executions: Executions, dispatch: Dispatch) -> ComponentStats:
+def _of_compensations(counts: Counts, dispatch: Dispatch) -> ComponentStats:
     """A saga undoes one step at a time, so it counts for one compensation."""
-    compensating = executions.count(Component.SAGA, Status.COMPENSATING)
+    compensating = counts[Component.SAGA, Status.COMPENSATING]
     pool = dispatch.pools[Component.COMPENSATION]
     return ComponentStats(
-        active=compensating + executions.count(Component.SAGA, Status.STUCK),
+        active=compensating + counts[Component.SAGA, Status.STUCK],
         queued=compensating - min(pool.busy, compensating),
         running=pool.busy,
         completed=dispatch.ended[Component.COMPENSATION, True],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from tempolite_node.engine import concurrency
@@ -75,13 +77,18 @@ def detach(work: Work, execution: Execution, *, abandon: bool) -> Execution:
 
     abandon: tell the worker host; not needed when it gave the attempt up itself.
     """
+    return replace(execution, **_detached(work, execution, abandon=abandon))
+
+
+def _detached(work: Work, execution: Execution, *, abandon: bool) -> dict[str, Any]:
+    """The changes of an execution that is detached; see `detach`."""
     if abandon and execution.attached:
         work.emit(Abandon(execution_id=execution.id, epoch=execution.epoch))
     if attempt_timeout_ms(execution) is not None:
         work.clear_timer(execution.row, ATTEMPT)
     if execution.options.heartbeat_timeout_ms is not None:
         work.clear_timer(execution.row, HEARTBEAT)
-    return replace(execution, epoch=execution.epoch + 1, attached=False, ready_at=None, resumes=False)
+    return {"epoch": execution.epoch + 1, "attached": False, "ready_at": None, "resumes": False}
 
 
 def deadline_ms(execution: Execution) -> int | None:
@@ -278,12 +285,13 @@ def close(
 ) -> None:
     """Ends an execution for good, wakes those who wait for it, and does to its children what their policy says."""
     cancel_pending(work, execution, at_ms=at_ms)
-    detached = detach(work, execution, abandon=abandon)
+    detached = _detached(work, execution, abandon=abandon)
     work.clear_timers(execution.row)
     closed = work.put(
         moved(
-            detached,
+            execution,
             status,
+            **detached,
             pending=0,
             place=None,
             attempt_started_ms=None,

@@ -43,7 +43,6 @@ class Stored(Protocol):
     def timer(self, row: int, name: str) -> Timer | None: ...
     def unconsumed_signals(self, row: int, name: str, limit: int) -> list[Signal]: ...
     def signal_by_request(self, row: int, request_id: str) -> Signal | None: ...
-    def count(self, component: Component, status: Status) -> int: ...
     def count_of(self, owner: str, component: Component, status: Status) -> int: ...
     def last_row(self) -> int: ...
     def nodes(self) -> Mapping[str, NodeState]: ...
@@ -83,8 +82,7 @@ class Work:
         self.inbox: defaultdict[int, dict[int, Signal]] = defaultdict(dict)
         self.outbox: list[Signal] = []
         self.attempts: list[Attempt] = []
-        self.counts: Counter[tuple[Component, Status]] = Counter()
-        self.counts_of: Counter[tuple[str, Component, Status]] = Counter()  #: by owner
+        self.counts: Counter[tuple[str, Component, Status]] = Counter()  #: changes of `count_of`
         self.nodes: dict[str, NodeState | None] = {}  #: None: it was removed
         self.sequences: dict[str, int] = {}  #: by node: of its last batch; see log/replicated.py
         self.effects: list[AnyEffect] = []
@@ -146,8 +144,7 @@ class Work:
         return execution
 
     def _count(self, execution: Execution, by: int) -> None:
-        self.counts[execution.component, execution.status] += by
-        self.counts_of[execution.owner, execution.component, execution.status] += by
+        self.counts[execution.owner, execution.component, execution.status] += by
 
     def attached_or_suspended(self, owner: str) -> list[Execution]:
         """Those that the owner's last process held, in the order of their rows."""
@@ -160,11 +157,8 @@ class Work:
         current = (self.execution_at(row) for row in sorted(stored | self._children.get(parent_row, set())))
         return [child for child in current if not child.closed]
 
-    def count(self, component: Component, status: Status) -> int:
-        return self._stored.count(component, status) + self.counts[component, status]
-
     def count_of(self, owner: str, component: Component, status: Status) -> int:
-        return self._stored.count_of(owner, component, status) + self.counts_of[owner, component, status]
+        return self._stored.count_of(owner, component, status) + self.counts[owner, component, status]
 
     # --- nodes
 

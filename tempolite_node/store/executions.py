@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Executions:
     def open(self, connection: apsw.Connection) -> None:
         """Reads what is always kept in memory, and forgets what was of another store before."""
         self._connection = connection
-        self._by_id: dict[str, Execution] = {}
+        self._by_id: OrderedDict[str, Execution] = OrderedDict()  #: the one that was needed last comes last
         self._by_row: dict[int, Execution] = {}
         self._absent: set[str] = set()  #: ids that nobody has, as of the last commit
         self._journals = Journals()
@@ -58,12 +58,10 @@ class Executions:
         self.visible_index = self.applied_index  #: what other connections may read by now. For any thread
         self._nodes = Nodes(connection)
         self.places = Places(connection)
-        self._counts_of = self._counted()
-        self._counts: Counter[tuple[Component, Status]] = Counter()
-        for (_, component, status), count in self._counts_of.items():
-            self._counts[component, status] += count
+        self._counts = self._counted()
 
     def _counted(self) -> Counter[tuple[str, Component, Status]]:
+        """Executions of each owner, component and status."""
         rows = self._connection.execute("SELECT owner, component, status, count(*) FROM executions GROUP BY 1, 2, 3")
         return Counter({(owner, Component(name), Status(status)): count for owner, name, status, count in rows})
 
@@ -87,11 +85,15 @@ class Executions:
     def last_row(self) -> int:
         return self._last_row
 
-    def count(self, component: Component, status: Status) -> int:
-        return self._counts[component, status]
+    def counts(self) -> Counter[tuple[Component, Status]]:
+        """Executions of each component and status, whoever runs them."""
+        counts: Counter[tuple[Component, Status]] = Counter()
+        for (_, component, status), count in self._counts.items():
+            counts[component, status] += count
+        return counts
 
     def count_of(self, owner: str, component: Component, status: Status) -> int:
-        return self._counts_of[owner, component, status]
+        return self._counts[owner, component, status]
 
     def nodes(self) -> Mapping[str, NodeState]:
         return self._nodes.all
@@ -105,7 +107,7 @@ class Executions:
     def open_by_owner(self) -> Counter[str]:
         """Executions that have not ended."""
         counts: Counter[str] = Counter()
-        for (owner, _, status), count in self._counts_of.items():
+        for (owner, _, status), count in self._counts.items():
             if status not in FINAL:
                 counts[owner] += count
         return counts
@@ -155,11 +157,11 @@ class Executions:
             self._by_id.pop(execution.id, None)
             self._by_row.pop(execution.row, None)
             return execution
-        self._by_id.pop(execution.id, None)
         self._by_id[execution.id] = execution
+        self._by_id.move_to_end(execution.id)
         self._by_row[execution.row] = execution
         if len(self._by_id) > _CACHED_EXECUTIONS_MAX:
-            oldest = self._by_id.pop(next(iter(self._by_id)))
+            _, oldest = self._by_id.popitem(last=False)
             self._by_row.pop(oldest.row, None)
         return execution
 
@@ -292,7 +294,6 @@ class Executions:
         self.applied_index = index
         self._last_row = work.last_row
         self._counts.update(work.counts)
-        self._counts_of.update(work.counts_of)
         self._nodes.saved(work)
         self.places.saved(work.places)
 

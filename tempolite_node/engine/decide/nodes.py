@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from tempolite_node.engine import concurrency, lifecycle
@@ -150,25 +152,25 @@ def start_attempt(work: Work, command: StartAttempt) -> Accepted | Rejection:
     return Accepted(status=work.execution_at(execution.row).status)
 
 
-def _attach(execution: Execution, *, at_ms: int) -> Execution:
-    """Gives the right to run, under a new epoch. A resumed attempt keeps its start."""
-    return replace(
-        execution,
-        epoch=execution.epoch + 1,
-        attached=True,
-        ready_at=None,
-        resumes=False,
-        attempt_started_ms=execution.attempt_started_ms if execution.attempt_started_ms is not None else at_ms,
-    )
+def _attached(execution: Execution, *, at_ms: int) -> dict[str, Any]:
+    """The changes that give the right to run, under a new epoch. A resumed attempt keeps its start."""
+    return {
+        "epoch": execution.epoch + 1,
+        "attached": True,
+        "ready_at": None,
+        "resumes": False,
+        "attempt_started_ms": at_ms if execution.attempt_started_ms is None else execution.attempt_started_ms,
+    }
 
 
 def _start_handler(work: Work, execution: Execution, *, at_ms: int) -> None:
-    new = execution.attempt_started_ms is None
     started = work.put(
-        replace(
-            _attach(moved(execution, Status.RUNNING), at_ms=at_ms),
-            attempt=execution.attempt + new,
-            started_ms=execution.started_ms if execution.started_ms is not None else at_ms,
+        moved(
+            execution,
+            Status.RUNNING,
+            attempt=execution.attempt + (execution.attempt_started_ms is None),
+            started_ms=at_ms if execution.started_ms is None else execution.started_ms,
+            **_attached(execution, at_ms=at_ms),
         )
     )
     if execution.attempt == 0 and execution.options.queue_timeout_ms is not None:
@@ -181,7 +183,7 @@ def _start_compensation(work: Work, execution: Execution, *, at_ms: int) -> None
     operation = lifecycle.current_compensation(work, execution)
     new = execution.attempt_started_ms is None
     work.put_operation(replace(operation, status=OperationStatus.RUNNING, attempt=operation.attempt + new, due_ms=None))
-    started = work.put(_attach(execution, at_ms=at_ms))
+    started = work.put(replace(execution, **_attached(execution, at_ms=at_ms)))
     _set_attempt_timers(work, started, at_ms=at_ms)
     work.emit(RunCompensation(execution_id=started.id, owner=started.owner, epoch=started.epoch, key=operation.key))
 

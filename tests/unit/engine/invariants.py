@@ -273,7 +273,7 @@ def _check_counts(now: Snapshot, executions: Executions) -> None:
     counted = Counter((execution.component, execution.status) for execution in now.executions.values())
     for component in (Component.HANDLER, Component.SAGA):
         for status in Status:
-            assert executions.count(component, status) == counted[component, status], f"{component} {status}"
+            assert executions.counts()[component, status] == counted[component, status], f"{component} {status}"
     by_owner = Counter((each.owner, each.component, each.status) for each in now.executions.values())
     for owner in {*now.nodes, *(each.owner for each in now.executions.values())}:
         for component in (Component.HANDLER, Component.SAGA):

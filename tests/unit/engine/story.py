@@ -115,7 +115,6 @@ def changes(work: Work) -> list[Any]:
         work.nodes,
         work.sequences,
         {key: count for key, count in work.counts.items() if count},
-        {key: count for key, count in work.counts_of.items() if count},
         {key: count for key, count in work.places.taken_by.items() if count},
         {place: count for place, count in work.places.members_by.items() if count},
         {owner: count for owner, count in work.places.waiting_by.items() if count},

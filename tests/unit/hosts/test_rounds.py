@@ -42,7 +42,7 @@ def test_what_gets_a_slot_starts_in_the_round_that_enqueued_it() -> None:
 
         node.driver._round()
 
-        assert node.executions.count(Component.HANDLER, Status.RUNNING) == 10
+        assert node.executions.counts()[Component.HANDLER, Status.RUNNING] == 10
         assert len(node.attempts) == 10
 
 
@@ -78,7 +78,7 @@ def test_a_question_to_the_driver_is_not_held_up_by_what_waits_for_its_round() -
     with simulated() as node:
         ask_for_many(node)
         seen: list[int] = []
-        node.driver.put(Look(lambda: node.executions.count(Component.HANDLER, Status.QUEUED), seen.append))
+        node.driver.put(Look(lambda: node.executions.counts()[Component.HANDLER, Status.QUEUED], seen.append))
 
         node.driver._round()
 

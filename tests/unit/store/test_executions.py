@@ -52,13 +52,13 @@ def test_an_execution_that_changes_often_in_a_batch_is_saved_as_it_is_at_its_end
 
     assert saved is not None
     assert saved.status is Status.COMPLETED
-    assert executions.count(Component.HANDLER, Status.QUEUED) == 0
-    assert executions.count(Component.HANDLER, Status.COMPLETED) == 1
+    assert executions.counts()[Component.HANDLER, Status.QUEUED] == 0
+    assert executions.counts()[Component.HANDLER, Status.COMPLETED] == 1
 
 
 def test_many_ids_are_looked_for_in_one_query(executions: Executions, writer: apsw.Connection) -> None:
     put(executions, execution(1), execution(2))
-    executions.reload()
+    executions = Executions(writer)
     statements: list[str] = []
     writer.exec_trace = lambda _, sql, __: not statements.append(sql)
 
@@ -84,8 +84,8 @@ def test_counts_are_found_again_when_a_store_is_opened(executions: Executions, p
 
     again = Executions(open_writer(path))
 
-    assert again.count(Component.HANDLER, Status.QUEUED) == 2
-    assert again.count(Component.SAGA, Status.QUEUED) == 1
+    assert again.counts()[Component.HANDLER, Status.QUEUED] == 2
+    assert again.counts()[Component.SAGA, Status.QUEUED] == 1
 
 
 def test_an_id_may_pass_from_one_execution_to_another_in_one_batch(executions: Executions) -> None:
@@ -109,7 +109,7 @@ def test_what_breaks_a_rule_of_the_schema_is_not_saved(executions: Executions, q
 
     assert executions.execution("order-1") == queries.execution("order-1") == execution(1)
     assert (executions.applied_index, executions.last_row()) == (1, 1)
-    assert executions.count(Component.HANDLER, Status.QUEUED) == 1
+    assert executions.counts()[Component.HANDLER, Status.QUEUED] == 1
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_after_a_failed_save_a_smaller_one_may_succeed(executions: Executions, w
 
     put(executions, execution(2))
 
-    assert executions.count(Component.HANDLER, Status.QUEUED) == 2
+    assert executions.counts()[Component.HANDLER, Status.QUEUED] == 2
 
 
 # --- what is kept in memory

@@ -173,7 +173,7 @@ def test_an_execution_that_moves_is_counted_at_its_new_owner(executions: Executi
 
     assert executions.count_of("node-1", Component.HANDLER, Status.QUEUED) == 0
     assert executions.count_of("node-2", Component.HANDLER, Status.QUEUED) == 1
-    assert executions.count(Component.HANDLER, Status.QUEUED) == 1
+    assert executions.counts()[Component.HANDLER, Status.QUEUED] == 1
 
 
 # --- what is misplaced

@@ -27,13 +27,15 @@ def test_every_row_is_written_once_whatever_their_number(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_each_changed_row_is_saved_as_its_own_value_says(executions: Executions, count: int) -> None:
+def test_each_changed_row_is_saved_as_its_own_value_says(
+    executions: Executions, writer: apsw.Connection, count: int
+) -> None:
     put(executions, *(execution(row) for row in range(1, count + 4)))
     changed = [execution(row, status=Status.RUNNING, attached=True, attempt=row) for row in range(1, count + 1)]
 
     put(executions, *changed)
 
-    executions.reload()
+    executions = Executions(writer)
     assert [executions.execution_at(row) for row in range(1, count + 1)] == changed
     assert executions.execution_at(count + 1) == execution(count + 1)
 
