@@ -63,10 +63,8 @@ from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.hosts.runs import Run
 from tempolite_node.ids import new_run
 from tempolite_node.log.base import Log, StateMachine
-from tempolite_node.stats import stats_of
 from tempolite_node.store.database import explained
 from tempolite_node.store.executions import Executions
-from tempolite_node.views import Stats
 
 log = structlog.get_logger("driver")
 
@@ -158,7 +156,7 @@ class Outputs(Protocol):
         answers: list[tuple[Callable[[Any], None], Any]],
         closed: list[Execution],
         signalled: list[str],
-        stats: Stats,
+        revision: int,
     ) -> None: ...
 
     def restored(self) -> None:
@@ -372,7 +370,6 @@ class Driver:
             request = call.request
             if isinstance(request, BeginSideEffect) and call.lent:
                 self.dispatch.announced(run, call, request.key)
-                self._published = -1  # the stats have changed, although nothing is saved
                 continue
             if isinstance(request, BeginSideEffect) and request.fresh and self._log.is_current:
                 self.dispatch.begin_side_effect(run, call, request.key, Go(attempt=1))
@@ -604,7 +601,7 @@ class Driver:
             answers=answers,
             closed=closed,
             signalled=signalled,
-            stats=stats_of(self._executions, self.dispatch),
+            revision=revision,
         )
         self._log.when_durable(publish, idle=self._inputs.empty() and not self._holds_back)
 

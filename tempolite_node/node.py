@@ -97,7 +97,7 @@ class Node:
             self._serve_handlers()
             self._driver.start()
             if self._replicated is None:
-                await self._look(lambda: None)  # what an earlier process ran is queued again, and the stats say so
+                await self._look(lambda: None)  # what an earlier process ran is queued again
             self._api = ApiServer(self, self.config)
             port = await self._api.start()
         except BaseException:
@@ -151,7 +151,7 @@ class Node:
             registration=self._registration,
             log=self._make_log,
         )
-        self._watch = Watch(stats_of(executions, dispatch))
+        self._watch = Watch(executions.applied_index)
 
     def _make_log(self, machine: StateMachine) -> Log:
         cluster = self.config.cluster
@@ -248,9 +248,9 @@ class Node:
                 pool.paused = True
 
     async def _wait_idle(self) -> None:
-        """Until no attempt is left in a worker host. Each end of one is a commit, so stats move on."""
+        """Until no attempt is left in a worker host. Each end of one is a commit."""
         while await self._look(lambda: self._driver.dispatch.attempts):
-            await self._watch.stats_after(self._watch.stats.revision)
+            await self._watch.changed_after(self._watch.revision)
 
     async def stop(self) -> None:
         """Stops at once, in order. What is recorded stays; what runs is run again after the next start."""
@@ -296,10 +296,10 @@ class Node:
         answers: list[tuple[Callable[[Any], None], Any]],
         closed: list[Execution],
         signalled: list[str],
-        stats: Stats,
+        revision: int,
     ) -> None:
         self._loop.call_soon_threadsafe(
-            self._published, frames_to_send, hosts_to_close, answers, closed, signalled, stats
+            self._published, frames_to_send, hosts_to_close, answers, closed, signalled, revision
         )
 
     def driver_failed(self, error: BaseException) -> None:
@@ -324,12 +324,12 @@ class Node:
         answers: list[tuple[Callable[[Any], None], Any]],
         closed: list[Execution],
         signalled: list[str],
-        stats: Stats,
+        revision: int,
     ) -> None:
         self._supervisor.send(frames_to_send, hosts_to_close)
         for answer, value in answers:
             answer(value)
-        self._watch.published(closed=closed, signalled=signalled, stats=stats)
+        self._watch.published(closed=closed, signalled=signalled, revision=revision)
 
     def _begin_to_look_again(self) -> None:
         looking = self._loop.create_task(self._look_again())
@@ -342,7 +342,7 @@ class Node:
         with suppress(Unavailable):  # the node stops, and tells those who wait itself
             found = await self._look(lambda: [self._executions.execution(execution_id) for execution_id in ids])
             closed = [execution for execution in found if execution is not None and execution.closed]
-            self._watch.published(closed=closed, signalled=ids, stats=self._watch.stats)
+            self._watch.published(closed=closed, signalled=ids, revision=self._watch.revision)
 
     def _fail(self, error: BaseException) -> None:
         """Nothing can be acknowledged any more: the node goes down, loudly."""
@@ -451,14 +451,14 @@ class Node:
             await self._barrier.passed()
         found = await self._readers.read(query)
         if self._cluster is None:
-            await self._watch.stats_after(self._executions.visible_index - 1)  # what was seen is on disk by then
+            await self._watch.changed_after(self._executions.visible_index - 1)  # what was seen is on disk by then
         return found
 
-    def stats(self) -> Stats:
-        return self._watch.stats
+    async def stats(self) -> Stats:
+        return await self._look(lambda: stats_of(self._executions, self._driver.dispatch))
 
     async def wait_stats(self, after_revision: int) -> None:
-        await self._watch.stats_after(after_revision)
+        await self._watch.changed_after(after_revision)
 
     async def pool(self, component: Component) -> PoolState:
         return await self._look(lambda: self._pool_state(component))

@@ -1,4 +1,4 @@
-"""Tells those who wait when something has changed: an execution ended, a signal was sent, the stats moved on.
+"""Tells those who wait when something has changed: an execution ended, a signal was sent, something was stored.
 
 Belongs to the event loop's thread. Nobody polls: every wake comes out of a commit.
 """
@@ -14,7 +14,6 @@ from typing import Any
 
 from tempolite_node.engine.model import Execution
 from tempolite_node.errors import Unavailable
-from tempolite_node.views import Stats
 
 
 class Follower:
@@ -33,12 +32,12 @@ class Follower:
 
 
 class Watch:
-    def __init__(self, stats: Stats) -> None:
-        self.stats = stats
+    def __init__(self, revision: int) -> None:
+        self.revision = revision  #: of what is stored; grows with every commit
         self._closing: dict[str, list[Callable[[Execution], None]]] = {}
         self._followers: defaultdict[str, set[Follower]] = defaultdict(set)
         self._open: set[asyncio.Future[Execution]] = set()  #: that wait for an end
-        self._for_stats: set[asyncio.Future[None]] = set()
+        self._for_changes: set[asyncio.Future[None]] = set()
         self.stopped = False
 
     @contextmanager
@@ -79,20 +78,20 @@ class Watch:
             if not self._followers[execution_id]:
                 del self._followers[execution_id]
 
-    async def stats_after(self, revision: int) -> None:
-        """Returns when the stats have a later revision."""
-        while self.stats.revision <= revision:
+    async def changed_after(self, revision: int) -> None:
+        """Returns when there is a later revision."""
+        while self.revision <= revision:
             self._refuse_if_stopped()
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._for_stats.add(future)
+            self._for_changes.add(future)
             try:
                 await future
             finally:
-                self._for_stats.discard(future)
+                self._for_changes.discard(future)
 
-    def published(self, *, closed: Iterable[Execution], signalled: Iterable[str], stats: Stats) -> None:
+    def published(self, *, closed: Iterable[Execution], signalled: Iterable[str], revision: int) -> None:
         """A commit is on disk."""
-        self.stats = stats
+        self.revision = revision
         for execution in closed:
             for callback in self._closing.pop(execution.id, ()):
                 callback(execution)
@@ -100,7 +99,7 @@ class Watch:
             for execution_id in (*(execution.id for execution in closed), *signalled):
                 for follower in self._followers.get(execution_id, ()):
                     follower.wake()
-        for changed in self._for_stats:
+        for changed in self._for_changes:
             if not changed.done():
                 changed.set_result(None)
 
@@ -111,7 +110,7 @@ class Watch:
     def stop(self) -> None:
         """Ends every wait with Unavailable: the node stops."""
         self.stopped = True
-        waiting: list[asyncio.Future[Any]] = [*self._for_stats, *self._open]
+        waiting: list[asyncio.Future[Any]] = [*self._for_changes, *self._open]
         for future in waiting:
             if not future.done():
                 future.set_exception(Unavailable("the node is stopping"))

@@ -37,13 +37,13 @@ class NodeService(NodeServiceServicer):
         return options.served_handler(self._node.config, handler.name, handler.component)
 
     async def GetStats(self, _request: pb.GetStatsRequest, _context: grpc.aio.ServicerContext) -> pb.GetStatsResponse:
-        return pb.GetStatsResponse(stats=responses.stats(self._node.stats()))
+        return pb.GetStatsResponse(stats=responses.stats(await self._node.stats()))
 
     async def WaitStats(self, request: pb.WaitStatsRequest, context: grpc.aio.ServicerContext) -> pb.WaitStatsResponse:
         wanted = requests.wait_stats(request)
         timeout_ms = time_to_wait_ms(context.time_remaining(), wanted.timeout_ms)
         await self._polls.wait(self._changed(wanted.after_revision, wanted.interval_ms), timeout_ms)
-        return pb.WaitStatsResponse(stats=responses.stats(self._node.stats()))
+        return pb.WaitStatsResponse(stats=responses.stats(await self._node.stats()))
 
     async def _changed(self, after_revision: int, interval_ms: int) -> None:
         """At least the interval passes, so that one that asks again and again is not answered for every change."""

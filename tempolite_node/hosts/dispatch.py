@@ -363,15 +363,11 @@ class Dispatch:
         if not self._hosts:
             return
         for component, pool in self.pools.items():
-            while pool.free and not pool.paused:
+            while pool.free and not pool.paused and not pool.ready.empty:
                 if pool.rate.take(self._clock_s()) > 0:
                     break
-                execution_id = pool.ready.pop()
-                if execution_id is None:
-                    pool.rate.give_back()
-                    break
                 pool.take()
-                yield component, execution_id
+                yield component, pool.ready.pop()
 
     def start_failed(self, component: Component) -> None:
         """The execution was no longer waiting for a slot."""

@@ -31,8 +31,8 @@ class ReadyQueue:
             self._heap = heapq.nsmallest(self._window_max, self._heap)
             self._horizon = self._heap[-1][0]
 
-    def pop(self) -> str | None:
-        return heapq.heappop(self._heap)[1] if self._heap else None
+    def pop(self) -> str:
+        return heapq.heappop(self._heap)[1]
 
     @property
     def empty(self) -> bool:

@@ -107,7 +107,7 @@ class MemoryNode:
         self.members: list[tuple[str, ...]] = []
         self.changes = asyncio.Event()
         self.revision = 1
-        self.watch = Watch(self.stats())
+        self.watch = Watch(self.revision)
         self.workers = dict.fromkeys(Component, 1)
         self.paused: set[Component] = set()
 
@@ -117,7 +117,7 @@ class MemoryNode:
         execution = self.queries.executions[execution_id]
         closed = replace(execution, status=status, closed_ms=NOW_MS, ready_at=None, result=result)
         self.queries.executions[execution_id] = closed
-        self.watch.published(closed=[closed], signalled=[], stats=self.stats())
+        self.watch.published(closed=[closed], signalled=[], revision=self.revision)
         self.change()
 
     def send(self, execution_id: str, payload: bytes) -> None:
@@ -230,7 +230,7 @@ class MemoryNode:
             raise self.fails_with
         return query(self.queries)
 
-    def stats(self) -> Stats:
+    async def stats(self) -> Stats:
         return Stats(revision=self.revision)
 
     async def wait_stats(self, after_revision: int) -> None:

@@ -42,7 +42,6 @@ from tempolite_node.engine.model import (
 from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
-from tempolite_node.stats import Stats
 
 from ..engine.story import NODE, START_MS, open_store, registration
 
@@ -167,7 +166,7 @@ class SimulatedNode:
         answers: list[tuple[Callable[[Any], None], Any]],
         closed: list[Execution],  # noqa: ARG002
         signalled: list[str],  # noqa: ARG002
-        stats: Stats,  # noqa: ARG002
+        revision: int,  # noqa: ARG002
     ) -> None:
         for answer, outcome in answers:
             answer(outcome)

@@ -31,8 +31,8 @@ def test_the_window_is_filled_again_when_it_has_run_out_and_the_store_has_more()
     queue = ReadyQueue(window_max=2)
     for number in range(1, 6):
         queue.push(order(number), f"e{number}")
-    while queue.pop() is not None:
-        assert True
+    while not queue.empty:
+        queue.pop()
     assert queue.wants_refill
 
     queue.refill([(order(5), "e5")])
