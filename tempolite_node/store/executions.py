@@ -47,6 +47,7 @@ class Executions:
     def open(self, connection: apsw.Connection) -> None:
         """Reads what is always kept in memory, and forgets what was of another store before."""
         self._connection = connection
+        self.path = Path(connection.filename)  #: of the store. For any thread
         self._by_id: OrderedDict[str, Execution] = OrderedDict()  #: the one that was needed last comes last
         self._by_row: dict[int, Execution] = {}
         self._absent: set[str] = set()  #: ids that nobody has, as of the last commit
@@ -64,10 +65,6 @@ class Executions:
         """Executions of each owner, component and status."""
         rows = self._connection.execute("SELECT owner, component, status, count(*) FROM executions GROUP BY 1, 2, 3")
         return Counter({(owner, Component(name), Status(status)): count for owner, name, status, count in rows})
-
-    @property
-    def path(self) -> Path:
-        return Path(self._connection.filename)
 
     def checkpoint(self) -> None:
         """Has all that is saved in the store's file, and nothing beside it. StorageFailed: another program reads it."""

@@ -367,3 +367,28 @@ def test_a_crash_at_any_step_of_it_leaves_one_store_or_the_other(
     assert left.count("old") >= 3
     assert left.count("new") >= 2
     assert left == sorted(left, reverse=True), "the new store was gone again"
+
+
+def test_a_store_is_synced_from_another_thread_while_its_writer_is_busy(make_store: MakeStore) -> None:
+    store = make_store("node-1")
+    connection = apsw.Connection(str(store.path))
+    store.executions.open(connection)
+    failed: list[BaseException] = []
+
+    def sync() -> None:
+        try:
+            store.snapshots.sync()
+        except BaseException as error:
+            failed.append(error)
+
+    def in_the_middle(*_: object) -> bool:
+        other = threading.Thread(target=sync)
+        other.start()
+        other.join()
+        return True
+
+    connection.exec_trace = in_the_middle
+    connection.execute("UPDATE meta SET last_row = 8")
+    connection.exec_trace = None
+
+    assert failed == []
