@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ import structlog
 from msgspec import Struct
 
 from tempolite_node import frames
+from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyCommand,
     AnyRequest,
@@ -58,7 +59,7 @@ from tempolite_node.engine.effects import (
 )
 from tempolite_node.engine.model import Component, Execution, NodeState, OperationKind
 from tempolite_node.engine.work import Work
-from tempolite_node.errors import NodeError, OutcomeUnknown, StorageFailed
+from tempolite_node.errors import NodeError, OutcomeUnknown, StorageFailed, Unavailable
 from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.hosts.runs import Run
 from tempolite_node.ids import new_run
@@ -485,6 +486,7 @@ class Driver:
                 proposal.on_outcome(outcome)
             self._take_effects()
         if self._work.nodes:
+            self._check_format()
             self._follow_own_state()
 
     def _follow_own_state(self) -> None:
@@ -496,6 +498,15 @@ class Driver:
         if own is None and self._registered:
             self._outputs.removed()
         self._registered = own is not None and own.run == self._run and (own.live or own.draining)
+
+    @property
+    def format(self) -> int:
+        return self._work.format
+
+    def _check_format(self) -> None:
+        """This version may not decide, or save, what comes behind an entry that brought a later format into use."""
+        if self.format > formats.FORMAT:
+            raise Unavailable(formats.too_old(self._node_id, formats.FORMAT, self.format))
 
     def admit(self, batch: Batch) -> Admission:
         return admit(self._work, batch)
@@ -531,6 +542,7 @@ class Driver:
         self.dispatch.abandon_all()
         self.dispatch.refill(everything=True)
         self._work = Work(self._executions)
+        self._check_format()
         self._run, self._registered = new_run(), False
         self._timers_changed = self._look_for_misplaced = True
         self._outputs.restored()
@@ -579,6 +591,16 @@ class Driver:
             was, now = (None if node is None else _word(node) for node in (before.get(node_id), after.get(node_id)))
             if was != now:
                 log.info("a node has changed", node=node_id, was=was or "unknown", now=now or "removed")
+        self._tell_format(before.values(), after.values())
+
+    def _tell_format(self, before: Collection[NodeState], after: Collection[NodeState]) -> None:
+        """And during an upgrade, what it still lacks."""
+        used, former = formats.in_use(after), formats.in_use(before)
+        older, were_older = ([node.id for node in nodes if node.format < formats.FORMAT] for nodes in (after, before))
+        if used > former:
+            log.info("all nodes know a later format of the log: it is in use now", format=used)
+        if older and older != were_older:
+            log.info("the log stays in its format until these nodes are upgraded", format=used, older=older)
 
     # --- out
 

@@ -30,6 +30,7 @@ from tempolite_node.cluster import Cluster
 from tempolite_node.config import Config
 from tempolite_node.datadir import DataDir
 from tempolite_node.driver import Ask, AskAll, Barrier, Change, Do, Driver, HostDown, HostSaid, HostUp, Look
+from tempolite_node.engine import formats
 from tempolite_node.engine.commands import AnyCommand, DrainNode, LoseNode, RegisterNode
 from tempolite_node.engine.effects import AnyOutcome, Reason, Rejection
 from tempolite_node.engine.model import Component, Execution, ServedHandler
@@ -132,6 +133,9 @@ class Node:
         except apsw.Error as error:
             raise StorageFailed(f"{store}: the store can't be written: {error}") from error
         executions = Executions(connection)
+        used = formats.in_use(executions.nodes().values())
+        if used > formats.FORMAT:
+            raise StartError(f"{store}: {formats.too_old(config.node.id, formats.FORMAT, used)}")
         self._executions = executions
         self._readers = Readers(store)
         pools = {component: config.pools.of(component) for component in Component}
@@ -197,6 +201,7 @@ class Node:
             handlers=self._own_handlers,
             slots={component: pool.workers for component, pool in self._driver.dispatch.pools.items()},
             address="" if cluster is None else str(cluster.node(self.config.node.id).advertise),
+            format=formats.FORMAT,
         )
 
     async def run(self) -> int:

@@ -99,6 +99,7 @@ class RegisterNode(Command, frozen=True, kw_only=True):
     handlers: tuple[ServedHandler, ...]
     slots: dict[Component, int]
     address: str = ""
+    format: int = 1  #: the latest that its version knows
 
 
 class DrainNode(Command, frozen=True, kw_only=True):
@@ -341,7 +342,7 @@ class Batch(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     The log may have an entry twice, when its outcome was unclear and it was proposed again: the number tells.
     """
 
-    format: int = 1  #: of what is in it; a node stops rather than apply what it does not know
+    format: int = 1  #: that was in use when it was made; a node stops rather than apply what it does not know
     node_id: str
     run: str
     sequence: int  #: counts the batches of the run, from 1

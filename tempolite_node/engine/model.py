@@ -348,6 +348,7 @@ class NodeState(Struct, gc=False, frozen=True, kw_only=True):
     handlers: tuple[ServedHandler, ...] = ()
     slots: dict[Component, int] = {}
     address: str = ""  #: of its API, as clients reach it
+    format: int = 1  #: the latest that its version knows; see `formats`
 
     @property
     def takes_work(self) -> bool:

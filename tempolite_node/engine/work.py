@@ -10,6 +10,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
+from tempolite_node.engine import formats
 from tempolite_node.engine.effects import AnyEffect
 from tempolite_node.engine.model import (
     Attempt,
@@ -170,6 +171,12 @@ class Work:
 
     def remove_node(self, node_id: str) -> None:
         self.nodes[node_id] = None
+
+    @property
+    def format(self) -> int:
+        """In use, at this place in the log: what was decided otherwise before it came into use still is."""
+        stored = self._stored.nodes()
+        return formats.in_use(({**stored, **self.nodes} if self.nodes else stored).values())
 
     def sequence(self, node_id: str) -> int:
         """Of the last batch that was applied of the node's run; 0: none was."""

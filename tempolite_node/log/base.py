@@ -18,6 +18,11 @@ class StateMachine(Protocol):
         """The entry that the store is at. The log gives again, after a restart, only what comes behind it."""
         ...
 
+    @property
+    def format(self) -> int:
+        """What all nodes know of entries, as of those that were applied."""
+        ...
+
     def apply(self, commands: Sequence[AnyCommand], *, own: bool) -> None:
         """Decides the commands in order, without saving. own: they are the ones that this node proposed last.
 

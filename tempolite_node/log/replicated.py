@@ -19,6 +19,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from tempolite_node.engine import formats
 from tempolite_node.engine.commands import AnyCommand, Batch
 from tempolite_node.engine.effects import Admission
 from tempolite_node.errors import NodeError, NoQuorum, OutcomeUnknown, Unavailable
@@ -30,7 +31,6 @@ from tempolite_node.log.raft.raft_log import RaftConfig, RaftLog
 
 log = structlog.get_logger("log")
 
-FORMAT = 2
 _ENTRY_COMMANDS_MAX = 2_000
 _ENTRY_BYTES_MAX = 1024 * 1024  #: of several commands; one alone may be larger
 #: Of the time after which others may take over: what is left is for a clock that runs slower than the leader's.
@@ -137,7 +137,7 @@ class ReplicatedLog:
         self._sequence += 1
         encoded = _first_of(commands)
         batch = Batch(
-            format=FORMAT,
+            format=self._machine.format,
             node_id=self._node_id,
             run=run,
             sequence=self._sequence,
@@ -373,7 +373,7 @@ def _decoded(entry: Entry) -> Batch:
     except msgspec.DecodeError as error:
         message = f"entry {entry.index} can't be read: {error}; was it written by a later version?"
         raise RaftBroken(message) from error
-    if batch.format > FORMAT:
+    if batch.format > formats.FORMAT:
         raise RaftBroken(f"entry {entry.index} has format {batch.format}, of a later version: upgrade this node")
     return batch
 

@@ -29,7 +29,8 @@ CREATE TABLE nodes (
     handlers    TEXT    NOT NULL,
     slots       TEXT    NOT NULL,            -- workers of each pool
     address     TEXT    NOT NULL,            -- of its API
-    sequence    INTEGER NOT NULL DEFAULT 0   -- of the last batch of its run that was applied
+    sequence    INTEGER NOT NULL DEFAULT 0,  -- of the last batch of its run that was applied
+    format      INTEGER NOT NULL DEFAULT 1   -- the latest of the log's that its version knows
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE executions (

@@ -134,13 +134,19 @@ class Node(Process):
     def client(self, **options: Any) -> Client:
         return self._cluster.client_of([self.address], **options)
 
+    def query(self, sql: str) -> list[Any]:
+        """Of its store, while it is down."""
+        connection = apsw.Connection(str(self.data_dir / "store.db"), apsw.SQLITE_OPEN_READONLY)
+        try:
+            return list(connection.execute(sql))
+        finally:
+            connection.close()
+
     def dump(self) -> dict[str, list[Any]]:
         """All that is in its store, but for whose store it is; while it is down."""
-        connection = apsw.Connection(str(self.data_dir / "store.db"), apsw.SQLITE_OPEN_READONLY)
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-        content = {table: sorted(connection.execute(f"SELECT * FROM {table}"), key=repr) for table in tables}
-        content["meta"] = list(connection.execute("SELECT applied_index, last_row, cluster FROM meta"))
-        connection.close()
+        tables = [row[0] for row in self.query("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        content = {table: sorted(self.query(f"SELECT * FROM {table}"), key=repr) for table in tables}
+        content["meta"] = self.query("SELECT applied_index, last_row, cluster FROM meta")
         return content
 
 

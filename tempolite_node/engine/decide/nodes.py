@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import concurrency, lifecycle
+from tempolite_node.engine import concurrency, formats, lifecycle
 from tempolite_node.engine.commands import (
     Batch,
     CrashAttempt,
@@ -45,11 +45,13 @@ def admit(work: Work, batch: Batch) -> Admission:
     return Admission.NEW
 
 
-def register_node(work: Work, command: RegisterNode) -> Accepted:
+def register_node(work: Work, command: RegisterNode) -> Accepted | Rejection:
     """Makes the node known, as one that takes work. Queues again what an earlier process of it held.
 
     That is no crash of theirs, so it is not counted. A node that comes back with the stacks it had keeps them.
     """
+    if command.format < work.format:
+        return Rejection(Reason.WRONG_STATE, formats.too_old(command.node_id, command.format, work.format))
     before = work.node(command.node_id)
     anew = before is None or before.run != command.run
     limits = concurrency.limits(work, (*(before.handlers if before else ()), *command.handlers))
@@ -62,6 +64,7 @@ def register_node(work: Work, command: RegisterNode) -> Accepted:
             handlers=command.handlers,
             slots=command.slots,
             address=command.address,
+            format=command.format,
         )
     )
     if anew:

@@ -135,6 +135,7 @@ def registration(
     slots: int = 10,
     queue_limit: int = 0,
     concurrency_key_limit: int = 1,
+    format: int = 1,
 ) -> RegisterNode:
     """Of a node with as many slots in each pool. The component of a handler is the enqueueing command's to say."""
     return RegisterNode(
@@ -151,6 +152,7 @@ def registration(
             for name in handlers
         ),
         slots=dict.fromkeys(Component, slots),
+        format=format,
     )
 
 

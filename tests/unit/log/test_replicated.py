@@ -18,14 +18,15 @@ import pytest
 from tempolite_node.driver import Ask, AskAll, Barrier, Do
 from tempolite_node.engine.commands import AnyCommand, Batch, Cancel, Enqueue, LoseNode
 from tempolite_node.engine.effects import Enqueued, Rejection
+from tempolite_node.engine.formats import FORMAT
 from tempolite_node.engine.model import Component, Options, Status
-from tempolite_node.errors import NoQuorum, OutcomeUnknown
+from tempolite_node.errors import NoQuorum, OutcomeUnknown, Unavailable
 from tempolite_node.log.base import StateMachine
 from tempolite_node.log.raft.entries import Member, RequestId
 from tempolite_node.log.raft.errors import RaftBroken
 from tempolite_node.log.raft.raft_log import RaftConfig
 from tempolite_node.log.raft.timing import Timing
-from tempolite_node.log.replicated import FORMAT, ReplicatedLog
+from tempolite_node.log.replicated import ReplicatedLog
 from tempolite_node.store.database import open_reader
 from tempolite_node.store.readers import Readers
 from tempolite_node.store.snapshots import Snapshots
@@ -287,6 +288,18 @@ def test_an_entry_of_a_later_version_stops_the_node(node: ReplicatedNode) -> Non
 
     with pytest.raises(RaftBroken, match=f"has format {FORMAT + 1}, of a later version: upgrade this node"):
         entry(node, batch)
+
+
+def test_a_node_that_does_not_know_what_comes_into_use_stops_before_it_is_on_disk(node: ReplicatedNode) -> None:
+    later = registration(NODE, run="of a later version", format=FORMAT + 1)
+    batch = Batch(node_id=NODE, run=later.run, sequence=1, at_ms=0, commands=(later,))
+    saved = node.executions.applied_index
+
+    message = f"the log is in format {FORMAT + 1}, and this version of node {NODE} knows up to {FORMAT}: upgrade it"
+    with pytest.raises(Unavailable, match=message):
+        entry(node, batch)
+
+    assert node.executions.applied_index == saved
 
 
 def test_after_a_crash_what_the_store_does_not_have_is_applied_again(

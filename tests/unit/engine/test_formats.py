@@ -1,0 +1,73 @@
+"""What nodes of different versions have in common: the format of the log that all of them know."""
+
+from __future__ import annotations
+
+from tempolite_node.engine.commands import RemoveNode
+from tempolite_node.engine.decide import decide
+from tempolite_node.engine.effects import Reason, Rejection
+from tempolite_node.engine.work import Work
+
+from .story import NODE, Story, registration
+
+
+def format_in_use(story: Story) -> int:
+    return Work(story.executions).format
+
+
+def test_a_node_that_registers_without_a_format_knows_the_first_one(story: Story) -> None:
+    assert story.executions.nodes()[NODE].format == 1
+    assert format_in_use(story) == 1
+
+
+def test_the_format_in_use_is_the_latest_that_all_nodes_know(story: Story) -> None:
+    story.do(registration("node-2", format=3))
+    assert format_in_use(story) == 1
+
+    story.do(registration(NODE, run="upgraded", format=2))
+
+    assert format_in_use(story) == 2
+
+
+def test_a_node_that_is_down_holds_it_back_and_one_that_is_removed_does_not(story: Story) -> None:
+    story.do(registration("node-2"))
+    story.do(registration(NODE, run="upgraded", format=2))
+    story.lose("node-2")
+    assert format_in_use(story) == 1
+
+    story.do(RemoveNode(at_ms=story.now_ms, node_id="node-2"))
+
+    assert format_in_use(story) == 2
+
+
+def test_a_node_may_go_back_to_an_earlier_version_until_its_format_is_in_use(story: Story) -> None:
+    story.do(registration("node-2"))
+    story.do(registration(NODE, run="upgraded", format=2))
+    story.do(registration(NODE, run="went back"))
+    assert story.executions.nodes()[NODE].run == "went back"
+    story.do(registration(NODE, run="upgraded again", format=2))
+    story.do(registration("node-2", run="upgraded", format=2))
+
+    outcome = story.do(registration(NODE, run="went back again"))
+
+    assert isinstance(outcome, Rejection)
+    assert outcome.reason is Reason.WRONG_STATE
+    assert outcome.message == f"the log is in format 2, and this version of node {NODE} knows up to 1: upgrade it"
+    assert story.executions.nodes()[NODE].run == "upgraded again"
+    assert format_in_use(story) == 2
+
+
+def test_a_format_comes_into_use_within_the_entry_that_brings_it(story: Story) -> None:
+    work = Work(story.executions)
+    assert work.format == 1
+
+    decide(work, registration(NODE, run="upgraded", format=2))
+
+    assert work.format == 2
+
+
+def test_the_format_of_a_node_is_in_the_store(story: Story) -> None:
+    story.do(registration(NODE, run="upgraded", format=2))
+
+    story.restart()
+
+    assert story.executions.nodes()[NODE].format == 2
