@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from tempolite_node.engine.model import (
     Status,
     Timer,
 )
-from tempolite_node.engine.work import Work
+from tempolite_node.engine.work import Work, is_wait
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
@@ -30,6 +30,7 @@ from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, T
 from tempolite_node.store.statement import Statement
 
 _CACHED_EXECUTIONS_MAX = 20_000
+_CACHED_WAITS_MAX = 20_000  #: executions that are waited for; beyond it they are forgotten, and read when they end
 _CACHED_BYTES_MAX = 4_096  #: of arguments and result; an execution with more is read again instead
 
 _CLEAR_TIMERS = Statement("DELETE FROM timers WHERE execution_row IN (VALUES {rows})", 1)
@@ -52,6 +53,7 @@ class Executions:
         self._by_row: dict[int, Execution] = {}
         self._absent: set[str] = set()  #: ids that nobody has, as of the last commit
         self._journals = Journals()
+        self._waits: dict[int, dict[tuple[int, str], Operation]] = {}  #: for an execution's end, as far as remembered
         meta = connection.execute("SELECT last_row, applied_index FROM meta WHERE one = 1").get
         assert meta is not None, "claim_store comes first"
         self._last_row: int = meta[0]
@@ -227,6 +229,10 @@ class Executions:
         return self._operations(where, (row,), index="INDEXED BY operations_pending")
 
     def waiters(self, target_row: int) -> list[Operation]:
+        known = self._waits.get(target_row, {})
+        target = self._by_row.get(target_row)
+        if target is not None and target.waiters == len(known):
+            return list(known.values())
         return self._operations("target_row = ? AND kind = 'wait' AND status = 'pending'", (target_row,))
 
     def timer(self, row: int, name: str) -> Timer | None:
@@ -288,6 +294,7 @@ class Executions:
             self._remember(execution)
         for row, changed in work.operations.items():
             self._journals.update(row, changed)
+            self._follow_waits(changed.values())
         self.applied_index = index
         self._last_row = work.last_row
         self._counts.update(work.counts)
@@ -302,6 +309,19 @@ class Executions:
             former = self._by_row.get(execution.row)
             if execution.row > self._last_row or (former is not None and former.epoch == 0):
                 self._journals.open(execution.row)
+
+    def _follow_waits(self, changed: Iterable[Operation]) -> None:
+        for wait in changed:
+            if wait.kind is not OperationKind.WAIT or wait.target_row is None:
+                continue
+            if is_wait(wait):
+                self._waits.setdefault(wait.target_row, {})[wait.execution_row, wait.key] = wait
+            elif (waits := self._waits.get(wait.target_row)) is not None:
+                waits.pop((wait.execution_row, wait.key), None)
+                if not waits:
+                    del self._waits[wait.target_row]
+        if len(self._waits) > _CACHED_WAITS_MAX:
+            self._waits.clear()
 
     def _forget_former_id(self, execution: Execution) -> None:
         former = self._by_row.get(execution.row)

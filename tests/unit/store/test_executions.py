@@ -276,6 +276,62 @@ def test_a_queue_is_in_the_order_in_which_it_is_served(executions: Executions) -
     assert [each.row for each in executions.ready(Component.COMPENSATION, "node-1", {"fulfil"}, 9)] == [8]
 
 
+def wait_for(work: Work, row: int, target_row: int) -> Operation:
+    """An execution waits for the end of another one."""
+    target = work.execution_at(target_row)
+    work.put(replace(target, waiters=target.waiters + 1))
+    return work.put_operation(
+        Operation(
+            execution_row=row,
+            kind=OperationKind.WAIT,
+            key=f"of-{target_row}",
+            seq=work.next_row(),
+            status=OperationStatus.PENDING,
+            target_row=target_row,
+            started_ms=NOW_MS,
+        )
+    )
+
+
+def test_who_waits_for_an_execution_is_known_without_a_query(executions: Executions, writer: apsw.Connection) -> None:
+    put(executions, execution(1), execution(2), execution(3))
+    work = Work(executions)
+    waits = [wait_for(work, 1, 3), wait_for(work, 2, 3)]
+    executions.save(work, 2)
+
+    assert plan(writer, lambda: executions.waiters(3)) == []
+    assert executions.waiters(3) == waits
+
+
+def test_a_wait_that_is_over_is_none_any_more(executions: Executions) -> None:
+    put(executions, execution(1), execution(2), execution(3))
+    work = Work(executions)
+    first, second = wait_for(work, 1, 3), wait_for(work, 2, 3)
+    executions.save(work, 2)
+    work = Work(executions)
+    work.put_operation(replace(first, status=OperationStatus.CANCELLED, closed_ms=NOW_MS))
+    work.put(replace(work.execution_at(3), waiters=1))
+    executions.save(work, 3)
+
+    assert executions.waiters(3) == [second]
+
+
+def test_waits_of_before_a_restart_are_found_with_those_of_after_it(
+    executions: Executions, writer: apsw.Connection
+) -> None:
+    put(executions, execution(1), execution(2), execution(3))
+    work = Work(executions)
+    first = wait_for(work, 1, 3)
+    executions.save(work, 2)
+
+    again = Executions(writer)
+    work = Work(again)
+    second = wait_for(work, 2, 3)
+    again.save(work, 3)
+
+    assert again.waiters(3) == [first, second]
+
+
 def test_timers_are_due_in_their_order(executions: Executions) -> None:
     put(executions, execution(1), execution(2))
     work = Work(executions)
