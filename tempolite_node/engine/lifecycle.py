@@ -52,7 +52,7 @@ def operation_timer(kind: OperationKind, key: str) -> str:
 
 
 def enqueue_ready(work: Work, execution: Execution, *, at_ms: int, resumes: bool) -> Execution:
-    """Puts an execution without a stack into its pool's queue."""
+    """Puts an execution without a stack into its pool's queue, or into that of its key until its turn comes."""
     status = Status.COMPENSATING if execution.pool is Component.COMPENSATION else Status.QUEUED
     changed = execution if execution.status is status else moved(execution, status)
     if execution.concurrency_key is not None and execution.place is None:
