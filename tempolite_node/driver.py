@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from enum import Enum, auto
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -137,6 +138,15 @@ class Stop(Struct):
 Input = Ask | AskAll | Look | Change | Barrier | Do | HostUp | HostSaid | HostDown | Stop
 
 
+class Standing(Enum):
+    """How far the other nodes can count on this one. On its way up it goes through all of them, in this order."""
+
+    BEHIND = auto()  #: its store may lack what the others have
+    CATCHING_UP = auto()  #: it has asked the log how far that is
+    CAUGHT_UP = auto()  #: it may register
+    REGISTERED = auto()  #: the log knows this process, and what an earlier one ran is queued again
+
+
 class Proposal(Struct, gc=False):
     """A command on its way through the log, and who is told of it."""
 
@@ -208,7 +218,8 @@ class Driver:
         self._timers_changed = True  #: since `_next_due_ms` was read
         self._fired = False  #: timers that are due are on their way
         self._run = new_run()
-        self._registered = False  #: the log knows this process, and what an earlier one ran is queued again
+        self._standing = Standing.BEHIND
+        self._live = False  #: and registered: what is given to it is not given to others
         self._look_for_misplaced = True
         self._stopping = False
         self._proposals: list[Proposal] = []
@@ -298,7 +309,7 @@ class Driver:
     @property
     def _holds_back(self) -> bool:
         """Something was asked that the log would take now: it was more than one round may propose."""
-        return bool(self._proposals) and self._log.idle
+        return bool(self._proposals) and self._log.idle and self._standing is Standing.REGISTERED
 
     def _take(self) -> list[Input]:
         """Everything that waits; if nothing does, whatever comes next or the next timer."""
@@ -312,9 +323,10 @@ class Driver:
         return inputs
 
     def _idle_s(self) -> float | None:
-        if not self._log.idle:
-            return None  # what becomes of the batch that is under way comes in
-        if self._holds_back or not self._registered or (self._log.leads and self._look_for_misplaced):
+        if not self._log.idle or self._standing is Standing.CATCHING_UP:
+            return None  # what becomes of the batch that is under way comes in, or that it has caught up
+        registers = self._standing is not Standing.REGISTERED
+        if self._holds_back or registers or (self._log.leads and self._look_for_misplaced):
             return 0.0
         waits = []
         if self._log.leads and (due_ms := self._due_ms()) is not None:
@@ -372,7 +384,7 @@ class Driver:
             if isinstance(request, BeginSideEffect) and call.lent:
                 self.dispatch.announced(run, call, request.key)
                 continue
-            if isinstance(request, BeginSideEffect) and request.fresh and self._log.is_current:
+            if isinstance(request, BeginSideEffect) and request.fresh and self._is_current:
                 self.dispatch.begin_side_effect(run, call, request.key, Go(attempt=1))
                 continue
             if isinstance(request, frames.ChildRequest):
@@ -418,18 +430,30 @@ class Driver:
                 self._under_way, self._proposals = proposals[:taken], proposals[taken:] + self._proposals
         if not self._log.idle:
             self._grant()  # who has a stack here and waits for a slot only, need not wait for the log
-        elif self.dispatch.holds_side_effects:
+        elif self._live and self.dispatch.holds_side_effects:
             self._log.renew()
         self._save()
 
     def _next_proposals(self, limit: int) -> list[Proposal]:
         """The registration first; then what was asked, up to the limit, and the starts that free slots allow."""
-        if not self._registered:
-            return [Proposal(self._registration(self._at_ms, self._run))]
+        if self._standing is not Standing.REGISTERED:
+            return self._to_register()
         if self._log.leads:
             self._proposals += self._duties()
         proposals, self._proposals = self._proposals[:limit], self._proposals[limit:]
         return proposals + self._starts()
+
+    def _to_register(self) -> list[Proposal]:
+        """Others give it work as soon as it has registered, and it can't run what it has not heard of."""
+        if self._standing is Standing.BEHIND:
+            self._standing = Standing.CATCHING_UP
+            self._log.catch_up(self._caught_up)  # a log that has nobody to ask calls back at once
+        caught_up = self._standing is Standing.CAUGHT_UP
+        return [Proposal(self._registration(self._at_ms, self._run))] if caught_up else []
+
+    def _caught_up(self) -> None:
+        if self._standing is Standing.CATCHING_UP:
+            self._standing = Standing.CAUGHT_UP
 
     def _duties(self) -> list[Proposal]:
         """What one node does for all of them: it fires timers, and places what its owner can't run."""
@@ -462,7 +486,12 @@ class Driver:
         return starts
 
     def _grant(self) -> None:
-        self.dispatch.grant(side_effects=self._log.is_current)
+        self.dispatch.grant(side_effects=self._is_current)
+
+    @property
+    def _is_current(self) -> bool:
+        """See `Log`. One that was given up is not, whatever it had ordered since: others may have what it ran."""
+        return self._live and self._log.is_current
 
     def _started(self, component: Component, outcome: AnyOutcome) -> None:
         if isinstance(outcome, Rejection):
@@ -495,9 +524,14 @@ class Driver:
         One that stops has told them so, and is not to be counted on again.
         """
         own = self._work.node(self._node_id)
-        if own is None and self._registered:
+        if own is None and self._standing is Standing.REGISTERED:
             self._outputs.removed()
-        self._registered = own is not None and own.run == self._run and (own.live or own.draining)
+        known = own if own is not None and own.run == self._run else None
+        self._live = known is not None and known.live
+        if known is not None and (known.live or known.draining):
+            self._standing = Standing.REGISTERED
+        elif self._standing is Standing.REGISTERED:
+            self._standing = Standing.BEHIND
 
     @property
     def format(self) -> int:
@@ -543,7 +577,9 @@ class Driver:
         self.dispatch.refill(everything=True)
         self._work = Work(self._executions)
         self._check_format()
-        self._run, self._registered = new_run(), False
+        self._run, self._live = new_run(), False
+        if self._standing is not Standing.CATCHING_UP:
+            self._standing = Standing.BEHIND
         self._timers_changed = self._look_for_misplaced = True
         self._outputs.restored()
 
@@ -561,7 +597,7 @@ class Driver:
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
-            case RunAttempt() | RunCompensation() if not self._registered:
+            case RunAttempt() | RunCompensation() if self._standing is not Standing.REGISTERED:
                 pass  # an earlier process of this node asked for it; the registration queues it again
             case _:
                 self.dispatch.take(effect)

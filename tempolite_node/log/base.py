@@ -114,6 +114,13 @@ class Log(Protocol):
         """
         ...
 
+    def catch_up(self, caught_up: Callable[[], None]) -> None:
+        """Calls back, in the driver's thread, once all is applied here that was acknowledged before, by any node.
+
+        However long that takes: meanwhile those who wait are given up in time.
+        """
+        ...
+
     def barrier(self, answer: Callable[[NodeError | None], None]) -> None:
         """Answers when everything that was acknowledged before, by any node, is applied here; or why it can't be."""
         ...

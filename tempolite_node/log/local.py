@@ -85,6 +85,9 @@ class LocalLog:
             self._given += 1
             self._acts.put(_Act(act, needs_sync))
 
+    def catch_up(self, caught_up: Callable[[], None]) -> None:
+        caught_up()
+
     def barrier(self, answer: Callable[[NodeError | None], None]) -> None:
         answer(None)
 

@@ -167,6 +167,17 @@ class ReplicatedLog:
         """At once: what is applied is on the disks of a majority, and is given again to a store that has lost it."""
         act()
 
+    def catch_up(self, caught_up: Callable[[], None]) -> None:
+        self.barrier(partial(self._caught_up, caught_up))
+
+    def _caught_up(self, caught_up: Callable[[], None], error: NodeError | None) -> None:
+        if error is None:
+            caught_up()
+        elif not self._stopping:
+            given_up = NoQuorum(f"{error}; nothing was stored")
+            self._machine.give_up(under_way=given_up, waiting=given_up)
+            self.catch_up(caught_up)
+
     def barrier(self, answer: Callable[[NodeError | None], None]) -> None:
         self._send_barrier(answer, time.monotonic() + self._write_timeout_s)
 
@@ -182,9 +193,14 @@ class ReplicatedLog:
         if isinstance(outcome, Committed):
             answer(None)
         elif self._stopping or time.monotonic() >= deadline_s:
-            answer(NoQuorum("no majority of the cluster's nodes answers"))
+            answer(NoQuorum(self._why_no_barrier()))
         else:
             self._send_barrier(answer, deadline_s)  # it may be lost with its leader; to ask again does no harm
+
+    def _why_no_barrier(self) -> str:
+        if self.raft.leader is None:
+            return "no majority of the cluster's nodes answers"
+        return "this node can't tell in time whether it has all that the cluster has stored"
 
     # --- what becomes of the batch under way
 

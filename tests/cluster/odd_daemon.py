@@ -4,20 +4,26 @@ CLOCK_AHEAD_S: its wall clock is so many seconds ahead of the machine's.
 KEEP_ENTRIES: its raft journal keeps so few entries for nodes that were away.
 DIES_INSTALLING: it kills itself with SIGKILL when it opens, moves or removes its n-th file while it puts a snapshot in
 the place of its store; "end": when it has, and its log does not know it yet.
+APPLIES_AFTER: it applies nothing of its log before it has passed this gate, and says so when it stands there.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from tempolite_node import clock
 from tempolite_node.cli import main
 from tempolite_node.log import raft_settings
+from tempolite_node.log.raft.entries import Entry
+from tempolite_node.log.replicated import ReplicatedLog
 from tempolite_node.store.snapshots import Snapshots
+from tests.e2e.handlers.world import pass_gate
 
 _ahead_ms = int(float(os.environ.get("CLOCK_AHEAD_S", "0")) * 1000)
 _wall_clock_ms = clock.wall_clock_ms
@@ -53,4 +59,13 @@ def _die_installing(moment: str) -> None:
 
 if "DIES_INSTALLING" in os.environ:
     _die_installing(os.environ["DIES_INSTALLING"])
+if "APPLIES_AFTER" in os.environ:
+    _deliver = ReplicatedLog.delivered
+
+    def _deliver_after_the_gate(log: ReplicatedLog, entries: Sequence[Entry]) -> None:
+        print(json.dumps({"event": "stands at the gate"}), file=sys.stderr, flush=True)
+        pass_gate(os.environ["APPLIES_AFTER"])
+        _deliver(log, entries)
+
+    ReplicatedLog.delivered = _deliver_after_the_gate  # type: ignore
 main(prog_name="tempolite-node")

@@ -111,6 +111,32 @@ def test_a_node_that_lost_its_data_directory_gets_everything_back_from_the_other
     four.check_equal_stores()
 
 
+def test_a_node_that_lost_its_data_directory_is_given_no_work_before_it_has_everything_back(
+    four: Cluster, client: Client
+) -> None:
+    # given: a node that has lost its disk, and has not yet applied what it gets back
+    assert client.execute("work", 1) == [1, 2, 1]
+    lost = four.follower()
+    lost.kill()
+    lost.lose_data()
+    with four.gate("disk") as gate:
+        lost.start(*ODD, APPLIES_AFTER="disk")
+        lost.until_logged("stands at the gate")
+        four.until_lost(lost)
+        # when: there is work, then: others do it
+        handles = [client.enqueue("work", number) for number in range(20)]
+        assert [handle.result(PATIENCE_S) for handle in handles] == [[n, n + 1, n] for n in range(20)]
+        assert lost.id not in {handle.info().node_id for handle in handles}
+        assert not any(member.live for member in four.leader().view().members if member.node_id == lost.id)
+        gate.open()
+    # until it has everything, and does its share again
+    four.until_all_live()
+    handles = [client.enqueue("work", number) for number in range(20)]
+    assert [handle.result(PATIENCE_S) for handle in handles] == [[n, n + 1, n] for n in range(20)]
+    assert lost.id in {handle.info().node_id for handle in handles}
+    four.check_equal_stores()
+
+
 def test_a_node_that_was_away_for_long_takes_a_snapshot_and_serves_its_waits(four: Cluster, client: Client) -> None:
     """The others have thrown away the entries that it would need, so it takes the whole store of one of them."""
     # given: nodes that keep few entries, one of which is frozen while someone waits at it

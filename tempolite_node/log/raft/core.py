@@ -15,7 +15,7 @@ from typing import Protocol
 
 from tempolite_node.log.raft import snapshots
 from tempolite_node.log.raft.elections import Elections
-from tempolite_node.log.raft.entries import Entry, Members
+from tempolite_node.log.raft.entries import Entry, Kind, Members
 from tempolite_node.log.raft.errors import JournalUnusable
 from tempolite_node.log.raft.guards import GuardedRaft
 from tempolite_node.log.raft.handover import Consumer, HandOver
@@ -230,7 +230,8 @@ class RaftCore:
                 if self.raft.is_leader and message.term == self.raft.term:
                     self.sender.acknowledged(peer, message)
             case Forward():
-                self._silence.acknowledged(peer, self._clock())
+                if message.kind == Kind.DATA:  # a node that catches up asks by barriers how far it is
+                    self._silence.acknowledged(peer, self._clock())
                 self.proposals.forwarded(peer, message)
             case ForwardRefused():
                 self.proposals.refused(peer, message)
@@ -337,7 +338,8 @@ class RaftCore:
         self.elections.heard_from_leader()
 
     def append_acknowledged(self, peer: str, ack: Ack) -> None:
-        self._silence.acknowledged(peer, self._clock())
+        if not ack.recovering:
+            self._silence.acknowledged(peer, self._clock())
         self.replication.acknowledged(peer, ack)
         self.membership.acknowledged(peer, ack)
 

@@ -378,6 +378,27 @@ def test_a_node_is_current_after_a_batch_and_becomes_so_again_when_it_has_to(nod
     assert node.log.is_current
 
 
+def test_a_node_that_was_given_up_starts_nothing_by_a_batch_that_was_ordered_behind_that(node: ReplicatedNode) -> None:
+    """Others may have what it ran, in entries that it has not applied yet."""
+    node.host_up()
+    node.outcomes(enqueue("a"))
+    node.until(lambda: "a" in node.attempts and node.log.idle)
+    attempt, other = node.attempts["a"], registration("node-2", handlers=())
+    lost = LoseNode(at_ms=0, node_id=NODE, run=node.driver.run)
+    said = Batch(node_id="node-2", run=other.run, sequence=1, at_ms=0, commands=(other, lost))
+    node.log.raft.propose(
+        msgspec.msgpack.encode(said), request_id=next_request(), timeout_s=10.0, on_outcome=lambda _: None
+    )
+    node.outcomes(enqueue("b"))
+    assert not node.executions.nodes()[NODE].live
+
+    node.begin_side_effect(attempt, "")
+
+    assert attempt.frames == {"": ""}, "it waits for the log's word"
+    node.until(lambda: len(attempt.frames) == 2)
+    assert node.executions.nodes()[NODE].live
+
+
 # --- without a majority
 
 
