@@ -35,7 +35,7 @@ _ENTRY_COMMANDS_MAX = 2_000
 _ENTRY_BYTES_MAX = 1024 * 1024  #: of several commands; one alone may be larger
 #: Of the time after which others may take over: what is left is for a clock that runs slower than the leader's.
 _CURRENT_SHARE = 0.8
-_DRIFT_MS_PER_S = 1  #: far more than that of any clock that is kept right
+_SET_BACK_AFTER_S = 60.0  #: in which all words of the leader show its clock behind what is believed
 _LOOKS_UP_S = 0.5
 
 _encoder = msgspec.msgpack.Encoder()
@@ -99,7 +99,7 @@ class ReplicatedLog:
         self._sequence_of = ""
         self._open: _OpenBatch | None = None
         self._current_until_s = -float("inf")
-        self._clock = _LeadersClock()
+        self._clock = LeadersClock()
         self._knows_own = False  #: a batch of this process was applied: what comes behind it is no old news
         self._owes_clock = False  #: as the leader: there is someone who has not heard of its clock
         self._stopping = False
@@ -238,7 +238,7 @@ class ReplicatedLog:
         if batch.node_id == self._node_id:
             self._knows_own |= batch.run == self._sequence_of
         elif batch.node_id == self.raft.leader and self._knows_own:
-            self._clock.heard(batch.node_id, batch.at_ms - self._wall_clock_ms())
+            self._clock.heard(batch.node_id, batch.at_ms - self._wall_clock_ms(), time.monotonic())
         self._owes_clock |= batch.sequence == 1
         match self._machine.admit(batch):
             case Admission.NEW:
@@ -350,24 +350,33 @@ class _Consumer:
         done.set_result(None)
 
 
-class _LeadersClock:
+class LeadersClock:
     """How far the leader's clock is ahead of this node's: the most that its entries showed.
 
     An entry is on its way for a while, so each shows too little, by as much as it took: by minutes, when this node
-    stood still for so long. So what was shown before is kept, less what clocks may drift apart meanwhile.
+    stood still for so long. So what was shown before is kept, until all entries of a whole minute have shown less: then
+    a clock was set.
     """
 
     def __init__(self) -> None:
         self._leader = ""
-        self._heard_s = 0.0
+        self._less_ms: int | None = None  #: the most that was shown since less than the offset was, at this time:
+        self._less_since_s = 0.0
         self.offset_ms = 0
 
-    def heard(self, leader: str, ahead_ms: int) -> None:
-        now_s = time.monotonic()
-        least_ms = self.offset_ms - round((now_s - self._heard_s) * _DRIFT_MS_PER_S)
-        if leader == self._leader and ahead_ms < least_ms:
+    def heard(self, leader: str, ahead_ms: int, now_s: float) -> None:
+        """now_s: of a monotonic clock."""
+        if leader != self._leader or ahead_ms >= self.offset_ms:
+            self._believe(leader, ahead_ms)
             return
-        self._leader, self._heard_s, self.offset_ms = leader, now_s, ahead_ms
+        if self._less_ms is None:
+            self._less_ms, self._less_since_s = ahead_ms, now_s
+        self._less_ms = max(self._less_ms, ahead_ms)
+        if now_s - self._less_since_s >= _SET_BACK_AFTER_S:
+            self._believe(leader, self._less_ms)
+
+    def _believe(self, leader: str, ahead_ms: int) -> None:
+        self._leader, self.offset_ms, self._less_ms = leader, ahead_ms, None
 
 
 def _first_of(commands: Sequence[AnyCommand]) -> tuple[msgspec.Raw, ...]:
