@@ -35,7 +35,7 @@ from tempolite_node.views import ClusterState, MemberState
 log = structlog.get_logger("cluster")
 
 _CHECK_S = 5.0
-_MEMBERSHIP_S = 60.0  #: a newcomer has to catch up
+_REMOVAL_S = 60.0
 _TRANSFER_S = 10.0
 
 Calls = Sequence[tuple[str, bytes]]
@@ -52,6 +52,7 @@ class CheckArguments(Struct, frozen=True, tag=True):
 class AddMember(Struct, frozen=True, tag=True):
     node_id: str
     address: str
+    catch_up_s: float = 60.0
 
 
 class RemoveMember(Struct, frozen=True, tag=True):
@@ -207,23 +208,23 @@ class Cluster:
 
     # --- changes of the members; at the leader, or handed on to it
 
-    async def add_member(self, node_id: str, address: str) -> None:
-        await self._at_leader(AddMember(node_id, address), _MEMBERSHIP_S)
+    async def add_member(self, node_id: str, address: str, *, catch_up_s: float) -> None:
+        await self._at_leader(AddMember(node_id, address, catch_up_s))
 
     async def remove_member(self, node_id: str) -> None:
-        await self._at_leader(RemoveMember(node_id), _MEMBERSHIP_S)
+        await self._at_leader(RemoveMember(node_id))
 
     async def transfer_leadership(self, to: str | None) -> str:
-        answer = await self._at_leader(TransferLeadership(to), _TRANSFER_S)
+        answer = await self._at_leader(TransferLeadership(to))
         return answer.leader
 
-    async def _at_leader(self, question: AddMember | RemoveMember | TransferLeadership, timeout_s: float) -> Done:
+    async def _at_leader(self, question: AddMember | RemoveMember | TransferLeadership) -> Done:
         leader = self._raft.leader
         if leader is None:
             raise NoQuorum("no node leads the cluster now: a majority of its members does not answer")
         if leader == self._raft.node_id:
             return await self._change(question)
-        answer = await self._ask(leader, question, timeout_s + 5.0)
+        answer = await self._ask(leader, question, _patience_s(question) + _CHECK_S)
         if isinstance(answer, Failed):
             raise _ERRORS.get(answer.error, Unavailable)(answer.message)
         assert isinstance(answer, Done), f"{leader} answers {question} with {answer}"
@@ -231,8 +232,8 @@ class Cluster:
 
     async def _change(self, question: AddMember | RemoveMember | TransferLeadership) -> Done:
         match question:
-            case AddMember(node_id, address):
-                await self._add(node_id, address)
+            case AddMember(node_id, address, catch_up_s):
+                await self._add(Member(node_id, address), catch_up_s)
                 return Done()
             case RemoveMember(node_id):
                 await self._remove(node_id)
@@ -240,21 +241,20 @@ class Cluster:
             case TransferLeadership(to):
                 return Done(leader=await self._transfer(to))
 
-    async def _add(self, node_id: str, address: str) -> None:
+    async def _add(self, member: Member, catch_up_s: float) -> None:
         outcome = await self._outcome(
-            lambda on_outcome: self._raft.add_member(
-                Member(node_id, address), timeout_s=_MEMBERSHIP_S, on_outcome=on_outcome
-            )
+            lambda on_outcome: self._raft.add_member(member, timeout_s=catch_up_s, on_outcome=on_outcome)
         )
         _raise_unless_done(outcome)
-        log.info("a member was added", member=node_id, address=address)
+        log.info("a member was added", member=member.node_id, address=member.address)
 
     async def _remove(self, node_id: str) -> None:
         status = await self._loop.run_in_executor(self._asking, self._raft.status)
-        if node_id not in status.members and node_id not in self._nodes():
-            raise WrongState(f"{node_id} is no member; members are: {', '.join(status.members)}")
+        known = {*status.members, *(peer.node_id for peer in status.peers), *self._nodes()}
+        if node_id not in known:
+            return  # nobody knows of it: it was removed by this call, which is repeated, or never added
         outcome = await self._outcome(
-            lambda on_outcome: self._raft.remove_member(node_id, timeout_s=_MEMBERSHIP_S, on_outcome=on_outcome)
+            lambda on_outcome: self._raft.remove_member(node_id, timeout_s=_REMOVAL_S, on_outcome=on_outcome)
         )
         _raise_unless_done(outcome)
         # Its executions go elsewhere. If this node dies right here, the operator's repeat does it.
@@ -302,9 +302,8 @@ class Cluster:
         """Called in a thread of gRPC."""
         try:
             question = _question.decode(data)
-            answer: Answer = asyncio.run_coroutine_threadsafe(self._answered(question), self._loop).result(
-                _MEMBERSHIP_S
-            )
+            answering = asyncio.run_coroutine_threadsafe(self._answered(question), self._loop)
+            answer: Answer = answering.result(_patience_s(question) + _CHECK_S)
         except NodeError as error:
             answer = Failed(type(error).__name__, str(error))
         except (msgspec.DecodeError, TimeoutError, concurrent.futures.CancelledError, RuntimeError) as error:
@@ -322,6 +321,19 @@ class Cluster:
             return Failed("Unavailable", f"{self._raft.node_id} does not serve {', '.join(missing)}")
         violations = await self._node.check_own_arguments(calls)
         return Checked(tuple(tuple(each) for each in violations))
+
+
+def _patience_s(question: Question) -> float:
+    """What it may take, in the end, to answer it."""
+    match question:
+        case CheckArguments():
+            return _CHECK_S
+        case AddMember(catch_up_s=catch_up_s):
+            return catch_up_s
+        case RemoveMember():
+            return _REMOVAL_S
+        case TransferLeadership():
+            return _TRANSFER_S
 
 
 def _raise_unless_done(outcome: MembershipOutcome) -> None:

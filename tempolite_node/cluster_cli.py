@@ -172,7 +172,7 @@ def _state(info: ClusterInfo, member: MemberInfo) -> str:
 @_connecting
 @click.argument("node_id", metavar="ID")
 @click.argument("address")
-@click.option("--catch-up", type=_SECONDS, default=60.0, show_default=True, help="Seconds.")
+@click.option("--catch-up", type=_SECONDS, default=60.0, show_default=True, help="Seconds that it may take.")
 def add(connect: Connect, node_id: str, address: str, catch_up: float) -> None:
     """Adds a node, which runs already with `join` in its entry of the config.
 
@@ -187,10 +187,14 @@ def add(connect: Connect, node_id: str, address: str, catch_up: float) -> None:
 @_connecting
 @click.argument("node_id", metavar="ID")
 def remove(connect: Connect, node_id: str) -> None:
-    """Removes a node, whether it runs or not; its work goes to others."""
+    """Removes a node, whether it runs or not; its work goes to others. Does nothing if there is none of that id."""
     with _connected(connect) as client:
-        client.remove_member(node_id)
-    click.echo(f"{node_id} is no member any more.")
+        members = [member.node_id for member in client.cluster().members]
+        client.remove_member(node_id)  # in any case: a removal that was cut short is completed
+    if node_id in members:
+        click.echo(f"{node_id} is no member any more.")
+    else:
+        click.echo(f"{node_id} was no member; members are: {', '.join(members)}.")
 
 
 @cluster.command()

@@ -218,7 +218,7 @@ class Node:
         drain_s = self.config.node.drain_timeout_ms / 1000
         log.info("draining", timeout_s=drain_s)
         await self._change(self._pause_all)
-        await self._tell_others(DrainNode)
+        told = await self._tell_others(DrainNode)
         self._supervisor.drain()
         idle = asyncio.ensure_future(self._wait_idle())
         now = asyncio.ensure_future(self._stop_now.wait())
@@ -227,16 +227,20 @@ class Node:
             log.warning("stopping with attempts under way; they run again after the next start")
         idle.cancel()
         now.cancel()
-        await self._tell_others(LoseNode)
+        if told:  # else nobody hears it, and it would only wait once more
+            await self._tell_others(LoseNode)
         await self._hand_over_leadership()
 
-    async def _tell_others(self, command: type[DrainNode] | type[LoseNode]) -> None:
+    async def _tell_others(self, command: type[DrainNode] | type[LoseNode]) -> bool:
+        """Whether they have heard it."""
         if self._replicated is None:
-            return
+            return False
         try:
             await self.submit(command(at_ms=self.now_ms(), node_id=self.config.node.id, run=self._driver.run))
         except NodeError as error:
             log.warning("the other nodes can't be told that this one stops; they will notice", error=str(error))
+            return False
+        return True
 
     async def _hand_over_leadership(self) -> None:
         if self._replicated is None or not self._replicated.leads or len(self._executions.nodes()) < 2:
@@ -532,8 +536,8 @@ class Node:
     async def open_executions(self) -> Mapping[str, int]:
         return await self._look(self._executions.open_by_owner)
 
-    async def add_member(self, node_id: str, address: str) -> None:
-        await self._peers.add_member(node_id, address)
+    async def add_member(self, node_id: str, address: str, *, catch_up_s: float) -> None:
+        await self._peers.add_member(node_id, address, catch_up_s=catch_up_s)
 
     async def remove_member(self, node_id: str) -> None:
         await self._peers.remove_member(node_id)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import grpc
 
 from tempolite_node.api.convert import requests, responses
+from tempolite_node.api.polls import time_to_wait_ms
 from tempolite_node.api.ports import NodePort
 from tempolite_node.errors import WrongState
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1.cluster_service_pb2_grpc import ClusterServiceServicer
+
+_CATCH_UP_MS = 60_000  #: that a new member gets, for a caller without a deadline
+_CATCH_UP_MS_MAX = 24 * 3_600_000
 
 
 class ClusterService(ClusterServiceServicer):
@@ -23,12 +27,14 @@ class ClusterService(ClusterServiceServicer):
             raise no_cluster()
         return pb.GetClusterResponse(cluster=responses.cluster(state))
 
-    async def AddMember(self, request: pb.AddMemberRequest, _context: grpc.aio.ServicerContext) -> pb.AddMemberResponse:
+    async def AddMember(self, request: pb.AddMemberRequest, context: grpc.aio.ServicerContext) -> pb.AddMemberResponse:
         cluster = self._node.config.cluster
         if cluster is None:
             raise no_cluster()
         node_id, address = requests.add_member(request, loopback_only=cluster.tls is None)
-        await self._node.add_member(node_id, address)
+        remaining_s = context.time_remaining()
+        catch_up_ms = time_to_wait_ms(remaining_s, _CATCH_UP_MS if remaining_s is None else _CATCH_UP_MS_MAX)
+        await self._node.add_member(node_id, address, catch_up_s=catch_up_ms / 1_000)
         return pb.AddMemberResponse()
 
     async def RemoveMember(

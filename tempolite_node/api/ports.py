@@ -146,12 +146,12 @@ class NodePort(Protocol):
         """None: the node belongs to none."""
         ...
 
-    async def add_member(self, node_id: str, address: str) -> None:
+    async def add_member(self, node_id: str, address: str, *, catch_up_s: float) -> None:
         """Returns when it counts as one of the cluster. errors.WrongState: it can't, and why."""
         ...
 
     async def remove_member(self, node_id: str) -> None:
-        """errors.WrongState: it can't, and why."""
+        """Nothing is changed if there is no such member. errors.WrongState: it can't, and why."""
         ...
 
     async def transfer_leadership(self, to: str | None) -> str:

@@ -75,6 +75,13 @@ def test_writes_are_refused_for_want_of_a_quorum(left: Node) -> None:
     assert set(seen) <= {"NO_QUORUM", "OUTCOME_UNKNOWN"}
 
 
+def test_a_node_that_nobody_hears_stops_and_tries_once_to_say_so(left: Node) -> None:
+    before = len(left.log)
+    assert left.stop() == 0
+    said = [line for line in left.log[before:] if "can't be told that this one stops" in str(line.get("event"))]
+    assert len(said) == 1
+
+
 def test_the_client_gives_up_with_an_error_that_says_so(left: Node) -> None:
     with left.client(timeout=4.0) as client, pytest.raises(Unavailable, match="no majority of the cluster's nodes"):
         client.enqueue("quick")

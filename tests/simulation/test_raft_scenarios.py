@@ -166,6 +166,34 @@ def test_a_newcomer_that_is_not_there_is_not_counted() -> None:
         s.commit(leader)
 
 
+def test_an_addition_that_is_asked_for_again_goes_on_for_the_last_who_asked() -> None:
+    with calm() as s:
+        leader = s.leader()
+        newcomer = Member("n3", "host3:1")
+        first = s.change(leader, add=newcomer)
+        s.wait(3.0)
+        second = s.change(leader, add=newcomer)
+        s.wait(3.0)
+        assert first == [Refused("the new member was asked for again, by another call")]
+        assert second == [], "it has time of its own"
+        assert s.world._newcomer() == newcomer.node_id
+        s.wait_until(lambda: bool(second), 2.0)
+        assert isinstance(second[0], Committed)
+
+
+def test_a_newcomer_that_is_removed_before_it_has_caught_up_is_waited_for_no_more() -> None:
+    with calm() as s:
+        leader = s.leader()
+        added = s.change(leader, add=Member("n9", "host9:1"))
+        removed = s.change(leader, remove="n9")
+        s.wait(0.1)
+        assert added == [Refused("the new member was removed before it had caught up")]
+        assert isinstance(removed[0], Committed)
+        other = s.change(leader, remove=s.followers()[0].node_id)
+        s.wait_until(lambda: bool(other), 3.0)
+        assert isinstance(other[0], Committed)
+
+
 def test_of_two_changes_at_once_the_second_is_refused() -> None:
     with calm(nodes=5) as s:
         leader = s.leader()

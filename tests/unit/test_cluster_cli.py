@@ -92,6 +92,7 @@ def test_the_status_as_json_has_everything(peer: Peer) -> None:
 
 
 def test_members_come_and_go_and_the_leadership_moves(peer: Peer) -> None:
+    peer.answers("GetCluster", shop(member("a"), member("d")))
     peer.answers("AddMember", pb.AddMemberResponse())
     peer.answers("RemoveMember", pb.RemoveMemberResponse())
     peer.answers("TransferLeadership", pb.TransferLeadershipResponse(leader="b"))
@@ -111,8 +112,19 @@ def test_members_come_and_go_and_the_leadership_moves(peer: Peer) -> None:
     assert [request.node_id for request in peer.requests["TransferLeadership"]] == ["b", ""]
 
 
+def test_a_removal_that_is_repeated_succeeds_and_says_who_the_members_are(peer: Peer) -> None:
+    peer.answers("GetCluster", shop(member("a"), member("b")))
+    peer.answers("RemoveMember", pb.RemoveMemberResponse())
+
+    result = run(peer, "remove", "d")
+
+    assert (result.exit_code, result.stdout) == (0, "d was no member; members are: a, b.\n")
+    assert peer.requests["RemoveMember"] == [pb.RemoveMemberRequest(node_id="d")]
+
+
 def test_what_the_node_refuses_is_told_and_the_exit_code_is_1(peer: Peer) -> None:
     message = "a is the leader: transfer the leadership to another node first"
+    peer.answers("GetCluster", shop(member("a")))
     peer.answers("RemoveMember", fails(grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE", message))
 
     result = run(peer, "remove", "a")
@@ -122,6 +134,7 @@ def test_what_the_node_refuses_is_told_and_the_exit_code_is_1(peer: Peer) -> Non
 
 def test_a_token_comes_from_its_file(peer: Peer, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("tn_secret\n")
+    peer.answers("GetCluster", shop(member("d")))
     peer.answers("RemoveMember", pb.RemoveMemberResponse())
 
     run(peer, "remove", "d", "--token-file", str(tmp_path / "token"))

@@ -85,7 +85,10 @@ class Membership:
         """Begins it, or tells why not."""
         if not self._raft.is_leader:
             change.on_outcome(NotLeader(self._raft.leader))
-        elif reason := self._why_not(change):
+            return
+        if self._takes_over(change):
+            return
+        if reason := self._why_not(change):
             change.on_outcome(Refused(reason))
         elif not self._has_effect(change):
             change.on_outcome(Committed(self._raft.journal.configurations.current_index, self._raft.term))
@@ -94,6 +97,23 @@ class Membership:
             if change.add is not None:
                 self._peers.learn_addresses((change.add,))
                 self._raft.add_learner(change.add.node_id)
+
+    def _takes_over(self, change: MemberChange) -> bool:
+        """A newcomer that is asked for again is waited for as the last caller says; one that is removed, no more.
+
+        So whoever repeats an addition, its call having been lost, is not told that it is in its own way.
+        """
+        waiting = self._open
+        if waiting is None or waiting.entry is not None or waiting.add is None:
+            return False
+        if change.remove == waiting.add.node_id:
+            self._give_up(waiting, Refused("the new member was removed before it had caught up"))
+        if change.add != waiting.add:
+            return False
+        change.newcomer_votes = waiting.newcomer_votes
+        self._open = change
+        waiting.on_outcome(Refused("the new member was asked for again, by another call"))
+        return True
 
     def _why_not(self, change: MemberChange) -> str | None:
         raft = self._raft

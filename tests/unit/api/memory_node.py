@@ -280,7 +280,8 @@ class MemoryNode:
     async def cluster(self) -> ClusterState | None:
         return self.state
 
-    async def add_member(self, node_id: str, address: str) -> None:
+    async def add_member(self, node_id: str, address: str, *, catch_up_s: float) -> None:
+        self.catch_up_s = catch_up_s
         self._change_members("add", node_id, address)
 
     async def remove_member(self, node_id: str) -> None:

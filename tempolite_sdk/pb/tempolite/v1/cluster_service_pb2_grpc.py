@@ -74,16 +74,17 @@ class ClusterServiceServicer(object):
 
     def AddMember(self, request, context):
         """Adds a node, which runs already with `join` in its config. Answers when it has caught up and counts as one of the
-        cluster, so give it time. Repeats safely. FAILED_PRECONDITION when another change is under way, or when the newcomer
-        does not answer. Role: admin.
+        cluster; it has until the call's deadline for that (60 s without one). Repeats safely. FAILED_PRECONDITION when
+        another change is under way, or when the newcomer has not caught up in time. Role: admin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveMember(self, request, context):
-        """Removes a node, whether it runs or not; what it has under way goes to others. Repeats safely. FAILED_PRECONDITION for
-        the leader (transfer the leadership first), and when those who stay could not elect one. Role: admin.
+        """Removes a node, whether it runs or not; what it has under way goes to others. Repeats safely: when there is no such
+        member, nothing is changed. FAILED_PRECONDITION for the leader (transfer the leadership first), and when those who
+        stay could not elect one. Role: admin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
