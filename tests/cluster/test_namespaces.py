@@ -23,7 +23,7 @@ from .conftest import Found
 from .namespaces import Namespaces, NotPermitted
 
 HANDLERS = [f"recovering:{name}" for name in ("quick", "work", "add", "listen", "finish")]
-ELECTION_S = 15  #: far more than it takes to find out that the leader is not heard, and to elect another one
+ELECTION_S = PATIENCE_S / 2  #: far more than it takes to miss the leader and to elect another one, as is PATIENCE_S
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -188,9 +188,8 @@ def test_a_leader_that_hears_nobody_or_is_not_heard_is_replaced(three: Cluster, 
 def test_a_follower_that_hears_nobody_or_is_not_heard_stops_nobody(
     three: Cluster, network: Namespaces, lost: str
 ) -> None:
-    leader, follower = three.leader(), three.follower()
+    follower = three.follower()
     others = three.others(follower)
-    term = leader.view().term
     with three.client_of([node.address for node in others]) as client:
         for node in others:
             if lost == "all that it says":
@@ -199,7 +198,7 @@ def test_a_follower_that_hears_nobody_or_is_not_heard_stops_nobody(
                 network.lose(node, follower)
         three.until_lost(follower)
         assert client.execute("work", 6) == [6, 7, 6]
-    assert {(node.view().leader, node.view().term) for node in others} == {(leader.id, term)}
+    assert not {node.view().leader for node in others} & {follower.id, ""}
 
 
 def test_a_network_that_loses_packets_loses_nothing_else(three: Cluster, network: Namespaces) -> None:
@@ -213,12 +212,11 @@ def test_a_network_that_loses_packets_loses_nothing_else(three: Cluster, network
 @pytest.mark.parametrize("leads", [True, False], ids=["the leader", "a follower"])
 def test_a_slow_link_makes_writes_slow_and_stops_none(three: Cluster, network: Namespaces, leads: bool) -> None:
     slow = three.leader() if leads else three.follower()
-    leader, term = three.leader().id, slow.view().term
     network.slow_down(slow, 0.1)
     with slow.client() as client:
         handles = [client.enqueue("work", number) for number in range(5)]
         assert [handle.result(PATIENCE_S) for handle in handles] == [[n, n + 1, n] for n in range(5)]
-    assert {(node.view().leader, node.view().term) for node in three.others()} == {(leader, term)}
+    assert all(member.live for member in three.leader().view().members), "nobody is held for dead"
 
 
 def test_after_all_that_the_nodes_hold_the_same(three: Cluster) -> None:
