@@ -161,6 +161,7 @@ def test_a_node_that_was_away_for_long_takes_a_snapshot_and_serves_its_waits(fou
         assert answer.result() == "go on"
     four.until_all_live()
     assert client.execute("quick", 7) == 7
+    eventually(lambda: not any(four.directory.glob("*/snapshots/*")), "nobody keeps the snapshot")
     four.check_equal_stores()
 
 
