@@ -77,7 +77,7 @@ _PLACED_MAX = 500  #: executions of one round that are given to another node
 
 
 class Ask(Struct):
-    """A command, and who wants its outcome, or why there is none. Called in the driver's thread, after the commit."""
+    """A command, and who wants its outcome, or why there is none. Called with what else the round lets out."""
 
     command: AnyCommand
     answer: Callable[[AnyOutcome | NodeError], None] | None = None

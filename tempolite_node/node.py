@@ -295,7 +295,7 @@ class Node:
     def _host_down(self, host: int, message: str) -> None:
         self._driver.put(HostDown(host, message))
 
-    # --- where the driver answers; in the driver's thread
+    # --- where the driver answers; in its thread, or in the log's
 
     def publish(
         self,
