@@ -60,7 +60,7 @@ def test_what_a_dead_leader_ran_goes_on_elsewhere_from_its_journal(hasty: Cluste
     leader = hasty.leader()
     before = sum(hasty.effects().values())
     with hasty.client() as client:
-        listening = [client.enqueue("listen") for _ in range(6)]
+        listening = client.enqueue_many("listen", [()] * 6, atomic=True)
         working = [client.enqueue("work" if number % 2 else "work_async", number) for number in range(60)]
         lost = owned_by(leader, [*listening, *working])
         hasty.until_world(lambda: sum(hasty.effects().values()) >= before + 60)
@@ -172,7 +172,7 @@ def test_a_node_frozen_for_a_moment_goes_on_with_what_it_ran(patient: Cluster, l
 def test_a_node_that_is_back_before_it_is_missed_goes_on_with_its_own_work(patient: Cluster, leads: bool) -> None:
     node = patient.leader() if leads else patient.follower()
     with patient.client(*patient.others(node)) as client:
-        listening = [client.enqueue("listen") for _ in range(9)]
+        listening = client.enqueue_many("listen", [()] * 9, atomic=True)
         own = owned_by(node, listening)
         assert own, "some of them run there"
         patient.until_world(lambda: all(patient.effects()[f"{handle.id} before"] == 1 for handle in listening))

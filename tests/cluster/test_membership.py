@@ -41,7 +41,7 @@ def join(client: Client, four: Cluster, node: Node) -> None:
 
 def test_a_fourth_node_joins_takes_work_and_the_first_can_go(four: Cluster, client: Client) -> None:
     # given: a cluster with work
-    listening = [client.enqueue("listen") for _ in range(6)]
+    listening = client.enqueue_many("listen", [()] * 6, atomic=True)
     memory_of_before = client.execute("work", 1)
     assert memory_of_before == [1, 2, 1]
     # when: a node joins
@@ -50,7 +50,7 @@ def test_a_fourth_node_joins_takes_work_and_the_first_can_go(four: Cluster, clie
     # then: it has what there was, and its share of what comes
     with newcomer.client() as there:
         assert there.count(consistency="stale") == client.count()
-        handles = [there.enqueue("work", number) for number in range(20)]
+        handles = there.enqueue_many("work", [(number,) for number in range(20)], atomic=True)
         assert [handle.result(PATIENCE_S) for handle in handles] == [[n, n + 1, n] for n in range(20)]
         assert newcomer.id in {handle.info().node_id for handle in handles}
     # when: one of the founders is removed
@@ -80,7 +80,7 @@ def test_the_leader_is_not_removed_before_another_leads(four: Cluster, client: C
 
 
 def test_a_node_that_is_down_is_removed_and_its_work_goes_elsewhere(four: Cluster, client: Client) -> None:
-    listening = [client.enqueue("listen") for _ in range(6)]
+    listening = client.enqueue_many("listen", [()] * 6, atomic=True)
     four.until_world(lambda: all(four.effects()[f"{handle.id} before"] for handle in listening))
     gone = four.follower()
     gone.kill()

@@ -47,7 +47,8 @@ def three(wired: tuple[Cluster, Network]) -> Cluster:
 
 def all_listen(three: Cluster, client: Client, count: int) -> list[str]:
     """Ids of executions that wait for a word, on all of the nodes."""
-    handles = [client.enqueue("listen") for _ in range(count)]
+    # In one command: each is load to those behind it, which one that waits already is not.
+    handles = client.enqueue_many("listen", [()] * count, atomic=True)
     eventually(lambda: all(each.info().status is ExecutionStatus.WAITING for each in handles), "they all wait")
     assert {each.info().node_id for each in handles} == set(three.nodes)
     return [each.id for each in handles]

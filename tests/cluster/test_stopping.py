@@ -38,7 +38,7 @@ def test_a_node_that_stops_gives_away_what_it_has_and_the_leadership(three: Clus
     # given: a leader with executions that wait, and some that run
     stopping = three.leader()
     with three.client(*three.others(stopping)) as client:
-        listening = [client.enqueue("listen") for _ in range(9)]
+        listening = client.enqueue_many("listen", [()] * 9, atomic=True)
         for handle in listening:
             until_status(client, handle.id, ExecutionStatus.WAITING)
         napping = [client.enqueue("nap", 0.5) for _ in range(9)]
