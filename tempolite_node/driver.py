@@ -250,7 +250,10 @@ class Driver:
         if self._thread.is_alive():
             self._inputs.put(Stop())
             self._thread.join()
-        self._log.stop()
+        try:
+            self._log.stop()
+        except BaseException as error:
+            self._outputs.driver_failed(error)  # there is no round any more that would hear of it
 
     def now_ms(self) -> int:
         """Unix milliseconds, by the clock that decides what is due."""

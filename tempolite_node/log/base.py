@@ -63,7 +63,7 @@ class Log(Protocol):
         ...
 
     def stop(self) -> None:
-        """After the driver. Everything that was saved is on disk when it returns."""
+        """After the driver. Everything that was saved is on disk when it returns. StorageFailed: it may not be."""
         ...
 
     @property

@@ -50,6 +50,7 @@ class LocalLog:
         self._acts: SimpleQueue[_Act | None] = SimpleQueue()
         self._given = 0  #: acts, to the thread
         self._done = 0  #: of those; written by the thread alone
+        self._failure: BaseException | None = None  #: of the thread
         self._thread = threading.Thread(target=self._run, name="sync", daemon=True)
         self.now_ms = now_ms
 
@@ -60,6 +61,8 @@ class LocalLog:
         if self._thread.is_alive():
             self._acts.put(None)
             self._thread.join()
+        if self._failure is not None:
+            raise self._failure
 
     @property
     def index(self) -> int:
@@ -101,6 +104,7 @@ class LocalLog:
                 stopping = acts[-1] is None
                 self._act([act for act in acts if act is not None])
         except BaseException as error:
+            self._failure = error
             self._post(partial(_fail, error))
 
     def _take(self) -> list[_Act | None]:

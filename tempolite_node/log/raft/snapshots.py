@@ -237,8 +237,11 @@ class SnapshotSender:
 
     def _remove(self, path: Path) -> None:
         """Its name goes at once, its gibibytes in the background: heartbeats would wait for them."""
-        file = path.open("rb+")
-        path.unlink()
+        try:
+            file = path.open("rb+")
+        except FileNotFoundError:
+            return  # somebody has cleaned up: no reason to stop
+        path.unlink(missing_ok=True)
         self._background.run(lambda: _give_back(file), _look_at)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from queue import SimpleQueue
 
 import pytest
@@ -47,7 +48,8 @@ def log(disk: Disk, posted: SimpleQueue[Callable[[], None]]) -> Iterator[LocalLo
     log = LocalLog(Machine(), lambda: 0, sync=disk.sync, post=posted.put)  # type: ignore[arg-type]
     log.start()
     yield log
-    log.stop()
+    with suppress(StorageFailed):  # told to the test by then
+        log.stop()
 
 
 @pytest.fixture
@@ -139,6 +141,20 @@ def test_what_a_failing_disk_may_have_lost_is_never_let_out_and_the_driver_hears
     with pytest.raises(StorageFailed, match="the disk is gone"):
         posted.get(timeout=10)()
     lets_out(log, out, "third", idle=True)
+    assert out.empty()
+    with pytest.raises(StorageFailed, match="the disk is gone"):
+        log.stop()
+
+
+def test_a_disk_that_fails_when_the_driver_is_gone_is_heard_of_too(
+    log: LocalLog, disk: Disk, out: SimpleQueue[str]
+) -> None:
+    lets_out(log, out, "last")
+    disk.ends.put(StorageFailed("the disk is gone"))
+
+    with pytest.raises(StorageFailed, match="the disk is gone"):
+        log.stop()
+
     assert out.empty()
 
 
