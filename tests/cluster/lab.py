@@ -208,6 +208,14 @@ class Lab:
             if event["number"] not in self._without_data
         ]
 
+    def acknowledges(self, more: int, timeout_s: float = 40.0) -> None:
+        """Waits until somebody was told of so many more."""
+        wanted = len(self.acknowledged()) + more
+        end = time.monotonic() + timeout_s
+        while (count := len(self.acknowledged())) < wanted:
+            assert time.monotonic() < end, f"{wanted - count} of {more} proposals were not committed in {timeout_s} s"
+            time.sleep(0.05)
+
     def same_stores(self, timeout_s: float = 40.0) -> dict[str, Any]:
         """Waits until all that are up hold the same, and returns it."""
         end = time.monotonic() + timeout_s

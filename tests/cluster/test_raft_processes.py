@@ -57,7 +57,7 @@ def test_killing_the_leader_again_and_again_loses_nothing(tmp_path: Path) -> Non
         with Load(cluster):
             for _ in range(4):
                 leader = cluster.leader()
-                time.sleep(0.7)  # some load for it to die under
+                cluster.acknowledges(50)  # it dies under load
                 leader.kill()
                 cluster.leader(besides=leader)
                 leader.start()
@@ -71,7 +71,7 @@ def test_killing_all_at_once_loses_nothing(tmp_path: Path) -> None:
         with Load(cluster):
             for _ in range(2):
                 cluster.leader()
-                time.sleep(0.7)
+                cluster.acknowledges(50)
                 for node in cluster.nodes.values():
                     node.kill()
                 for node in cluster.nodes.values():
