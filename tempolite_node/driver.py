@@ -214,8 +214,6 @@ class Driver:
         self._inputs: SimpleQueue[Input] = SimpleQueue()
         self._work = Work(executions)
         self._at_ms = 0
-        self._next_due_ms: int | None = None
-        self._timers_changed = True  #: since `_next_due_ms` was read
         self._fired = False  #: timers that are due are on their way
         self._run = new_run()
         self._standing = Standing.BEHIND
@@ -318,7 +316,8 @@ class Driver:
         """Everything that waits; if nothing does, whatever comes next or the next timer."""
         inputs: list[Input] = []
         try:
-            inputs.append(self._inputs.get(timeout=self._idle_s()))
+            if self._inputs.empty():
+                inputs.append(self._inputs.get(timeout=self._idle_s()))
             while len(inputs) < _ROUND_MAX:
                 inputs.append(self._inputs.get_nowait())
         except Empty:
@@ -341,11 +340,8 @@ class Driver:
         return min([*waits, 86_400.0]) if waits else None
 
     def _due_ms(self) -> int | None:
-        """When the next timer is due, of all in the store."""
-        if self._timers_changed:
-            self._next_due_ms = self._executions.next_due_ms()
-            self._timers_changed = False
-        return self._next_due_ms
+        """When the next timer is due, of those in the store that were not fired."""
+        return None if self._fired else self._executions.next_due_ms()
 
     # --- in
 
@@ -472,7 +468,7 @@ class Driver:
                     jitter=random.uniform(-1, 1),
                 )
                 duties.append(Proposal(command))
-            self._next_due_ms, self._timers_changed, self._fired = None, False, True
+            self._fired = True
         if self._look_for_misplaced:
             misplaced = self._executions.misplaced(_PLACED_MAX)
             self._look_for_misplaced = len(misplaced) == _PLACED_MAX
@@ -583,7 +579,7 @@ class Driver:
         self._run, self._live = new_run(), False
         if self._standing is not Standing.CATCHING_UP:
             self._standing = Standing.BEHIND
-        self._timers_changed = self._look_for_misplaced = True
+        self._look_for_misplaced = True
         self._outputs.restored()
 
     def _take_effects(self) -> None:
@@ -607,14 +603,12 @@ class Driver:
 
     def _save(self) -> None:
         if self._fired and self._log.idle:
-            self._timers_changed, self._fired = True, False
+            self._fired = False
         work = self._work
         if not work.changed and self._log.index - self._executions.applied_index < _UNSAVED_MAX:
             return
         before = self._executions.nodes()
         self._executions.save(work, self._log.index)
-        if work.timers or work.timers_cleared:
-            self._timers_changed = True
         if work.nodes:
             self._look_for_misplaced = True
             self._tell_changes(before)

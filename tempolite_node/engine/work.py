@@ -6,7 +6,7 @@ behind it is whatever implements `Stored`.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
@@ -83,7 +83,7 @@ class Work:
         self.inbox: defaultdict[int, dict[int, Signal]] = defaultdict(dict)
         self.outbox: list[Signal] = []
         self.attempts: list[Attempt] = []
-        self.counts: Counter[tuple[str, Component, Status]] = Counter()  #: changes of `count_of`
+        self.counts: defaultdict[tuple[str, Component, Status], int] = defaultdict(int)  #: changes of `count_of`
         self.nodes: dict[str, NodeState | None] = {}  #: None: it was removed
         self.sequences: dict[str, int] = {}  #: by node: of its last batch; see log/replicated.py
         self.effects: list[AnyEffect] = []
@@ -159,7 +159,7 @@ class Work:
         return [child for child in current if not child.closed]
 
     def count_of(self, owner: str, component: Component, status: Status) -> int:
-        return self._stored.count_of(owner, component, status) + self.counts[owner, component, status]
+        return self._stored.count_of(owner, component, status) + self.counts.get((owner, component, status), 0)
 
     # --- nodes
 

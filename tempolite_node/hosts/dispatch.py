@@ -336,10 +336,15 @@ class Dispatch:
     def grant(self, *, side_effects: bool) -> None:
         """Gives free slots to those whose stacks are here: first to those that wake, then, if they may start, to
         side effects."""
-        self.holds_side_effects = not side_effects and any(pool.starting for pool in self.pools.values())
+        self.holds_side_effects = False
         for pool in self.pools.values():
-            self._grant_to(pool, pool.waking, limited=False)
-            if side_effects and not pool.paused:
+            if pool.waking:
+                self._grant_to(pool, pool.waking, limited=False)
+            if not pool.starting:
+                continue
+            if not side_effects:
+                self.holds_side_effects = True
+            elif not pool.paused:
                 self._grant_to(pool, pool.starting, limited=True)
 
     def _grant_to(self, pool: Pool[Due], waiting: deque[Due], *, limited: bool) -> None:
@@ -363,7 +368,7 @@ class Dispatch:
         if not self._hosts:
             return
         for component, pool in self.pools.items():
-            while pool.free and not pool.paused and not pool.ready.empty:
+            while not pool.ready.empty and pool.free and not pool.paused:
                 if pool.rate.take(self._clock_s()) > 0:
                     break
                 pool.take()
@@ -378,7 +383,7 @@ class Dispatch:
         """Seconds until a rate limit lets something start that waits for nothing else."""
         waits = []
         for pool in self.pools.values():
-            if pool.free and not pool.paused and (pool.starting or not pool.ready.empty):
+            if (pool.starting or not pool.ready.empty) and pool.free and not pool.paused:
                 wait_s = pool.rate.take(self._clock_s())
                 if wait_s > 0:
                     waits.append(wait_s)

@@ -171,6 +171,7 @@ def _version(connection: apsw.Connection, path: Path) -> int:
 
 
 def _migrate(connection: apsw.Connection, version: int) -> None:
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)  # a migration may change the text of the schema itself
     for number, script in _migrations():
         if number <= version:
             continue
@@ -179,6 +180,7 @@ def _migrate(connection: apsw.Connection, version: int) -> None:
         connection.pragma("application_id", APPLICATION_ID)
         connection.pragma("user_version", number)
         connection.execute("COMMIT")
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
 
 
 def _compare_schema(connection: apsw.Connection, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ _CACHED_BYTES_MAX = 4_096  #: of arguments and result; an execution with more is
 _CLEAR_TIMERS = Statement("DELETE FROM timers WHERE execution_row IN (VALUES {rows})", 1)
 _CLEAR_TIMER = Statement("DELETE FROM timers WHERE (execution_row, name) IN (VALUES {rows})", 2)
 _SEND = Statement("INSERT INTO outbox (execution_row, seq, name, payload, at_ms) VALUES {rows}", 5)
+_row = attrgetter("row")
 _OPEN = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
 
 
@@ -62,6 +64,8 @@ class Executions:
         self._nodes = Nodes(connection)
         self.places = Places(connection)
         self._counts = self._counted()
+        self._next_due_ms: int | None = None
+        self._due_is_known = False
 
     def _counted(self) -> Counter[tuple[str, Component, Status]]:
         """Executions of each owner, component and status."""
@@ -241,8 +245,11 @@ class Executions:
         return TIMERS.value(found) if found else None
 
     def next_due_ms(self) -> int | None:
-        """When the next timer is due."""
-        return self._connection.execute("SELECT min(due_ms) FROM timers").get  # type: ignore[no-any-return]
+        """When the next timer is due; None: there is no timer at all."""
+        if not self._due_is_known:
+            self._next_due_ms = self._connection.execute("SELECT min(due_ms) FROM timers").get
+            self._due_is_known = True
+        return self._next_due_ms
 
     def due_timers(self, now_ms: int, limit: int) -> list[tuple[str, Timer]]:
         """Timers that are due, earliest first, each with the id of its execution."""
@@ -277,9 +284,10 @@ class Executions:
         It is on disk after the next `database.sync`. apsw.Error: nothing was saved.
         """
         connection = self._connection
+        has_timers = self.next_due_ms() is not None
         connection.execute("BEGIN IMMEDIATE")
         try:
-            self._write(work)
+            self._write(work, has_timers=has_timers)
             connection.execute("UPDATE meta SET applied_index = ?, last_row = ? WHERE one = 1", (index, work.last_row))
             self.visible_index = index
             connection.execute("COMMIT")
@@ -288,6 +296,8 @@ class Executions:
                 connection.execute("ROLLBACK")
             raise
         self._absent.clear()
+        if work.timers or (has_timers and work.timers_cleared):
+            self._due_is_known = False
         for execution in work.executions.values():
             self._follow_journal(execution)
             self._forget_former_id(execution)
@@ -297,7 +307,8 @@ class Executions:
             self._follow_waits(changed.values())
         self.applied_index = index
         self._last_row = work.last_row
-        self._counts.update(work.counts)
+        for place, change in work.counts.items():
+            self._counts[place] += change
         self._nodes.saved(work)
         self.places.saved(work.places)
 
@@ -328,25 +339,36 @@ class Executions:
         if former is not None and former.id != execution.id:
             self._by_id.pop(former.id, None)
 
-    def _write(self, work: Work) -> None:
-        # Renamed executions go first: another one takes their id in the same batch. By a statement of its own, since
-        # one that names the id costs every update of a row its place in the index of ids.
+    def _write(self, work: Work, *, has_timers: bool) -> None:
+        """has_timers: there may be some to clear."""
         connection, last_row = self._connection, self._last_row
-        renamed = ((work.executions[row].id, row) for row in work.renamed if row <= last_row)
-        connection.executemany("UPDATE executions SET id = ? WHERE row = ?", renamed)
-        executions = sorted(work.executions.values(), key=lambda execution: execution.row)
-        EXECUTIONS.update(connection, (execution for execution in executions if execution.row <= last_row))
-        EXECUTIONS.insert(connection, (execution for execution in executions if execution.row > last_row))
-        OPERATIONS.upsert(connection, (op for changed in work.operations.values() for op in changed.values()))
-        ATTEMPTS.insert(connection, work.attempts)
-        _CLEAR_TIMERS.run(connection, ((row,) for row in work.timers_cleared))
-        timers = [(row, name, timer) for row, named in work.timers.items() for name, timer in named.items()]
-        _CLEAR_TIMER.run(connection, ((row, name) for row, name, timer in timers if not timer))
-        TIMERS.upsert(connection, (timer for _, _, timer in timers if timer))
-        INBOX.upsert(connection, (signal for changed in work.inbox.values() for signal in changed.values()))
-        _SEND.run(connection, ((s.execution_row, s.seq, s.name, s.payload, s.at_ms) for s in work.outbox))
+        if work.renamed:
+            # They go first: another one takes their id in the same batch. By a statement of its own, since one that
+            # names the id costs every update of a row its place in the index of ids.
+            renamed = ((work.executions[row].id, row) for row in work.renamed if row <= last_row)
+            connection.executemany("UPDATE executions SET id = ? WHERE row = ?", renamed)
+        executions = sorted(work.executions.values(), key=_row)
+        EXECUTIONS.update(connection, [execution for execution in executions if execution.row <= last_row])
+        EXECUTIONS.insert(connection, [execution for execution in executions if execution.row > last_row])
+        if work.operations:
+            OPERATIONS.upsert(connection, [op for changed in work.operations.values() for op in changed.values()])
+        if work.attempts:
+            ATTEMPTS.insert(connection, work.attempts)
+        if work.timers_cleared and has_timers:
+            _CLEAR_TIMERS.run(connection, [(row,) for row in work.timers_cleared])
+        if work.timers:
+            self._write_timers(work)
+        if work.inbox:
+            INBOX.upsert(connection, [signal for changed in work.inbox.values() for signal in changed.values()])
+        if work.outbox:
+            _SEND.run(connection, [(s.execution_row, s.seq, s.name, s.payload, s.at_ms) for s in work.outbox])
         if work.nodes or work.sequences:
             self._nodes.write(work)
+
+    def _write_timers(self, work: Work) -> None:
+        timers = [(row, name, timer) for row, named in work.timers.items() for name, timer in named.items()]
+        _CLEAR_TIMER.run(self._connection, [(row, name) for row, name, timer in timers if not timer])
+        TIMERS.upsert(self._connection, [timer for _, _, timer in timers if timer])
 
 
 def claim_store(connection: apsw.Connection, node_id: str, cluster: str | None = None) -> None:

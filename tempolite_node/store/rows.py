@@ -42,7 +42,9 @@ class Table(Generic[T]):
         self._insert = Statement(insert, len(columns))
         self._upsert = Statement(f"{insert} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {conflict}", len(columns))
         self._update = Statement(
-            f"UPDATE {name} SET {assignments} FROM (VALUES {{rows}}) AS given WHERE {same}", len(changing) + len(key)
+            f"UPDATE {name} SET {assignments} FROM (VALUES {{rows}}) AS given WHERE {same}",
+            len(changing) + len(key),
+            single=f"UPDATE {name} SET {_each_given(changing, ', ')} WHERE {_each_given(key, ' AND ')}",
         )
         self._inserted = _row_maker(hints, columns)
         self._updated = _row_maker(hints, [*changing, *key])
@@ -53,14 +55,18 @@ class Table(Generic[T]):
         return self._struct(**{column: decode(v) if decode and v is not None else v for column, decode, v in pairs})
 
     def insert(self, connection: apsw.Connection, values: Iterable[T]) -> None:
-        self._insert.run(connection, map(self._inserted, values))
+        self._insert.run(connection, [self._inserted(value) for value in values])
 
     def upsert(self, connection: apsw.Connection, values: Iterable[T]) -> None:
-        self._upsert.run(connection, map(self._inserted, values))
+        self._upsert.run(connection, [self._inserted(value) for value in values])
 
     def update(self, connection: apsw.Connection, values: Iterable[T]) -> None:
         """Of rows that are there: everything but what is fixed."""
-        self._update.run(connection, map(self._updated, values))
+        self._update.run(connection, [self._updated(value) for value in values])
+
+
+def _each_given(columns: Sequence[str], separator: str) -> str:
+    return separator.join(f"{column} = ?" for column in columns)
 
 
 def _row_maker(hints: Mapping[str, Any], columns: Sequence[str]) -> Callable[[Struct], list[Any]]:

@@ -37,16 +37,16 @@ CREATE TABLE executions (
     row                INTEGER PRIMARY KEY,  -- grows with creation; never leaves the node
     id                 TEXT    NOT NULL UNIQUE,
     handler            TEXT    NOT NULL,
-    component          TEXT    NOT NULL CHECK (component IN ('handler', 'saga')),
-    status             TEXT    NOT NULL CHECK (status IN (
-                           'scheduled',      -- waits for due_ms: a delay, or the backoff of the next attempt
-                           'queued',         -- waits for a slot, or, without ready_at, for a place of its key
-                           'running',
-                           'waiting',        -- for a signal, a timer or another execution; holds no slot
-                           'compensating',   -- undoes its steps, last first
-                           'stuck',          -- a compensation is out of retries: an operator decides
-                           'suspended',      -- replay met other code than was recorded
-                           'completed', 'failed', 'cancelled', 'terminated', 'timed_out', 'compensated')),  -- final
+    component          TEXT    NOT NULL,
+    status             TEXT    NOT NULL,
+                           -- scheduled      waits for due_ms: a delay, or the backoff of the next attempt
+                           -- queued         waits for a slot, or, without ready_at, for a place of its key
+                           -- running
+                           -- waiting        for a signal, a timer or another execution; holds no slot
+                           -- compensating   undoes its steps, last first
+                           -- stuck          a compensation is out of retries: an operator decides
+                           -- suspended      replay met other code than was recorded
+                           -- and, for good: completed, failed, cancelled, terminated, timed_out, compensated
     owner              TEXT    NOT NULL,     -- id of the node that runs it
     created_ms         INTEGER NOT NULL,
     arguments          BLOB    NOT NULL,
@@ -62,7 +62,7 @@ CREATE TABLE executions (
     crashes            INTEGER NOT NULL,
     attached           INTEGER NOT NULL CHECK (attached IN (0, 1)),   -- a worker host holds its stack
     pending            INTEGER NOT NULL CHECK (pending >= 0),         -- waits that are not over
-    pool               TEXT    NOT NULL CHECK (pool IN ('handler', 'saga', 'compensation')),
+    pool               TEXT    NOT NULL,
     ready_at           INTEGER,              -- since when it waits for a slot
     resumes            INTEGER NOT NULL CHECK (resumes IN (0, 1)),    -- ahead of those that start
     compensating       TEXT,                 -- key of the step being undone
@@ -89,7 +89,8 @@ CREATE TABLE executions (
     place              INTEGER               -- of its key: the row of the execution that it was given to
                            CHECK (place IS NULL OR (concurrency_key IS NOT NULL AND closed_ms IS NULL)),
     CHECK ((closed_ms IS NOT NULL)
-           = (status IN ('completed', 'failed', 'cancelled', 'terminated', 'timed_out', 'compensated'))),
+           = (status = 'completed' OR status = 'failed' OR status = 'cancelled' OR status = 'terminated'
+              OR status = 'timed_out' OR status = 'compensated')),
     CHECK (closed_ms IS NULL OR (attached = 0 AND ready_at IS NULL))
 ) STRICT;
 
@@ -104,16 +105,14 @@ CREATE INDEX executions_with_place ON executions (handler, concurrency_key, atte
 
 CREATE TABLE operations (
     execution_row INTEGER NOT NULL REFERENCES executions,
-    kind          TEXT    NOT NULL CHECK (kind IN (
-                      'side_effect', 'step', 'compensation', 'child', 'wait', 'signal', 'signal_sent', 'timer',
-                      'marker')),
+    kind          TEXT    NOT NULL,
     key           TEXT    NOT NULL,
     seq           INTEGER NOT NULL,          -- order of recording
-    status        TEXT    NOT NULL CHECK (status IN (
-                      'pending',             -- a wait that is not over; a compensation that waits for a slot
-                      'running',             -- a step whose transaction was begun; a compensation
-                      'retrying',            -- failed; the next attempt is due at due_ms, or was due before
-                      'completed', 'failed', 'timed_out', 'cancelled', 'skipped')),
+    status        TEXT    NOT NULL,
+                      -- pending              a wait that is not over; a compensation that waits for a slot
+                      -- running              a step whose transaction was begun; a compensation
+                      -- retrying             failed; the next attempt is due at due_ms, or was due before
+                      -- and, for good: completed, failed, timed_out, cancelled, skipped
     target        TEXT    NOT NULL,
     target_row    INTEGER REFERENCES executions,
     digest        BLOB    NOT NULL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -18,16 +18,20 @@ class Statement:
     one run does, the longer other threads have the lock meanwhile, and the less often it changes hands.
     """
 
-    def __init__(self, sql: str, width: int) -> None:
-        """sql: has {rows} where the placeholders of the rows belong."""
+    def __init__(self, sql: str, width: int, *, single: str | None = None) -> None:
+        """sql: has {rows} where the placeholders of the rows belong.
+
+        single: what does the same to one row, where that is less work.
+        """
         row = f"({', '.join('?' * width)})"
         self._sizes = [(size, sql.format(rows=", ".join([row] * size))) for size in _ROWS]
+        if single is not None:
+            self._sizes[-1] = (1, single)
 
-    def run(self, connection: apsw.Connection, rows: Iterable[Sequence[Any]]) -> None:
+    def run(self, connection: apsw.Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Over rows that do not depend on each other."""
-        rows = list(rows)
-        done = 0
+        done, count = 0, len(rows)
         for size, sql in self._sizes:
-            while len(rows) - done >= size:
+            while count - done >= size:
                 connection.execute(sql, tuple(chain.from_iterable(rows[done : done + size])))
                 done += size

@@ -21,7 +21,7 @@ def test_every_row_is_written_once_whatever_their_number(count: int) -> None:
     connection.execute("CREATE TABLE pairs (one, other)")
     rows = [(number, f"n{number}") for number in range(count)]
 
-    Statement("INSERT INTO pairs VALUES {rows}", 2).run(connection, iter(rows))
+    Statement("INSERT INTO pairs VALUES {rows}", 2).run(connection, rows)
 
     assert connection.execute("SELECT * FROM pairs ORDER BY one").fetchall() == rows
 
