@@ -71,7 +71,7 @@ from tempolite_node.store.executions import Executions
 log = structlog.get_logger("driver")
 
 _ROUND_MAX = 2_000  #: inputs of one round: bounds how long a transaction holds its answers back
-_TIMERS_MAX = 1_000  #: timers of one round
+_TIMERS_MAX = 250  #: timers of one round, besides what was asked
 _UNSAVED_MAX = 1_000  #: entries that changed nothing, and so need no commit of their own
 _PLACED_MAX = 500  #: executions of one round that are given to another node
 
@@ -419,7 +419,7 @@ class Driver:
     def _advance(self) -> None:
         """Saves what the log has ordered, proposes what a round may for as long as it takes it, and saves that too."""
         self._save()
-        limit = self._log.round_max
+        limit = self._log.round_max(len(self._proposals))
         while self._log.idle and (proposals := self._next_proposals(limit)):
             limit = max(0, limit - len(proposals))
             # Before it is proposed: a log that has nobody to agree with applies it at once.
@@ -437,10 +437,9 @@ class Driver:
         """The registration first; then what was asked, up to the limit, and the starts that free slots allow."""
         if self._standing is not Standing.REGISTERED:
             return self._to_register()
-        if self._log.leads:
-            self._proposals += self._duties()
+        duties = self._duties() if self._log.leads else []
         proposals, self._proposals = self._proposals[:limit], self._proposals[limit:]
-        return proposals + self._starts()
+        return duties + proposals + self._starts()
 
     def _to_register(self) -> list[Proposal]:
         """Others give it work as soon as it has registered, and it can't run what it has not heard of."""

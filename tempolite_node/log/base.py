@@ -71,9 +71,8 @@ class Log(Protocol):
         """It takes a batch. A node has one batch under way at a time, which keeps the order of its commands."""
         ...
 
-    @property
-    def round_max(self) -> int:
-        """Commands that one round proposes at most, besides the starts that they make room for."""
+    def round_max(self, waiting: int) -> int:
+        """Commands that one round proposes at most, of so many, besides the starts that they make room for."""
         ...
 
     @property

@@ -12,6 +12,9 @@ from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.errors import NodeError
 from tempolite_node.log.base import StateMachine
 
+#: Commands: fewer are not worth a commit of their own, more only wait longer for it.
+_ROUND_LEAST, _ROUND_MOST = 32, 128
+
 
 class _Act(NamedTuple):
     """What waits for the disk; or, if nothing was saved since the one before it, only for its turn."""
@@ -30,9 +33,6 @@ class LocalLog:
     idle = True
     leads = True
     is_current = True
-    #: Many enough to share a commit. What came in at once must not stay together, though: while the driver commits
-    #: some of it, the worker hosts run what it committed before, and clients are told of what ended before that.
-    round_max = 128
 
     def __init__(
         self,
@@ -67,6 +67,14 @@ class LocalLog:
     @property
     def index(self) -> int:
         return self._machine.applied_index + 1
+
+    def round_max(self, waiting: int) -> int:
+        """Many enough to share a commit, and half of what waits.
+
+        What came in at once must not stay together: while the driver commits the one half, the worker hosts run the
+        other, and clients are told of what ended before. What always went round in one would always wait in one.
+        """
+        return min(max(waiting // 2, _ROUND_LEAST), _ROUND_MOST)
 
     def propose(self, commands: Sequence[AnyCommand]) -> int:
         self._machine.apply(commands, own=True)

@@ -57,8 +57,6 @@ class Snapshots(Protocol):
 
 
 class ReplicatedLog:
-    round_max = _ENTRY_COMMANDS_MAX  #: there is one batch under way, so it takes along what it can
-
     def __init__(
         self,
         machine: StateMachine,
@@ -130,6 +128,10 @@ class ReplicatedLog:
     def now_ms(self) -> int:
         """By the leader's clock, as far as it is known: what is due is due by that one."""
         return self._wall_clock_ms() + (0 if self.raft.is_leader else self._clock.offset_ms)
+
+    def round_max(self, waiting: int) -> int:  # noqa: ARG002
+        """There is one batch under way, so it takes along what it can."""
+        return _ENTRY_COMMANDS_MAX
 
     def propose(self, commands: Sequence[AnyCommand]) -> int:
         if self._sequence_of != (run := self._run()):

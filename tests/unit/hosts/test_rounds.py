@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from tempolite_node.driver import Ask, AskAll, Look, Stop
+from tempolite_node.engine.commands import AnyCommand, Enqueue, FireTimer
 from tempolite_node.engine.model import Component, Status
-from tempolite_node.log.local import LocalLog
 
 from .conftest import enqueue_command, simulated
 from .simulated import SimulatedNode
 
-MANY = 2 * LocalLog.round_max + 5
+MANY = 261
+ROUNDS = [128, 128 + 66, 128 + 66 + 33, 128 + 66 + 33 + 32, MANY]  #: of how many each round has taken the last
+
+
+def proposals_of(node: SimulatedNode) -> list[AnyCommand]:
+    """What the driver proposes from here on."""
+    proposed: list[AnyCommand] = []
+    propose = node.driver._log.propose
+
+    def noted(commands: Sequence[AnyCommand]) -> int:
+        proposed.extend(commands)
+        return propose(commands)
+
+    node.driver._log.propose = noted  # type: ignore[method-assign]
+    return proposed
 
 
 def ask_for_many(node: SimulatedNode) -> list[Any]:
@@ -22,16 +38,16 @@ def ask_for_many(node: SimulatedNode) -> list[Any]:
     return outcomes
 
 
-def test_of_many_commands_that_come_at_once_a_round_takes_up_the_first_and_the_next_round_goes_on() -> None:
+def test_of_many_commands_that_come_at_once_a_round_takes_up_the_first_half_and_the_next_round_goes_on() -> None:
     with simulated() as node:
         outcomes = ask_for_many(node)
 
         told = []
-        for _ in range(3):
+        for _ in ROUNDS:
             node.driver._round()
             told.append(len(outcomes))
 
-        assert told == [LocalLog.round_max, 2 * LocalLog.round_max, MANY]
+        assert told == ROUNDS
         assert [outcome.execution_id for outcome in outcomes] == [f"e{number}" for number in range(MANY)]
 
 
@@ -53,8 +69,8 @@ def test_a_batch_that_takes_several_rounds_is_answered_when_all_of_it_is_saved()
         commands = [enqueue_command(node, f"e{number}") for number in range(MANY)]
         node.driver.put(AskAll(commands, answers.append))
 
-        node.driver._round()
-        node.driver._round()
+        for _ in ROUNDS[:-1]:
+            node.driver._round()
         assert answers == []
         node.driver._round()
 
@@ -70,7 +86,7 @@ def test_a_driver_that_is_to_stop_takes_up_all_that_was_asked_before() -> None:
         while node.driver._round():
             rounds += 1
 
-        assert rounds == 3
+        assert rounds == len(ROUNDS)
         assert len(outcomes) == MANY
 
 
@@ -82,4 +98,26 @@ def test_a_question_to_the_driver_is_not_held_up_by_what_waits_for_its_round() -
 
         node.driver._round()
 
-        assert seen == [LocalLog.round_max]
+        assert seen == ROUNDS[:1]
+
+
+def test_timers_that_are_due_at_once_are_fired_once_each_and_what_is_asked_meanwhile_does_not_wait_for_all() -> None:
+    with simulated() as node:
+        node.round()
+        commands = [enqueue_command(node, f"e{number}", delay_ms=1_000) for number in range(600)]
+        enqueued: list[Any] = []
+        node.driver.put(AskAll(commands, enqueued.append))
+        while not enqueued:
+            node.driver._round()
+        proposed = proposals_of(node)
+        node.now_ms += 1_000
+        outcomes: list[Any] = []
+        node.driver.put(Ask(enqueue_command(node, "late"), outcomes.append))
+
+        node.driver._round()
+        assert len(outcomes) == 1
+        while node.executions.next_due_ms() is not None:
+            node.driver._round()
+
+        assert Counter(type(command) for command in proposed) == {FireTimer: 600, Enqueue: 1}
+        assert node.executions.counts()[Component.HANDLER, Status.QUEUED] == 601
