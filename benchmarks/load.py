@@ -27,6 +27,12 @@ async def rate(seconds: float, in_flight: int, once: Callable[[], Awaitable[Any]
     return ended / (time.monotonic() - began)
 
 
+async def in_turns(*measures: Callable[[], Awaitable[float]], times: int = 3) -> list[float]:
+    """The median of each, measured in turns: a machine that slows down meanwhile slows down all of them."""
+    taken = [[await measure() for measure in measures] for _ in range(times)]
+    return [sorted(values)[times // 2] for values in zip(*taken, strict=True)]
+
+
 async def latencies(count: int, once: Callable[[], Awaitable[Any]]) -> list[float]:
     """Seconds of each, one after the other."""
     taken = []

@@ -16,7 +16,7 @@ import grpc
 
 from benchmarks.loop import run
 from benchmarks.measures import Measure
-from tempolite_node.store.database import open_writer
+from tempolite_node.store.database import open_writer, sync
 
 _ROW = (
     "INSERT INTO operations (execution_row, kind, key, seq, status, target, digest, generation, attempt, result, "
@@ -27,13 +27,15 @@ _ROW = (
 def group_commit(seconds: float, batch: int) -> float:
     """Rows per second that a store takes in batches of this size, each batch one fsync."""
     with tempfile.TemporaryDirectory(prefix="tempolite-bench-") as directory:
-        connection = open_writer(Path(directory) / "store.db")
+        path = Path(directory) / "store.db"
+        connection = open_writer(path)
         began = time.monotonic()
         rows = 0
         while time.monotonic() - began < seconds:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(_ROW, [(row, f"k{row}", row, b"x" * 100) for row in range(rows, rows + batch)])
             connection.execute("COMMIT")
+            sync(path)
             rows += batch
         elapsed = time.monotonic() - began
         connection.close()
@@ -67,7 +69,7 @@ def _echo_process(ready: Connection) -> None:
 
 
 @contextmanager
-def _echo_server() -> Iterator[str]:
+def echo_server() -> Iterator[str]:
     ours, theirs = multiprocessing.Pipe()
     # Spawned: gRPC does not survive a fork.
     process = multiprocessing.get_context("spawn").Process(target=_echo_process, args=(theirs,), daemon=True)
@@ -77,7 +79,7 @@ def _echo_server() -> Iterator[str]:
     process.join()
 
 
-async def _unary_rate(address: str, seconds: float, in_flight: int) -> float:
+async def unary_rate(address: str, seconds: float, in_flight: int) -> float:
     async with grpc.aio.insecure_channel(address) as channel:
         echo = channel.unary_unary("/Echo/One")
         await echo(b"")
@@ -95,8 +97,25 @@ async def _unary_rate(address: str, seconds: float, in_flight: int) -> float:
 
 def unary_echo(seconds: float, in_flight: int) -> float:
     """Calls per second of a server that only answers, over grpc.aio on both sides."""
-    with _echo_server() as address:
-        return run(_unary_rate(address, seconds, in_flight))
+    with echo_server() as address:
+        return run(unary_rate(address, seconds, in_flight))
+
+
+def _turn(seconds: float) -> float:
+    began, turns = time.monotonic(), 0
+    while time.monotonic() - began < seconds:
+        for _ in range(10_000):
+            turns += 1
+    return turns / seconds / 1e6
+
+
+def interpreter(seconds: float, processes: int) -> float:
+    """Millions of turns of an empty loop per second, in each of so many processes at a time.
+
+    It tells how fast the machine is just now, which on a shared one changes by the minute.
+    """
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return sum(pool.map(_turn, [seconds] * processes, chunksize=1)) / processes
 
 
 def measure(seconds: float) -> tuple[dict[str, float], list[Measure]]:
@@ -109,4 +128,13 @@ def measure(seconds: float) -> tuple[dict[str, float], list[Measure]]:
         "unary echo, 64 in flight": unary_echo(seconds, 64),
     }
     units = {name: "rows/s" if name.startswith("group") else "calls/s" for name in limits}
-    return limits, [Measure(name=f"raw: {name}", value=value, unit=units[name]) for name, value in limits.items()]
+    rows = [Measure(name=f"raw: {name}", value=value, unit=units[name]) for name, value in limits.items()]
+    return limits, [*speed(seconds), *rows]
+
+
+def speed(seconds: float) -> list[Measure]:
+    unit = "million turns/s in each"
+    return [
+        Measure(name=f"raw: interpreter, {what}", value=interpreter(seconds / 2, processes), unit=unit)
+        for what, processes in (("one process", 1), ("two processes", 2))
+    ]

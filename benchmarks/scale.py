@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import handlers
-from benchmarks.load import rate
+from benchmarks.load import in_turns, rate
 from benchmarks.loop import run
 from benchmarks.measures import Measure
 from benchmarks.node import Node, a_node, workers
@@ -27,27 +29,38 @@ def _enqueue(client: Client, handler: Any, count: int) -> None:
         client.enqueue_many(handler, [()] * min(10_000, count - done))
 
 
-async def _rates(node: Node, seconds: float) -> dict[str, float]:
-    async with AsyncClient(node.address) as client:
-        return {
-            "executions": await rate(seconds, 64, lambda: client.execute(handlers.noop)),
-            "side effects": 10 * await rate(seconds, 64, lambda: client.execute(handlers.side_effects, 10)),
-        }
+async def _rates(nodes: Sequence[Node], seconds: float) -> dict[str, list[float]]:
+    """Executions and side effects per second, of each node, in turns."""
+
+    def executions(client: AsyncClient) -> Awaitable[float]:
+        return rate(seconds / 2, 64, lambda: client.execute(handlers.noop))
+
+    def side_effects(client: AsyncClient) -> Awaitable[float]:
+        return rate(seconds / 2, 64, lambda: client.execute(handlers.side_effects, 10))
+
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(AsyncClient(node.address)) for node in nodes]
+        executed = await in_turns(*(partial(executions, client) for client in clients))
+        ended = await in_turns(*(partial(side_effects, client) for client in clients))
+    return {"executions": executed, "side effects": [10 * each for each in ended]}
 
 
-def _compared(before: dict[str, float], after: dict[str, float], beside_what: str) -> list[Measure]:
-    """The rates then, as parts of the rates of an empty node in the same run."""
-    return [
+def _beside_an_empty_node(node: Node, seconds: float, holds: str) -> tuple[list[Measure], dict[str, list[float]]]:
+    """The node's rates, and what part they are of those of a node that holds nothing. Also both: empty, full."""
+    with a_node(workers(512)) as empty:
+        rates = run(_rates([empty, node], seconds))
+    rows = [
         Measure(
-            name=f"{name} with {beside_what}",
-            value=after[name],
+            name=f"{name} with {holds}",
+            value=full,
             unit="1/s",
-            beside=f"{after[name] / before[name]:.0%} of an empty node's",
+            beside=f"{full / beside:.0%} of an empty node's in turns with it",
             target="at least 85 % of it",
-            met=after[name] >= 0.85 * before[name],
+            met=full >= 0.85 * beside,
         )
-        for name in before
+        for name, (beside, full) in rates.items()
     ]
+    return rows, rates
 
 
 def _waiting(count: int) -> Callable[[Stats], bool]:
@@ -59,7 +72,6 @@ def waiting(count: int, seconds: float) -> tuple[list[Measure], list[tuple[int, 
     label = f"{count:,} waiting"
     points: list[tuple[int, float]] = []
     with a_node(workers(512)) as node, Client(node.address) as client:
-        empty = run(_rates(node, seconds))
         points.append((0, node.memory_bytes() / MIB))
         began = time.monotonic()
         for step in range(1, 5):
@@ -72,7 +84,7 @@ def waiting(count: int, seconds: float) -> tuple[list[Measure], list[tuple[int, 
         time.sleep(idle_s)
         idle = (sum(node.cpu_s()) - before) / idle_s
         memory = node.memory_bytes() / MIB
-        full = run(_rates(node, seconds))
+        compared, _ = _beside_an_empty_node(node, seconds, label)
         node.kill()
         started_s = node.start()
     rows = [
@@ -80,7 +92,7 @@ def waiting(count: int, seconds: float) -> tuple[list[Measure], list[tuple[int, 
         at_most(f"memory of node and host with {label}", memory, "MiB", 600),
         at_most(f"processor of an idle node with {label}", idle * 100, "% of a core", 1),
         at_most(f"start after SIGKILL with {label}", started_s, "s", 10),
-        *_compared(empty, full, label),
+        *compared,
     ]
     return rows, points
 
@@ -174,10 +186,8 @@ def _fill(path: Path, count: int) -> None:
 
 
 def finished(counts: tuple[int, ...], seconds: float) -> tuple[list[Measure], list[tuple[int, float, float]]]:
-    """Executions that have ended, with ten operations each. Points: (finished, executions/s, side effects/s)."""
-    with a_node(workers(512)) as node:
-        empty = run(_rates(node, seconds))
-    points = [(0, empty["executions"], empty["side effects"])]
+    """Executions that have ended, with ten operations each. Points: (finished, rates in % of an empty node's)."""
+    points: list[tuple[int, float, float]] = []
     rows: list[Measure] = []
     for count in counts:
         with a_node(workers(512), started=False) as node:
@@ -188,11 +198,12 @@ def finished(counts: tuple[int, ...], seconds: float) -> tuple[list[Measure], li
                 listed_s = _median_s(lambda: _first(client, status="failed"), 20)
                 by_handler_s = _median_s(lambda: _first(client, handler="noop"), 20)
                 counted_s = _median_s(lambda: client.count(status="failed"), 20)
-            full = run(_rates(node, seconds))
-        points.append((count, full["executions"], full["side effects"]))
-        label = f"{count:,} finished"
+            label = f"{count:,} finished"
+            compared, rates = _beside_an_empty_node(node, seconds, label)
+        executed, ended = (100 * full / empty for empty, full in rates.values())
+        points.append((count, executed, ended))
         rows = [
-            *_compared(empty, full, label),
+            *compared,
             Measure(name=f"start with {label}", value=started_s, unit="s"),
             at_most(f"list by status with {label}", listed_s * 1_000, "ms", 20),
             at_most(f"list by handler with {label}", by_handler_s * 1_000, "ms", 20),
