@@ -24,6 +24,9 @@ from tempolite_node.interpreter import settle
 
 _READ_BYTES = 1 << 18
 _PR_SET_PDEATHSIG = 1  #: Linux, prctl(2)
+_PR_FUTEX_HASH, _PR_FUTEX_HASH_SET_SLOTS = 78, 1  #: the same, of Linux 6.16 and later
+
+_WAITING_MAX = 100_000  #: threads; the table takes 64 bytes for each
 
 logger = logging.getLogger("tempolite.host")
 
@@ -49,6 +52,18 @@ def _die_with(parent: int) -> None:
         os._exit(0)
 
 
+def _make_room_for_waiting(threads: int) -> None:
+    """Lets the kernel find one of so many threads that wait without a look at all the others.
+
+    Since 6.16 it keeps the locks that a process waits for in a table of that process's own, sized by the machine's
+    processors. With thousands of parked threads each wake of one walks past hundreds. An earlier kernel has one large
+    table for all processes, and refuses the call.
+    """
+    slots = 1 << max(threads, 2).bit_length()
+    arguments = (_PR_FUTEX_HASH_SET_SLOTS, slots, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_FUTEX_HASH, *map(ctypes.c_ulong, arguments))
+
+
 class WorkerHost:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -60,6 +75,7 @@ class WorkerHost:
         first = messages[0]
         assert isinstance(first, frames.Load), f"the first message is a {type(first).__name__}"
         configure_logging(self._channel, first.log_level)
+        _make_room_for_waiting(min(first.max_parked, _WAITING_MAX))
         registry, errors = load(first)
         settle()
         self._channel.send(
