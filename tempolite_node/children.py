@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from tempolite_node.engine.commands import EnqueueChild
 from tempolite_node.engine.effects import Reason, Refused
 from tempolite_node.frames import ChildRequest
-from tempolite_node.ids import new_id
 from tempolite_node.served import ServedHandlers
+from tempolite_sdk.ids import uuid7
 
 
 class Children:
@@ -28,7 +28,7 @@ class Children:
         return EnqueueChild(
             key=request.key,
             digest=request.digest,
-            execution_id=request.execution_id or new_id(at_ms),
+            execution_id=request.execution_id or uuid7(at_ms),
             handler=request.handler,
             component=served.component,
             arguments=request.arguments,

@@ -6,6 +6,8 @@ import os
 import re
 from hashlib import sha1
 
+from tempolite_sdk.ids import uuid_of
+
 #: Fixed for ever: another one would make a repeated request start a second execution.
 _REQUESTS = bytes.fromhex("6f1d4c7e2b0a5e529c0e7a1f9d3b8e64")
 
@@ -18,11 +20,6 @@ CONCURRENCY_KEY = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 CONCURRENCY_KEY_TOLD = "must be 1 to 200 printable characters; leave it out where there is none"
 
 
-def new_id(at_ms: int) -> str:
-    """A UUID, version 7: sorts by time, to the millisecond (RFC 9562, section 5.7)."""
-    return _uuid((at_ms & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10), "big"), version=7)
-
-
 def new_run() -> str:
     """Names a process of a node: no two have the same."""
     return os.urandom(8).hex()
@@ -31,10 +28,4 @@ def new_run() -> str:
 def id_of_request(request_id: str) -> str:
     """The same id for the same request, on every node: a UUID, version 5 (RFC 9562, section 5.5)."""
     hashed = sha1(_REQUESTS + request_id.encode(), usedforsecurity=False).digest()
-    return _uuid(int.from_bytes(hashed[:16], "big"), version=5)
-
-
-def _uuid(bits: int, *, version: int) -> str:
-    """What `uuid.UUID` writes, without it: ids are made on the path of every execution."""
-    digits = f"{bits & ~(0xF << 76) & ~(0x3 << 62) | version << 76 | 0x2 << 62:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return uuid_of(int.from_bytes(hashed[:16], "big"), version=5)

@@ -15,7 +15,8 @@ from tempolite_node.engine.effects import AnyOutcome, Enqueued, EnqueuedBatch, R
 from tempolite_node.engine.model import Execution
 from tempolite_node.errors import NodeError
 from tempolite_node.frames import Violation
-from tempolite_node.ids import id_of_request, new_id
+from tempolite_node.ids import id_of_request
+from tempolite_sdk.ids import uuid7
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 T = TypeVar("T")
@@ -112,7 +113,7 @@ class Enqueueing:
 
 
 def _made_id(request_id: str | None, at_ms: int) -> str:
-    return new_id(at_ms) if request_id is None else id_of_request(request_id)
+    return uuid7(at_ms) if request_id is None else id_of_request(request_id)
 
 
 def accepted(command: AnyCommand, outcome: AnyOutcome, expected: type[T]) -> T:
