@@ -47,7 +47,7 @@ def _make_store(connection: apsw.Connection, path: Path) -> None:
     # Nothing is written before this line: the file may be somebody else's.
     connection.reserve_bytes("main", _CHECKSUM_BYTES)  # of each page; a store that has tables keeps what it has
     connection.pragma("journal_mode", "wal")
-    connection.pragma("synchronous", "normal")  # a commit is on disk after `sync`: see docs/design/durability.md
+    connection.pragma("synchronous", "normal")  # a commit is on disk after `sync`: see docs/design/commit-and-sync.md
     connection.pragma("wal_autocheckpoint", _WAL_AUTOCHECKPOINT_PAGES)
     _migrate(connection, version)
     _compare_schema(connection, path)

@@ -219,6 +219,9 @@ def test_what_an_earlier_version_stored_is_kept_when_its_store_is_brought_up_to_
     assert (executions.applied_index, executions.last_row()) == (41, 1)
     assert executions.execution("order-1") == RUNNING
     assert (executions.nodes()["node-1"].incarnation, executions.nodes()["node-1"].run) == (5, "")
+    assert connection.pragma("integrity_check") == "ok"
+    with pytest.raises(apsw.ConstraintError):
+        connection.execute("UPDATE executions SET status = 'completed'")  # without the time of its end
 
 
 def test_what_a_node_of_an_earlier_version_ran_is_queued_again_when_it_starts(
