@@ -26,7 +26,8 @@ _READ_BYTES = 1 << 18
 _PR_SET_PDEATHSIG = 1  #: Linux, prctl(2)
 _PR_FUTEX_HASH, _PR_FUTEX_HASH_SET_SLOTS = 78, 1  #: the same, of Linux 6.16 and later
 
-_WAITING_MAX = 100_000  #: threads; the table takes 64 bytes for each
+#: Threads that may wait, at most and at least (those of the workers are among them); the table takes 64 bytes for each.
+_WAITING_MAX, _WAITING_LEAST = 100_000, 1_000
 
 logger = logging.getLogger("tempolite.host")
 
@@ -59,7 +60,7 @@ def _make_room_for_waiting(threads: int) -> None:
     processors. With thousands of parked threads each wake of one walks past hundreds. An earlier kernel has one large
     table for all processes, and refuses the call.
     """
-    slots = 1 << max(threads, 2).bit_length()
+    slots = 1 << min(max(threads, _WAITING_LEAST), _WAITING_MAX).bit_length()
     arguments = (_PR_FUTEX_HASH_SET_SLOTS, slots, 0, 0)
     ctypes.CDLL(None).prctl(_PR_FUTEX_HASH, *map(ctypes.c_ulong, arguments))
 
@@ -75,7 +76,7 @@ class WorkerHost:
         first = messages[0]
         assert isinstance(first, frames.Load), f"the first message is a {type(first).__name__}"
         configure_logging(self._channel, first.log_level)
-        _make_room_for_waiting(min(first.max_parked, _WAITING_MAX))
+        _make_room_for_waiting(first.max_parked)
         registry, errors = load(first)
         settle()
         self._channel.send(
