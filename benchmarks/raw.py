@@ -129,10 +129,10 @@ def measure(seconds: float) -> tuple[dict[str, float], list[Measure]]:
     }
     units = {name: "rows/s" if name.startswith("group") else "calls/s" for name in limits}
     rows = [Measure(name=f"raw: {name}", value=value, unit=units[name]) for name, value in limits.items()]
-    return limits, [*speed(seconds), *rows]
+    return limits, [*_speed(seconds), *rows]
 
 
-def speed(seconds: float) -> list[Measure]:
+def _speed(seconds: float) -> list[Measure]:
     unit = "million turns/s in each"
     return [
         Measure(name=f"raw: interpreter, {what}", value=interpreter(seconds / 2, processes), unit=unit)

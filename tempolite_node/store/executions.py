@@ -37,7 +37,6 @@ _CACHED_BYTES_MAX = 4_096  #: of arguments and result; an execution with more is
 _CLEAR_TIMERS = Statement("DELETE FROM timers WHERE execution_row IN (VALUES {rows})", 1)
 _CLEAR_TIMER = Statement("DELETE FROM timers WHERE (execution_row, name) IN (VALUES {rows})", 2)
 _SEND = Statement("INSERT INTO outbox (execution_row, seq, name, payload, at_ms) VALUES {rows}", 5)
-_row = attrgetter("row")
 _OPEN = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
 
 
@@ -347,7 +346,7 @@ class Executions:
             # names the id costs every update of a row its place in the index of ids.
             renamed = ((work.executions[row].id, row) for row in work.renamed if row <= last_row)
             connection.executemany("UPDATE executions SET id = ? WHERE row = ?", renamed)
-        executions = sorted(work.executions.values(), key=_row)
+        executions = sorted(work.executions.values(), key=attrgetter("row"))
         EXECUTIONS.update(connection, [execution for execution in executions if execution.row <= last_row])
         EXECUTIONS.insert(connection, [execution for execution in executions if execution.row > last_row])
         if work.operations:

@@ -55,14 +55,14 @@ class Table(Generic[T]):
         return self._struct(**{column: decode(v) if decode and v is not None else v for column, decode, v in pairs})
 
     def insert(self, connection: apsw.Connection, values: Iterable[T]) -> None:
-        self._insert.run(connection, [self._inserted(value) for value in values])
+        self._insert.run(connection, list(map(self._inserted, values)))
 
     def upsert(self, connection: apsw.Connection, values: Iterable[T]) -> None:
-        self._upsert.run(connection, [self._inserted(value) for value in values])
+        self._upsert.run(connection, list(map(self._inserted, values)))
 
     def update(self, connection: apsw.Connection, values: Iterable[T]) -> None:
         """Of rows that are there: everything but what is fixed."""
-        self._update.run(connection, [self._updated(value) for value in values])
+        self._update.run(connection, list(map(self._updated, values)))
 
 
 def _each_given(columns: Sequence[str], separator: str) -> str:

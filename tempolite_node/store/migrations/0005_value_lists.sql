@@ -1,5 +1,5 @@
 -- Lists of the values that a text may have are gone: SQLite builds a table of each list for every statement that writes
--- such a row, which was an eighth of the work of an execution. The engine has no other values to write.
+-- such a row, which was a tenth of the work of an execution. The engine has no other values to write.
 -- The rows stay as they are, so only the text of the schema changes: https://sqlite.org/lang_altertable.html, section 7.
 PRAGMA writable_schema = ON;
 
