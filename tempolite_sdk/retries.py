@@ -12,7 +12,7 @@ import grpc
 
 from tempolite_sdk.calls.call import Call
 from tempolite_sdk.channel import Endpoint
-from tempolite_sdk.errors import OutcomeUnknown, Unavailable
+from tempolite_sdk.errors import DeadlineExceeded, OutcomeUnknown, Unavailable
 from tempolite_sdk.route import L, Route
 from tempolite_sdk.status import (
     OUTCOME_UNKNOWN,
@@ -56,10 +56,12 @@ class Tries(Generic[L]):
         self._only = _only_link(route, call)
         self._links: tuple[L, ...] = route.links if self._only is None else (self._only,)
         self._link = self._only or route.in_use
-        self._patience = min(patience, call.until - now, patience if call.patience is None else call.patience)
+        self._patience = patience if call.patience is None else min(patience, call.patience)
         self._holds = call.hold is not None
         self._until = call.until
-        self._give_up_at = call.until if self._holds else now + self._patience
+        self._give_up_at = call.until if self._holds else min(call.until, now + self._patience)
+        #: A node that says nothing at all must leave time for the others.
+        self._share = max((self._give_up_at - now) / len(self._links), SHORTEST_TRY)
         self._clock = clock
         self._jitter = jitter
         self._failures = 0
@@ -77,10 +79,7 @@ class Tries(Generic[L]):
             held = min(call.hold, max(self._until - self._clock(), 0.0))
             return None if held == math.inf else held + POLL_GRACE
         remaining = max(self._give_up_at - self._clock(), 0.001)
-        if len(self._links) == 1:
-            return remaining
-        # A node that says nothing at all must leave time for the others.
-        return min(remaining, max(self._patience / len(self._links), SHORTEST_TRY))
+        return remaining if len(self._links) == 1 else min(remaining, self._share)
 
     def pause_after(self, error: grpc.RpcError | CallFailed) -> float:
         """Seconds to wait before the next try. Raises the error, as one of ours, when there is none."""
@@ -125,9 +124,11 @@ class Tries(Generic[L]):
         # When a node says to come back is about that node: it counts once there is no other left to ask before.
         return max(pause, status.retry_after or 0.0) if place == len(self._links) - 1 else pause
 
-    def _given_up(self, last: Status) -> Unavailable:
-        what = f"given up after {self._patience:g} s"
+    def _given_up(self, last: Status) -> DeadlineExceeded | Unavailable:
         said = last.message if len(self._links) == 1 else self._what_each_said()
+        if self._give_up_at == self._until:
+            return DeadlineExceeded(f"no answer before the timeout: {said}")
+        what = f"given up after {self._patience:g} s"
         if self._outcome_unknown:
             return OutcomeUnknown(f"{what}; it may be stored or not, and a repeat with its request_id tells: {said}")
         return Unavailable(f"{what}: {said}")

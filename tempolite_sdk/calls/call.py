@@ -12,7 +12,6 @@ from typing import Any, Generic, TypeVar
 from tempolite_sdk import convert
 from tempolite_sdk.cluster import Consistency
 from tempolite_sdk.durations import Duration, seconds_of
-from tempolite_sdk.errors import DeadlineExceeded, Unavailable
 from tempolite_sdk.info import Component
 
 T = TypeVar("T")
@@ -85,15 +84,8 @@ class Deadline:
         return min(POLL_HOLD, self.remaining)
 
     def ask(self, call: Call[T]) -> Conversation[T]:
-        """The call, given up at the deadline; DeadlineExceeded when the node could not be reached until then."""
-        if self.timeout != math.inf:
-            call = replace(call, until=max(self.at, time.monotonic() + LAST_TRY))
-        try:
-            return (yield from ask(call))
-        except Unavailable as error:
-            if self.is_over:
-                raise DeadlineExceeded(f"no answer after {self.timeout:g} s: {error}") from error
-            raise
+        """The call, given up at the deadline; `DeadlineExceeded` when no node could be reached until then."""
+        return ask(replace(call, until=max(self.at, time.monotonic() + LAST_TRY)))
 
 
 def check_names(known: type, given: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tempolite_sdk.calls.call import Call, Place
 from tempolite_sdk.channel import Endpoint
-from tempolite_sdk.errors import NotFound, OutcomeUnknown, Unavailable
+from tempolite_sdk.errors import DeadlineExceeded, NotFound, OutcomeUnknown, Unavailable
 from tempolite_sdk.retries import INITIAL_PAUSE, MAXIMUM_PAUSE, POLL_GRACE, Tries
 from tempolite_sdk.route import Route
 from tempolite_sdk.status import CallFailed, Status
@@ -95,7 +95,22 @@ def test_a_poll_is_not_repeated_beyond_the_time_of_its_caller() -> None:
     clock = Clock()
     trying = tries(30, call=call(hold=20, until=clock.now + 5), clock=clock)
     clock.now += 4.99
-    with pytest.raises(Unavailable, match="after 5 s"):
+    with pytest.raises(DeadlineExceeded, match="no answer before the timeout: Socket closed"):
+        trying.pause_after(lost())
+
+
+def test_it_is_the_callers_time_that_is_up_also_when_the_next_pause_would_end_behind_it() -> None:
+    clock = Clock()
+    trying = tries(30, call=call(until=clock.now + INITIAL_PAUSE / 2), clock=clock)
+    with pytest.raises(DeadlineExceeded):
+        trying.pause_after(lost())
+
+
+def test_the_patience_ends_a_call_before_the_callers_time_does() -> None:
+    clock = Clock()
+    trying = tries(30, call=call(until=clock.now + 60), clock=clock)
+    clock.now += 30
+    with pytest.raises(Unavailable, match="given up after 30 s"):
         trying.pause_after(lost())
 
 
