@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -91,7 +91,7 @@ def violation(message: str, within: str = "") -> FieldViolation:
 
 def encode_fields(value: Any) -> bytes:
     """The fields of a step or side effect as a JSON object. InvalidArgument: it is no dataclass, nor anything alike."""
-    if _is_structured(type(value)):
+    if _field_names(type(value)) is not None:
         return encode(value)
     if getattr(value, "__dict__", None) or _has_slots(type(value)):
         raise InvalidArgument(f"{type(value).__qualname__} holds data: make it a dataclass, so that it can be stored")
@@ -100,28 +100,29 @@ def encode_fields(value: Any) -> bytes:
 
 def decode_fields(data: bytes, type: type[Any]) -> Any:
     """A new instance with the fields that `encode_fields` wrote."""
-    return decode(data, type) if _is_structured(type) else type()
+    return type() if _field_names(type) is None else decode(data, type)
 
 
 def restore_fields(value: Any, data: bytes) -> None:
     """Puts recorded fields into an instance that is there."""
-    if not _is_structured(type(value)):
+    names = _field_names(type(value))
+    if names is None:
         return
     recorded = decode(data, type(value))
-    for name in _field_names(type(value)):
+    for name in names:
         object.__setattr__(value, name, getattr(recorded, name))
-
-
-def _is_structured(type: type[Any]) -> bool:
-    return dataclasses.is_dataclass(type) or hasattr(type, "__struct_fields__") or hasattr(type, "model_fields")
 
 
 def _has_slots(type: type[Any]) -> bool:
     return any(getattr(base, "__slots__", ()) for base in type.__mro__)
 
 
-def _field_names(type: type[Any]) -> Sequence[str]:
+def _look_up_field_names(type: Any) -> Sequence[str] | None:
     if dataclasses.is_dataclass(type):
         return [field.name for field in dataclasses.fields(type)]
-    names: Sequence[str] = getattr(type, "__struct_fields__", None) or tuple(getattr(type, "model_fields", ()))
-    return names
+    names: Any = getattr(type, "__struct_fields__", None)
+    return names if names is not None else getattr(type, "model_fields", None)
+
+
+#: Of a dataclass or something alike; None: it is neither.
+_field_names: Callable[[Any], Sequence[str] | None] = lru_cache(maxsize=1_024)(_look_up_field_names)

@@ -57,16 +57,26 @@ class AsyncRuntime(AttemptRuntime):
     async def _run(self, body: Body) -> Any:
         self.attempt.bodies.add(body.scope)
         try:
-            async with asyncio.timeout(body.timeout_s) as limit:
-                with body.scope:
-                    returned = body.call()
-                    return await returned if inspect.isawaitable(returned) else returned
-        except TimeoutError:
-            if limit.expired():
-                raise BodyTimeout from None
-            raise
+            return await (_run(body) if body.timeout_s is None else _run_in_time(body, body.timeout_s))
         finally:
             self.attempt.bodies.discard(body.scope)
+
+
+async def _run(body: Body) -> Any:
+    with body.scope:
+        returned = body.call()
+        return await returned if inspect.isawaitable(returned) else returned
+
+
+async def _run_in_time(body: Body, timeout_s: float) -> Any:
+    """BodyTimeout: the time is up, and what the body still did was cancelled."""
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            return await _run(body)
+    except TimeoutError:
+        if limit.expired():
+            raise BodyTimeout from None
+        raise
 
 
 class _SleepingTask:

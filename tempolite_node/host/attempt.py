@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from tempolite_node import frames
@@ -30,6 +29,8 @@ from tempolite_node.host.registry import Handler, Registry
 from tempolite_node.host.scopes import Scope
 from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
 from tempolite_sdk.operations import Facts, Operation
+
+_ENDS_SIDE_EFFECT = (CompleteSideEffect, FailSideEffect)
 
 
 class AttemptOver(BaseException):
@@ -131,7 +132,7 @@ class Attempt:
             self._calls[number] = _Call(waiter, scope)
             scope.asks()
         slots = self.services.slots
-        lent = isinstance(request, CompleteSideEffect | FailSideEffect) and slots.ends(self, request.key)
+        lent = isinstance(request, _ENDS_SIDE_EFFECT) and slots.ends(self, request.key)
         if scope.frame:
             slots.announce(self)
         self._say(number, request, scope, lent=lent)
@@ -167,16 +168,15 @@ class Attempt:
         if self._parked.pop(number, None) is not None:
             self.services.parking.remove(self, number)
 
-    @contextmanager
-    def under_way(self, side_effect: str) -> Iterator[None]:
+    def begin_side_effect(self, key: str) -> None:
         """ContextMisuse: it runs already, beside this code; under one key it runs once."""
-        if side_effect in self._side_effects:
-            raise ContextMisuse(f"the side effect {side_effect!r} is under way")
-        self._side_effects.add(side_effect)
-        try:
-            yield
-        finally:
-            self._side_effects.discard(side_effect)
+        if key in self._side_effects:
+            raise ContextMisuse(f"the side effect {key!r} is under way")
+        self._side_effects.add(key)
+
+    def end_side_effect(self, key: str) -> None:
+        self._side_effects.discard(key)
+        self.services.slots.keep(self, key)
 
     def finish(self, result: bytes | None) -> None:
         self._end(CompleteAttempt(result=result))
@@ -203,6 +203,11 @@ class Attempt:
     def cancel_due(self) -> bool:
         """Requested and not raised yet."""
         return self.cancel_requested and not self._cancel_delivered
+
+    @property
+    def may_meet_cancel(self) -> bool:
+        """Whether any operation may be the place for it: where it was raised before, or where it is due."""
+        return self.cancel_due or self.journal.has_cancel
 
     def deliver_cancel(self) -> NoReturn:
         self.cancel_requested = self._cancel_delivered = True

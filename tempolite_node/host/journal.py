@@ -51,6 +51,11 @@ class Journal:
     def is_own(self, record: Record) -> bool:
         return (record.kind, record.key) in self._own
 
+    @property
+    def has_cancel(self) -> bool:
+        """Whether replay is yet to come to the operation at which the cancel was raised."""
+        return self._cancelled_at is not None
+
     def take_cancel(self, place: str) -> bool:
         """Whether the cancel was raised at this operation; true once.
 

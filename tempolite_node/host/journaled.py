@@ -22,8 +22,9 @@ _GOES_ON = (OperationStatus.PENDING, OperationStatus.RUNNING, OperationStatus.RE
 def found(attempt: Attempt, scope: Scope, kind: OperationKind, key: str) -> Conversation[Record | None]:
     """What the journal has for the operation. Raises Cancelled if this is the place for it."""
     record = attempt.journal.find(scope, kind, key)
-    live = record is None or record.status in _GOES_ON
-    yield from meet_cancel(attempt, scope, f"{kind}:{key}", live=live)
+    if attempt.may_meet_cancel:
+        live = record is None or record.status in _GOES_ON
+        yield from meet_cancel(attempt, scope, f"{kind}:{key}", live=live)
     return record
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -26,15 +27,18 @@ class Borrower(Protocol):
 
 
 class LentSlots:
-    """Any thread may take a slot and end with it; the one that reads the socket gets them, and looks after them."""
+    """Any thread may take a slot and end with it; the one that reads the socket gets them, and looks after them.
+
+    Every side effect takes one and ends with it, in many threads: by single operations of a deque and a dict, without a
+    lock. Only the word to the node of one that runs has to be out before that of its end.
+    """
 
     def __init__(self, give_back: Callable[[int], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._give_back = give_back
         self._clock = clock
-        self._lock = threading.Lock()
-        self._spare = 0
-        self._idle = 0  #: spare ones that nobody took since the last look
+        self._spare: deque[int] = deque()  #: each as the number of looks when it came; the last one is taken first
         self._running: dict[tuple[Borrower, str], tuple[Scope, int]] = {}  #: unannounced, in order, with the last look
+        self._announcing = threading.Lock()
         self._looks = 0
         self._looked_s = 0.0
 
@@ -42,40 +46,35 @@ class LentSlots:
 
     def take(self, attempt: Borrower, key: str, scope: Scope) -> bool:
         """Whether the side effect may run at once. scope: the one around it."""
-        if not self._spare:
+        try:
+            self._spare.pop()
+        except IndexError:
             return False
-        with self._lock:
-            if not self._spare:
-                return False
-            self._spare -= 1
-            self._idle = min(self._idle, self._spare)
-            self._running[attempt, key] = (scope, self._looks)
-            return True
+        self._running[attempt, key] = (scope, self._looks)
+        return True
 
     def ends(self, attempt: Borrower, key: str) -> bool:
         """The side effect ends. Whether it ran unannounced: its slot then goes back with the word of its end."""
-        with self._lock:
-            return self._running.pop((attempt, key), None) is not None
+        if self._running.pop((attempt, key), None) is not None:
+            return True
+        with self._announcing:  # until whoever announces it has done so
+            return False
 
     def keep(self, attempt: Borrower, key: str) -> None:
         """The side effect is over, and nothing was said of it: its attempt is."""
-        with self._lock:
-            if self._running.pop((attempt, key), None) is not None:
-                self._spare += 1
+        if self._running.pop((attempt, key), None) is not None:
+            self._spare.append(self._looks)
 
     def announce(self, attempt: Borrower) -> None:
         """Its code asks for something inside of what it began."""
-        with self._lock:
-            for place, (scope, _) in list(self._running.items()):
-                if place[0] is attempt:
-                    del self._running[place]
-                    attempt.announce(place[1], scope)
+        for place in list(self._running):
+            if place[0] is attempt:
+                self._announce(place)
 
     # --- by the thread that reads the socket
 
     def lent(self, slots: int) -> None:
-        with self._lock:
-            self._spare += slots
+        self._spare.extend([self._looks] * slots)
 
     def look(self) -> float | None:
         """Tells the node of what lasts, and gives back what nobody took. When to look again, in seconds; None: if more
@@ -85,20 +84,35 @@ class LentSlots:
         left_s = self._looked_s + LOOK_S - self._clock()
         if 0 < left_s <= LOOK_S:
             return left_s
-        with self._lock:
-            self._announce_lasting()
-            if self._idle:
-                self._give_back(self._idle)
-            self._spare -= self._idle
-            self._idle = self._spare
-            self._looks += 1
-            self._looked_s = self._clock()
+        self._announce_lasting()
+        if idle := self._take_idle():
+            self._give_back(idle)
+        self._looks += 1
+        self._looked_s = self._clock()
         return LOOK_S
 
     def _announce_lasting(self) -> None:
-        for place, (scope, look) in list(self._running.items()):
+        for place, (_, look) in list(self._running.items()):
             if look == self._looks:
                 break  # it began since the last look, as did all behind it
-            del self._running[place]
-            attempt, key = place
-            attempt.announce(key, scope)
+            self._announce(place)
+
+    def _announce(self, place: tuple[Borrower, str]) -> None:
+        with self._announcing:
+            if (running := self._running.pop(place, None)) is not None:
+                attempt, key = place
+                attempt.announce(key, running[0])
+
+    def _take_idle(self) -> int:
+        """Those that are there since the last look."""
+        idle = 0
+        while self._spare:
+            try:
+                came = self._spare.popleft()
+            except IndexError:
+                break  # taken meanwhile
+            if came == self._looks:
+                self._spare.appendleft(came)
+                break
+            idle += 1
+        return idle

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextvars import ContextVar
 from threading import get_ident
 
@@ -30,7 +29,7 @@ class Scope:
         self.thread = 0  #: that runs it
         self.open = False
         self.asked = False  #: something of the node, in it or inside of it
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: dict[tuple[str, str], int] = {}
         self._used: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Scope:
@@ -97,8 +96,8 @@ class Scope:
         return self.prefix + local
 
     def counted(self, kind: str, name: str) -> str:
-        self._counts[kind, name] += 1
-        return f"{name}#{self._counts[kind, name]}"
+        number = self._counts[kind, name] = self._counts.get((kind, name), 0) + 1
+        return f"{name}#{number}"
 
 
 def checked_key(key: str) -> str:

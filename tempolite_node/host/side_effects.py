@@ -7,7 +7,8 @@ import inspect
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -45,18 +46,18 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"side effect {key} failed without a failure"
         raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt))
-    with attempt.under_way(key):
-        try:
-            answer: Any = yield from _begin(attempt, scope, key, input_digest, fresh=record is None)
-            while isinstance(answer, Go):
-                answer = yield from _attempt(runtime, scope, operation, run, type, key, input_digest, answer.attempt)
-        except asyncio.CancelledError as error:
-            # Whoever cancelled the task wants it to end: neither a slot nor a next attempt is to be kept for it.
-            attempt.check_running()
-            yield from ask(_failed(runtime, operation, key, input_digest, error, time.time_ns() // 1_000_000), scope)
-            raise
-        finally:
-            attempt.services.slots.keep(attempt, key)
+    attempt.begin_side_effect(key)
+    try:
+        answer: Any = yield from _begin(attempt, scope, key, input_digest, fresh=record is None)
+        while isinstance(answer, Go):
+            answer = yield from _attempt(runtime, scope, operation, run, type, key, input_digest, answer.attempt)
+    except asyncio.CancelledError as error:
+        # Whoever cancelled the task wants it to end: neither a slot nor a next attempt is to be kept for it.
+        attempt.check_running()
+        yield from ask(_failed(runtime, operation, key, input_digest, error, time.time_ns() // 1_000_000), scope)
+        raise
+    finally:
+        attempt.end_side_effect(key)
     generation = attempt.journal.generation_in(scope)
     attempt.journal.add(_record(key, input_digest, generation, answer))
     if isinstance(answer, Failed):
@@ -77,16 +78,24 @@ def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, *, fre
 
 def _record(key: str, input_digest: bytes, generation: int, answer: Value | Failed) -> Record:
     """What the node has recorded by now."""
-    recorded = Record(
+    if isinstance(answer, Value):
+        return Record(
+            kind=OperationKind.SIDE_EFFECT,
+            key=key,
+            status=OperationStatus.COMPLETED,
+            digest=input_digest,
+            generation=generation,
+            result=answer.payload,
+        )
+    return Record(
         kind=OperationKind.SIDE_EFFECT,
         key=key,
-        status=OperationStatus.COMPLETED,
+        status=OperationStatus.FAILED,
         digest=input_digest,
         generation=generation,
+        attempt=answer.attempts,
+        failure=answer.failure,
     )
-    if isinstance(answer, Failed):
-        return replace(recorded, status=OperationStatus.FAILED, attempt=answer.attempts, failure=answer.failure)
-    return replace(recorded, result=answer.payload)
 
 
 def _attempt(
@@ -103,11 +112,12 @@ def _attempt(
     attempt = runtime.attempt
     inner = scope.inner(OperationKind.SIDE_EFFECT, key, side_effect_attempt=number)
     started_ms = time.time_ns() // 1_000_000
-    if _takes_context(run):
+    if _shape_of(run).takes_context:
         run = partial(run, side_effect_context(runtime.within(inner), key, number))
     try:
         # It may have been requested while this attempt waited for its slot, or for the end of the backoff.
-        yield from meet_cancel(attempt, scope, f"{OperationKind.SIDE_EFFECT}:{key}", live=True)
+        if attempt.may_meet_cancel:
+            yield from meet_cancel(attempt, scope, f"{OperationKind.SIDE_EFFECT}:{key}", live=True)
         value = yield Body(run, inner, _timeout_s(runtime, operation))
         attempt.check_running()
         result = _checked_result(runtime, value, type)
@@ -140,14 +150,16 @@ def _failed(
 
 def _resolve(effect: Any, *, asynchronous: bool) -> tuple[Callable[..., Any], bytes]:
     """What is to be run, and the digest of its input. A function's input is its own matter."""
-    if isinstance(effect, SideEffect | AsyncSideEffect):
-        run: Callable[..., Any] = effect.run
-        input_digest = digest(_name(effect), encode_fields(effect).decode())
+    run: Callable[..., Any]
+    if isinstance(effect, FunctionType):  # most are, and the question is a quick one
+        run, input_digest = effect, b""
+    elif isinstance(effect, SideEffect | AsyncSideEffect):
+        run, input_digest = effect.run, digest(_name(effect), encode_fields(effect).decode())
     elif callable(effect):
         run, input_digest = effect, b""
     else:
         raise ContextMisuse(f"a side effect is a SideEffect or a function, not {effect!r}")
-    if inspect.iscoroutinefunction(run) and not asynchronous:
+    if not asynchronous and _shape_of(run).asynchronous:
         raise ContextMisuse(f"{_name(effect)} is an `async def`: only an `async def` handler can run it")
     return run, input_digest
 
@@ -157,19 +169,30 @@ def _name(effect: Any) -> str:
     return getattr(named, "__qualname__", repr(named))
 
 
-def _takes_context(run: Callable[..., Any]) -> bool:
-    """Whether it has a parameter that must be given."""
-    code = getattr(run, "__code__", None)  # functions made in one place are alike
+class _Shape(NamedTuple):
+    """Of a function that is run as a side effect."""
+
+    asynchronous: bool
+    takes_context: bool  #: it has a parameter that must be given
+
+
+_shapes: dict[Any, _Shape] = {}  #: by code: functions made in one place are alike
+
+
+def _shape_of(run: Callable[..., Any]) -> _Shape:
+    code = getattr(run, "__code__", None)
     if code is None:
-        return _has_required_parameter(run)
-    if code not in _taking:
-        if len(_taking) > 10_000:
-            _taking.clear()
-        _taking[code] = _has_required_parameter(run)
-    return _taking[code]
+        return _look_at(run)
+    shape = _shapes.get(code)
+    if shape is None:
+        if len(_shapes) > 10_000:
+            _shapes.clear()
+        shape = _shapes[code] = _look_at(run)
+    return shape
 
 
-_taking: dict[Any, bool] = {}
+def _look_at(run: Callable[..., Any]) -> _Shape:
+    return _Shape(asynchronous=inspect.iscoroutinefunction(run), takes_context=_has_required_parameter(run))
 
 
 def _has_required_parameter(run: Callable[..., Any]) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from tempolite_node.engine import commands
@@ -45,15 +46,16 @@ def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversat
         raise failed_step(key, record.failure)
     go = yield from ask(commands.BeginStep(key=key, target=target, input=data, digest=input_digest), scope)
     assert isinstance(go, Go), f"step {key}: {go}"  # the journal said that it is not over
-    return (yield from _run_transaction(runtime, scope, step, key, go.attempt))
+    return (yield from _run_transaction(runtime, scope, step, data, key, go.attempt))
 
 
-def _run_transaction(runtime: AttemptRuntime, scope: Scope, step: Any, key: str, number: int) -> Conversation[Any]:
+def _run_transaction(
+    runtime: AttemptRuntime, scope: Scope, step: Any, data: bytes, key: str, number: int
+) -> Conversation[Any]:
     attempt = runtime.attempt
     inner = scope.inner(OperationKind.STEP, key)
     context = transaction_context(runtime.within(inner), key, number)
     unrecorded = True
-    data = _data_of(attempt, step)
     try:
         yield Body(partial(step.transaction, context), inner)
         attempt.check_running()
@@ -84,11 +86,16 @@ def _data_of(attempt: Attempt, step: Any) -> bytes:
 
 def _target_of(step: Any, *, asynchronous: bool) -> str:
     """ "module:qualified name" of the step's class, by which its compensation finds it, in any process."""
-    cls = type(step)
-    if not isinstance(step, SagaStep | AsyncSagaStep):
+    target = _found_target(type(step))
+    if not asynchronous and isinstance(step, AsyncSagaStep):
+        name = type(step).__qualname__
+        raise ContextMisuse(f"{name} is an AsyncSagaStep: only an `async def` saga handler can run it")
+    return target
+
+
+def _find_target(cls: Any) -> str:
+    if not issubclass(cls, SagaStep | AsyncSagaStep):
         raise ContextMisuse(f"a step is a SagaStep, with a transaction and a compensation; {cls.__qualname__} is none")
-    if isinstance(step, AsyncSagaStep) and not asynchronous:
-        raise ContextMisuse(f"{cls.__qualname__} is an AsyncSagaStep: only an `async def` saga handler can run it")
     target = f"{cls.__module__}:{cls.__qualname__}"
     try:
         found = import_target(target)
@@ -97,6 +104,9 @@ def _target_of(step: Any, *, asynchronous: bool) -> str:
     if found is not cls:
         raise ContextMisuse(f"{target} can't be found by its name: define the step at the top level of its module")
     return target
+
+
+_found_target: Callable[[Any], str] = lru_cache(maxsize=1_024)(_find_target)
 
 
 def step_class(target: str) -> type[Any]:
