@@ -430,8 +430,11 @@ class Node:
         outcomes: list[AnyOutcome] = await self._asking(lambda answer: AskAll(commands, answer))
         return outcomes
 
-    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> Callable[[], None]:
-        return self._watch.on_closed(execution_id, closed)
+    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> None:
+        self._watch.on_closed(execution_id, closed)
+
+    def forget_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> None:
+        self._watch.forget_closed(execution_id, closed)
 
     def closing(self, execution_id: str) -> AbstractContextManager[Awaitable[Execution]]:
         return self._watch.closing(execution_id)

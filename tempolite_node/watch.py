@@ -45,21 +45,20 @@ class Watch:
         """A future that is the execution when it ends, after this was called."""
         future: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
         self._refuse_if_stopped()
-        forget = self.on_closed(execution_id, partial(_resolve, future))
+        resolve = partial(_resolve, future)
+        self.on_closed(execution_id, resolve)
         self._open.add(future)
         try:
             yield future
         finally:
             self._open.discard(future)
-            forget()
+            self.forget_closed(execution_id, resolve)
 
-    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> Callable[[], None]:
-        """Calls `closed` when the execution ends, after this was called. Returns what ends that."""
-        callbacks = self._closing.setdefault(execution_id, [])
-        callbacks.append(closed)
-        return partial(self._forget, execution_id, closed)
+    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> None:
+        """Calls `closed` when the execution ends, after this was called and before it is forgotten."""
+        self._closing.setdefault(execution_id, []).append(closed)
 
-    def _forget(self, execution_id: str, closed: Callable[[Execution], None]) -> None:
+    def forget_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> None:
         callbacks = self._closing.get(execution_id, [])
         if closed in callbacks:
             callbacks.remove(closed)

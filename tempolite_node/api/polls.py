@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,8 +29,8 @@ class Holds:
     def __init__(self) -> None:
         self._waiting: dict[int, set[Callable[[], None]]] = {}
 
-    def hold(self, seconds: float, end: Callable[[], None]) -> Callable[[], None]:
-        """Calls `end` when the time is up, in a later turn of the loop. Returns what forgets it, until then."""
+    def hold(self, seconds: float, end: Callable[[], None]) -> int:
+        """Calls `end` when the time is up, in a later turn of the loop. Returns the moment, to `forget` it before."""
         loop = asyncio.get_running_loop()
         moment = int((loop.time() + seconds) * self._MOMENTS_PER_S)
         waiting = self._waiting.get(moment)
@@ -39,7 +38,11 @@ class Holds:
             waiting = self._waiting[moment] = set()
             loop.call_at(moment / self._MOMENTS_PER_S, self._up, moment)
         waiting.add(end)
-        return partial(waiting.discard, end)
+        return moment
+
+    def forget(self, moment: int, end: Callable[[], None]) -> None:
+        if (waiting := self._waiting.get(moment)) is not None:
+            waiting.discard(end)
 
     def _up(self, moment: int) -> None:
         for end in list(self._waiting.pop(moment)):

@@ -106,9 +106,11 @@ class NodePort(Protocol):
         """Their outcomes, in order, once all are on disk. Each is decided by itself."""
         ...
 
-    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> Callable[[], None]:
-        """Calls `closed` when the execution ends, after this was called. Returns what ends that."""
+    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> None:
+        """Calls `closed` when the execution ends, after this was called and before it is forgotten."""
         ...
+
+    def forget_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> None: ...
 
     async def wait_closed(self, execution_id: str) -> Execution | Rejection:
         """The execution, once it has ended; cancel it to give up."""

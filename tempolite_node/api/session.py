@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any, Protocol
 
 from tempolite_node.api import auth
@@ -82,8 +81,8 @@ class Session:
         finally:
             for task in self._tasks:
                 task.cancel()
-            for wait in list(self._waits.values()):
-                wait.end()
+            for wait in self._waits.values():
+                wait.forget()
 
     def stop(self) -> None:
         """The node stops: nothing more is read, and every wait is answered with what there is."""
@@ -179,7 +178,7 @@ class Session:
             self._drop_wait(call.number)
             self._start(self._wait_existing(call, outcome))
         else:
-            wait.begin(outcome, partial(self._give_up, call.number, outcome))
+            wait.begin(outcome)
 
     async def _wait_existing(self, call: pb.SessionCall, outcome: Enqueued) -> None:
         remaining_s = _hold_s(call)
@@ -196,22 +195,18 @@ class Session:
         self._reply_enqueued(call.number, outcome, ended)
 
     def _wait_for(self, call: pb.SessionCall, execution_id: str) -> None:
-        wait = _Wait(self._holds, _hold_s(call), partial(self._ended, call.number))
-        wait.forget = self._node.on_closed(execution_id, wait.closed)
+        wait = _Wait(call.number, execution_id, _hold_s(call), self._node, self._holds, self._waited)
         self._waits[call.number] = wait
+        self._node.on_closed(execution_id, wait.closed)
 
-    def _ended(self, number: int, outcome: Enqueued, execution: Execution) -> None:
+    def _waited(self, number: int, outcome: Enqueued, ended: Execution | None) -> None:
         self._drop_wait(number)
-        self._reply_enqueued(number, outcome, execution)
-
-    def _give_up(self, number: int, outcome: Enqueued) -> None:
-        self._drop_wait(number)
-        self._reply_enqueued(number, outcome)
+        self._reply_enqueued(number, outcome, ended)
 
     def _drop_wait(self, number: int) -> None:
         wait = self._waits.pop(number, None)
         if wait is not None:
-            wait.end()
+            wait.forget()
 
     # --- replies
 
@@ -236,40 +231,59 @@ class Session:
 class _Wait:
     """For the end of an execution that is being enqueued. It may end in the very commit that enqueued it."""
 
-    __slots__ = ("_ended", "_execution", "_give_up", "_hold_s", "_holds", "_outcome", "_release", "forget")
+    __slots__ = (
+        "_ended",
+        "_execution_id",
+        "_hold_s",
+        "_holds",
+        "_moment",
+        "_node",
+        "_number",
+        "_outcome",
+        "_over",
+    )
 
-    def __init__(self, holds: Holds, hold_s: float, ended: Callable[[Enqueued, Execution], None]) -> None:
-        self._holds = holds
+    def __init__(
+        self,
+        number: int,
+        execution_id: str,
+        hold_s: float,
+        node: NodePort,
+        holds: Holds,
+        over: Callable[[int, Enqueued, Execution | None], None],
+    ) -> None:
+        """number: of the call. over: told when the execution has ended, or (None) when the time is up."""
+        self._number = number
+        self._execution_id = execution_id
         self._hold_s = hold_s
-        self._ended = ended
+        self._node = node
+        self._holds = holds
+        self._over = over
         self._outcome: Enqueued | None = None
-        self._execution: Execution | None = None
-        self._give_up: Callable[[], None] | None = None
-        self._release: Callable[[], None] | None = None
-        self.forget: Callable[[], None] | None = None
+        self._ended: Execution | None = None
+        self._moment: int | None = None
 
-    def begin(self, outcome: Enqueued, give_up: Callable[[], None]) -> None:
+    def begin(self, outcome: Enqueued) -> None:
         self._outcome = outcome
-        self._give_up = give_up
-        if self._execution is not None:
-            self._ended(outcome, self._execution)
+        if self._ended is not None:
+            self._over(self._number, outcome, self._ended)
         else:
-            self._release = self._holds.hold(self._hold_s, give_up)
+            self._moment = self._holds.hold(self._hold_s, self.give_up)
 
     def closed(self, execution: Execution) -> None:
-        self._execution = execution
+        self._ended = execution
         if self._outcome is not None:
-            self._ended(self._outcome, execution)
+            self._over(self._number, self._outcome, execution)
 
     def give_up(self) -> None:
-        if self._give_up is not None:
-            self._give_up()
+        if self._outcome is not None:
+            self._over(self._number, self._outcome, None)
 
-    def end(self) -> None:
-        if self._release is not None:
-            self._release()
-        if self.forget is not None:
-            self.forget()
+    def forget(self) -> None:
+        if self._moment is not None:
+            self._holds.forget(self._moment, self.give_up)
+        if self._ended is None:
+            self._node.forget_closed(self._execution_id, self.closed)
 
 
 def _hold_s(call: pb.SessionCall) -> float:

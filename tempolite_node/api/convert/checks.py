@@ -121,13 +121,14 @@ class Checks:
 
     def payload(self, field: str, payload: common_pb2.Payload, *, bytes_max: int, absent: bytes) -> bytes:
         """The data, or what stands for it when there is none."""
+        data = payload.data
         if payload.encoding not in ("", "json"):
             self.report(f"{field}.encoding", 'must be "json"')
-        elif len(payload.data) > bytes_max:
-            self.report(f"{field}.data", f"has {len(payload.data):,} bytes; at most {bytes_max:,} are allowed")
-        elif payload.data and not _is_json(payload.data):
+        elif len(data) > bytes_max:
+            self.report(f"{field}.data", f"has {len(data):,} bytes; at most {bytes_max:,} are allowed")
+        elif data and not _is_json(data):
             self.report(f"{field}.data", "is not UTF-8 JSON")
-        return payload.data or absent
+        return data or absent
 
     # --- options of a call
 

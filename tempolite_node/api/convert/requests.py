@@ -96,20 +96,24 @@ class CountRequest(NamedTuple):
 
 def enqueue(request: pb.EnqueueExecutionRequest, payload_bytes_max: int) -> EnqueueRequest:
     checks = Checks()
-    checks.name("handler", request.handler)
-    if request.id:
-        checks.new_id("id", request.id)
-    checks.name("request_id", request.request_id, required=False)
+    # Each look at a field makes its value anew, and this is on the way of every enqueue.
+    handler, execution_id, request_id = request.handler, request.id, request.request_id
+    options = request.options if request.HasField("options") else None
+    checks.name("handler", handler)
+    if execution_id:
+        checks.new_id("id", execution_id)
+    if request_id:
+        checks.name("request_id", request_id)
     arguments = checks.payload("arguments", request.arguments, bytes_max=payload_bytes_max, absent=b"[]")
     if arguments.lstrip(b" \t\r\n")[:1] not in (b"[", b"{"):
         checks.report("arguments.data", "must be a JSON array, or an object by name")
     parsed = EnqueueRequest(
-        handler=request.handler,
+        handler=handler,
         arguments=arguments,
-        execution_id=request.id or None,
-        request_id=request.request_id or None,
-        options=checks.options(request.options) if request.HasField("options") else _NO_OPTIONS,
-        concurrency_key=_concurrency_key(checks, request.options) if request.HasField("options") else None,
+        execution_id=execution_id or None,
+        request_id=request_id or None,
+        options=_NO_OPTIONS if options is None else checks.options(options),
+        concurrency_key=None if options is None else _concurrency_key(checks, options),
         id_reuse=checks.choice("id_reuse_policy", request.id_reuse_policy, _ID_REUSE, IdReuse.REJECT_DUPLICATE),
         id_conflict=checks.choice("id_conflict_policy", request.id_conflict_policy, _ID_CONFLICT, IdConflict.FAIL),
     )
@@ -150,7 +154,7 @@ def session_timeout_s(call: pb.SessionCall) -> float:
 
 def _milliseconds(duration: Duration) -> int:
     """Rounded down."""
-    return int(duration.seconds) * 1_000 + int(duration.nanos) // 1_000_000
+    return duration.seconds * 1_000 + duration.nanos // 1_000_000
 
 
 def execution_id(value: str, field: str = "id") -> str:

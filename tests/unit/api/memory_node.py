@@ -206,8 +206,11 @@ class MemoryNode:
     async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
         return [await self.submit(command) for command in commands]
 
-    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> Callable[[], None]:
-        return self.watch.on_closed(execution_id, closed)
+    def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> None:
+        self.watch.on_closed(execution_id, closed)
+
+    def forget_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> None:
+        self.watch.forget_closed(execution_id, closed)
 
     def closing(self, execution_id: str) -> AbstractContextManager[Awaitable[Execution]]:
         return self.watch.closing(execution_id)
