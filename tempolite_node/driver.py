@@ -1,8 +1,8 @@
 """Joins log, engine, store and worker hosts. Its thread is the only writer.
 
-Each round takes what waits (commands of clients, calls of attempts, timers that are due), proposes as much of it as the
-log takes in one batch, and lets nothing out before no failure can undo what the log has ordered. Nothing waits for a
-batch to fill: what comes in while one commits is the next.
+Each round takes what waits (see `inputs.py`, and timers that are due), proposes as much of it as the log takes in one
+batch, and lets nothing out before no failure can undo what the log has ordered. Nothing waits for a batch to fill: what
+comes in while one commits is the next.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 import apsw
@@ -64,6 +63,20 @@ from tempolite_node.errors import NodeError, OutcomeUnknown, StorageFailed, Unav
 from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.hosts.runs import Run
 from tempolite_node.ids import new_run
+from tempolite_node.inputs import (
+    Ask,
+    AskAll,
+    Barrier,
+    Change,
+    Do,
+    HostDown,
+    HostSaid,
+    HostUp,
+    Input,
+    Inputs,
+    Look,
+    Stop,
+)
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.store.database import explained
 from tempolite_node.store.executions import Executions
@@ -74,68 +87,6 @@ _ROUND_MAX = 2_000  #: inputs of one round: bounds how long a transaction holds 
 _TIMERS_MAX = 250  #: timers of one round, besides what was asked
 _UNSAVED_MAX = 1_000  #: entries that changed nothing, and so need no commit of their own
 _PLACED_MAX = 500  #: executions of one round that are given to another node
-
-
-class Ask(Struct):
-    """A command, and who wants its outcome, or why there is none. Called with what else the round lets out."""
-
-    command: AnyCommand
-    answer: Callable[[AnyOutcome | NodeError], None] | None = None
-
-
-class AskAll(Struct):
-    """Commands, and who wants all of their outcomes, or why there are none. Called like that of an `Ask`."""
-
-    commands: Sequence[AnyCommand]
-    answer: Callable[[list[AnyOutcome] | NodeError], None]
-
-
-class Look(Struct):
-    """A question to the driver's own state, answered after the round's commit."""
-
-    look: Callable[[], Any]
-    answer: Callable[[Any], None]
-
-
-class Change(Struct):
-    """A change of what decides which work starts. Made before the round's starts, answered after its commit."""
-
-    change: Callable[[], Any]
-    answer: Callable[[Any], None]
-
-
-class Barrier(Struct):
-    """Who wants to see everything that was acknowledged before. Told when it can be read here, or why it can't be."""
-
-    answer: Callable[[NodeError | None], None]
-
-
-class Do(Struct):
-    """Something that belongs to the driver's thread: the log's, between two rounds' commits."""
-
-    act: Callable[[], None]
-
-
-class HostUp(Struct):
-    host: int
-    handlers: tuple[str, ...]
-
-
-class HostSaid(Struct):
-    host: int
-    calls: list[frames.Call | frames.SlotsReturned]
-
-
-class HostDown(Struct):
-    host: int
-    message: str
-
-
-class Stop(Struct):
-    pass
-
-
-Input = Ask | AskAll | Look | Change | Barrier | Do | HostUp | HostSaid | HostDown | Stop
 
 
 class Standing(Enum):
@@ -211,7 +162,7 @@ class Driver:
         self._children = children
         self._registration = registration
         self._log = log(self)
-        self._inputs: SimpleQueue[Input] = SimpleQueue()
+        self.inputs = Inputs()
         self._work = Work(executions)
         self._at_ms = 0
         self._fired = False  #: timers that are due are on their way
@@ -238,16 +189,17 @@ class Driver:
         self._thread.start()
 
     def put(self, given: Input) -> None:
-        self._inputs.put(given)
+        self.inputs.put(given)
 
     def waiting_inputs(self) -> int:
-        return self._inputs.qsize() + len(self._proposals)
+        return len(self.inputs) + len(self._proposals)
 
     def stop(self) -> None:
         """Ends the thread after the round that is under way. All that it saved is on disk then, and let out."""
         if self._thread.is_alive():
-            self._inputs.put(Stop())
+            self.inputs.put(Stop())
             self._thread.join()
+        self.inputs.close()
         try:
             self._log.stop()
         except BaseException as error:
@@ -276,7 +228,7 @@ class Driver:
 
     def _round(self) -> bool:
         """One batch: in, decided, saved, out. False: it is time to stop."""
-        inputs = self._take()
+        inputs = self.inputs.take(_ROUND_MAX, self._idle_s)
         self._at_ms = self._log.now_ms()
         for given in inputs:
             match given:
@@ -311,18 +263,6 @@ class Driver:
     def _holds_back(self) -> bool:
         """Something was asked that the log would take now: it was more than one round may propose."""
         return bool(self._proposals) and self._log.idle and self._standing is Standing.REGISTERED
-
-    def _take(self) -> list[Input]:
-        """Everything that waits; if nothing does, whatever comes next or the next timer."""
-        inputs: list[Input] = []
-        try:
-            if self._inputs.empty():
-                inputs.append(self._inputs.get(timeout=self._idle_s()))
-            while len(inputs) < _ROUND_MAX:
-                inputs.append(self._inputs.get_nowait())
-        except Empty:
-            pass
-        return inputs
 
     def _idle_s(self) -> float | None:
         if not self._log.idle or self._standing is Standing.CATCHING_UP:
@@ -657,7 +597,7 @@ class Driver:
             signalled=signalled,
             revision=revision,
         )
-        self._log.when_durable(publish, idle=self._inputs.empty() and not self._holds_back)
+        self._log.when_durable(publish, idle=not self.inputs and not self._holds_back)
 
 
 def _word(node: NodeState) -> str:

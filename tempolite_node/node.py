@@ -29,7 +29,7 @@ from tempolite_node.clock import wall_clock_ms
 from tempolite_node.cluster import Cluster
 from tempolite_node.config import Config
 from tempolite_node.datadir import DataDir
-from tempolite_node.driver import Ask, AskAll, Barrier, Change, Do, Driver, HostDown, HostSaid, HostUp, Look
+from tempolite_node.driver import Driver
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import AnyCommand, DrainNode, LoseNode, RegisterNode
 from tempolite_node.engine.effects import AnyOutcome, Reason, Rejection
@@ -37,6 +37,7 @@ from tempolite_node.engine.model import Component, Execution, ServedHandler
 from tempolite_node.errors import NodeError, Overloaded, StartError, StorageFailed, Unavailable
 from tempolite_node.hosts.dispatch import Dispatch
 from tempolite_node.hosts.supervisor import Supervisor
+from tempolite_node.inputs import Ask, AskAll, Barrier, Change, Do, HostDown, HostUp, Inputs, Look
 from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
@@ -90,8 +91,8 @@ class Node:
             self._supervisor = Supervisor(
                 self.config.hosts,
                 load_message(self.config),
+                self._driver.inputs,
                 up=self._host_up,
-                said=self._host_said,
                 down=self._host_down,
             )
             await self._supervisor.start()
@@ -289,9 +290,6 @@ class Node:
     def _host_up(self, host: int, handlers: Sequence[frames.HandlerDescription]) -> None:
         self._driver.put(HostUp(host, tuple(handler.name for handler in handlers)))
 
-    def _host_said(self, host: int, calls: list[frames.Call | frames.SlotsReturned]) -> None:
-        self._driver.put(HostSaid(host, calls))
-
     def _host_down(self, host: int, message: str) -> None:
         self._driver.put(HostDown(host, message))
 
@@ -307,9 +305,8 @@ class Node:
         signalled: list[str],
         revision: int,
     ) -> None:
-        self._loop.call_soon_threadsafe(
-            self._published, frames_to_send, hosts_to_close, answers, closed, signalled, revision
-        )
+        rest = self._supervisor.deliver(frames_to_send)
+        self._loop.call_soon_threadsafe(self._published, rest, hosts_to_close, answers, closed, signalled, revision)
 
     def driver_failed(self, error: BaseException) -> None:
         self._driver_runs = False
@@ -600,11 +597,13 @@ async def _check_handlers(config: Config) -> Sequence[str]:
         """Nothing runs here."""
 
     one = config.hosts.model_copy(update={"processes": 1})
-    supervisor = Supervisor(one, load_message(config), up=ignore, said=ignore, down=ignore)
+    inputs = Inputs()
+    supervisor = Supervisor(one, load_message(config), inputs, up=ignore, down=ignore)
     try:
         await supervisor.start()
     except StartError as error:
         return str(error).splitlines()
     finally:
         await supervisor.stop()
+        inputs.close()
     return ()

@@ -1,147 +1,104 @@
-"""One worker host: a child process and the socket to it. Belongs to the event loop's thread."""
+"""The socket to a worker host whose handlers are loaded. The driver's thread reads it, any thread may send."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 import socket
-import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import cast
 
 from tempolite_node import frames
 
-_READ_BYTES = 1 << 18
+READ_BYTES = 1 << 18
 
 
-class HostConnection(asyncio.BufferedProtocol):
-    """Reads frames off the socket, writes frames to it, and tells when the process is gone."""
-
+class HostConnection:
     def __init__(
         self,
-        *,
         number: int,
-        load: frames.Load,
-        heard: Callable[[HostConnection, list[frames.FromHost]], None],
-        gone: Callable[[HostConnection, str], None],
+        connection: socket.socket,
+        reader: frames.FrameReader[frames.FromHost],
+        *,
+        await_room: Callable[[HostConnection], None],
+        heard: Callable[[list[frames.FromHost]], None],
+        lost: Callable[[], None],
     ) -> None:
-        self.number = number  #: never given twice in a node's life; below zero: of one isolated attempt
-        self.loaded = False
-        self.silent_s = 0.0  #: since its last sign of life
-        self._load = load
+        """connection: does not block.
+
+        await_room: has `flush` called once the socket takes more.
+        heard: is told what is not for the driver.
+        lost: is told that the host is gone, or does not speak our language.
+        """
+        self.number = number
+        self._socket = connection
+        self._reader = reader
+        self._await_room = await_room
         self._heard = heard
-        self._gone = gone
-        self._reader = frames.node_reader()
-        self._buffer = memoryview(bytearray(_READ_BYTES))
-        self._transport: asyncio.Transport | None = None
-        self._process: asyncio.subprocess.Process | None = None
-        self._unsent: list[frames.ToHost] = []  #: of this turn of the loop; all of them until the handlers are loaded
-        self._flushes = False
-        self._exited: asyncio.Task[None] | None = None
-        self._closing = False
-        self._pidfd: int | None = None
+        self._lost = lost
+        self._unsent = bytearray()  #: what the socket had no room for
+        self._sending = threading.Lock()
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid if self._process is not None else 0
-
-    async def start(self) -> None:
-        """Spawns the process and asks it to import the handlers. Never forks: gRPC's threads would not survive it."""
-        loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "tempolite_node.host.main",
-                "--fd",
-                str(theirs.fileno()),
-                "--parent",
-                str(os.getpid()),
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=sys.stderr.fileno(),  # what user code prints is not the daemon's answer to anybody
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )
-        self._pidfd = os.pidfd_open(self._process.pid)
-        if self._closing:  # closed while it was being spawned
-            self.kill()
-        ours.setblocking(False)
-        await loop.create_connection(lambda: self, sock=ours)
-        self._exited = loop.create_task(self._wait_for_exit())
-        self._write([self._load])
-
-    async def _wait_for_exit(self) -> None:
-        assert self._process is not None
-        code = await self._process.wait()
-        assert self._pidfd is not None
-        os.close(self._pidfd)
-        self._pidfd = None
-        ending = f"signal {-code}" if code < 0 else f"exit code {code}"
-        self._gone(self, f"worker host {self.number} died ({ending})")
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
     # --- out
 
     def send(self, messages: Sequence[frames.ToHost]) -> None:
-        """Whatever is sent in one turn of the loop leaves in one frame, at its end."""
-        self._unsent += messages
-        if self.loaded and not self._flushes:
-            self._flushes = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        """In one frame. Never waits for the host; what it can't take by now, it gets later."""
+        frame = frames.encode(messages)
+        with self._sending:
+            waits = bool(self._unsent)
+            self._unsent += frame
+            if not waits and not self._send():
+                self._await_room(self)
 
-    def became_loaded(self) -> None:
-        self.loaded = True
-        self._flush()
+    def flush(self) -> bool:
+        """Sends on what the socket had no room for. Whether that is all."""
+        with self._sending:
+            return self._send()
 
-    def _flush(self) -> None:
-        self._flushes = False
-        unsent, self._unsent = self._unsent, []
-        if unsent:
-            self._write(unsent)
-
-    def _write(self, messages: Sequence[frames.ToHost]) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(frames.encode(messages))
+    def _send(self) -> bool:
+        try:
+            while self._unsent:
+                del self._unsent[: self._socket.send(self._unsent)]
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._unsent.clear()  # it is gone, which its reader finds
+        return True
 
     # --- in
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def read(self) -> list[frames.Call | frames.SlotsReturned] | None:
+        """What it says to the driver; None: it is of no use any more, and nothing is to be read."""
         try:
-            messages = self._reader.feed(bytes(self._buffer[:nbytes]))
-        except ValueError:  # msgspec.DecodeError and ValidationError are ones
-            self.kill()  # it does not speak our language: whatever it runs is not to be trusted
-            return
-        if messages:
-            self._heard(self, messages)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """A host without its socket is of no use, should it still live."""
-        if not self._closing:
-            self.kill()
+            data = self._socket.recv(READ_BYTES)
+            messages = self._reader.feed(data)
+        except BlockingIOError:
+            return []
+        except (OSError, ValueError):  # msgspec.DecodeError and ValidationError are ones of the latter
+            data = b""
+        if not data:
+            self._lost()
+            return None
+        calls: list[frames.Call | frames.SlotsReturned] = []
+        others: list[frames.FromHost] = []
+        for message in messages:
+            if isinstance(message, frames.Call | frames.SlotsReturned):
+                calls.append(message)
+            else:
+                others.append(message)
+        if others:
+            self._heard(others)
+        return calls
 
     # --- the end
 
+    def shut_down(self) -> None:
+        """The host sees the end of the socket and exits at once. By any thread: it is closed by who reads it."""
+        with self._sending, suppress(OSError):  # it may be closed already
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
-        """The host sees the end of the socket and exits at once."""
-        self._closing = True
-        if self._transport is not None:
-            self._transport.close()
-
-    def kill(self) -> None:
-        """Not by way of the process, which would look for its end first, and take it from the one who waits for it."""
-        if self._pidfd is not None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        self.close()
-
-    async def wait_gone(self) -> None:
-        if self._exited is not None:
-            await self._exited
+        with self._sending:
+            self._socket.close()

@@ -1,4 +1,4 @@
-"""Starts, feeds, watches and restarts the worker hosts. Belongs to the event loop's thread."""
+"""Starts, watches and restarts the worker hosts. Belongs to the event loop's thread, but for what is said otherwise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import structlog
 from tempolite_node import frames, plain_types
 from tempolite_node.config import HostsConfig
 from tempolite_node.errors import StartError, Unavailable
-from tempolite_node.hosts.connection import HostConnection
+from tempolite_node.hosts.process import HostProcess
+from tempolite_node.inputs import Inputs
 from tempolite_node.views import HostInfo
 from tempolite_sdk.signatures import Signature
 
@@ -26,17 +27,18 @@ class Supervisor:
         self,
         config: HostsConfig,
         load: frames.Load,
+        inputs: Inputs,
         *,
         up: Callable[[int, Sequence[frames.HandlerDescription]], None],
-        said: Callable[[int, list[frames.Call | frames.SlotsReturned]], None],
         down: Callable[[int, str], None],
     ) -> None:
+        """inputs: read what the hosts say once they are up."""
         self._config = config
         self._load = load
+        self._inputs = inputs
         self._up = up
-        self._said = said
         self._down = down
-        self._hosts: dict[int, HostConnection] = {}
+        self._hosts: dict[int, HostProcess] = {}
         self._slots: dict[int, int] = {}  #: host number -> which of the `processes` it is
         self._starts: dict[int, int] = {}
         self._numbers = itertools.count(1)
@@ -90,7 +92,7 @@ class Supervisor:
         await self._start(number)
 
     async def _start(self, number: int, first: Sequence[frames.ToHost] = ()) -> None:
-        host = HostConnection(number=number, load=self._load, heard=self._heard, gone=self._gone)
+        host = HostProcess(number=number, load=self._load, inputs=self._inputs, heard=self._heard, gone=self._gone)
         self._hosts[number] = host
         host.send(first)
         try:
@@ -109,6 +111,17 @@ class Supervisor:
             log.error("a task of the supervisor failed", exc_info=error)
 
     # --- out
+
+    def deliver(self, frames_to_send: Mapping[int, Sequence[frames.ToHost]]) -> Mapping[int, Sequence[frames.ToHost]]:
+        """Sends to the hosts that are up, from any thread. Returns what is for `send`."""
+        rest: dict[int, Sequence[frames.ToHost]] = {}
+        for number, messages in frames_to_send.items():
+            host = self._hosts.get(number)
+            if host is not None and host.connection is not None:
+                host.connection.send(messages)
+            else:
+                rest[number] = messages
+        return rest
 
     def send(self, frames_to_send: Mapping[int, Sequence[frames.ToHost]], to_close: Sequence[int]) -> None:
         """Frames for each host; a number below zero that is new starts the process of an isolated attempt."""
@@ -146,12 +159,10 @@ class Supervisor:
 
     # --- in
 
-    def _heard(self, host: HostConnection, messages: list[frames.FromHost]) -> None:
-        calls: list[frames.Call | frames.SlotsReturned] = []
+    def _heard(self, host: HostProcess, messages: list[frames.FromHost]) -> None:
+        """What is not for the driver."""
         for message in messages:
             match message:
-                case frames.Call() | frames.SlotsReturned():
-                    calls.append(message)
                 case frames.ArgumentsChecked():
                     _, future = self._checks.get(message.call, (0, None))
                     if future is not None and not future.done():
@@ -162,10 +173,8 @@ class Supervisor:
                     _write_log(message)
                 case frames.Loaded():
                     self._loaded(host, message)
-        if calls and host.number in self._hosts:
-            self._said(host.number, calls)
 
-    def _loaded(self, host: HostConnection, loaded: frames.Loaded) -> None:
+    def _loaded(self, host: HostProcess, loaded: frames.Loaded) -> None:
         if self._first_load is not None and not self._first_load.done():
             self._first_load.set_result(loaded)
         if loaded.errors:
@@ -173,7 +182,6 @@ class Supervisor:
             host.kill()
             return
         host.silent_s = 0.0  # until now it had its handlers to import
-        host.became_loaded()
         if host.number > 0:
             self.handlers = {handler.name: handler for handler in loaded.handlers}
             self._signatures = {
@@ -183,7 +191,7 @@ class Supervisor:
             }
             self._up(host.number, loaded.handlers)
 
-    def _gone(self, host: HostConnection, message: str) -> None:
+    def _gone(self, host: HostProcess, message: str) -> None:
         known = self._hosts.pop(host.number, None) is not None
         for number, future in self._checks.values():
             if number == host.number and not future.done():
@@ -207,12 +215,15 @@ class Supervisor:
     async def _ping(self) -> None:
         """Kills a host that no longer answers: something in it holds the GIL, or it was stopped."""
         loop, interval_s = asyncio.get_running_loop(), self._config.ping_interval_ms / 1000
-        looked_s = loop.time()
+        inputs = self._inputs
+        looked_s, looks = loop.time(), inputs.looks
         while True:
             await asyncio.sleep(interval_s)
-            # When the node itself was held up, there are answers that it has not read: no host is to blame for that.
-            passed_s = min(loop.time() - looked_s, 2 * interval_s)
-            looked_s = loop.time()
+            # When the node itself was held up, here or in the thread that reads the sockets, there are answers that it
+            # has not read: no host is to blame for that.
+            held_up = inputs.looks == looks and not inputs.sleeps
+            passed_s = 0.0 if held_up else min(loop.time() - looked_s, 2 * interval_s)
+            looked_s, looks = loop.time(), inputs.looks
             for host in list(self._hosts.values()):
                 host.silent_s += passed_s
                 limit_ms = self._config.ping_timeout_ms if host.loaded else self._config.start_timeout_ms

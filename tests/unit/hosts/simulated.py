@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tempolite_node import frames
-from tempolite_node.driver import Ask, Change, Do, Driver, HostDown, HostSaid, HostUp, Look
+from tempolite_node.driver import Driver
 from tempolite_node.engine.commands import (
     AnyCommand,
     AnyRequest,
@@ -40,6 +40,7 @@ from tempolite_node.engine.model import (
     prefix_of,
 )
 from tempolite_node.hosts.dispatch import Dispatch
+from tempolite_node.inputs import Ask, Change, Do, HostDown, HostSaid, HostUp, Look
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
 

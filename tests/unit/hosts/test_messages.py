@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TypeVar
 
 from tempolite_node import frames
-from tempolite_node.driver import HostSaid
 from tempolite_node.engine.commands import (
     Cancel,
     CompleteAttempt,
@@ -15,6 +14,7 @@ from tempolite_node.engine.commands import (
     WaitForExecution,
 )
 from tempolite_node.engine.model import Component, Failure, Isolation, OperationKind, OperationStatus, Options, Status
+from tempolite_node.inputs import HostSaid
 
 from .conftest import complete, enqueue, receive, saga_with_a_step, signal
 from .simulated import SimulatedNode

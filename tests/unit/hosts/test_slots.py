@@ -15,7 +15,6 @@ from hypothesis import given as given_any
 from hypothesis import strategies as st
 
 from tempolite_node import frames
-from tempolite_node.driver import Ask, HostSaid
 from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
@@ -30,6 +29,7 @@ from tempolite_node.engine.commands import (
     WaitForExecution,
 )
 from tempolite_node.engine.model import Component, Failure, OperationKind
+from tempolite_node.inputs import Ask, HostSaid
 
 from ..engine.story import NODE, new_store, registration
 from .conftest import (
