@@ -259,8 +259,10 @@ class Node:
 
     async def _wait_idle(self) -> None:
         """Until no attempt is left in a worker host. Each end of one is a commit."""
+        revision = self._watch.revision
         while await self._look(lambda: self._driver.dispatch.attempts):
-            await self._watch.changed_after(self._watch.revision)
+            await self._watch.changed_after(revision)
+            revision = self._watch.revision
 
     async def stop(self) -> None:
         """Stops at once, in order. What is recorded stays; what runs is run again after the next start."""
@@ -306,7 +308,9 @@ class Node:
         revision: int,
     ) -> None:
         rest = self._supervisor.deliver(frames_to_send)
-        self._loop.call_soon_threadsafe(self._published, rest, hosts_to_close, answers, closed, signalled, revision)
+        watched = self._watch.advance(closed=closed, signalled=signalled, revision=revision)
+        if watched or answers or rest or hosts_to_close:
+            self._loop.call_soon_threadsafe(self._published, rest, hosts_to_close, answers, closed, signalled)
 
     def driver_failed(self, error: BaseException) -> None:
         self._driver_runs = False
@@ -330,12 +334,11 @@ class Node:
         answers: list[tuple[Callable[[Any], None], Any]],
         closed: list[Execution],
         signalled: list[str],
-        revision: int,
     ) -> None:
         self._supervisor.send(frames_to_send, hosts_to_close)
         for answer, value in answers:
             answer(value)
-        self._watch.published(closed=closed, signalled=signalled, revision=revision)
+        self._watch.published(closed=closed, signalled=signalled)
 
     def _begin_to_look_again(self) -> None:
         looking = self._loop.create_task(self._look_again())
@@ -348,7 +351,7 @@ class Node:
         with suppress(Unavailable):  # the node stops, and tells those who wait itself
             found = await self._look(lambda: [self._executions.execution(execution_id) for execution_id in ids])
             closed = [execution for execution in found if execution is not None and execution.closed]
-            self._watch.published(closed=closed, signalled=ids, revision=self._watch.revision)
+            self._watch.published(closed=closed, signalled=ids)
 
     def _fail(self, error: BaseException) -> None:
         """Nothing can be acknowledged any more: the node goes down, loudly."""

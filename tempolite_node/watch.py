@@ -1,6 +1,6 @@
 """Tells those who wait when something has changed: an execution ended, a signal was sent, something was stored.
 
-Belongs to the event loop's thread. Nobody polls: every wake comes out of a commit.
+Belongs to the event loop's thread, but for `advance`. Nobody polls: every wake comes out of a commit.
 """
 
 from __future__ import annotations
@@ -79,18 +79,33 @@ class Watch:
 
     async def changed_after(self, revision: int) -> None:
         """Returns when there is a later revision."""
-        while self.revision <= revision:
+        while True:
             self._refuse_if_stopped()
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._for_changes.add(future)
             try:
+                # In this order, and `advance` in the other: a change is seen here, or the future there.
+                if self.revision > revision:
+                    return
                 await future
             finally:
                 self._for_changes.discard(future)
 
-    def published(self, *, closed: Iterable[Execution], signalled: Iterable[str], revision: int) -> None:
-        """A commit is on disk."""
+    def advance(self, *, closed: Iterable[Execution], signalled: Iterable[str], revision: int) -> bool:
+        """A commit is on disk. Whether anybody waits for what it brought, and is to be told.
+
+        Called by the thread that knows of it, so that the loop wakes for nothing that concerns nobody. Who begins to
+        wait after this, looks at what is stored after that.
+        """
         self.revision = revision
+        if self._for_changes:
+            return True
+        if any(execution.id in self._closing or execution.id in self._followers for execution in closed):
+            return True
+        return any(execution_id in self._followers for execution_id in signalled)
+
+    def published(self, *, closed: Iterable[Execution], signalled: Iterable[str]) -> None:
+        """Tells those who wait for what a commit brought."""
         for execution in closed:
             for callback in self._closing.pop(execution.id, ()):
                 callback(execution)

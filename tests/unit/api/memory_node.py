@@ -117,7 +117,8 @@ class MemoryNode:
         execution = self.queries.executions[execution_id]
         closed = replace(execution, status=status, closed_ms=NOW_MS, ready_at=None, result=result)
         self.queries.executions[execution_id] = closed
-        self.watch.published(closed=[closed], signalled=[], revision=self.revision)
+        self.watch.advance(closed=[closed], signalled=[], revision=self.revision)
+        self.watch.published(closed=[closed], signalled=[])
         self.change()
 
     def send(self, execution_id: str, payload: bytes) -> None:
