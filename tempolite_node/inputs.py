@@ -94,8 +94,8 @@ class Speaker(Protocol):
         """What it says to the driver; None: it has gone silent for good, and its socket is closed."""
         ...
 
-    def flush(self) -> bool:
-        """Sends on what its socket had no room for. Whether that is all."""
+    def flush(self) -> None:
+        """Sends on what its socket had no room for."""
         ...
 
     def close(self) -> None: ...
@@ -130,10 +130,10 @@ class Inputs:
         self._speakers[speaker.fileno()] = speaker
         self._poll.register(speaker.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
-    def await_room(self, speaker: Speaker) -> None:
-        """It is flushed once its socket takes more."""
+    def await_room(self, speaker: Speaker, wanted: bool) -> None:
+        """Whether it is flushed once its socket takes more. It is when it is new."""
         with suppress(FileNotFoundError):  # it went silent meanwhile
-            self._poll.modify(speaker.fileno(), select.EPOLLIN | select.EPOLLOUT)
+            self._poll.modify(speaker.fileno(), select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
 
     # --- the driver's thread
 
@@ -159,8 +159,8 @@ class Inputs:
             speaker = self._speakers.get(descriptor)
             if speaker is None:
                 continue  # the wake of who put something
-            if event & select.EPOLLOUT and speaker.flush():
-                self._poll.modify(descriptor, select.EPOLLIN)
+            if event & select.EPOLLOUT:
+                speaker.flush()
             if event & ~select.EPOLLOUT:
                 calls = speaker.read()
                 if calls is None:

@@ -19,13 +19,13 @@ class HostConnection:
         connection: socket.socket,
         reader: frames.FrameReader[frames.FromHost],
         *,
-        await_room: Callable[[HostConnection], None],
+        await_room: Callable[[HostConnection, bool], None],
         heard: Callable[[list[frames.FromHost]], None],
         lost: Callable[[], None],
     ) -> None:
         """connection: does not block.
 
-        await_room: has `flush` called once the socket takes more.
+        await_room: is told whether `flush` is to be called once the socket takes more.
         heard: is told what is not for the driver.
         lost: is told that the host is gone, or does not speak our language.
         """
@@ -50,14 +50,16 @@ class HostConnection:
             waits = bool(self._unsent)
             self._unsent += frame
             if not waits and not self._send():
-                self._await_room(self)
+                self._await_room(self, True)
 
-    def flush(self) -> bool:
-        """Sends on what the socket had no room for. Whether that is all."""
+    def flush(self) -> None:
+        """Sends on what the socket had no room for."""
         with self._sending:
-            return self._send()
+            if self._send():
+                self._await_room(self, False)
 
     def _send(self) -> bool:
+        """Whether that is all."""
         try:
             while self._unsent:
                 del self._unsent[: self._socket.send(self._unsent)]

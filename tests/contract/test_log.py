@@ -25,7 +25,7 @@ class LocalNode(SimulatedNode):
         super().__init__(path if path.exists() else new_store(path), POOLS)
 
     def stop(self) -> None:
-        self.connection.close()
+        self.close()
 
 
 @pytest.fixture(params=[LocalNode, ReplicatedNode], ids=["alone", "shared"])

@@ -34,7 +34,7 @@ def simulated(window_max: int = 10_000, **workers: int) -> Iterator[SimulatedNod
     with tempfile.TemporaryDirectory() as directory:
         node = SimulatedNode(new_store(Path(directory, "store.db")), pools, window_max=window_max)
         yield node
-        node.connection.close()
+        node.close()
 
 
 @pytest.fixture

@@ -150,6 +150,10 @@ class SimulatedNode:
     def sync(self) -> None:
         """No test cuts the power."""
 
+    def close(self) -> None:
+        self.driver.inputs.close()
+        self.executions.close()
+
     # --- rounds
 
     def round(self, *inputs: Any) -> None:

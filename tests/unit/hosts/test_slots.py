@@ -270,6 +270,7 @@ def test_a_rate_limit_holds_starts_back_until_their_time() -> None:
         receive(node, "e0")
         signal(node, "e0")
         assert not node.attempts["e0"].waits_in("")  # what wakes is not limited
+        node.close()
 
 
 def test_a_pool_that_is_made_larger_starts_more_at_once(node: SimulatedNode) -> None:

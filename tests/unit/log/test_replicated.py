@@ -99,7 +99,7 @@ class ReplicatedNode(SimulatedNode):
     def stop(self) -> None:
         self.log.stop()
         self.readers.close()
-        self.executions.close()
+        self.close()
 
 
 def enqueue(execution_id: str, arguments: bytes = b"[]") -> Enqueue:
