@@ -175,6 +175,8 @@ class Inputs:
 
     def close(self) -> None:
         """Once the driver's thread has ended."""
+        if self._poll.closed:
+            return
         for descriptor in list(self._speakers):
             self._detach(descriptor)
         self._poll.close()
