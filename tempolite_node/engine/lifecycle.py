@@ -284,7 +284,8 @@ def close(
     abandon: bool = True,
 ) -> None:
     """Ends an execution for good, wakes those who wait for it, and does to its children what their policy says."""
-    cancel_pending(work, execution, at_ms=at_ms)
+    if execution.pending:
+        cancel_pending(work, execution, at_ms=at_ms)
     detached = _detached(work, execution, abandon=abandon)
     work.clear_timers(execution.row)
     closed = work.put(

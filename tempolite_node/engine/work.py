@@ -123,23 +123,26 @@ class Work:
     def put(self, execution: Execution) -> Execution:
         row = execution.row
         before = self.executions.get(row)
-        if before is None and row <= self._stored.last_row():
-            before = self._stored.execution_at(row)
+        if before is None:
+            self._rows[execution.id] = row
+            if row <= self._stored.last_row():
+                before = self._stored.execution_at(row)
         if before is None:
             self._count(execution, 1)
             if execution.parent_row is not None:
                 self._children[execution.parent_row].add(row)
         else:
-            assert not before.closed or before.status is execution.status, f"{before.id} is {before.status} for good"
             assert execution.epoch >= before.epoch, f"{before.id}: epoch {before.epoch} -> {execution.epoch}"
-            if before.status is not execution.status or before.owner != execution.owner:
+            moves = before.status is not execution.status
+            assert not (moves and before.closed), f"{before.id} is {before.status} for good"
+            if moves or before.owner != execution.owner:
                 self._count(before, -1)
                 self._count(execution, 1)
             if before.id != execution.id:
                 self._rows.pop(before.id, None)
+                self._rows[execution.id] = row
                 self.renamed.add(row)
         self.executions[row] = execution
-        self._rows[execution.id] = row
         if execution.concurrency_key is not None:
             self.places.follow(before, execution)
         return execution

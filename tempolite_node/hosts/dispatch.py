@@ -311,14 +311,16 @@ class Dispatch:
 
     def _forget(self, run: Run) -> bool:
         """Gives back its slots. Returns whether its code was running."""
-        held = [frame for frame in (run.root, *run.frames.values()) if frame.slot]
-        for frame in held:
-            self._release(frame)
+        was_running = False
+        for frame in run.frames.values():
+            if frame.slot:
+                self._release(frame)
+                was_running = True
         run.over = True
         self._runs.pop(run.execution_id, None)
         if run.host in self._hosts:
             self._hosts[run.host] -= 1
-        return bool(held)
+        return was_running
 
     def _release(self, frame: Frame) -> None:
         if frame.slot:

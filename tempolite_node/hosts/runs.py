@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.engine.model import Component, OperationKind
 
 
-@dataclass(slots=True)
-class Frame:
+class Frame(Struct, eq=False):
     """The attempt itself ("" as its key), or a side effect inside it. It holds a slot of its pool unless it waits."""
 
     key: str
@@ -27,16 +26,14 @@ class Frame:
         return frame is other
 
 
-@dataclass(slots=True)
-class OpenCall:
+class OpenCall(Struct, eq=False):
     """A call that is not answered yet."""
 
     number: int
     frame: Frame
 
 
-@dataclass(slots=True)
-class Run:
+class Run(Struct, eq=False):
     execution_id: str
     epoch: int
     handler: str
@@ -47,8 +44,7 @@ class Run:
     over: bool = False  #: it ended or was abandoned
 
 
-@dataclass(slots=True)
-class Due:
+class Due(Struct, eq=False):
     """An answer that goes out once its frame has a slot: a wait is over, or a side effect may start."""
 
     run: Run

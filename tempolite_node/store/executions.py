@@ -297,9 +297,10 @@ class Executions:
         self._absent.clear()
         if work.timers or (has_timers and work.timers_cleared):
             self._due_is_known = False
+        for row in work.renamed:
+            self._forget_former_id(row)
         for execution in work.executions.values():
             self._follow_journal(execution)
-            self._forget_former_id(execution)
             self._remember(execution)
         for row, changed in work.operations.items():
             self._journals.update(row, changed)
@@ -333,9 +334,9 @@ class Executions:
         if len(self._waits) > _CACHED_WAITS_MAX:
             self._waits.clear()
 
-    def _forget_former_id(self, execution: Execution) -> None:
-        former = self._by_row.get(execution.row)
-        if former is not None and former.id != execution.id:
+    def _forget_former_id(self, row: int) -> None:
+        former = self._by_row.get(row)
+        if former is not None:
             self._by_id.pop(former.id, None)
 
     def _write(self, work: Work, *, has_timers: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from tempolite_node.engine.model import Operation, OperationKind
 
@@ -23,11 +23,12 @@ class Journals:
     def get(self, row: int) -> Mapping[Place, Operation] | None:
         return self._journals.get(row)
 
-    def open(self, row: int, operations: Iterable[Operation] = ()) -> None:
+    def open(self, row: int, operations: Sequence[Operation] = ()) -> None:
         """From here on the journal is known: these are all of its operations."""
         self.close(row)
         self._journals[row] = {}
-        self.update(row, {(operation.kind, operation.key): operation for operation in operations})
+        if operations:
+            self.update(row, {(operation.kind, operation.key): operation for operation in operations})
 
     def close(self, row: int) -> None:
         journal = self._journals.pop(row, None)

@@ -38,7 +38,8 @@ def decide(work: Work, command: AnyCommand) -> AnyOutcome:
     must then not be saved.
     """
     outcome = _decide(work, command)
-    lifecycle.reach_children(work, at_ms=command.at_ms)
+    if work.parents:
+        lifecycle.reach_children(work, at_ms=command.at_ms)
     return outcome
 
 

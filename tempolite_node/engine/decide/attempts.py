@@ -53,25 +53,27 @@ def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | No
     request = command.request
     at_ms = command.at_ms
     generation = record_generation(execution.generation, command.side_effect_failures)
-    match request:
-        case BeginSideEffect():
-            return operations.begin_side_effect(work, execution, request, generation)
+    match request:  # what there is most of comes first
         case CompleteSideEffect():
             return operations.complete_side_effect(work, execution, request, generation, at_ms=at_ms)
-        case FailSideEffect():
-            return operations.fail_side_effect(work, execution, request, generation, at_ms=at_ms, jitter=command.jitter)
-        case EnqueueChild():
-            return operations.enqueue_child(work, execution, request, generation, at_ms=at_ms)
+        case CompleteAttempt():
+            return _complete(work, execution, request, at_ms=at_ms)
         case WaitForExecution():
             return waits.wait_for_execution(work, execution, request, generation, at_ms=at_ms)
-        case ReceiveSignal():
-            return waits.receive_signal(work, execution, request, generation, at_ms=at_ms)
-        case Sleep():
-            return waits.sleep(work, execution, request, generation, at_ms=at_ms)
+        case EnqueueChild():
+            return operations.enqueue_child(work, execution, request, generation, at_ms=at_ms)
         case BeginStep():
             return operations.begin_step(work, execution, request, generation, at_ms=at_ms)
         case CompleteStep():
             return operations.complete_step(work, execution, request, at_ms=at_ms)
+        case BeginSideEffect():
+            return operations.begin_side_effect(work, execution, request, generation)
+        case FailSideEffect():
+            return operations.fail_side_effect(work, execution, request, generation, at_ms=at_ms, jitter=command.jitter)
+        case ReceiveSignal():
+            return waits.receive_signal(work, execution, request, generation, at_ms=at_ms)
+        case Sleep():
+            return waits.sleep(work, execution, request, generation, at_ms=at_ms)
         case FailStep():
             return operations.fail_step(work, execution, request, at_ms=at_ms)
         case RecordMarker():
@@ -82,8 +84,6 @@ def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | No
             return waits.deliver_cancel(work, execution, request, generation, at_ms=at_ms)
         case Heartbeat():
             return _heartbeat(work, execution, request, at_ms=at_ms)
-        case CompleteAttempt():
-            return _complete(work, execution, request, at_ms=at_ms)
         case FailAttempt():
             return _fail(work, execution, request, at_ms=at_ms, jitter=command.jitter)
         case UnwindAttempt():
