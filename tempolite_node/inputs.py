@@ -111,7 +111,8 @@ class Inputs:
         # Nobody reads it: it tells of each write, whatever it has come to.
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake, select.EPOLLIN | select.EPOLLET)
-        self.sleeps = False  #: until somebody speaks. For any thread, as is:
+        # For any thread to see:
+        self.sleeps = False  #: the driver's thread, until there is something for it
         self.looks = 0  #: how often the sockets were looked at
 
     def __len__(self) -> int:

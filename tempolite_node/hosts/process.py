@@ -123,6 +123,8 @@ class HostProcess:
         assert self._pidfd is not None
         os.close(self._pidfd)
         self._pidfd = None
+        if self.connection is not None:
+            self.connection.shut_down()  # a process that its code has forked may hold the other end
         ending = f"signal {-code}" if code < 0 else f"exit code {code}"
         self._gone(self, f"worker host {self.number} died ({ending})")
 
