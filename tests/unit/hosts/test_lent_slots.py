@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 
 from tempolite_node.host.lent_slots import LOOK_S, LentSlots
@@ -111,3 +112,50 @@ def test_nothing_is_to_be_looked_at_while_nothing_is_lent() -> None:
     look(slots, clock)
     look(slots, clock)
     assert slots.look() is None
+
+
+def test_the_word_that_one_runs_is_out_before_that_of_its_end() -> None:
+    slots, _, _ = lent(1)
+    words: list[str] = []
+
+    class Told(Attempt):
+        def announce(self, key: str, scope: Scope) -> None:  # noqa: ARG002
+            ending.start()
+            ending.join(0.1)  # the time to be too early
+            words.append("it runs")
+
+    attempt = Told()
+    ending = threading.Thread(target=lambda: words.append(f"it ends, lent: {slots.ends(attempt, 'a')}"))
+    slots.take(attempt, "a", SCOPE)
+    slots.announce(attempt)
+    ending.join(10)
+
+    assert words == ["it runs", "it ends, lent: False"]
+
+
+def test_threads_never_run_more_than_was_lent_and_none_is_lost() -> None:
+    slots, given_back, clock = lent(3)
+    running: list[str] = []
+    most = 0
+
+    def work(thread: int) -> None:
+        nonlocal most
+        attempt = Attempt()
+        for number in range(2_000):
+            key = f"{thread}/{number}"
+            if slots.take(attempt, key, SCOPE):
+                running.append(key)
+                most = max(most, len(running))
+                running.remove(key)
+                slots.keep(attempt, key)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    look(slots, clock)
+    look(slots, clock)
+
+    assert 1 <= most <= 3
+    assert sum(given_back) == 3
