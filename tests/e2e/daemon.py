@@ -106,18 +106,14 @@ class Process:
             raise AssertionError(f"the daemon did not start: {self.log}")
         return self
 
-    def spawn(self, *command: str, prepare: Callable[[], None] | None = None, **environment: str) -> threading.Event:
-        """Returns at once. The event comes when it serves, or has ended.
-
-        prepare: called in the child process, before it becomes the daemon.
-        """
+    def spawn(self, *command: str, **environment: str) -> threading.Event:
+        """Returns at once. The event comes when it serves, or has ended. command: in the place of the daemon's own."""
         assert self._process is None, "it runs"
         self._process = subprocess.Popen(
             [*(command or DAEMON), *self.arguments()],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "WORLD": str(self._world), **environment},
-            preexec_fn=prepare,
         )
         served = threading.Event()
         self._reader = threading.Thread(target=self._read_log, args=(self._process, served), daemon=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import resource
 import signal
 import socket
 import subprocess
@@ -45,6 +43,7 @@ NAMES = (
 )
 HANDLERS = [f"recovering:{name}" for name in NAMES]
 KILLING = (sys.executable, "-m", "tests.e2e.killing_daemon")
+CONFINED = (sys.executable, "-m", "tests.e2e.confined_daemon")
 
 
 @pytest.fixture(scope="module")
@@ -197,9 +196,9 @@ def refused(tmp_path: Path) -> Iterator[Daemon]:
     daemon.close()
 
 
-def why_it_ended(daemon: Daemon, **how: Any) -> str:
+def why_it_ended(daemon: Daemon, *command: str, **environment: str) -> str:
     """What it says when it ends with 1, without a traceback."""
-    daemon.spawn(**how)
+    daemon.spawn(*command, **environment)
     assert daemon.wait() == 1
     told = "\n".join(str(line["event"]) for line in daemon.log)
     assert "Traceback" not in told
@@ -248,18 +247,13 @@ def test_every_handler_that_cannot_be_served_is_told(refused: Daemon) -> None:
         assert message in line
 
 
-def heed_permissions() -> None:
-    """Takes away what lets root write everywhere. In the child process, before it becomes the daemon."""
-    prctl = ctypes.CDLL(None).prctl
-    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-        prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
-
-
 def test_a_data_directory_that_cannot_be_made_is_told(refused: Daemon) -> None:
     forbidden = refused.directory / "forbidden"
     forbidden.mkdir(mode=0o500)
     refused.configure(node={"id": "n1", "data_dir": str(forbidden / "data")})
-    assert "the data directory can't be used: Permission denied" in why_it_ended(refused, prepare=heed_permissions)
+    assert "the data directory can't be used: Permission denied" in why_it_ended(
+        refused, *CONFINED, CONFINED="by permissions"
+    )
     refused.configure(node={"id": "n1", "data_dir": str(refused.config_file)})
     assert "the data directory can't be used: File exists" in why_it_ended(refused)
 
@@ -270,7 +264,7 @@ def test_a_store_that_cannot_be_written_is_told(node: Start) -> None:
     store = daemon.directory / "data" / "store.db"
     store.chmod(0o400)
     daemon.log.clear()
-    told = why_it_ended(daemon, prepare=heed_permissions)
+    told = why_it_ended(daemon, *CONFINED, CONFINED="by permissions")
     assert str(store) in told
     assert "the store can only be read, and must be written" in told
     store.chmod(0o600)
@@ -306,10 +300,6 @@ def small_disk(mount_point: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(mount_point)], check=True)
 
 
-def limit_file_size() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6 << 20, 6 << 20))
-
-
 def fill(daemon: Daemon) -> list[str]:
     """Enqueues until the disk is full and the node has stopped. Returns the ids that were acknowledged."""
     acknowledged = []
@@ -334,7 +324,7 @@ def go_on_with_space(daemon: Daemon, acknowledged: list[str]) -> None:
 def test_a_file_that_may_grow_no_more_stops_the_node_and_loses_nothing(node: Start) -> None:
     daemon = node(*HANDLERS)
     daemon.stop()
-    daemon.spawn(prepare=limit_file_size).wait(PATIENCE_S)
+    daemon.spawn(*CONFINED, CONFINED="in size").wait(PATIENCE_S)
     acknowledged = fill(daemon)
     assert acknowledged
     daemon.start()
