@@ -29,8 +29,9 @@ class Borrower(Protocol):
 class LentSlots:
     """Any thread may take a slot and end with it; the one that reads the socket gets them, and looks after them.
 
-    Every side effect takes one and ends with it, in many threads: by single operations of a deque and a dict, without a
-    lock. Only the word to the node of one that runs has to be out before that of its end.
+    Every side effect takes one and ends with it, in many threads. It ends without the lock, which is for what must not
+    be seen halfway: a slot that is neither spare nor run in, and a side effect that is no longer unannounced before the
+    node is told of it. The word that it runs has to be out before that of its end.
     """
 
     def __init__(self, give_back: Callable[[int], None], clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,7 +39,7 @@ class LentSlots:
         self._clock = clock
         self._spare: deque[int] = deque()  #: each as the number of looks when it came; the last one is taken first
         self._running: dict[tuple[Borrower, str], tuple[Scope, int]] = {}  #: unannounced, in order, with the last look
-        self._announcing = threading.Lock()
+        self._lock = threading.Lock()
         self._looks = 0
         self._looked_s = 0.0
 
@@ -46,24 +47,29 @@ class LentSlots:
 
     def take(self, attempt: Borrower, key: str, scope: Scope) -> bool:
         """Whether the side effect may run at once. scope: the one around it."""
-        try:
-            self._spare.pop()
-        except IndexError:
+        if not self._spare:
             return False
-        self._running[attempt, key] = (scope, self._looks)
-        return True
+        with self._lock:
+            if not self._spare:
+                return False
+            self._spare.pop()
+            self._running[attempt, key] = (scope, self._looks)
+            return True
 
     def ends(self, attempt: Borrower, key: str) -> bool:
         """The side effect ends. Whether it ran unannounced: its slot then goes back with the word of its end."""
         if self._running.pop((attempt, key), None) is not None:
             return True
-        with self._announcing:  # until whoever announces it has done so
+        with self._lock:  # until whoever announces it has done so
             return False
 
     def keep(self, attempt: Borrower, key: str) -> None:
         """The side effect is over, and nothing was said of it: its attempt is."""
-        if self._running.pop((attempt, key), None) is not None:
-            self._spare.append(self._looks)
+        if (attempt, key) not in self._running:
+            return
+        with self._lock:
+            if self._running.pop((attempt, key), None) is not None:
+                self._spare.append(self._looks)
 
     def announce(self, attempt: Borrower) -> None:
         """Its code asks for something inside of what it began."""
@@ -79,8 +85,9 @@ class LentSlots:
     def look(self) -> float | None:
         """Tells the node of what lasts, and gives back what nobody took. When to look again, in seconds; None: if more
         is lent."""
-        if not (self._spare or self._running):
-            return None
+        with self._lock:
+            if not (self._spare or self._running):
+                return None
         left_s = self._looked_s + LOOK_S - self._clock()
         if 0 < left_s <= LOOK_S:
             return left_s
@@ -98,7 +105,7 @@ class LentSlots:
             self._announce(place)
 
     def _announce(self, place: tuple[Borrower, str]) -> None:
-        with self._announcing:
+        with self._lock:
             if (running := self._running.pop(place, None)) is not None:
                 attempt, key = place
                 attempt.announce(key, running[0])
@@ -106,13 +113,8 @@ class LentSlots:
     def _take_idle(self) -> int:
         """Those that are there since the last look."""
         idle = 0
-        while self._spare:
-            try:
-                came = self._spare.popleft()
-            except IndexError:
-                break  # taken meanwhile
-            if came == self._looks:
-                self._spare.appendleft(came)
-                break
-            idle += 1
+        with self._lock:
+            while self._spare and self._spare[0] != self._looks:
+                self._spare.popleft()
+                idle += 1
         return idle

@@ -78,24 +78,17 @@ def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, *, fre
 
 def _record(key: str, input_digest: bytes, generation: int, answer: Value | Failed) -> Record:
     """What the node has recorded by now."""
-    if isinstance(answer, Value):
-        return Record(
-            kind=OperationKind.SIDE_EFFECT,
-            key=key,
-            status=OperationStatus.COMPLETED,
-            digest=input_digest,
-            generation=generation,
-            result=answer.payload,
-        )
-    return Record(
+    recorded = Record(
         kind=OperationKind.SIDE_EFFECT,
         key=key,
-        status=OperationStatus.FAILED,
+        status=OperationStatus.COMPLETED,
         digest=input_digest,
         generation=generation,
-        attempt=answer.attempts,
-        failure=answer.failure,
+        result=answer.payload if isinstance(answer, Value) else None,
     )
+    if isinstance(answer, Value):
+        return recorded
+    return replace(recorded, status=OperationStatus.FAILED, attempt=answer.attempts, failure=answer.failure)
 
 
 def _attempt(
