@@ -9,38 +9,22 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from enum import Enum, auto
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import apsw
-import structlog
-from msgspec import Struct
 
 from tempolite_node import frames
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyCommand,
-    AnyRequest,
     Batch,
-    BeginSideEffect,
-    CompleteAttempt,
-    CompleteSideEffect,
-    CrashAttempt,
-    FailAttempt,
-    FailSideEffect,
     FireTimer,
-    FromAttempt,
     LoseNode,
     PlaceExecutions,
-    ReceiveSignal,
     RegisterNode,
-    Sleep,
     StartAttempt,
-    SuspendAttempt,
-    UnwindAttempt,
-    WaitForExecution,
     ids_of_new,
 )
 from tempolite_node.engine.decide import admit, decide
@@ -49,20 +33,16 @@ from tempolite_node.engine.effects import (
     AnyEffect,
     AnyOutcome,
     Closed,
-    Go,
-    Reason,
-    Refused,
     Rejection,
     RunAttempt,
     RunCompensation,
     SignalSent,
 )
-from tempolite_node.engine.model import Component, Execution, NodeState, OperationKind
+from tempolite_node.engine.model import Component, Execution
 from tempolite_node.engine.work import Work
-from tempolite_node.errors import NodeError, OutcomeUnknown, StorageFailed, Unavailable
+from tempolite_node.errors import NodeError, StorageFailed, Unavailable
 from tempolite_node.hosts.dispatch import Dispatch
-from tempolite_node.hosts.runs import Run
-from tempolite_node.ids import new_run
+from tempolite_node.hosts.requests import Children, Requests
 from tempolite_node.inputs import (
     Ask,
     AskAll,
@@ -78,33 +58,15 @@ from tempolite_node.inputs import (
     Stop,
 )
 from tempolite_node.log.base import Log, StateMachine
+from tempolite_node.proposals import Proposal, Proposals, asked_together
+from tempolite_node.standing import Stage, Standing, tell_changes
 from tempolite_node.store.database import explained
 from tempolite_node.store.executions import Executions
-
-log = structlog.get_logger("driver")
 
 _ROUND_MAX = 2_000  #: inputs of one round: bounds how long a transaction holds its answers back
 _TIMERS_MAX = 250  #: timers of one round, besides what was asked
 _UNSAVED_MAX = 1_000  #: entries that changed nothing, and so need no commit of their own
 _PLACED_MAX = 500  #: executions of one round that are given to another node
-
-
-class Standing(Enum):
-    """How far the other nodes can count on this one. On its way up it goes through all of them, in this order."""
-
-    BEHIND = auto()  #: its store may lack what the others have
-    CATCHING_UP = auto()  #: it has asked the log how far that is
-    CAUGHT_UP = auto()  #: it may register
-    REGISTERED = auto()  #: the log knows this process, and what an earlier one ran is queued again
-
-
-class Proposal(Struct, gc=False):
-    """A command on its way through the log, and who is told of it."""
-
-    command: AnyCommand
-    on_outcome: Callable[[AnyOutcome], None] | None = None
-    give_up: Callable[[NodeError], None] | None = None  #: of a client, who does not wait for ever
-    given_up: bool = False
 
 
 class Outputs(Protocol):
@@ -132,12 +94,6 @@ class Outputs(Protocol):
     def driver_failed(self, error: BaseException) -> None: ...
 
 
-class Children(Protocol):
-    """Turns what an attempt asks for a child into the engine's request; or says why that can't be."""
-
-    def __call__(self, request: frames.ChildRequest, at_ms: int) -> AnyRequest | Refused: ...
-
-
 class Registration(Protocol):
     """What this node tells the others of itself."""
 
@@ -159,20 +115,17 @@ class Driver:
         self._node_id = node_id
         self._executions = executions
         self._outputs = outputs
-        self._children = children
         self._registration = registration
         self._log = log(self)
         self.inputs = Inputs()
         self._work = Work(executions)
         self._at_ms = 0
         self._fired = False  #: timers that are due are on their way
-        self._run = new_run()
-        self._standing = Standing.BEHIND
-        self._live = False  #: and registered: what is given to it is not given to others
+        self._standing = Standing()
         self._look_for_misplaced = True
         self._stopping = False
-        self._proposals: list[Proposal] = []
-        self._under_way: list[Proposal] = []
+        self._proposals = Proposals()
+        self._requests = Requests(dispatch, children)
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
         self._looks: list[Look] = []
         self._closed: list[Execution] = []
@@ -212,7 +165,7 @@ class Driver:
     @property
     def run(self) -> str:
         """Names this process of the node, among all that there were."""
-        return self._run
+        return self._standing.run
 
     # --- the thread
 
@@ -233,11 +186,15 @@ class Driver:
         for given in inputs:
             match given:
                 case HostSaid():
-                    self._host_said(given)
+                    heard = self._requests.heard(
+                        given.host, given.calls, at_ms=self._at_ms, is_current=self._is_current
+                    )
+                    self._proposals.add_all(heard)
                 case Ask():
                     self._ask(given)
                 case AskAll():
-                    self._ask_all(given)
+                    answer = partial(self._answer, given.answer)
+                    self._proposals.add_all(asked_together(given.commands, answer))
                 case Do():
                     given.act()
                 case Barrier():
@@ -250,7 +207,7 @@ class Driver:
                     self.dispatch.host_up(given.host, given.handlers)
                     self.dispatch.refill(everything=True)
                 case HostDown():
-                    self._host_down(given)
+                    self._proposals.add_all(self._requests.host_down(given.host, given.message, at_ms=self._at_ms))
                 case Stop():
                     self._stopping = True
         self._advance()
@@ -262,12 +219,12 @@ class Driver:
     @property
     def _holds_back(self) -> bool:
         """Something was asked that the log would take now: it was more than one round may propose."""
-        return bool(self._proposals) and self._log.idle and self._standing is Standing.REGISTERED
+        return bool(self._proposals) and self._log.idle and self._standing.registered
 
     def _idle_s(self) -> float | None:
-        if not self._log.idle or self._standing is Standing.CATCHING_UP:
+        if not self._log.idle or self._standing.stage is Stage.CATCHING_UP:
             return None  # what becomes of the batch that is under way comes in, or that it has caught up
-        registers = self._standing is not Standing.REGISTERED
+        registers = not self._standing.registered
         if self._holds_back or registers or (self._log.leads and self._look_for_misplaced):
             return 0.0
         waits = []
@@ -291,68 +248,7 @@ class Driver:
 
     def _ask(self, given: Ask) -> None:
         told = None if given.answer is None else partial(self._answer, given.answer)
-        self._proposals.append(Proposal(given.command, told, told))
-
-    def _ask_all(self, given: AskAll) -> None:
-        outcomes: list[AnyOutcome] = []
-        given_up: list[NodeError] = []
-
-        def decided(outcome: AnyOutcome) -> None:
-            outcomes.append(outcome)
-            if len(outcomes) == len(given.commands) and not given_up:
-                self._answers.append((given.answer, outcomes))
-
-        def give_up(error: NodeError) -> None:
-            if not given_up:
-                given_up.append(OutcomeUnknown("some of the batch was stored, the rest was not") if outcomes else error)
-                self._answers.append((given.answer, given_up[0]))
-
-        self._proposals += [Proposal(command, decided, give_up) for command in given.commands]
-
-    def _host_said(self, given: HostSaid) -> None:
-        for call in given.calls:
-            if isinstance(call, frames.SlotsReturned):
-                self.dispatch.give_back(given.host, call.slots)
-                continue
-            if call.lent:
-                self.dispatch.give_back(given.host, 1)
-            run = self.dispatch.run_of(given.host, call)
-            if run is None:
-                continue
-            request = call.request
-            if isinstance(request, BeginSideEffect) and call.lent:
-                self.dispatch.announced(run, call, request.key)
-                continue
-            if isinstance(request, BeginSideEffect) and request.fresh and self._is_current:
-                self.dispatch.begin_side_effect(run, call, request.key, Go(attempt=1))
-                continue
-            if isinstance(request, frames.ChildRequest):
-                made = self._children(request, self._at_ms)
-                if isinstance(made, Refused):
-                    self.dispatch.answer(run, call, made)
-                    continue
-                request = made
-            command = FromAttempt(
-                at_ms=self._at_ms,
-                execution_id=run.execution_id,
-                epoch=run.epoch,
-                jitter=random.uniform(-1, 1),
-                side_effect_failures=call.side_effect_failures,
-                request=request,
-            )
-            self._proposals.append(Proposal(command, _Answering(self.dispatch, run, call, request)))
-
-    def _host_down(self, given: HostDown) -> None:
-        for run, was_running in self.dispatch.host_down(given.host):
-            command = CrashAttempt(
-                at_ms=self._at_ms,
-                execution_id=run.execution_id,
-                epoch=run.epoch,
-                suspect=was_running,
-                jitter=random.uniform(-1, 1),
-                message=given.message,
-            )
-            self._proposals.append(Proposal(command))
+        self._proposals.add(Proposal(given.command, told, told))
 
     # --- through the log
 
@@ -362,36 +258,28 @@ class Driver:
         limit = self._log.round_max(len(self._proposals))
         while self._log.idle and (proposals := self._next_proposals(limit)):
             limit = max(0, limit - len(proposals))
-            # Before it is proposed: a log that has nobody to agree with applies it at once.
-            self._under_way = proposals
-            taken = self._log.propose([proposal.command for proposal in proposals])
-            if taken < len(proposals):
-                self._under_way, self._proposals = proposals[:taken], proposals[taken:] + self._proposals
+            self._proposals.propose(proposals, self._log)
         if not self._log.idle:
             self._grant()  # who has a stack here and waits for a slot only, need not wait for the log
-        elif self._live and self.dispatch.holds_side_effects:
+        elif self._standing.live and self.dispatch.holds_side_effects:
             self._log.renew()
         self._save()
 
     def _next_proposals(self, limit: int) -> list[Proposal]:
         """The registration first; then what was asked, up to the limit, and the starts that free slots allow."""
-        if self._standing is not Standing.REGISTERED:
+        if not self._standing.registered:
             return self._to_register()
         duties = self._duties() if self._log.leads else []
-        proposals, self._proposals = self._proposals[:limit], self._proposals[limit:]
-        return duties + proposals + self._starts()
+        return duties + self._proposals.take(limit) + self._starts()
 
     def _to_register(self) -> list[Proposal]:
-        """Others give it work as soon as it has registered, and it can't run what it has not heard of."""
-        if self._standing is Standing.BEHIND:
-            self._standing = Standing.CATCHING_UP
-            self._log.catch_up(self._caught_up)  # a log that has nobody to ask calls back at once
-        caught_up = self._standing is Standing.CAUGHT_UP
-        return [Proposal(self._registration(self._at_ms, self._run))] if caught_up else []
-
-    def _caught_up(self) -> None:
-        if self._standing is Standing.CATCHING_UP:
-            self._standing = Standing.CAUGHT_UP
+        standing = self._standing
+        if standing.stage is Stage.BEHIND:
+            standing.stage = Stage.CATCHING_UP
+            self._log.catch_up(standing.caught_up)  # a log that has nobody to ask calls back at once
+        if standing.stage is not Stage.CAUGHT_UP:
+            return []
+        return [Proposal(self._registration(self._at_ms, standing.run))]
 
     def _duties(self) -> list[Proposal]:
         """What one node does for all of them: it fires timers, and places what its owner can't run."""
@@ -429,7 +317,7 @@ class Driver:
     @property
     def _is_current(self) -> bool:
         """See `Log`. One that was given up is not, whatever it had ordered since: others may have what it ran."""
-        return self._live and self._log.is_current
+        return self._standing.live and self._log.is_current
 
     def _started(self, component: Component, outcome: AnyOutcome) -> None:
         if isinstance(outcome, Rejection):
@@ -442,9 +330,7 @@ class Driver:
         return self._executions.applied_index
 
     def apply(self, commands: Sequence[AnyCommand], *, own: bool) -> None:
-        under_way: list[Proposal] = []
-        if own:
-            under_way, self._under_way = self._under_way, []
+        under_way = self._proposals.ordered() if own else []
         self._executions.look_up(ids_of_new(commands))
         for place, command in enumerate(commands):
             outcome = decide(self._work, command)
@@ -457,19 +343,10 @@ class Driver:
             self._follow_own_state()
 
     def _follow_own_state(self) -> None:
-        """Whether the others know this process. If not, or if they took it for dead, it registers again.
-
-        One that stops has told them so, and is not to be counted on again.
-        """
         own = self._work.node(self._node_id)
-        if own is None and self._standing is Standing.REGISTERED:
+        if own is None and self._standing.registered:
             self._outputs.removed()
-        known = own if own is not None and own.run == self._run else None
-        self._live = known is not None and known.live
-        if known is not None and (known.live or known.draining):
-            self._standing = Standing.REGISTERED
-        elif self._standing is Standing.REGISTERED:
-            self._standing = Standing.BEHIND
+        self._standing.follow(own)
 
     @property
     def format(self) -> int:
@@ -484,40 +361,30 @@ class Driver:
         return admit(self._work, batch)
 
     def forget(self) -> None:
-        self._under_way = []
+        self._proposals.ordered()
 
     def give_up(self, *, under_way: NodeError, waiting: NodeError) -> None:
-        for proposals, error in ((self._under_way, under_way), (self._proposals, waiting)):
-            for proposal in proposals:
-                if proposal.give_up is not None and not proposal.given_up:
-                    proposal.given_up = True
-                    proposal.give_up(error)
-        self._proposals = [proposal for proposal in self._proposals if not proposal.given_up]
+        self._proposals.give_up(under_way=under_way, waiting=waiting)
 
     def take_back(self) -> None:
-        self._proposals = [proposal for proposal in self._under_way if not proposal.given_up] + self._proposals
-        self._under_way = []
+        self._proposals.take_back()
 
     def lost(self, node_id: str) -> None:
         node = self._executions.nodes().get(node_id)
         if node is not None and node.live and node_id != self._node_id:
-            self._proposals.append(Proposal(LoseNode(at_ms=self._at_ms, node_id=node_id, run=node.run)))
+            self._proposals.add(Proposal(LoseNode(at_ms=self._at_ms, node_id=node_id, run=node.run)))
 
     def begin_anew(self, *, unclear: NodeError) -> None:
         """The store was replaced by another node's, a later one: what runs here may have been given away unseen.
 
         unclear: what the clients are told whose commands are under way.
         """
-        self.give_up(under_way=unclear, waiting=unclear)
-        self._under_way = [Proposal(proposal.command, given_up=True) for proposal in self._under_way]
-        self._proposals = []
+        self._proposals.give_up_all(unclear)
         self.dispatch.abandon_all()
         self.dispatch.refill(everything=True)
         self._work = Work(self._executions)
         self._check_format()
-        self._run, self._live = new_run(), False
-        if self._standing is not Standing.CATCHING_UP:
-            self._standing = Standing.BEHIND
+        self._standing.begin_anew()
         self._look_for_misplaced = True
         self._outputs.restored()
 
@@ -535,7 +402,7 @@ class Driver:
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
-            case RunAttempt() | RunCompensation() if self._standing is not Standing.REGISTERED:
+            case RunAttempt() | RunCompensation() if not self._standing.registered:
                 pass  # an earlier process of this node asked for it; the registration queues it again
             case _:
                 self.dispatch.take(effect)
@@ -550,29 +417,11 @@ class Driver:
         self._executions.save(work, self._log.index)
         if work.nodes:
             self._look_for_misplaced = True
-            self._tell_changes(before)
+            tell_changes(self._node_id, before, self._executions.nodes())
             if self._node_id in work.nodes:
                 self.dispatch.refill(everything=True)  # it may have been refused starts meanwhile
         self._work = Work(self._executions)
         self._log.saved()
-
-    def _tell_changes(self, before: Mapping[str, NodeState]) -> None:
-        """Operators want to read in the log of any node what becomes of the others."""
-        after = self._executions.nodes()
-        for node_id in sorted({*before, *after} - {self._node_id}):
-            was, now = (None if node is None else _word(node) for node in (before.get(node_id), after.get(node_id)))
-            if was != now:
-                log.info("a node has changed", node=node_id, was=was or "unknown", now=now or "removed")
-        self._tell_format(before.values(), after.values())
-
-    def _tell_format(self, before: Collection[NodeState], after: Collection[NodeState]) -> None:
-        """And during an upgrade, what it still lacks."""
-        used, former = formats.in_use(after), formats.in_use(before)
-        older, were_older = ([node.id for node in nodes if node.format < formats.FORMAT] for nodes in (after, before))
-        if used > former:
-            log.info("all nodes know a later format of the log: it is in use now", format=used)
-        if older and older != were_older:
-            log.info("the log stays in its format until these nodes are upgraded", format=used, older=older)
 
     # --- out
 
@@ -598,44 +447,3 @@ class Driver:
             revision=revision,
         )
         self._log.when_durable(publish, idle=not self.inputs and not self._holds_back)
-
-
-def _word(node: NodeState) -> str:
-    return "up" if node.takes_work else "stopping" if node.live else "down"
-
-
-class _Answering:
-    """Takes the outcome of a call to the attempt that made it."""
-
-    __slots__ = ("_call", "_dispatch", "_request", "_run")
-
-    def __init__(self, dispatch: Dispatch, run: Run, call: frames.Call, request: AnyRequest) -> None:
-        self._dispatch = dispatch
-        self._run = run
-        self._call = call
-        self._request = request
-
-    def __call__(self, outcome: AnyOutcome) -> None:
-        dispatch, run, call, request = self._dispatch, self._run, self._call, self._request
-        if run.over:
-            return  # abandoned by a command before it in the same round
-        if isinstance(outcome, Rejection):
-            assert outcome.reason is Reason.STALE_EPOCH, f"{type(request).__name__}: {outcome}"
-            dispatch.lost(run, call)
-            return
-        match request:
-            case BeginSideEffect(key=key):
-                dispatch.begin_side_effect(run, call, key, outcome)  # type: ignore[arg-type]
-            case CompleteSideEffect(key=key) | FailSideEffect(key=key):
-                dispatch.end_side_effect(run, call, key, outcome)  # type: ignore[arg-type]
-            case CompleteAttempt() | FailAttempt() | UnwindAttempt() | SuspendAttempt():
-                dispatch.end(run, well=isinstance(request, CompleteAttempt))
-            case WaitForExecution(key=key) if outcome is None:
-                dispatch.wait(run, call, OperationKind.WAIT, key)
-            case ReceiveSignal(key=key) if outcome is None:
-                dispatch.wait(run, call, OperationKind.SIGNAL, key)
-            case Sleep(key=key) if outcome is None:
-                dispatch.wait(run, call, OperationKind.TIMER, key)
-            case _:
-                assert outcome is not None, f"{type(request).__name__} has no answer"
-                dispatch.answer(run, call, outcome)  # type: ignore[arg-type]

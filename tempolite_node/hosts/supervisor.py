@@ -11,6 +11,7 @@ import structlog
 from tempolite_node import frames, plain_types
 from tempolite_node.config import HostsConfig
 from tempolite_node.errors import StartError, Unavailable
+from tempolite_node.hosts.listening import Listening
 from tempolite_node.hosts.process import HostProcess
 from tempolite_node.inputs import Inputs
 from tempolite_node.views import HostInfo
@@ -215,17 +216,12 @@ class Supervisor:
     async def _ping(self) -> None:
         """Kills a host that no longer answers: something in it holds the GIL, or it was stopped."""
         loop, interval_s = asyncio.get_running_loop(), self._config.ping_interval_ms / 1000
-        inputs = self._inputs
-        looked_s, looks = loop.time(), inputs.looks
+        listening = Listening(self._inputs, loop.time(), most_s=2 * interval_s)
         while True:
             await asyncio.sleep(interval_s)
-            # When the node itself was held up, here or in the thread that reads the sockets, there are answers that it
-            # has not read: no host is to blame for that.
-            held_up = inputs.looks == looks and not inputs.sleeps
-            passed_s = 0.0 if held_up else min(loop.time() - looked_s, 2 * interval_s)
-            looked_s, looks = loop.time(), inputs.looks
+            listened_s = listening.since(loop.time())
             for host in list(self._hosts.values()):
-                host.silent_s += passed_s
+                host.silent_s += listened_s
                 limit_ms = self._config.ping_timeout_ms if host.loaded else self._config.start_timeout_ms
                 if host.silent_s > limit_ms / 1000:
                     log.error("a worker host does not answer: killed", host=host.number, pid=host.pid)

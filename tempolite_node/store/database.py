@@ -81,6 +81,10 @@ def sync_directory(path: Path) -> None:
         raise StorageFailed(f"{path}: the directory can't be synced: {error.strerror}") from error
 
 
+def sqlite_version() -> str:
+    return apsw.sqlite_lib_version()
+
+
 def explained(error: Exception) -> str:
     """The error's text, with what to do where that is not plain."""
     if isinstance(error, apsw.Error) and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:

@@ -1,0 +1,103 @@
+"""Commands on their way through the log: those that wait for their turn, and those of the batch that is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from tempolite_node.engine.commands import AnyCommand
+from tempolite_node.engine.effects import AnyOutcome
+from tempolite_node.errors import NodeError, OutcomeUnknown
+
+
+class Proposal(Struct, gc=False):
+    """A command, and who is told of it."""
+
+    command: AnyCommand
+    on_outcome: Callable[[AnyOutcome], None] | None = None
+    give_up: Callable[[NodeError], None] | None = None  #: of a client, who does not wait for ever
+    given_up: bool = False
+
+
+class Ordering(Protocol):
+    """The log, as far as it takes proposals."""
+
+    def propose(self, commands: Sequence[AnyCommand]) -> int: ...
+
+
+def asked_together(commands: Sequence[AnyCommand], answer: Callable[[Any], None]) -> list[Proposal]:
+    """Proposals of one client, who gets all outcomes, in order, or one error. They may go in several batches."""
+    outcomes: list[AnyOutcome] = []
+    given_up: list[NodeError] = []
+
+    def decided(outcome: AnyOutcome) -> None:
+        outcomes.append(outcome)
+        if len(outcomes) == len(commands) and not given_up:
+            answer(outcomes)
+
+    def give_up(error: NodeError) -> None:
+        if not given_up:
+            given_up.append(OutcomeUnknown("some of the batch was stored, the rest was not") if outcomes else error)
+            answer(given_up[0])
+
+    return [Proposal(command, decided, give_up) for command in commands]
+
+
+class Proposals:
+    """Belongs to the driver's thread, but for their number."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Proposal] = []
+        self._under_way: list[Proposal] = []
+
+    def __len__(self) -> int:
+        """Of those that wait."""
+        return len(self._waiting)
+
+    def add(self, proposal: Proposal) -> None:
+        self._waiting.append(proposal)
+
+    def add_all(self, proposals: Iterable[Proposal]) -> None:
+        self._waiting += proposals
+
+    def take(self, most: int) -> list[Proposal]:
+        """The first of those that wait."""
+        taken, self._waiting = self._waiting[:most], self._waiting[most:]
+        return taken
+
+    def propose(self, proposals: list[Proposal], log: Ordering) -> None:
+        """What the log does not take waits again, ahead of the others."""
+        # Before it is proposed: a log that has nobody to agree with applies it at once.
+        self._under_way = proposals
+        taken = log.propose([proposal.command for proposal in proposals])
+        if taken < len(proposals):
+            self._under_way, self._waiting = proposals[:taken], proposals[taken:] + self._waiting
+
+    # --- what becomes of the batch that is under way
+
+    def ordered(self) -> list[Proposal]:
+        """It is, and its commands are being applied: none is under way after that."""
+        ordered, self._under_way = self._under_way, []
+        return ordered
+
+    def take_back(self) -> None:
+        """It was not ordered and never will be: what nobody gave up is proposed again, ahead of the others."""
+        self._waiting = [proposal for proposal in self._under_way if not proposal.given_up] + self._waiting
+        self._under_way = []
+
+    def give_up(self, *, under_way: NodeError, waiting: NodeError) -> None:
+        """Tells the clients, each once. What no client waits for goes on, and what is under way may be ordered yet."""
+        for proposals, error in ((self._under_way, under_way), (self._waiting, waiting)):
+            for proposal in proposals:
+                if proposal.give_up is not None and not proposal.given_up:
+                    proposal.given_up = True
+                    proposal.give_up(error)
+        self._waiting = [proposal for proposal in self._waiting if not proposal.given_up]
+
+    def give_up_all(self, error: NodeError) -> None:
+        """Nobody is told of the batch that is under way any more, and nothing waits behind it."""
+        self.give_up(under_way=error, waiting=error)
+        self._under_way = [Proposal(proposal.command, given_up=True) for proposal in self._under_way]
+        self._waiting = []
