@@ -55,7 +55,7 @@ class Node:
     """One node, from start to stop, on the running event loop; and where the driver's rounds end."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        self._config = config
         self._loop = asyncio.get_running_loop()
         self._stop_requested = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -73,8 +73,8 @@ class Node:
         try:
             self._open_store()
             self._supervisor = Supervisor(
-                self.config.hosts,
-                load_message(self.config),
+                self._config.hosts,
+                load_message(self._config),
                 self._driver.inputs,
                 up=self._host_up,
                 down=self._host_down,
@@ -84,7 +84,7 @@ class Node:
             self._driver.start()
             if self._replicated is None:
                 await self._asking.look(lambda: None)  # what an earlier process ran is queued again
-            self._api = ApiServer(self._facade, self.config)
+            self._api = ApiServer(self._facade, self._config)
             port = await self._api.start()
         except BaseException:
             await self._stop_hosts()
@@ -92,21 +92,21 @@ class Node:
                 self._driver.stop()
             self._data_dir.close()
             raise
-        host = self.config.api.listen.host
+        host = self._config.api.listen.host
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._data_dir.write_address(address)
         settle()
         hand_on_soon()
         log.info(
             "the node serves",
-            node=self.config.node.id,
+            node=self._config.node.id,
             address=address,
             handlers=sorted(self._supervisor.handlers),
             version=__version__,
         )
 
     def _open_store(self) -> None:
-        config, store = self.config, self._data_dir.store
+        config, store = self._config, self._data_dir.store
         connection = open_writer(store)
         try:
             claim_store(connection, config.node.id, config.cluster.name if config.cluster else None)
@@ -144,13 +144,13 @@ class Node:
         self._watch = Watch(executions.applied_index)
 
     def _make_log(self, machine: StateMachine) -> Log:
-        cluster = self.config.cluster
+        cluster = self._config.cluster
         if cluster is None:
             return LocalLog(machine, wall_clock_ms, sync=partial(sync, self._data_dir.store), post=self._in_driver)
         replicated = ReplicatedLog(
             machine,
-            raft_config(self.config),
-            snapshots=Snapshots(self._executions, self._readers, self.config.node.id),
+            raft_config(self._config),
+            snapshots=Snapshots(self._executions, self._readers, self._config.node.id),
             run=lambda: self._driver.run,
             post=self._in_driver,
             on_failure=self._failed,
@@ -167,11 +167,11 @@ class Node:
         self._driver.put(Do(act))
 
     def _serve_handlers(self) -> None:
-        own = [served_handler(self.config, name, each.component) for name, each in self._supervisor.handlers.items()]
+        own = [served_handler(self._config, name, each.component) for name, each in self._supervisor.handlers.items()]
         self._own_handlers = tuple(sorted(own, key=lambda served: served.name))
         self._served = ServedHandlers(self._own_handlers, self._executions.nodes)
         self._facade = Facade(
-            self.config,
+            self._config,
             driver=self._driver,
             asking=self._asking,
             watch=self._watch,
@@ -184,14 +184,14 @@ class Node:
         )
 
     def _registration(self, at_ms: int, run: str) -> RegisterNode:
-        cluster = self.config.cluster
+        cluster = self._config.cluster
         return RegisterNode(
             at_ms=at_ms,
-            node_id=self.config.node.id,
+            node_id=self._config.node.id,
             run=run,
             handlers=self._own_handlers,
             slots={component: pool.workers for component, pool in self._driver.dispatch.pools.items()},
-            address="" if cluster is None else str(cluster.node(self.config.node.id).advertise),
+            address="" if cluster is None else str(cluster.node(self._config.node.id).advertise),
             format=formats.FORMAT,
         )
 
@@ -206,7 +206,7 @@ class Node:
     async def _drain(self) -> None:
         """Lets running attempts end: those that wait are unwound, and go on after the next start, or elsewhere."""
         self._facade.draining = True
-        drain_s = self.config.node.drain_timeout_ms / 1000
+        drain_s = self._config.node.drain_timeout_ms / 1000
         log.info("draining", timeout_s=drain_s)
         await self._asking.change(self._pause_all)
         told = await self._tell_others(DrainNode)
@@ -228,7 +228,7 @@ class Node:
             return False
         try:
             driver = self._driver
-            await self._asking.submit(command(at_ms=driver.now_ms(), node_id=self.config.node.id, run=driver.run))
+            await self._asking.submit(command(at_ms=driver.now_ms(), node_id=self._config.node.id, run=driver.run))
         except NodeError as error:
             log.warning("the other nodes can't be told that this one stops; they will notice", error=str(error))
             return False
@@ -311,7 +311,7 @@ class Node:
         self._loop.call_soon_threadsafe(self._fail, error)
 
     def removed(self) -> None:
-        self._failed(Unavailable(f"node {self.config.node.id} was removed from its cluster"))
+        self._failed(Unavailable(f"node {self._config.node.id} was removed from its cluster"))
 
     def restored(self) -> None:
         self._loop.call_soon_threadsafe(self._begin_to_look_again)

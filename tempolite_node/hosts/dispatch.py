@@ -24,20 +24,16 @@ from tempolite_node.engine.effects import (
     RunCompensation,
     Wake,
 )
-from tempolite_node.engine.model import Component, Execution, Isolation, Operation, OperationKind, OperationStatus
+from tempolite_node.engine.model import Component, Execution, Isolation, OperationKind
+from tempolite_node.hosts import messages
 from tempolite_node.hosts.pools import WINDOW_MAX, Order, Pool
 from tempolite_node.hosts.runs import Due, Frame, OpenCall, Run
 
-_ANSWERED = (OperationStatus.COMPLETED, OperationStatus.FAILED)
 
-
-class Source(Protocol):
+class Source(messages.Source, Protocol):
     """What is stored, as the hosts need it."""
 
     def execution(self, execution_id: str) -> Execution | None: ...
-    def execution_at(self, row: int) -> Execution | None: ...
-    def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None: ...
-    def operations(self, row: int) -> list[Operation]: ...
     def ready(self, pool: Component, owner: str, handlers: Collection[str], limit: int) -> list[Execution]: ...
 
 
@@ -432,9 +428,9 @@ class Dispatch:
         if host in self._hosts:
             self._hosts[host] += 1
         if isinstance(effect, RunCompensation):
-            self._send(host, self._compensation_message(execution, effect.key, isolated=host < 0))
+            self._send(host, messages.run_compensation(self._source, execution, effect.key, isolated=host < 0))
         else:
-            self._send(host, self._run_message(execution, isolated=host < 0))
+            self._send(host, messages.run(self._source, execution, isolated=host < 0))
 
     def _host_for(self, execution: Execution) -> int:
         """The least loaded host; a process of its own for what asked for one, or may have killed a host before."""
@@ -442,66 +438,6 @@ class Dispatch:
             self._isolated -= 1
             return self._isolated
         return min(self._hosts, key=lambda host: (self._hosts[host], host))
-
-    def _run_message(self, execution: Execution, *, isolated: bool) -> frames.Run:
-        return frames.Run(
-            execution_id=execution.id,
-            epoch=execution.epoch,
-            handler=execution.handler,
-            arguments=execution.arguments,
-            attempt=execution.attempt,
-            generation=execution.generation,
-            journal=self._journal(execution),
-            parent_id=execution.parent_id,
-            deadline_ms=execution.deadline_ms,
-            cancel_requested=execution.cancel_requested,
-            cancel_delivered=execution.cancel_delivered,
-            cancel_reason=execution.reason,
-            heartbeat=execution.heartbeat,
-            isolated=isolated,
-        )
-
-    def _compensation_message(self, execution: Execution, key: str, *, isolated: bool) -> frames.RunCompensation:
-        operation = self._source.operation(execution.row, OperationKind.COMPENSATION, key)
-        assert operation is not None, f"{execution.id}: compensation {key} was started and is not stored"
-        return frames.RunCompensation(
-            execution_id=execution.id,
-            epoch=execution.epoch,
-            handler=execution.handler,
-            key=key,
-            target=operation.target,
-            data=operation.input or b"{}",
-            attempt=operation.attempt,
-            generation=execution.generation,
-            journal=self._journal(execution),
-            isolated=isolated,
-        )
-
-    def _journal(self, execution: Execution) -> tuple[frames.Record, ...]:
-        if execution.epoch == 1:
-            return ()  # nobody ran it before
-        return tuple(self._record(operation) for operation in self._source.operations(execution.row))
-
-    def _record(self, operation: Operation) -> frames.Record:
-        result, failure, ended = operation.result, operation.failure, None
-        if operation.kind is OperationKind.WAIT and operation.status in _ANSWERED and operation.target_row is not None:
-            # What an execution ended with is kept once, with the execution.
-            target = self._source.execution_at(operation.target_row)
-            if target is not None:
-                result, failure, ended = target.result, target.failure, target.status
-        return frames.Record(
-            kind=operation.kind,
-            key=operation.key,
-            status=operation.status,
-            target=operation.target,
-            digest=operation.digest,
-            generation=operation.generation,
-            attempt=operation.attempt,
-            input=operation.input,
-            result=result,
-            failure=failure,
-            ended=ended,
-        )
 
 
 def _pool_of(effect: RunAttempt | RunCompensation, execution: Execution) -> Component:
