@@ -50,7 +50,10 @@ class Enqueueing:
         requests.batch(request)
         commands = await self.commands(request.requests)
         outcomes = await (self._all_or_none(commands) if request.atomic else self.submit(commands))
-        return pb.BatchEnqueueExecutionsResponse(results=[_result(outcome) for outcome in outcomes])
+        response = pb.BatchEnqueueExecutionsResponse()
+        for outcome in outcomes:
+            _fill_result(response.results.add(), outcome)
+        return response
 
     async def _all_or_none(self, commands: Sequence[Enqueue | NodeError]) -> Sequence[Enqueued | NodeError]:
         good = [command for command in commands if isinstance(command, Enqueue)]
@@ -131,10 +134,11 @@ def _outcome(outcome: AnyOutcome) -> Enqueued | NodeError:
     return outcome
 
 
-def _result(outcome: Enqueued | NodeError) -> pb.BatchEnqueueResult:
+def _fill_result(result: pb.BatchEnqueueResult, outcome: Enqueued | NodeError) -> None:
     if isinstance(outcome, NodeError):
-        return pb.BatchEnqueueResult(error=status_of(outcome, "BatchEnqueueExecutions").message_with_details)
-    return pb.BatchEnqueueResult(enqueued=responses.enqueued(outcome))
+        result.error.CopyFrom(status_of(outcome, "BatchEnqueueExecutions").message_with_details)
+    else:
+        responses.fill_enqueued(result.enqueued, outcome)
 
 
 def _of_request(error: NodeError, place: int) -> NodeError:

@@ -356,3 +356,10 @@ class NodeState(Struct, gc=False, frozen=True, kw_only=True):
 
     def serves(self, handler: str) -> bool:
         return any(served.name == handler for served in self.handlers)
+
+    def served(self, handler: str) -> ServedHandler:
+        """A handler that the node serves."""
+        for served in self.handlers:
+            if served.name == handler:
+                return served
+        raise AssertionError(f"{self.id} does not serve {handler}")

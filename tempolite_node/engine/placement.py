@@ -17,7 +17,9 @@ def owner_of_new(work: Work, handler: str, component: Component, *, waits: bool 
     limits of queues.
     """
     serving = work.serving(handler)
-    return _least_loaded(work, serving, component, waits=waits) or next(iter(serving), None)
+    if len(serving) < 2:
+        return serving[0] if serving else None
+    return _least_loaded(work, serving, component, waits=waits) or serving[0]
 
 
 def emit_ready(work: Work, queued: Execution) -> None:

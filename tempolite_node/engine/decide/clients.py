@@ -84,7 +84,7 @@ def _look(
     owner = owner_of_new(work, command.handler, command.component, waits=command.concurrency_key is not None)
     if owner is None:
         return Rejection(Reason.NOT_FOUND, f"no node serves handler {command.handler!r}")
-    limit = next(served.queue_limit for served in owner.handlers if served.name == command.handler)
+    limit = owner.served(command.handler).queue_limit
     if limit and _queued(work, owner, command.component) + ahead >= limit:
         message = f"the queue of pool {command.component} is full ({limit} executions) on node {owner.id}"
         return Rejection(Reason.QUEUE_FULL, message)
