@@ -238,7 +238,7 @@ class Violation(Struct, gc=False, frozen=True):
 
 def violations(signature: Signature, arguments: bytes) -> tuple[Violation, ...]:
     """What is wrong with the arguments of a handler that has the signature."""
-    return tuple(Violation(each.field, each.description) for each in signature.decode_arguments(arguments)[2])
+    return tuple([Violation(each.field, each.description) for each in signature.violations(arguments)])
 
 
 class ArgumentsChecked(Message, frozen=True, kw_only=True):

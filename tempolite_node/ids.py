@@ -28,4 +28,4 @@ def new_run() -> str:
 def id_of_request(request_id: str) -> str:
     """The same id for the same request, on every node: a UUID, version 5 (RFC 9562, section 5.5)."""
     hashed = sha1(_REQUESTS + request_id.encode(), usedforsecurity=False).digest()
-    return uuid_of(int.from_bytes(hashed[:16], "big"), version=5)
+    return uuid_of(hashed[:16], version=5)

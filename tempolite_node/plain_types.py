@@ -74,7 +74,6 @@ def signature(handler: str, parameters: tuple[PlainParameter, ...]) -> Signature
         return_type=Any,
         parameters=tuple(_parameter(each) for each in parameters),
         types={each.name: _type(each.type) for each in parameters},
-        positional=None,
     )
 
 

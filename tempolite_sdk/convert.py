@@ -83,12 +83,12 @@ def execution_status(number: int) -> ExecutionStatus:
 
 def to_duration(field: str, duration: Duration | None) -> duration_pb2.Duration | None:
     """To be copied into a message, and not to be changed: callers share it."""
-    return None if duration is None else _duration(round(seconds_of(field, duration) * 1_000_000))
+    return None if duration is None else _duration(field, duration)
 
 
 @lru_cache(maxsize=1_024)
-def _duration(microseconds: int) -> duration_pb2.Duration:
-    whole, part = divmod(microseconds, 1_000_000)
+def _duration(field: str, duration: Duration) -> duration_pb2.Duration:
+    whole, part = divmod(round(seconds_of(field, duration) * 1_000_000), 1_000_000)
     return duration_pb2.Duration(seconds=whole, nanos=part * 1_000)
 
 
@@ -112,8 +112,9 @@ def time(message: Any, name: str) -> datetime | None:
 # --- payloads, failures, retry policies
 
 
-def to_payload(data: bytes) -> common_pb2.Payload:
-    return common_pb2.Payload(encoding="json", data=data)
+def fill_payload(payload: common_pb2.Payload, data: bytes) -> None:
+    """In its place in a message: one that is made first and put in then is copied."""
+    payload.encoding, payload.data = "json", data
 
 
 def payload(message: Any, name: str) -> Payload | None:

@@ -20,10 +20,11 @@ def new_request_id() -> str:
 
 def uuid7(at_ms: int) -> str:
     """A UUID, version 7: 48 bits of Unix milliseconds, 74 random ones. Source: RFC 9562, section 5.7."""
-    return uuid_of((at_ms & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10), "big"), version=7)
+    return uuid_of(at_ms.to_bytes(6, "big") + os.urandom(10), version=7)
 
 
-def uuid_of(bits: int, *, version: int) -> str:
-    """What `uuid.UUID` writes of these bits, but for those that say version and variant."""
-    digits = f"{bits & ~(0xF << 76) & ~(0x3 << 62) | version << 76 | 0x2 << 62:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+def uuid_of(octets: bytes, *, version: int) -> str:
+    """What `uuid.UUID` writes of these 16, but for the bits that say version and variant."""
+    digits = octets.hex()
+    variant = "89ab"[octets[8] >> 4 & 3]
+    return f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

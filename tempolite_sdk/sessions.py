@@ -93,9 +93,10 @@ class OpenCalls(Generic[W]):
             call = message.calls.add(number=number)
             getattr(call, kind).CopyFrom(request)
             if timeout is not None:
-                milliseconds = round(timeout * 1_000)
-                call.timeout.seconds = milliseconds // 1_000
-                call.timeout.nanos = milliseconds % 1_000 * 1_000_000
+                limit = call.timeout
+                limit.seconds, milliseconds = divmod(round(timeout * 1_000), 1_000)
+                if milliseconds:
+                    limit.nanos = milliseconds * 1_000_000
         return message if message.calls else None
 
     def replied(self, replies: Iterable[pb.SessionReply]) -> None:

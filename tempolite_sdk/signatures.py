@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, get_type_hints
 
 import msgspec
@@ -14,7 +14,7 @@ from tempolite_sdk.errors import FieldViolation, InvalidArgument
 from tempolite_sdk.payload import decoder, encode, violation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signature:
     """A handler as its callers see it: its name, its arguments after the context, its result."""
 
@@ -24,12 +24,11 @@ class Signature:
     return_type: Any
     parameters: tuple[inspect.Parameter, ...]
     types: Mapping[str, Any] = field(repr=False)
-    positional: tuple[str, ...] | None = field(repr=False)  #: all names, when each argument may go by position
 
     def named_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Each argument under its parameter's name. InvalidArgument: the handler can't be called so."""
-        if not kwargs and self.positional is not None and len(args) == len(self.positional):
-            return dict(zip(self.positional, args, strict=True))  # as nearly every call is; a tenth of the cost
+        if not kwargs and self._positional is not None and len(args) == len(self._positional):
+            return dict(zip(self._positional, args, strict=True))  # as nearly every call is; a tenth of the cost
         try:
             bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
         except TypeError as error:
@@ -44,10 +43,43 @@ class Signature:
     def encode_arguments(self, named: Mapping[str, Any]) -> bytes:
         """As a JSON object by name. InvalidArgument names every argument that does not fit."""
         encoded = encode(named)
-        if violations := self.decode_arguments(encoded)[2]:
+        if violations := self.violations(encoded):
             told = "; ".join(f"{each.field}: {each.description}" for each in violations)
             raise InvalidArgument(f"{self.name}: {told}", violations)
         return encoded
+
+    def violations(self, data: bytes) -> tuple[FieldViolation, ...]:
+        """What is wrong with the data of arguments, an array or an object by name."""
+        return () if self._fits(data) else self.decode_arguments(data)[2]
+
+    def _fits(self, data: bytes) -> bool:
+        """Whether one look at the whole tells that nothing is wrong, as with nearly all data."""
+        if self._whole is None:
+            return False
+        try:
+            self._whole.decode(data)
+        except Exception:  # of a model's own validation: anything
+            return False
+        return True
+
+    @cached_property
+    def _whole(self) -> msgspec.json.Decoder[Any] | None:
+        """Of an object that has the arguments by name; None: not all of them have a name."""
+        if any(parameter.kind in _VARIADIC for parameter in self.parameters):
+            return None
+        required = [(p.name, self.types.get(p.name, Any)) for p in self.parameters if p.default is p.empty]
+        optional = [(p.name, self.types.get(p.name, Any), None) for p in self.parameters if p.default is not p.empty]
+        try:
+            return decoder(msgspec.defstruct("Arguments", [*required, *optional], forbid_unknown_fields=True))
+        except (InvalidArgument, TypeError, ValueError):
+            return None  # a type that can't be told in a look, or a name that a struct can't have
+
+    @cached_property
+    def _positional(self) -> tuple[str, ...] | None:
+        """All names, when each argument may go by position."""
+        if any(parameter.kind not in _POSITIONAL for parameter in self.parameters):
+            return None
+        return tuple(parameter.name for parameter in self.parameters)
 
     def decode_arguments(self, data: bytes) -> tuple[Sequence[Any], Mapping[str, Any], tuple[FieldViolation, ...]]:
         """Positional and keyword arguments, and what is wrong with the data, which is an array or an object by name."""
@@ -197,11 +229,4 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
         return_type=None if returned is type(None) else returned,
         parameters=parameters[1:],
         types={parameter.name: hints.get(parameter.name, Any) for parameter in parameters[1:]},
-        positional=_positional(parameters[1:]),
     )
-
-
-def _positional(parameters: Sequence[inspect.Parameter]) -> tuple[str, ...] | None:
-    if any(parameter.kind not in _POSITIONAL for parameter in parameters):
-        return None
-    return tuple(parameter.name for parameter in parameters)

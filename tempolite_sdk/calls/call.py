@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tempolite_sdk import convert
 from tempolite_sdk.cluster import Consistency
@@ -32,8 +35,7 @@ class Place:
         self.link: Any = None  #: None: not answered yet; any node will do
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Call(Struct, Generic[T], frozen=True):
     """One request to one method. It may be sent again, also to another node: repeats are answered as the first."""
 
     method: str  #: "<service>/<method>"
@@ -90,7 +92,7 @@ class Deadline:
 
 def check_names(known: type, given: Mapping[str, Any]) -> None:
     # What a signature would do, had it to be written out for each client.
-    if unknown := given.keys() - known.__annotations__.keys():
+    if given and (unknown := given.keys() - known.__annotations__.keys()):
         raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(unknown))}")
 
 

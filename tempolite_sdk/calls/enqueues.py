@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypedDict
+
+from msgspec import Struct
 
 from tempolite_sdk import convert
 from tempolite_sdk.calls.call import POLL_HOLD, Call, Conversation, ask, check_names, to_choice
@@ -39,8 +40,7 @@ class EnqueueOptions(TypedDict, total=False):
     concurrency_key: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Enqueued:
+class Enqueued(Struct, frozen=True):
     id: str
     existing: bool
     result_type: Any
@@ -72,15 +72,10 @@ def _enqueue_request(
     """The request, and the type of the handler's result."""
     check_names(EnqueueOptions, options)
     name, arguments, result_type = _arguments(handler, args, kwargs)
-    request = pb.EnqueueExecutionRequest(
-        handler=name,
-        arguments=convert.to_payload(arguments),
-        id=_execution_id(options),
-        request_id=options.get("request_id") or new_request_id(),
-        id_reuse_policy=to_choice("id_reuse", "ID_REUSE_POLICY", IdReuse, options.get("id_reuse")),
-        id_conflict_policy=to_choice("id_conflict", "ID_CONFLICT_POLICY", IdConflict, options.get("id_conflict")),
-        options=_execution_options(options),
-    )
+    execution_id, request_id = _ids(options)
+    chosen = _chosen(options) if options else {}
+    request = pb.EnqueueExecutionRequest(handler=name, id=execution_id, request_id=request_id, **chosen)
+    convert.fill_payload(request.arguments, arguments)
     return request, result_type
 
 
@@ -115,10 +110,26 @@ def _arguments(
     return handler, encode(dict(kwargs) if kwargs else list(args)), Any
 
 
-def _execution_id(options: EnqueueOptions) -> str:
-    # A caller who repeats a request_id, perhaps from another process, must name the same execution each time: the
-    # node derives its id from the request_id.
-    return options.get("id") or ("" if options.get("request_id") else new_execution_id())
+def _ids(options: EnqueueOptions) -> tuple[str, str]:
+    """Of the execution, "" where the node is to make it, and of the request."""
+    execution_id, request_id = options.get("id") or "", options.get("request_id")
+    if request_id:
+        # A caller who repeats it, perhaps from another process, must name the same execution each time: the node
+        # derives the id from it.
+        return execution_id, request_id
+    if execution_id:
+        return execution_id, new_request_id()
+    made = new_execution_id()
+    return made, made  # nobody else asks for it, so it names the request too
+
+
+def _chosen(options: EnqueueOptions) -> dict[str, Any]:
+    """Fields of the request that say how the execution is enqueued and run; None: the node's config decides."""
+    return {
+        "id_reuse_policy": to_choice("id_reuse", "ID_REUSE_POLICY", IdReuse, options.get("id_reuse")),
+        "id_conflict_policy": to_choice("id_conflict", "ID_CONFLICT_POLICY", IdConflict, options.get("id_conflict")),
+        "options": _execution_options(options),
+    }
 
 
 _OF_THE_EXECUTION = frozenset(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from tempolite_sdk import convert
 from tempolite_sdk.calls.call import Call, Conversation, Deadline, to_choice, to_consistency
@@ -27,7 +28,6 @@ from tempolite_sdk.info import (
     ExecutionStatus,
     ExecutionTree,
     OperationInfo,
-    Payload,
     Resolution,
     SentSignal,
 )
@@ -57,9 +57,9 @@ def send_signal(id: str, name: str, payload: Any, request_id: str | None) -> Cal
     request = pb.SendSignalRequest(
         execution_id=id,
         name=name,
-        payload=convert.to_payload(encode(payload)),
         request_id=request_id or new_request_id(),
     )
+    convert.fill_payload(request.payload, encode(payload))
     return Call("ExecutionService/SendSignal", request, lambda response: int(response.sequence))
 
 
@@ -98,13 +98,12 @@ _ENDINGS: Mapping[ExecutionStatus, type[ExecutionError]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How an execution ended."""
 
     id: str
     status: ExecutionStatus
-    result: Payload | None
+    result: bytes | None
     failure: FailureInfo | None
     reason: str
 
@@ -113,7 +112,7 @@ def ending_of(id: str, outcome: pb.ExecutionOutcome | common_pb2.Execution) -> E
     return Ending(
         id=id,
         status=convert.execution_status(outcome.status),
-        result=convert.payload(outcome, "result"),
+        result=outcome.result.data if outcome.HasField("result") else None,
         failure=convert.failure(outcome.failure) if outcome.HasField("failure") else None,
         reason=outcome.reason,
     )
@@ -134,7 +133,7 @@ def result_of(ended: Ending, result_type: Any) -> Any:
     """What the handler returned. Raises how the execution ended when it did not complete."""
     if ended.status is not ExecutionStatus.COMPLETED:
         raise _ENDINGS[ended.status](ended.id, ended.failure, ended.reason)
-    return None if ended.result is None else decode(ended.result.data, result_type)
+    return None if ended.result is None else decode(ended.result, result_type)
 
 
 def _wait_execution(id: str, deadline: Deadline) -> Call[Ending | None]:

@@ -53,7 +53,7 @@ def test_a_description_finds_the_violations_that_the_handlers_signature_finds(ar
     parameters = plain_types.described(own)
     assert parameters is not None
     described = plain_types.signature(own.name, parameters)
-    assert described.decode_arguments(arguments)[2] == own.decode_arguments(arguments)[2]
+    assert described.violations(arguments) == own.violations(arguments) == own.decode_arguments(arguments)[2]
 
 
 @pytest.mark.parametrize("function", [of_its_own_type, of_lists_of_them])
