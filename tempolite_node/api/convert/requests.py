@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from google.protobuf.duration_pb2 import Duration
+from msgspec import Struct
 
 from tempolite_node.api.convert.checks import COMPONENTS, CONSISTENCIES, STATUSES, Checks
 from tempolite_node.api.convert.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, parse_page_token
@@ -54,7 +55,7 @@ _RESOLUTIONS: Mapping[int, Resolution] = {
 _NO_OPTIONS = CallOptions()
 
 
-class EnqueueRequest(NamedTuple):
+class EnqueueRequest(Struct, frozen=True):
     handler: str
     arguments: bytes
     execution_id: str | None
