@@ -291,6 +291,15 @@ def test_two_enqueues_have_different_request_ids(peer: Peer, client: Any) -> Non
     assert first.id < second.id or first.id[:13] == second.id[:13]
 
 
+def test_two_enqueues_under_one_id_are_two_requests(peer: Peer, client: Any) -> None:
+    peer.answers("EnqueueExecution", ENQUEUED)
+    for _ in range(2):
+        client.options(id="order-7").enqueue(fulfil, Order("tea"))
+    first, second = peer.requests["EnqueueExecution"]
+    assert first.id == second.id == "order-7"
+    assert first.request_id != second.request_id
+
+
 def test_a_signal_is_repeated_when_the_node_is_killed_in_mid_call(connect: Callable[..., Any]) -> None:
     killed = Peer()
     received = threading.Event()
