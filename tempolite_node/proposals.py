@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
 from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import AnyOutcome
 from tempolite_node.errors import NodeError, OutcomeUnknown
+from tempolite_node.log.base import Log
 
 
 class Proposal(Struct, gc=False):
@@ -19,12 +20,6 @@ class Proposal(Struct, gc=False):
     on_outcome: Callable[[AnyOutcome], None] | None = None
     give_up: Callable[[NodeError], None] | None = None  #: of a client, who does not wait for ever
     given_up: bool = False
-
-
-class Ordering(Protocol):
-    """The log, as far as it takes proposals."""
-
-    def propose(self, commands: Sequence[AnyCommand]) -> int: ...
 
 
 def asked_together(commands: Sequence[AnyCommand], answer: Callable[[Any], None]) -> list[Proposal]:
@@ -67,7 +62,7 @@ class Proposals:
         taken, self._waiting = self._waiting[:most], self._waiting[most:]
         return taken
 
-    def propose(self, proposals: list[Proposal], log: Ordering) -> None:
+    def propose(self, proposals: list[Proposal], log: Log) -> None:
         """What the log does not take waits again, ahead of the others."""
         # Before it is proposed: a log that has nobody to agree with applies it at once.
         self._under_way = proposals
