@@ -27,7 +27,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from tempolite_node.certs import make_certificates
+from tempolite_node.cli.certificates import make_certificates
 from tempolite_node.log.raft.entries import Entry, Member, RequestId
 from tempolite_node.log.raft.outcomes import Committed, Outcome
 from tempolite_node.log.raft.peering import PeerSecurity

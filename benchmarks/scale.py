@@ -18,7 +18,7 @@ from benchmarks.measures import Measure
 from benchmarks.node import Node, a_node, workers
 from benchmarks.throughput import at_most
 from tempolite_node.store.database import open_writer
-from tempolite_node.store.executions import claim_store
+from tempolite_node.store.writer import claim_store
 from tempolite_sdk import AsyncClient, Client, Stats
 
 MIB = 1024 * 1024

@@ -1,5 +1,5 @@
 """`python -m tempolite_node` is `tempolite-node`."""
 
-from tempolite_node.cli import main
+from tempolite_node.cli.main import main
 
 main(prog_name="tempolite-node")

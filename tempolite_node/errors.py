@@ -72,3 +72,7 @@ class Overloaded(NodeError):
 
 class WrongState(NodeError):
     """What is asked does not fit the state of the node or its cluster, e.g. to remove the leader. Nothing was done."""
+
+
+def no_cluster() -> WrongState:
+    return WrongState("this node is not part of a cluster")

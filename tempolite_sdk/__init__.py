@@ -1,6 +1,5 @@
 """Clients of a node, and the contexts that handlers are written against. These are the public names."""
 
-from tempolite_sdk.aio import AsyncClient, AsyncExecutionHandle
 from tempolite_sdk.async_contexts import (
     AsyncCompensationContext,
     AsyncHandlerContext,
@@ -8,9 +7,31 @@ from tempolite_sdk.async_contexts import (
     AsyncSideEffectContext,
     AsyncTransactionContext,
 )
-from tempolite_sdk.channel import TLS
-from tempolite_sdk.client import Client, ExecutionHandle
-from tempolite_sdk.cluster import ClusterInfo, Consistency, MemberInfo
+from tempolite_sdk.client.async_client import AsyncClient, AsyncExecutionHandle
+from tempolite_sdk.client.channel import TLS
+from tempolite_sdk.client.cluster_info import ClusterInfo, Consistency, MemberInfo
+from tempolite_sdk.client.info import (
+    AttemptInfo,
+    Component,
+    ComponentStats,
+    ExecutionInfo,
+    ExecutionStatus,
+    HandlerInfo,
+    IdConflict,
+    IdReuse,
+    NodeInfo,
+    OperationInfo,
+    OperationKind,
+    OperationStatus,
+    Payload,
+    Pool,
+    Resolution,
+    RetryState,
+    SentSignal,
+    Stats,
+)
+from tempolite_sdk.client.sync_client import Client, ExecutionHandle
+from tempolite_sdk.client.tree import ExecutionTree
 from tempolite_sdk.contexts import (
     CompensationContext,
     HandlerContext,
@@ -56,27 +77,6 @@ from tempolite_sdk.handlers import (
     RetryPolicy,
     SagaStep,
     SideEffect,
-)
-from tempolite_sdk.info import (
-    AttemptInfo,
-    Component,
-    ComponentStats,
-    ExecutionInfo,
-    ExecutionStatus,
-    ExecutionTree,
-    HandlerInfo,
-    IdConflict,
-    IdReuse,
-    NodeInfo,
-    OperationInfo,
-    OperationKind,
-    OperationStatus,
-    Payload,
-    Pool,
-    Resolution,
-    RetryState,
-    SentSignal,
-    Stats,
 )
 
 __all__ = [

@@ -7,7 +7,7 @@ import grpc
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.polls import time_to_wait_ms
 from tempolite_node.api.ports import NodePort
-from tempolite_node.errors import WrongState
+from tempolite_node.errors import no_cluster
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1.cluster_service_pb2_grpc import ClusterServiceServicer
 
@@ -48,7 +48,3 @@ class ClusterService(ClusterServiceServicer):
     ) -> pb.TransferLeadershipResponse:
         to = requests.member(request.node_id) if request.node_id else None
         return pb.TransferLeadershipResponse(leader=await self._node.transfer_leadership(to))
-
-
-def no_cluster() -> WrongState:
-    return WrongState("this node is not part of a cluster")

@@ -14,8 +14,8 @@ from tempolite_node.engine.commands import AnyCommand, Enqueue, EnqueueBatch
 from tempolite_node.engine.effects import AnyOutcome, Enqueued, EnqueuedBatch, Reason, Rejection
 from tempolite_node.engine.model import Execution
 from tempolite_node.errors import NodeError
-from tempolite_node.frames import Violation
 from tempolite_node.ids import id_of_request
+from tempolite_node.protocol.messages import Violation
 from tempolite_sdk.ids import uuid7
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 

@@ -7,12 +7,12 @@ import time
 
 import grpc
 
-from tempolite_node import options
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.polls import Polls, time_to_wait_ms
 from tempolite_node.api.ports import NodePort
 from tempolite_node.engine.model import Component, ServedHandler
-from tempolite_node.frames import HandlerDescription
+from tempolite_node.handlers import options
+from tempolite_node.protocol.messages import HandlerDescription
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1.node_service_pb2_grpc import NodeServiceServicer
 

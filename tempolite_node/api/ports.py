@@ -18,8 +18,8 @@ from tempolite_node.engine.model import (
     ServedHandler,
     Signal,
 )
-from tempolite_node.frames import CallOptions, HandlerDescription, Violation
-from tempolite_node.options import Resolved
+from tempolite_node.handlers.options import Resolved
+from tempolite_node.protocol.messages import CallOptions, HandlerDescription, Violation
 from tempolite_node.views import ClusterState, Consistency, ExecutionFilter, NodeInfo, PoolState, Stats
 
 T = TypeVar("T")

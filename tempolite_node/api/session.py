@@ -18,7 +18,7 @@ from tempolite_node.engine.commands import Enqueue
 from tempolite_node.engine.effects import Enqueued
 from tempolite_node.engine.model import Execution
 from tempolite_node.errors import NodeError
-from tempolite_node.frames import Violation
+from tempolite_node.protocol.messages import Violation
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 #: Calls of one session without a reply; beyond it nothing more is read, so that the client's own sending stops.

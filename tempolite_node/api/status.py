@@ -25,7 +25,7 @@ from tempolite_node.errors import (
     Unavailable,
     WrongState,
 )
-from tempolite_node.frames import Violation
+from tempolite_node.protocol.messages import Violation
 
 DOMAIN = "tempolite"
 

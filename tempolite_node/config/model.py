@@ -17,8 +17,7 @@ from tempolite_node.config.bounds import AT_LEAST_ONE, FilePath, duration, size,
 from tempolite_node.config.cluster import API_DEFAULT, ClusterConfig, completed, handler_name, overridden
 from tempolite_node.config.pools import PoolsConfig, RetryConfig
 from tempolite_node.config.section import LONG, Address, HostPort, Name, NodeId, Section, Timeout
-from tempolite_node.engine.model import Isolation
-from tempolite_node.frames import PRIORITY_MAX
+from tempolite_node.engine.model import PRIORITY_MAX, Isolation
 
 # --- node
 

@@ -13,6 +13,9 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+DURATION_MS_MAX = 3650 * 86_400_000  #: ten years; longer is a mistake in the unit
+PRIORITY_MAX = 1_000
+
 
 class Component(StrEnum):
     """Each component has its own pool, with its own workers."""

@@ -9,8 +9,8 @@ import apsw
 
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.database import open_copy, open_writer, sync, sync_directory
-from tempolite_node.store.executions import Executions
 from tempolite_node.store.readers import Readers
+from tempolite_node.store.writer import Executions
 
 _STEP_PAGES = 256  #: a mebibyte: as long as it takes the disk, others wait who sync to it
 

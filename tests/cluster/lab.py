@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tempolite_node.certs import make_certificates
+from tempolite_node.cli.certificates import make_certificates
 
 #: Wider than by default: the tests share the machine with others.
 TIMING = {"heartbeat_s": 0.1, "election_min_s": 0.8, "election_max_s": 1.6, "tick_s": 0.02}

@@ -12,15 +12,15 @@ from typing import Any
 import msgspec
 import structlog
 
-from tempolite_node import driver
-from tempolite_node.cli import main
-from tempolite_node.driver import Driver
+from tempolite_node.cli.main import main
+from tempolite_node.driver import driver
+from tempolite_node.driver.driver import Driver
+from tempolite_node.driver.pending import Proposal
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import AnyCommand, Batch, Command, Enqueue
 from tempolite_node.engine.effects import Accepted, AnyOutcome
 from tempolite_node.engine.work import Work
 from tempolite_node.log import replicated
-from tempolite_node.proposals import Proposal
 
 log = structlog.get_logger("driver")
 

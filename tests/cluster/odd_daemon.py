@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 
 from tempolite_node import clock
-from tempolite_node.cli import main
-from tempolite_node.log import raft_settings
+from tempolite_node.cli.main import main
 from tempolite_node.log.raft.entries import Entry
 from tempolite_node.log.replicated import ReplicatedLog
+from tempolite_node.node import raft_config
 from tempolite_node.store.snapshots import Snapshots
 from tests.e2e.handlers.world import pass_gate
 
@@ -30,7 +30,7 @@ _wall_clock_ms = clock.wall_clock_ms
 
 clock.wall_clock_ms = lambda: _wall_clock_ms() + _ahead_ms
 if "KEEP_ENTRIES" in os.environ:
-    raft_settings.Limits = partial(raft_settings.Limits, keep_entries=int(os.environ["KEEP_ENTRIES"]))  # type: ignore
+    raft_config.Limits = partial(raft_config.Limits, keep_entries=int(os.environ["KEEP_ENTRIES"]))  # type: ignore
 
 
 def _die() -> None:

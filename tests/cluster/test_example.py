@@ -78,7 +78,7 @@ def cluster(client: Client) -> ClusterInfo:
 
 
 def measure(client: Client) -> None:
-    client.execute("measure_file", str(ROOT), "tempolite_sdk/client.py")
+    client.execute("measure_file", str(ROOT), "tempolite_sdk/client/sync_client.py")
 
 
 def test_nodes_are_killed_added_removed_and_replaced_while_the_cluster_works(running: Running) -> None:

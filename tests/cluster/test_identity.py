@@ -11,7 +11,7 @@ import time
 import grpc
 import pytest
 
-from tempolite_node.certs import make_certificates
+from tempolite_node.cli.certificates import make_certificates
 from tempolite_sdk import Client, ExecutionTimedOut
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tests.e2e.daemon import PATIENCE_S

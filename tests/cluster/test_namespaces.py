@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 import grpc
 import pytest
 
-from tempolite_node.certs import make_certificates
+from tempolite_node.cli.certificates import make_certificates
 from tempolite_sdk import TLS, Client, ExecutionStatus
 from tempolite_sdk.pb.tempolite.v1 import common_pb2 as common
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb

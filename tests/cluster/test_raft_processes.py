@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tempolite_node.certs import make_certificates
+from tempolite_node.cli.certificates import make_certificates
 from tests.cluster.lab import Lab, Process, lab
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tempolite_node.driver.inputs import Ask, AskAll, Barrier
 from tempolite_node.engine.commands import Cancel, Enqueue, SendSignal
 from tempolite_node.engine.effects import Accepted, Rejection, SignalStored
 from tempolite_node.engine.model import Component, Status
-from tempolite_node.inputs import Ask, AskAll, Barrier
 from tests.unit.engine.invariants import check, dump
 from tests.unit.engine.story import new_store
 from tests.unit.hosts.conftest import complete

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import signal
 
-from tempolite_node.cli import main
+from tempolite_node.cli.main import main
 from tempolite_node.engine.work import Work
-from tempolite_node.store.executions import Executions
+from tempolite_node.store.writer import Executions
 
 _moment, _, _number = os.environ["KILL_AT"].partition(":")
 _left = int(_number)

@@ -14,7 +14,7 @@ import pytest
 
 from tempolite_node.log.raft.core import RaftCore
 from tempolite_node.log.raft.guards import GuardedRaft
-from tempolite_node.log.raft.journal import Phase
+from tempolite_node.log.raft.log_store import Phase
 from tempolite_node.log.raft.proposals import Proposals
 from tempolite_node.log.raft.recovery import Recovery
 from tests.simulation.raft.disks import Consumer

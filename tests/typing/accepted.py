@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
 
-from tempolite_sdk.aio import AsyncClient, AsyncExecutionHandle
 from tempolite_sdk.async_contexts import AsyncHandlerContext
-from tempolite_sdk.client import Client, ExecutionHandle
+from tempolite_sdk.client.async_client import AsyncClient, AsyncExecutionHandle
+from tempolite_sdk.client.info import ExecutionStatus, Stats
+from tempolite_sdk.client.sync_client import Client, ExecutionHandle
 from tempolite_sdk.contexts import HandlerContext, SagaContext
-from tempolite_sdk.info import ExecutionStatus, Stats
 
 
 @dataclass

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tempolite_sdk.aio import AsyncClient
 from tempolite_sdk.async_contexts import AsyncHandlerContext
-from tempolite_sdk.client import Client
+from tempolite_sdk.client.async_client import AsyncClient
+from tempolite_sdk.client.sync_client import Client
 from tempolite_sdk.contexts import HandlerContext
 
 

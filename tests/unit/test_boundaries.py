@@ -101,8 +101,8 @@ def test_the_engine_knows_nothing_of_who_uses_it() -> None:
 def test_only_the_store_and_those_who_answer_for_its_failures_know_sqlite() -> None:
     knowing = {path.relative_to(ROOT) for path in sources("tempolite_node") if crossings([path], "apsw")}
 
-    journal = Path("tempolite_node/log/raft/journal_file.py")  # the log's own file, beside the store's
-    allowed = {Path("tempolite_node/driver.py"), Path("tempolite_node/node.py"), journal}
+    journal = Path("tempolite_node/log/raft/log_file.py")  # the log's own file, beside the store's
+    allowed = {Path("tempolite_node/driver/driver.py"), Path("tempolite_node/node/daemon.py"), journal}
     assert {path for path in knowing if not path.is_relative_to("tempolite_node/store")} <= allowed
 
 
@@ -131,18 +131,20 @@ def test_the_replicated_log_orders_bytes_and_knows_nothing_of_the_node() -> None
 
 
 def test_the_api_asks_and_knows_not_how_it_is_done() -> None:
-    packages = ("tempolite_node.store", "tempolite_node.hosts", "tempolite_node.log", "tempolite_node.host", "apsw")
+    packages = ("driver", "supervisor", "log", "store", "worker_host")
 
-    assert crossings(sources("tempolite_node/api"), *packages) == []
+    assert crossings(sources("tempolite_node/api"), "apsw", *(f"tempolite_node.{each}" for each in packages)) == []
 
 
 # --- user code
 
 
 def test_user_code_is_imported_in_worker_hosts_alone() -> None:
-    outside = [path for path in sources("tempolite_node") if not path.is_relative_to(ROOT / "tempolite_node/host")]
+    outside = [
+        path for path in sources("tempolite_node") if not path.is_relative_to(ROOT / "tempolite_node/worker_host")
+    ]
 
-    assert crossings(outside, "importlib.import_module", "importlib.util", "runpy", "tempolite_node.host") == []
+    assert crossings(outside, "importlib.import_module", "importlib.util", "runpy", "tempolite_node.worker_host") == []
     dynamic = [path for path in outside if not {"exec", "eval", "__import__"}.isdisjoint(calls(path))]
     assert dynamic == []
     # `import importlib` alone would let any of its functions in by attribute.
@@ -152,7 +154,7 @@ def test_user_code_is_imported_in_worker_hosts_alone() -> None:
 def test_a_worker_host_knows_neither_grpc_nor_the_store() -> None:
     packages = ("grpc", "google", "apsw", "tempolite_node.store", "tempolite_node.api", "tempolite_node.driver")
 
-    assert crossings(sources("tempolite_node/host"), *packages) == []
+    assert crossings(sources("tempolite_node/worker_host"), *packages) == []
 
 
 def test_the_sdk_knows_nothing_of_the_node() -> None:

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from click.testing import CliRunner, Result
 
-from tempolite_node.cli import main
+from tempolite_node.cli.main import main
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as pb
 
 from .sdk.client_peer import Peer, fails

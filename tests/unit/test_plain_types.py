@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 import pytest
 
-from tempolite_node import plain_types
+from tempolite_node.protocol import plain_types
 from tempolite_sdk import HandlerContext
 from tempolite_sdk.signatures import signature_of
 

@@ -12,9 +12,9 @@ import msgspec
 
 from tempolite_node.api.status import InvalidRequest
 from tempolite_node.config.section import NODE_ID, parse_address
-from tempolite_node.engine.model import Component, Status
-from tempolite_node.frames import DURATION_MS_MAX, PRIORITY_MAX, CallOptions, Violation
+from tempolite_node.engine.model import DURATION_MS_MAX, PRIORITY_MAX, Component, Status
 from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD, CONCURRENCY_KEY, CONCURRENCY_KEY_TOLD
+from tempolite_node.protocol.messages import CallOptions, Violation
 from tempolite_node.views import Consistency
 from tempolite_sdk.pb.tempolite.v1 import common_pb2, execution_service_pb2
 

@@ -20,7 +20,7 @@ from tempolite_node.engine.commands import (
     Terminate,
 )
 from tempolite_node.engine.model import Component, OperationKind
-from tempolite_node.frames import CallOptions
+from tempolite_node.protocol.messages import CallOptions
 from tempolite_node.views import Consistency, ExecutionFilter
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as cluster_pb
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb

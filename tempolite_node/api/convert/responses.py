@@ -23,7 +23,7 @@ from tempolite_node.engine.model import (
     Status,
     operation_id,
 )
-from tempolite_node.frames import HandlerDescription
+from tempolite_node.protocol.messages import HandlerDescription
 from tempolite_node.views import ClusterState, ComponentStats, MemberState, NodeInfo, PoolState, Stats
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as cluster_pb
 from tempolite_sdk.pb.tempolite.v1 import common_pb2

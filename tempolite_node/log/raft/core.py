@@ -19,7 +19,7 @@ from tempolite_node.log.raft.entries import Entry, Kind, Members
 from tempolite_node.log.raft.errors import JournalUnusable
 from tempolite_node.log.raft.guards import GuardedRaft
 from tempolite_node.log.raft.handover import Consumer, HandOver
-from tempolite_node.log.raft.journal import Journal, Phase
+from tempolite_node.log.raft.log_store import Journal, Phase
 from tempolite_node.log.raft.membership import MemberChange, Membership
 from tempolite_node.log.raft.messages import (
     Ack,

@@ -20,7 +20,7 @@ from pysyncobj.version import VERSION
 
 from tempolite_node.log.raft.entries import LogEntry
 from tempolite_node.log.raft.errors import RaftBroken
-from tempolite_node.log.raft.journal import VOTE_UNKNOWN, Journal, Phase
+from tempolite_node.log.raft.log_store import VOTE_UNKNOWN, Journal, Phase
 from tempolite_node.log.raft.messages import (
     Ack,
     AnyMessage,

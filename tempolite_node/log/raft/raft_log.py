@@ -18,8 +18,8 @@ from tempolite_node.log.raft import guards
 from tempolite_node.log.raft.core import Identity, RaftCore, StateMachine
 from tempolite_node.log.raft.entries import REQUEST_ID_BYTES, Kind, Member, Members, RequestId
 from tempolite_node.log.raft.errors import EntryTooLarge
-from tempolite_node.log.raft.journal import Journal
-from tempolite_node.log.raft.journal_file import JournalFile
+from tempolite_node.log.raft.log_file import JournalFile
+from tempolite_node.log.raft.log_store import Journal
 from tempolite_node.log.raft.membership import MemberChange
 from tempolite_node.log.raft.messages import AnyMessage
 from tempolite_node.log.raft.outcomes import LogStatus, MembershipOutcome, NotLeader, Outcome, TransferOutcome

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from tempolite_node.log.raft.entries import Members
 from tempolite_node.log.raft.guards import GuardedRaft
-from tempolite_node.log.raft.journal import VOTE_UNKNOWN, Phase
+from tempolite_node.log.raft.log_store import VOTE_UNKNOWN, Phase
 from tempolite_node.log.raft.messages import AnyMessage, RecoveryReply, RecoveryRequest
 from tempolite_node.log.raft.timing import Timing
 

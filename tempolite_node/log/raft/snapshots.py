@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from tempolite_node.log.raft.errors import RaftBroken
 from tempolite_node.log.raft.guards import GuardedRaft
-from tempolite_node.log.raft.journal import SnapshotMark
+from tempolite_node.log.raft.log_store import SnapshotMark
 from tempolite_node.log.raft.messages import AnyMessage, SnapshotAck, SnapshotChunk
 from tempolite_node.log.raft.timing import Limits, Timing
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tempolite_node.log.raft.entries import Entry, LogEntry
-from tempolite_node.log.raft.journal import Change, Disk, HardState, Stored
-from tempolite_node.log.raft.journal_file import JournalFile
+from tempolite_node.log.raft.log_file import JournalFile
+from tempolite_node.log.raft.log_store import Change, Disk, HardState, Stored
 
 #: Where the power may go in the middle of something.
 PLACES = (

@@ -9,8 +9,6 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from tempolite_node import options
-from tempolite_node.api.cluster import no_cluster
 from tempolite_node.api.ports import Queries
 from tempolite_node.config import Config
 from tempolite_node.engine.commands import AnyCommand, Cancel, Enqueue, EnqueueBatch, SendSignal, Terminate
@@ -27,8 +25,11 @@ from tempolite_node.engine.model import (
     Signal,
     Status,
 )
-from tempolite_node.frames import CallOptions, HandlerDescription, Violation
-from tempolite_node.options import Resolved
+from tempolite_node.errors import no_cluster
+from tempolite_node.handlers import options
+from tempolite_node.handlers.options import Resolved
+from tempolite_node.node.watch import Watch
+from tempolite_node.protocol.messages import CallOptions, HandlerDescription, Violation
 from tempolite_node.views import (
     ClusterState,
     Consistency,
@@ -38,7 +39,6 @@ from tempolite_node.views import (
     PoolState,
     Stats,
 )
-from tempolite_node.watch import Watch
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tempolite_node.engine.commands import Enqueue
 from tempolite_node.engine.model import Attempt, Failure, Operation, OperationKind, OperationStatus, RetryPolicy, Status
 from tempolite_node.errors import StorageFailed
-from tempolite_node.frames import Violation
+from tempolite_node.protocol.messages import Violation
 from tempolite_sdk.pb.tempolite.v1 import common_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 

@@ -12,10 +12,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from tempolite_node.api import session
 from tempolite_node.engine.model import Status
-from tempolite_node.frames import Violation
+from tempolite_node.protocol.messages import Violation
+from tempolite_sdk.client.status import status_of_reply
 from tempolite_sdk.pb.tempolite.v1 import common_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
-from tempolite_sdk.status import status_of_reply
 
 from .conftest import Serve, Served, told
 

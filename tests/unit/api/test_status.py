@@ -8,7 +8,7 @@ from tempolite_node.api import status
 from tempolite_node.api.status import ERRORS, REJECTIONS, InvalidRequest, Rejected, status_of
 from tempolite_node.engine.effects import Reason, Rejection
 from tempolite_node.errors import NodeError, NoQuorum, OutcomeUnknown, Overloaded, StorageFailed, Unavailable
-from tempolite_node.frames import Violation
+from tempolite_node.protocol.messages import Violation
 
 
 def details_of(told: status.Status) -> dict[str, object]:

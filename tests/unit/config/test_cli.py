@@ -9,9 +9,9 @@ import pytest
 import structlog
 from click.testing import CliRunner
 
-from tempolite_node.cli import main
+from tempolite_node.cli.logging import configure_logging
+from tempolite_node.cli.main import main
 from tempolite_node.config import LogConfig, Role, load_config
-from tempolite_node.logs import configure_logging
 
 GOOD = "node: {id: node-1, data_dir: ./var}\nhandlers:\n  - target: shop:fulfil\n"
 

@@ -8,11 +8,11 @@ from textwrap import dedent
 
 import pytest
 
-from tempolite_node.certs import make_certificates
+from tempolite_node.cli.certificates import make_certificates
 from tempolite_node.config import Address, ClusterConfig, Config, ConfigError, load_config
 from tempolite_node.errors import StartError
 from tempolite_node.log.raft.entries import Member
-from tempolite_node.log.raft_settings import raft_config
+from tempolite_node.node.raft_config import raft_config
 
 from .test_load import mistakes, unset
 

@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 from pydantic import BaseModel
 
-from tempolite_node.certs import make_certificates
+from tempolite_node.cli.certificates import make_certificates
 from tempolite_node.config import Address, Config, ConfigError, Role, load_config
 
 NODE = "node: {id: node-1, data_dir: ./var}\n"

@@ -4,8 +4,8 @@ import pytest
 
 from tempolite_node.config import Config
 from tempolite_node.engine.model import Component, Isolation, RetryPolicy
-from tempolite_node.frames import CallOptions
-from tempolite_node.options import handler_specs, pool_retry, queue_limit, resolve, served_handler
+from tempolite_node.handlers.options import handler_specs, pool_retry, queue_limit, resolve, served_handler
+from tempolite_node.protocol.messages import CallOptions
 
 
 def config(handler: dict | None = None, pools: dict | None = None) -> Config:

@@ -18,8 +18,8 @@ from tempolite_node.engine.model import (
     Signal,
     Status,
 )
-from tempolite_node.store.executions import Executions
 from tempolite_node.store.rows import EXECUTIONS, INBOX, NODES, OPERATIONS
+from tempolite_node.store.writer import Executions
 
 TABLES = ("meta", "nodes", "executions", "operations", "attempts", "inbox", "outbox", "timers")
 _WAITS = (OperationKind.WAIT, OperationKind.SIGNAL, OperationKind.TIMER)

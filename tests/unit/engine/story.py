@@ -62,9 +62,9 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_writer
-from tempolite_node.store.executions import Executions, claim_store
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.rows import INBOX
+from tempolite_node.store.writer import Executions, claim_store
 
 T = TypeVar("T")
 

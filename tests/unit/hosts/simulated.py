@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tempolite_node import frames
-from tempolite_node.driver import Driver
+from tempolite_node.driver.dispatch import Dispatch
+from tempolite_node.driver.driver import Driver
+from tempolite_node.driver.inputs import Ask, Change, Do, HostDown, HostSaid, HostUp, Look
 from tempolite_node.engine.commands import (
     AnyCommand,
     AnyRequest,
@@ -39,10 +40,9 @@ from tempolite_node.engine.model import (
     RetryPolicy,
     prefix_of,
 )
-from tempolite_node.hosts.dispatch import Dispatch
-from tempolite_node.inputs import Ask, Change, Do, HostDown, HostSaid, HostUp, Look
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
+from tempolite_node.protocol import messages
 
 from ..engine.story import NODE, START_MS, open_store, registration
 
@@ -64,7 +64,7 @@ class Settings:
 
 @dataclass
 class OpenCall:
-    request: AnyRequest | frames.ChildRequest
+    request: AnyRequest | messages.ChildRequest
     frame: str
 
 
@@ -123,7 +123,7 @@ class SimulatedNode:
         self.hosts: set[int] = set()
         self.spare: Counter[int] = Counter()  #: lent slots of each host in which nothing runs
         self.started: list[tuple[Component, str]] = []  #: by the last round
-        self.sent: list[tuple[int, frames.ToHost]] = []  #: by the last round
+        self.sent: list[tuple[int, messages.ToHost]] = []  #: by the last round
         self.closed_hosts: list[int] = []
         self._hosts_made = 0
         self.connection, self.executions = open_store(path)
@@ -166,7 +166,7 @@ class SimulatedNode:
     def publish(
         self,
         *,
-        frames_to_send: Mapping[int, Sequence[frames.ToHost]],
+        frames_to_send: Mapping[int, Sequence[messages.ToHost]],
         hosts_to_close: list[int],
         answers: list[tuple[Callable[[Any], None], Any]],
         closed: list[Execution],  # noqa: ARG002
@@ -175,8 +175,8 @@ class SimulatedNode:
     ) -> None:
         for answer, outcome in answers:
             answer(outcome)
-        for host, messages in frames_to_send.items():
-            for message in messages:
+        for host, batch in frames_to_send.items():
+            for message in batch:
                 self.sent.append((host, message))
                 self._hear(host, message)
         self.closed_hosts += hosts_to_close
@@ -222,22 +222,22 @@ class SimulatedNode:
         del self.attempts[attempt.execution_id]
         self.spare[attempt.host] += len(attempt.unannounced)
 
-    def _hear(self, host: int, message: frames.ToHost) -> None:
+    def _hear(self, host: int, message: messages.ToHost) -> None:
         match message:
-            case frames.Run() | frames.RunCompensation():
+            case messages.Run() | messages.RunCompensation():
                 self._run(host, message)
-            case frames.Reply():
+            case messages.Reply():
                 attempt = self.attempts.get(message.execution_id)
                 if attempt is not None and attempt.epoch == message.epoch:
                     self._answered(attempt, message)
-            case frames.Lend():
+            case messages.Lend():
                 self.spare[host] += message.slots
-            case frames.AbandonAttempt():
+            case messages.AbandonAttempt():
                 attempt = self.attempts.get(message.execution_id)
                 if attempt is not None and (attempt.host, attempt.epoch) == (host, message.epoch):
                     self._forget(attempt)
 
-    def _run(self, host: int, message: frames.Run | frames.RunCompensation) -> None:
+    def _run(self, host: int, message: messages.Run | messages.RunCompensation) -> None:
         assert message.execution_id not in self.attempts, f"{message.execution_id} runs twice"
         execution = self.executions.execution(message.execution_id)
         assert execution is not None
@@ -250,7 +250,7 @@ class SimulatedNode:
             recorded={(record.kind, record.key) for record in message.journal},
         )
 
-    def _answered(self, attempt: Attempt, reply: frames.Reply) -> None:
+    def _answered(self, attempt: Attempt, reply: messages.Reply) -> None:
         call = attempt.calls.pop(reply.call, None)
         if call is None:
             return  # given up by then
@@ -266,7 +266,7 @@ class SimulatedNode:
         self,
         attempt: Attempt,
         frame: str,
-        request: AnyRequest | frames.ChildRequest,
+        request: AnyRequest | messages.ChildRequest,
         *,
         answered: bool = True,
         lent: bool = False,
@@ -281,9 +281,9 @@ class SimulatedNode:
         self._say(attempt, frame, request, lent=lent)
 
     def _say(
-        self, attempt: Attempt, frame: str, request: AnyRequest | frames.ChildRequest, *, lent: bool = False
+        self, attempt: Attempt, frame: str, request: AnyRequest | messages.ChildRequest, *, lent: bool = False
     ) -> None:
-        call = frames.Call(
+        call = messages.Call(
             execution_id=attempt.execution_id,
             epoch=attempt.epoch,
             call=attempt.numbers,
@@ -317,7 +317,7 @@ class SimulatedNode:
         for attempt in self.attempts_of(host):
             self.announce(attempt)
         spare, self.spare[host] = self.spare[host], 0
-        self.round(HostSaid(host=host, calls=[frames.SlotsReturned(slots=spare)]))
+        self.round(HostSaid(host=host, calls=[messages.SlotsReturned(slots=spare)]))
 
     def _end_lent(self, attempt: Attempt, key: str) -> bool:
         """Whether the side effect ran without the node's knowledge; its slot goes back with the word of its end."""
@@ -363,7 +363,7 @@ class SimulatedNode:
         self._forget(attempt)
         self.say(attempt, "", UnwindAttempt(waits=waits), answered=False)
 
-    def _child(self, request: frames.ChildRequest, at_ms: int) -> EnqueueChild:  # noqa: ARG002
+    def _child(self, request: messages.ChildRequest, at_ms: int) -> EnqueueChild:  # noqa: ARG002
         return EnqueueChild(
             key=request.key,
             digest=request.digest,

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tempolite_node import frames
+from tempolite_node.driver.inputs import HostSaid, Inputs, Look
 from tempolite_node.engine.commands import CompleteAttempt
-from tempolite_node.hosts.connection import HostConnection
-from tempolite_node.inputs import HostSaid, Inputs, Look
+from tempolite_node.protocol import framing, messages
+from tempolite_node.supervisor.connection import HostConnection
 
 
 class Host:
@@ -20,26 +20,26 @@ class Host:
     def __init__(self, inputs: Inputs, number: int = 1) -> None:
         ours, self.socket = socket.socketpair()
         ours.setblocking(False)
-        self.heard: list[frames.FromHost] = []  #: beside the driver
+        self.heard: list[messages.FromHost] = []  #: beside the driver
         self.lost = 0
         self.connection = HostConnection(
             number,
             ours,
-            frames.node_reader(),
+            framing.node_reader(),
             await_room=inputs.await_room,
             heard=self.heard.extend,
             lost=self._lose,
         )
-        self.reader = frames.host_reader()
+        self.reader = framing.host_reader()
         inputs.attach(self.connection)
 
     def _lose(self) -> None:
         self.lost += 1
 
-    def say(self, *messages: frames.FromHost) -> None:
-        self.socket.sendall(frames.encode(messages))
+    def say(self, *batch: messages.FromHost) -> None:
+        self.socket.sendall(framing.encode(batch))
 
-    def read(self) -> list[frames.ToHost]:
+    def read(self) -> list[messages.ToHost]:
         return self.reader.feed(self.socket.recv(1 << 20))
 
 
@@ -58,8 +58,8 @@ def host(inputs: Inputs) -> Iterator[Host]:
     host.socket.close()
 
 
-def call(number: int) -> frames.Call:
-    return frames.Call(execution_id="e1", epoch=1, call=number, request=CompleteAttempt(result=None))
+def call(number: int) -> messages.Call:
+    return messages.Call(execution_id="e1", epoch=1, call=number, request=CompleteAttempt(result=None))
 
 
 def look() -> Look:
@@ -137,15 +137,15 @@ def test_it_sleeps_no_longer_than_it_may(inputs: Inputs) -> None:
 
 
 def test_what_is_not_for_the_driver_is_heard_beside_it(inputs: Inputs, host: Host) -> None:
-    line = frames.LogLine(level="info", logger="shop", message="packed")
-    host.say(line, call(1), frames.Pong())
+    line = messages.LogLine(level="info", logger="shop", message="packed")
+    host.say(line, call(1), messages.Pong())
 
     assert take(inputs) == [HostSaid(1, [call(1)])]
-    assert host.heard == [line, frames.Pong()]
+    assert host.heard == [line, messages.Pong()]
 
 
 def test_a_message_that_comes_in_parts_is_heard_when_it_is_whole(inputs: Inputs, host: Host) -> None:
-    frame = frames.encode([call(1)])
+    frame = framing.encode([call(1)])
     host.socket.sendall(frame[:7])
     assert take_now(inputs) == []
 
@@ -164,7 +164,7 @@ def test_a_host_that_is_gone_is_told_of_once_and_its_last_words_before_that(inpu
     other.say(call(2))
     assert take(inputs) == [HostSaid(2, [call(2)])]
     assert host.lost == 1
-    host.connection.send([frames.Ping()])  # nobody minds
+    host.connection.send([messages.Ping()])  # nobody minds
     other.socket.close()
 
 
@@ -196,18 +196,18 @@ def test_it_is_seen_whether_the_sockets_are_looked_at(inputs: Inputs) -> None:
 
 
 def test_what_is_sent_comes_in_one_frame(host: Host) -> None:
-    host.connection.send([frames.Ping(), frames.Drain()])
+    host.connection.send([messages.Ping(), messages.Drain()])
 
-    assert host.read() == [frames.Ping(), frames.Drain()]
+    assert host.read() == [messages.Ping(), messages.Drain()]
 
 
 def test_what_the_socket_has_no_room_for_follows_in_order_when_it_has(inputs: Inputs, host: Host) -> None:
     host.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    sent = [frames.CancelAttempt(execution_id=f"e{number}", epoch=1, reason="x" * 10_000) for number in range(200)]
+    sent = [messages.CancelAttempt(execution_id=f"e{number}", epoch=1, reason="x" * 10_000) for number in range(200)]
     for message in sent:
         host.connection.send([message])
 
-    heard: list[frames.ToHost] = []
+    heard: list[messages.ToHost] = []
     while len(heard) < len(sent):
         heard += host.read()
         take_now(inputs)
@@ -217,12 +217,12 @@ def test_what_the_socket_has_no_room_for_follows_in_order_when_it_has(inputs: In
 def test_threads_that_send_at_once_do_not_mix_their_frames(inputs: Inputs, host: Host) -> None:
     def send(thread: int) -> None:
         for number in range(100):
-            host.connection.send([frames.CancelAttempt(execution_id=f"e{thread}", epoch=number, reason="x" * 5_000)])
+            host.connection.send([messages.CancelAttempt(execution_id=f"e{thread}", epoch=number, reason="x" * 5_000)])
 
     threads = [threading.Thread(target=send, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
-    heard: list[frames.ToHost] = []
+    heard: list[messages.ToHost] = []
     while len(heard) < 400:
         heard += host.read()
         take_now(inputs)
@@ -230,5 +230,5 @@ def test_threads_that_send_at_once_do_not_mix_their_frames(inputs: Inputs, host:
         thread.join(10)
 
     for number in range(4):
-        epochs = [m.epoch for m in heard if isinstance(m, frames.CancelAttempt) and m.execution_id == f"e{number}"]
+        epochs = [m.epoch for m in heard if isinstance(m, messages.CancelAttempt) and m.execution_id == f"e{number}"]
         assert epochs == list(range(100))

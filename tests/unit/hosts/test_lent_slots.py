@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from tempolite_node.host.lent_slots import LOOK_S, LentSlots
-from tempolite_node.host.scopes import Scope
+from tempolite_node.worker_host.leased_slots import LOOK_S, LentSlots
+from tempolite_node.worker_host.scopes import Scope
 
 
 @dataclass(eq=False)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tempolite_node.hosts.listening import Listening
-from tempolite_node.inputs import Do, Inputs
+from tempolite_node.driver.inputs import Do, Inputs
+from tempolite_node.supervisor.liveness import Listening
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from tempolite_node import frames
+from tempolite_node.driver.inputs import HostSaid
 from tempolite_node.engine.commands import (
     Cancel,
     CompleteAttempt,
@@ -14,7 +14,7 @@ from tempolite_node.engine.commands import (
     WaitForExecution,
 )
 from tempolite_node.engine.model import Component, Failure, Isolation, OperationKind, OperationStatus, Options, Status
-from tempolite_node.inputs import HostSaid
+from tempolite_node.protocol import messages
 
 from .conftest import complete, enqueue, receive, saga_with_a_step, signal
 from .simulated import SimulatedNode
@@ -33,7 +33,7 @@ def sent(node: SimulatedNode, type: type[T]) -> list[T]:
 def test_a_run_brings_what_the_handler_needs(node: SimulatedNode) -> None:
     enqueue(node, "a", max_duration_ms=9_000)
 
-    [run] = sent(node, frames.Run)
+    [run] = sent(node, messages.Run)
 
     assert (run.execution_id, run.epoch, run.handler, run.arguments, run.attempt) == ("a", 1, "h", b"[]", 1)
     assert (run.journal, run.deadline_ms) == ((), node.now_ms + 9_000)
@@ -49,7 +49,7 @@ def test_a_later_run_brings_the_journal(node: SimulatedNode) -> None:
     node.now_ms += 2_000
     node.round()
 
-    [run] = sent(node, frames.Run)
+    [run] = sent(node, messages.Run)
 
     assert (run.attempt, run.generation, run.heartbeat) == (2, 1, b"7")
     [record] = run.journal
@@ -62,14 +62,14 @@ def test_a_recorded_wait_brings_what_the_execution_ended_with(node: SimulatedNod
     node.say(
         node.attempts["a"],
         "",
-        frames.ChildRequest(key="1", digest=b"", handler="h", arguments=b"[]", execution_id="b"),
+        messages.ChildRequest(key="1", digest=b"", handler="h", arguments=b"[]", execution_id="b"),
     )
     node.say(node.attempts["a"], "", WaitForExecution(key="1", execution_id="b"))
     complete(node, "b")
     node.host_down(1)
     node.host_up()
 
-    [run] = sent(node, frames.Run)
+    [run] = sent(node, messages.Run)
 
     [wait] = [record for record in run.journal if record.kind is OperationKind.WAIT]
     assert (wait.ended, wait.result, wait.target) == (Status.COMPLETED, b"1", "b")
@@ -81,26 +81,26 @@ def test_a_run_tells_of_the_cancel_that_came_before_it(node: SimulatedNode) -> N
     node.ask(Cancel(at_ms=node.now_ms, execution_id="a", reason="no stock"))
     node.host_up()
 
-    [run] = sent(node, frames.Run)
+    [run] = sent(node, messages.Run)
 
     assert (run.cancel_requested, run.cancel_delivered, run.cancel_reason) == (True, False, "no stock")
 
 
 def test_a_child_knows_its_parent(node: SimulatedNode) -> None:
     enqueue(node, "a")
-    request = frames.ChildRequest(key="1", digest=b"", handler="h", arguments=b"[]", execution_id="b")
+    request = messages.ChildRequest(key="1", digest=b"", handler="h", arguments=b"[]", execution_id="b")
     node.say(node.attempts["a"], "", request)
 
     complete(node, "a")
 
-    assert [run.parent_id for run in sent(node, frames.Run)] == ["a"]
+    assert [run.parent_id for run in sent(node, messages.Run)] == ["a"]
 
 
 def test_a_compensation_brings_the_data_of_its_step(node: SimulatedNode) -> None:
     saga_with_a_step(node, "a")
     node.end(node.attempts["a"], FailAttempt(failure=Failure(type="E", non_retryable=True)))
 
-    [run] = sent(node, frames.RunCompensation)
+    [run] = sent(node, messages.RunCompensation)
 
     assert (run.execution_id, run.key, run.target, run.data, run.attempt) == ("a", "S#1", "m:S", b"{}", 1)
     assert {record.kind for record in run.journal} == {OperationKind.STEP, OperationKind.COMPENSATION}
@@ -129,7 +129,7 @@ def test_who_asks_for_a_process_of_its_own_gets_one_that_ends_with_it(node: Simu
     enqueue(node, "a", options=Options(isolation=Isolation.PROCESS))
     host = node.attempts["a"].host
     assert host < 0
-    assert [run.isolated for run in sent(node, frames.Run)] == [True]
+    assert [run.isolated for run in sent(node, messages.Run)] == [True]
 
     complete(node, "a")
 
@@ -144,7 +144,7 @@ def test_an_abandoned_attempt_is_told_so(node: SimulatedNode) -> None:
 
     node.ask(Terminate(at_ms=node.now_ms, execution_id="a"))
 
-    assert node.sent == [(1, frames.AbandonAttempt(execution_id="a", epoch=1))]
+    assert node.sent == [(1, messages.AbandonAttempt(execution_id="a", epoch=1))]
     assert node.closed_hosts == []
 
 
@@ -162,38 +162,38 @@ def test_a_running_attempt_is_told_of_its_cancel(node: SimulatedNode) -> None:
 
     node.ask(Cancel(at_ms=node.now_ms, execution_id="a", reason="no stock"))
 
-    assert node.sent == [(1, frames.CancelAttempt(execution_id="a", epoch=1, reason="no stock"))]
+    assert node.sent == [(1, messages.CancelAttempt(execution_id="a", epoch=1, reason="no stock"))]
 
 
 def test_a_word_from_an_attempt_that_is_over_is_answered_with_its_end(node: SimulatedNode) -> None:
     enqueue(node, "a")
-    late = frames.Call(execution_id="a", epoch=1, call=9, request=CompleteAttempt(result=b"0"))
+    late = messages.Call(execution_id="a", epoch=1, call=9, request=CompleteAttempt(result=b"0"))
     complete(node, "a")
 
     node.round(HostSaid(host=1, calls=[late]))
 
-    assert node.sent == [(1, frames.AbandonAttempt(execution_id="a", epoch=1))]
+    assert node.sent == [(1, messages.AbandonAttempt(execution_id="a", epoch=1))]
 
 
 def test_a_word_from_another_host_than_the_attempts_is_not_believed(node: SimulatedNode) -> None:
     node.host_up()
     enqueue(node, "a")
-    foreign = frames.Call(execution_id="a", epoch=1, call=9, request=CompleteAttempt(result=b"0"))
+    foreign = messages.Call(execution_id="a", epoch=1, call=9, request=CompleteAttempt(result=b"0"))
 
     node.round(HostSaid(host=2, calls=[foreign]))
 
-    assert node.sent == [(2, frames.AbandonAttempt(execution_id="a", epoch=1))]
+    assert node.sent == [(2, messages.AbandonAttempt(execution_id="a", epoch=1))]
     assert "a" in node.attempts
 
 
 def test_every_call_is_answered_once(node: SimulatedNode) -> None:
     enqueue(node, "a")
     receive(node, "a")
-    assert sent(node, frames.Reply) == []
+    assert sent(node, messages.Reply) == []
 
     signal(node, "a")
 
-    assert [reply.call for reply in sent(node, frames.Reply)] == [1]
+    assert [reply.call for reply in sent(node, messages.Reply)] == [1]
 
 
 # --- counts

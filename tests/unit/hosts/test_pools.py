@@ -7,7 +7,7 @@ from hypothesis import given as given_any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tempolite_node.hosts.pools import Order, Pool, RateLimit, ReadyQueue
+from tempolite_node.driver.pools import Order, Pool, RateLimit, ReadyQueue
 
 profile = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 

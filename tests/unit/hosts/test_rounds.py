@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from tempolite_node.driver.inputs import Ask, AskAll, Look, Stop
 from tempolite_node.engine.commands import AnyCommand, Enqueue, FireTimer
 from tempolite_node.engine.model import Component, Status
-from tempolite_node.inputs import Ask, AskAll, Look, Stop
 
 from .conftest import enqueue_command, simulated
 from .simulated import SimulatedNode

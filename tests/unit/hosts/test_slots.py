@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import given as given_any
 from hypothesis import strategies as st
 
-from tempolite_node import frames
+from tempolite_node.driver.inputs import Ask, HostSaid
 from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
@@ -29,7 +29,7 @@ from tempolite_node.engine.commands import (
     WaitForExecution,
 )
 from tempolite_node.engine.model import Component, Failure, OperationKind
-from tempolite_node.inputs import Ask, HostSaid
+from tempolite_node.protocol import messages
 
 from ..engine.story import NODE, new_store, registration
 from .conftest import (
@@ -96,7 +96,7 @@ def test_one_that_wakes_goes_ahead_of_those_that_start(node: SimulatedNode) -> N
 def test_one_worker_is_enough_for_a_handler_that_waits_for_its_child(node: SimulatedNode) -> None:
     enqueue(node, "a")
     parent = node.attempts["a"]
-    node.say(parent, "", frames.ChildRequest(key="1", digest=b"", handler="h", arguments=b"[]", execution_id="b"))
+    node.say(parent, "", messages.ChildRequest(key="1", digest=b"", handler="h", arguments=b"[]", execution_id="b"))
     assert node.started == []
     node.say(parent, "", WaitForExecution(key="1", execution_id="b"))
     assert node.started == [(Component.HANDLER, "b")]
@@ -418,7 +418,7 @@ def test_a_task_that_outlives_its_side_effect_holds_nothing(roomy: SimulatedNode
     roomy.complete_side_effect(attempt, "1")
     late = BeginSideEffect(key="1 > 1", digest=b"", fresh=True)
 
-    call = frames.Call(execution_id="a", epoch=attempt.epoch, call=99, request=late, frame="1", lent=True)
+    call = messages.Call(execution_id="a", epoch=attempt.epoch, call=99, request=late, frame="1", lent=True)
     roomy.round(HostSaid(host=1, calls=[call]))
 
     assert busy(roomy) == {Component.HANDLER: 1}
@@ -515,7 +515,7 @@ class Chaos:
         """A word from an attempt that has lost its right to run, or never had it."""
         request = pick((CompleteAttempt(result=b"0"), ReceiveSignal(key="1", name="go")), what)
         epoch = self.node.attempts[name].epoch - 1 if name in self.node.attempts else 1
-        call = frames.Call(execution_id=name, epoch=epoch, call=1, request=request)
+        call = messages.Call(execution_id=name, epoch=epoch, call=1, request=request)
         self.node.round(HostSaid(host=1, calls=[call]))
 
     def _inside(self, attempt: Attempt, frame: str, what: int, how: int) -> None:
@@ -544,7 +544,7 @@ class Chaos:
     def _child(self, attempt: Attempt, frame: str) -> None:
         name = f"e{self.enqueued}"
         self.enqueued += 1
-        request = frames.ChildRequest(
+        request = messages.ChildRequest(
             key=attempt.key_in(frame), digest=b"", handler="h", arguments=b"[]", execution_id=name
         )
         self.node.say(attempt, frame, request)

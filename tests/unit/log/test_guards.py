@@ -15,7 +15,7 @@ from tempolite_node.log.raft import guards
 from tempolite_node.log.raft.core import Identity, RaftCore
 from tempolite_node.log.raft.entries import Entry, Kind, Member, Members, RequestId, pack
 from tempolite_node.log.raft.errors import RaftBroken
-from tempolite_node.log.raft.journal import Change, Journal, Phase, Stored
+from tempolite_node.log.raft.log_store import Change, Journal, Phase, Stored
 from tempolite_node.log.raft.messages import (
     Ack,
     AnyMessage,

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from tempolite_node.log.raft.entries import Kind, LogEntry, Member, RequestId, encode_members, pack
 from tempolite_node.log.raft.errors import JournalFailed, JournalUnusable
-from tempolite_node.log.raft.journal import Journal, Phase, SnapshotMark
-from tempolite_node.log.raft.journal_file import JournalFile
+from tempolite_node.log.raft.log_file import JournalFile
+from tempolite_node.log.raft.log_store import Journal, Phase, SnapshotMark
 
 MEMBERS = (Member("n1", "h1:1"), Member("n2", "h2:1"), Member("n3", "h3:1"))
 Open = Callable[[], Journal]
@@ -237,8 +237,8 @@ _WRITER = """
 import sys
 from pathlib import Path
 from tempolite_node.log.raft.entries import Member
-from tempolite_node.log.raft.journal import Journal
-from tempolite_node.log.raft.journal_file import JournalFile
+from tempolite_node.log.raft.log_store import Journal
+from tempolite_node.log.raft.log_file import JournalFile
 journal = Journal(JournalFile(Path(sys.argv[1]), cluster="c", node_id="n1"), (Member("n1", "h:1"),))
 while True:
     for _ in range(5):

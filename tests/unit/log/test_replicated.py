@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from tempolite_node.driver.inputs import Ask, AskAll, Barrier, Do
 from tempolite_node.engine.commands import AnyCommand, Batch, Cancel, Enqueue, LoseNode
 from tempolite_node.engine.effects import Enqueued, Rejection
 from tempolite_node.engine.formats import FORMAT
 from tempolite_node.engine.model import Component, Options, Status
 from tempolite_node.errors import NoQuorum, OutcomeUnknown, Unavailable
-from tempolite_node.inputs import Ask, AskAll, Barrier, Do
 from tempolite_node.log.base import StateMachine
 from tempolite_node.log.raft.entries import Member, RequestId
 from tempolite_node.log.raft.errors import RaftBroken

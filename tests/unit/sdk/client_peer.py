@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
-from tempolite_sdk.aio import AsyncClient, AsyncEnqueuer, AsyncExecutionHandle
+from tempolite_sdk.client.async_client import AsyncClient, AsyncEnqueuer, AsyncExecutionHandle
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2_grpc, execution_service_pb2_grpc, node_service_pb2_grpc
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 

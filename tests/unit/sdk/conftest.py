@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tempolite_sdk.client import Client
+from tempolite_sdk.client.sync_client import Client
 
 from .client_peer import Blocking, Peer
 

@@ -14,7 +14,15 @@ import grpc
 import pytest
 from google.rpc import status_pb2
 
-from tempolite_sdk.client import Client
+from tempolite_sdk.client.info import (
+    Component,
+    ExecutionInfo,
+    ExecutionStatus,
+    OperationInfo,
+    OperationKind,
+    Resolution,
+)
+from tempolite_sdk.client.sync_client import Client
 from tempolite_sdk.contexts import HandlerContext
 from tempolite_sdk.errors import (
     AlreadyExists,
@@ -36,7 +44,6 @@ from tempolite_sdk.errors import (
     Unavailable,
 )
 from tempolite_sdk.handlers import RetryPolicy
-from tempolite_sdk.info import Component, ExecutionInfo, ExecutionStatus, OperationInfo, OperationKind, Resolution
 from tempolite_sdk.pb.tempolite.v1 import common_pb2, node_service_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 

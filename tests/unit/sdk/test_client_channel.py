@@ -13,8 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tempolite_sdk.channel import TLS, Endpoint, Target, resolve_targets
-from tempolite_sdk.client import Client
+from tempolite_sdk.client.channel import TLS, Endpoint, Target, resolve_targets
+from tempolite_sdk.client.sync_client import Client
 from tempolite_sdk.errors import InvalidArgument, Unavailable
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 

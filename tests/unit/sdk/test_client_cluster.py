@@ -10,11 +10,11 @@ from typing import Any
 import grpc
 import pytest
 
-from tempolite_sdk.aio import AsyncClient
-from tempolite_sdk.client import Client
-from tempolite_sdk.cluster import Consistency
+from tempolite_sdk.client.async_client import AsyncClient
+from tempolite_sdk.client.cluster_info import Consistency
+from tempolite_sdk.client.info import Component
+from tempolite_sdk.client.sync_client import Client
 from tempolite_sdk.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
-from tempolite_sdk.info import Component
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1 import common_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as executions_pb

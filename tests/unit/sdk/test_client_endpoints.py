@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 import pytest
 
-from tempolite_sdk.aio import AsyncClient
-from tempolite_sdk.client import Client
+from tempolite_sdk.client.async_client import AsyncClient
+from tempolite_sdk.client.sync_client import Client
 from tempolite_sdk.errors import NotFound, OutcomeUnknown, Unavailable
 from tempolite_sdk.pb.tempolite.v1 import common_pb2, node_service_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb

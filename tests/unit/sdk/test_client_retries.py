@@ -9,12 +9,12 @@ from typing import Any
 import grpc
 import pytest
 
-from tempolite_sdk.calls.call import Call, Place
-from tempolite_sdk.channel import Endpoint
+from tempolite_sdk.client.calls.call import Call, Place
+from tempolite_sdk.client.channel import Endpoint
+from tempolite_sdk.client.retries import INITIAL_PAUSE, MAXIMUM_PAUSE, POLL_GRACE, Tries
+from tempolite_sdk.client.route import Route
+from tempolite_sdk.client.status import CallFailed, Status
 from tempolite_sdk.errors import DeadlineExceeded, NotFound, OutcomeUnknown, Unavailable
-from tempolite_sdk.retries import INITIAL_PAUSE, MAXIMUM_PAUSE, POLL_GRACE, Tries
-from tempolite_sdk.route import Route
-from tempolite_sdk.status import CallFailed, Status
 
 
 @dataclass(frozen=True)

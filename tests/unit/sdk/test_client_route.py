@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tempolite_sdk.channel import Endpoint
-from tempolite_sdk.route import LEADER_REST, Route
+from tempolite_sdk.client.channel import Endpoint
+from tempolite_sdk.client.route import LEADER_REST, Route
 
 
 @dataclass(frozen=True)

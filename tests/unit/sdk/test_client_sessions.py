@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tempolite_sdk.aio import AsyncClient
-from tempolite_sdk.client import Client
+from tempolite_sdk.client.async_client import AsyncClient
+from tempolite_sdk.client.sync_client import Client
 from tempolite_sdk.errors import DeadlineExceeded
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 

@@ -7,9 +7,9 @@ import pytest
 
 from tempolite_node.api.status import ERRORS, REJECTIONS, Rejected, status_of
 from tempolite_node.engine.effects import Reason, Rejection
-from tempolite_sdk.client import Client
+from tempolite_sdk.client.status import REASONS, Status, exception_of, is_connection_lost
+from tempolite_sdk.client.sync_client import Client
 from tempolite_sdk.errors import NodeFault, TempoliteError, Unavailable
-from tempolite_sdk.status import REASONS, Status, exception_of, is_connection_lost
 
 from .client_peer import Peer, fails
 

@@ -6,18 +6,18 @@ import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from tempolite_sdk.errors import FailureInfo
-from tempolite_sdk.ids import new_execution_id
-from tempolite_sdk.info import (
+from tempolite_sdk.client.info import (
     AttemptInfo,
     Component,
     ExecutionInfo,
     ExecutionStatus,
-    ExecutionTree,
     OperationInfo,
     OperationKind,
     OperationStatus,
 )
+from tempolite_sdk.client.tree import ExecutionTree
+from tempolite_sdk.errors import FailureInfo
+from tempolite_sdk.ids import new_execution_id
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

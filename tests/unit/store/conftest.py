@@ -12,8 +12,8 @@ import pytest
 from tempolite_node.engine.model import Component, Execution, Options, Status
 from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_reader, open_writer
-from tempolite_node.store.executions import Executions, claim_store
 from tempolite_node.store.queries import Queries
+from tempolite_node.store.writer import Executions, claim_store
 
 NOW_MS = 1_700_000_000_000
 

@@ -9,7 +9,7 @@ import pytest
 
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.database import explained, open_reader, open_writer, repair
-from tempolite_node.store.executions import claim_store
+from tempolite_node.store.writer import claim_store
 
 
 def filled_store(path: Path) -> None:

@@ -18,8 +18,8 @@ from tempolite_node.engine.model import FINAL, Status
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.database import APPLICATION_ID, open_reader, open_writer, schema, sync
-from tempolite_node.store.executions import Executions, claim_store
 from tempolite_node.store.rows import EXECUTIONS
+from tempolite_node.store.writer import Executions, claim_store
 
 from .conftest import NOW_MS, execution
 

@@ -22,8 +22,8 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_writer
-from tempolite_node.store.executions import Executions, claim_store
 from tempolite_node.store.queries import Queries
+from tempolite_node.store.writer import Executions, claim_store
 
 from .conftest import NOW_MS, execution, plan, put
 
@@ -204,7 +204,7 @@ def test_an_execution_that_grows_large_leaves_the_cache(executions: Executions, 
 def test_the_cache_forgets_those_that_were_not_saved_for_the_longest_time(
     executions: Executions, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempolite_node.store.executions._CACHED_EXECUTIONS_MAX", 2)
+    monkeypatch.setattr("tempolite_node.store.writer._CACHED_EXECUTIONS_MAX", 2)
     put(executions, execution(1), execution(2))
     put(executions, execution(1, priority=1))
     put(executions, execution(3))

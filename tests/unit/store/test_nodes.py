@@ -13,7 +13,7 @@ import pytest
 from tempolite_node.engine.model import Component, NodeState, Options, ServedHandler, Status
 from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_writer
-from tempolite_node.store.executions import Executions
+from tempolite_node.store.writer import Executions
 
 from .conftest import NOW_MS, execution, plan, put
 

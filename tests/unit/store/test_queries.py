@@ -17,8 +17,8 @@ from tempolite_node.engine.model import (
     Status,
 )
 from tempolite_node.engine.work import Work
-from tempolite_node.store.executions import Executions
 from tempolite_node.store.queries import Queries
+from tempolite_node.store.writer import Executions
 from tempolite_node.views import ExecutionFilter
 
 from .conftest import NOW_MS, execution, plan, put

@@ -16,10 +16,10 @@ import pytest
 
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.database import open_reader, open_writer
-from tempolite_node.store.executions import Executions, claim_store
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.readers import Readers
 from tempolite_node.store.snapshots import Snapshots
+from tempolite_node.store.writer import Executions, claim_store
 
 from .conftest import execution, put
 from .test_nodes import node, put_nodes
@@ -317,7 +317,7 @@ _INSTALLS = """
 import os, signal, sys
 from pathlib import Path
 from tempolite_node.store.database import open_writer
-from tempolite_node.store.executions import Executions
+from tempolite_node.store.writer import Executions
 from tempolite_node.store.readers import Readers
 from tempolite_node.store.snapshots import Snapshots
 

@@ -7,8 +7,8 @@ import pytest
 
 from tempolite_node.engine.model import Status, Timer
 from tempolite_node.engine.work import Work
-from tempolite_node.store.executions import Executions
 from tempolite_node.store.statement import Statement
+from tempolite_node.store.writer import Executions
 
 from .conftest import NOW_MS, execution, put
 

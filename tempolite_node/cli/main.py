@@ -1,0 +1,148 @@
+"""argv to exit code: 0 well, 1 could not start or run, 2 wrong usage or config.
+
+Together with cluster_cli.py the only place that reads argv.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import sys
+from pathlib import Path
+
+import click
+
+from tempolite_node import __version__
+from tempolite_node.cli.cluster import cluster
+from tempolite_node.cli.logging import configure_logging
+from tempolite_node.config import Config, Role, load_config
+from tempolite_node.errors import ConfigError, NodeError, StartError
+
+_CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
+_node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--config", type=_CONFIG, help="The node's YAML file: run the node.")
+@_node_id
+@click.version_option(__version__, prog_name="tempolite-node")
+@click.pass_context
+def main(context: click.Context, config: Path | None, node_id: str | None) -> None:
+    """Runs a Tempolite node."""
+    if context.invoked_subcommand is not None:
+        return
+    if config is None:
+        raise click.UsageError("give --config, the node's YAML file")
+    loaded = _loaded(config, node_id)
+    configure_logging(loaded.log)
+    from tempolite_node.node.daemon import run
+
+    try:
+        sys.exit(run(loaded))
+    except StartError as error:
+        click.echo(f"tempolite-node: {error}", err=True)
+        sys.exit(1)
+
+
+main.add_command(cluster)
+
+
+@main.group("config")
+def config_group() -> None:
+    """Looks at a config without running it."""
+
+
+@config_group.command("check")
+@click.option("--config", type=_CONFIG, required=True, help="The node's YAML file.")
+@_node_id
+@click.option("--handlers/--no-handlers", default=True, help="Also import the handlers.  [default: handlers]")
+def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
+    """Reports every mistake of a config, each with its line and column."""
+    loaded = _loaded(config, node_id)
+    configure_logging(loaded.log)
+    if handlers:
+        from tempolite_node.node.daemon import check_handlers
+
+        try:
+            errors = check_handlers(loaded)
+        except StartError as error:
+            errors = (str(error),)
+        for message in errors:
+            click.echo(f"{config}: handlers: {message}", err=True)
+        if errors:
+            sys.exit(2)
+    within = f" of cluster {loaded.cluster.name}" if loaded.cluster else ""
+    click.echo(f"{config}: fine. Node {loaded.node.id}{within} serves {', '.join(h.name for h in loaded.handlers)}.")
+
+
+def _loaded(path: Path, node_id: str | None) -> Config:
+    try:
+        return load_config(path, node_id=node_id)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        count = len(error.problems)
+        click.echo(f"{count} {'mistake' if count == 1 else 'mistakes'} in the config", err=True)
+        sys.exit(2)
+
+
+@main.group()
+def store() -> None:
+    """Looks after a node's store, while the node is down."""
+
+
+@store.command("repair")
+@click.option("--config", type=_CONFIG, required=True, help="The node's YAML file.")
+@_node_id
+def store_repair(config: Path, node_id: str | None) -> None:
+    """Gives the store's pages their checksums again, after another program has written to it.
+
+    Changes nothing if the pages are not sound. Needs as much free space as the store takes.
+    """
+    from tempolite_node.store.data_directory import DataDir
+    from tempolite_node.store.database import repair
+
+    data_dir = DataDir(_loaded(config, node_id).node.data_dir)
+    try:
+        data_dir.open()  # alone in it
+        repair(data_dir.store)
+    except NodeError as error:
+        click.echo(f"tempolite-node: {error}", err=True)
+        sys.exit(1)
+    finally:
+        data_dir.close()
+    click.echo(f"{data_dir.store}: sound, and every page has its checksum.")
+
+
+@main.command()
+@click.option("--name", default="token", show_default=True, help="Whose token it is.")
+@click.option(
+    "--role", type=click.Choice([role.value for role in Role]), default=Role.OPERATOR.value, show_default=True
+)
+def token(name: str, role: str) -> None:
+    """Makes a bearer token: its first line is the token, its second the entry for api.tokens.
+
+    The node keeps only the hash, so the token can't be shown again.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.@-]{1,200}", name):
+        raise click.BadParameter("must be 1 to 200 letters, digits and _.@-", param_hint="--name")
+    value = "tn_" + secrets.token_urlsafe(32)
+    click.echo(value)
+    click.echo(f'- {{name: "{name}", role: {role}, sha256: "{hashlib.sha256(value.encode()).hexdigest()}"}}')
+
+
+@main.command()
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory to write to.")
+@click.option("--host", "hosts", multiple=True, default=["localhost", "127.0.0.1", "::1"], show_default=True)
+@click.option("--client", "clients", multiple=True, default=["client"], show_default=True, help="Common name.")
+@click.option("--peer", "peers", multiple=True, help="Id of a node of a cluster.")
+def certs(out: Path, hosts: tuple[str, ...], clients: tuple[str, ...], peers: tuple[str, ...]) -> None:
+    """Makes a development CA with certificates of a server, of clients and of a cluster's peers."""
+    from tempolite_node.cli.certificates import make_certificates
+
+    if any(not re.fullmatch(r"[A-Za-z0-9_.@-]{1,64}", client) for client in clients):
+        raise click.BadParameter("must be 1 to 64 letters, digits and _.@-", param_hint="--client")
+    if any(not re.fullmatch(r"[A-Za-z0-9-]{1,63}", peer) for peer in peers):
+        raise click.BadParameter("must be 1 to 63 letters, digits and -", param_hint="--peer")
+    for path in make_certificates(out, hosts=hosts, clients=clients, peers=peers):
+        click.echo(path)

@@ -1,0 +1,134 @@
+"""Between attempts and the log: what attempts ask for becomes commands, and what those come to, their answers.
+
+Belongs to the driver's thread alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from tempolite_node.driver.dispatch import Dispatch
+from tempolite_node.driver.pending import Proposal
+from tempolite_node.driver.runs import Run
+from tempolite_node.engine.commands import (
+    AnyRequest,
+    BeginSideEffect,
+    CompleteAttempt,
+    CompleteSideEffect,
+    CrashAttempt,
+    FailAttempt,
+    FailSideEffect,
+    FromAttempt,
+    ReceiveSignal,
+    Sleep,
+    SuspendAttempt,
+    UnwindAttempt,
+    WaitForExecution,
+)
+from tempolite_node.engine.effects import AnyOutcome, Go, Reason, Refused, Rejection
+from tempolite_node.engine.model import OperationKind
+from tempolite_node.protocol import messages
+
+
+class Children(Protocol):
+    """Turns what an attempt asks for a child into the engine's request; or says why that can't be."""
+
+    def __call__(self, request: messages.ChildRequest, at_ms: int) -> AnyRequest | Refused: ...
+
+
+class Requests:
+    def __init__(self, dispatch: Dispatch, children: Children) -> None:
+        self._dispatch = dispatch
+        self._children = children
+
+    def heard(
+        self, host: int, calls: Sequence[messages.Call | messages.SlotsReturned], *, at_ms: int, is_current: bool
+    ) -> Iterator[Proposal]:
+        """What a worker host says. Part of it is done at once: it changes nothing that is stored.
+
+        is_current: side effects that are new may start without the log.
+        """
+        dispatch = self._dispatch
+        for call in calls:
+            if isinstance(call, messages.SlotsReturned):
+                dispatch.give_back(host, call.slots)
+                continue
+            if call.lent:
+                dispatch.give_back(host, 1)
+            run = dispatch.run_of(host, call)
+            if run is None:
+                continue
+            request = call.request
+            if isinstance(request, BeginSideEffect) and call.lent:
+                dispatch.announced(run, call, request.key)
+                continue
+            if isinstance(request, BeginSideEffect) and request.fresh and is_current:
+                dispatch.begin_side_effect(run, call, request.key, Go(attempt=1))
+                continue
+            if isinstance(request, messages.ChildRequest):
+                made = self._children(request, at_ms)
+                if isinstance(made, Refused):
+                    dispatch.answer(run, call, made)
+                    continue
+                request = made
+            command = FromAttempt(
+                at_ms=at_ms,
+                execution_id=run.execution_id,
+                epoch=run.epoch,
+                jitter=random.uniform(-1, 1),
+                side_effect_failures=call.side_effect_failures,
+                request=request,
+            )
+            yield Proposal(command, _Answering(dispatch, run, call, request))
+
+    def host_down(self, host: int, message: str, *, at_ms: int) -> Iterator[Proposal]:
+        """The attempts that it held are lost."""
+        for run, was_running in self._dispatch.host_down(host):
+            command = CrashAttempt(
+                at_ms=at_ms,
+                execution_id=run.execution_id,
+                epoch=run.epoch,
+                suspect=was_running,
+                jitter=random.uniform(-1, 1),
+                message=message,
+            )
+            yield Proposal(command)
+
+
+class _Answering:
+    """Takes the outcome of a call to the attempt that made it."""
+
+    __slots__ = ("_call", "_dispatch", "_request", "_run")
+
+    def __init__(self, dispatch: Dispatch, run: Run, call: messages.Call, request: AnyRequest) -> None:
+        self._dispatch = dispatch
+        self._run = run
+        self._call = call
+        self._request = request
+
+    def __call__(self, outcome: AnyOutcome) -> None:
+        dispatch, run, call, request = self._dispatch, self._run, self._call, self._request
+        if run.over:
+            return  # abandoned by a command before it in the same round
+        if isinstance(outcome, Rejection):
+            assert outcome.reason is Reason.STALE_EPOCH, f"{type(request).__name__}: {outcome}"
+            dispatch.lost(run, call)
+            return
+        match request:
+            case BeginSideEffect(key=key):
+                dispatch.begin_side_effect(run, call, key, outcome)  # type: ignore[arg-type]
+            case CompleteSideEffect(key=key) | FailSideEffect(key=key):
+                dispatch.end_side_effect(run, call, key, outcome)  # type: ignore[arg-type]
+            case CompleteAttempt() | FailAttempt() | UnwindAttempt() | SuspendAttempt():
+                dispatch.end(run, well=isinstance(request, CompleteAttempt))
+            case WaitForExecution(key=key) if outcome is None:
+                dispatch.wait(run, call, OperationKind.WAIT, key)
+            case ReceiveSignal(key=key) if outcome is None:
+                dispatch.wait(run, call, OperationKind.SIGNAL, key)
+            case Sleep(key=key) if outcome is None:
+                dispatch.wait(run, call, OperationKind.TIMER, key)
+            case _:
+                assert outcome is not None, f"{type(request).__name__} has no answer"
+                dispatch.answer(run, call, outcome)  # type: ignore[arg-type]

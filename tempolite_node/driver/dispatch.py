@@ -1,0 +1,444 @@
+"""Gives slots to work and work to worker hosts. Belongs to the driver's thread alone.
+
+A slot is a counted permit of a pool. A frame without an open wait holds one; a wait gives it back, and its answer goes
+out when the frame has one again. What is decided here is not durable: it follows from effects, and after a restart it
+follows from the store.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Protocol
+
+from tempolite_node.driver import run_messages
+from tempolite_node.driver.pools import WINDOW_MAX, Order, Pool
+from tempolite_node.driver.runs import Due, Frame, OpenCall, Run
+from tempolite_node.engine.effects import (
+    Abandon,
+    AnyAnswer,
+    AnyEffect,
+    Failed,
+    Go,
+    Ready,
+    RequestCancel,
+    RunAttempt,
+    RunCompensation,
+    Wake,
+)
+from tempolite_node.engine.model import Component, Execution, Isolation, OperationKind
+from tempolite_node.protocol import messages
+
+
+class Source(run_messages.Source, Protocol):
+    """What is stored, as the hosts need it."""
+
+    def execution(self, execution_id: str) -> Execution | None: ...
+    def ready(self, pool: Component, owner: str, handlers: Collection[str], limit: int) -> list[Execution]: ...
+
+
+class PoolSettings(Protocol):
+    @property
+    def workers(self) -> int: ...
+    @property
+    def rate_limit(self) -> float: ...
+
+
+class Dispatch:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        node_id: str,
+        pools: Mapping[Component, PoolSettings],
+        clock_s: Callable[[], float],
+        window_max: int = WINDOW_MAX,
+        lends: bool = True,
+    ) -> None:
+        """lends: side effects may begin in slots that hosts have, unasked: no other node can take them over."""
+        self._source = source
+        self._node_id = node_id
+        self._clock_s = clock_s
+        self._window_max = window_max
+        self._lends = lends
+        self._runs: dict[str, Run] = {}
+        self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
+        self._isolated = 0  #: processes for one attempt each get numbers below zero
+        self._handlers: frozenset[str] = frozenset()
+        self._to_run: list[RunAttempt | RunCompensation] = []
+        self._outgoing: defaultdict[int, list[messages.ToHost]] = defaultdict(list)
+        self._closing: list[int] = []
+        self._lent: Counter[int] = Counter()  #: slots of the side-effect pool that each host has, running and spare
+        self._side_effects_ended: Counter[int] = Counter()  #: on each host, in this round
+        self.pools: dict[Component, Pool[Due]] = {
+            component: Pool(settings.workers, settings.rate_limit, clock_s(), window_max=window_max)
+            for component, settings in pools.items()
+        }
+        self.holds_side_effects = False  #: they wait for the log to be current
+        self.ended: Counter[tuple[Component, bool]] = (
+            Counter()
+        )  #: side effects and compensations since the start, by success
+
+    # --- worker hosts
+
+    def host_up(self, host: int, handlers: Collection[str]) -> None:
+        self._hosts[host] = 0
+        self._handlers = frozenset(handlers)
+
+    def host_down(self, host: int) -> list[tuple[Run, bool]]:
+        """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
+        self._hosts.pop(host, None)
+        self.give_back(host, self._lent[host])
+        lost = [run for run in self._runs.values() if run.host == host]
+        return [(run, self._forget(run)) for run in lost]
+
+    @property
+    def attempts(self) -> int:
+        """Attempts that worker hosts hold, parked ones included."""
+        return len(self._runs)
+
+    def attempts_of(self, host: int) -> int:
+        return self._hosts.get(host, 0)
+
+    # --- effects
+
+    def take(self, effect: AnyEffect) -> None:
+        """Notes what a decision asks for. Nothing leaves before `collect`."""
+        match effect:
+            case Ready() | RunAttempt() | RunCompensation() if effect.owner != self._node_id:
+                pass
+            case Ready():
+                if effect.handler in self._handlers:  # else it waits in the store for a node that serves it
+                    self.pools[effect.pool].ready.push(effect.order, effect.execution_id)
+            case RunAttempt() | RunCompensation():
+                self._to_run.append(effect)
+            case Wake():
+                self._wake(effect)
+            case RequestCancel():
+                run = self._runs.get(effect.execution_id)
+                if run is not None and run.epoch == effect.epoch:
+                    self._send(
+                        run.host,
+                        messages.CancelAttempt(execution_id=run.execution_id, epoch=run.epoch, reason=effect.reason),
+                    )
+            case Abandon():
+                self._abandon(effect)
+            case _:
+                pass  # for those who watch: see Watch
+
+    def _wake(self, effect: Wake) -> None:
+        run = self._runs.get(effect.execution_id)
+        if run is None or run.epoch != effect.epoch:
+            return
+        open_call = run.calls.pop((effect.kind, effect.key), None)
+        if open_call is None:
+            return  # the attempt has not asked again since its stack was lost; replay will find it recorded
+        self._over(run, open_call, effect.key, effect.answer)
+
+    def _over(self, run: Run, call: OpenCall, key: str, answer: AnyAnswer) -> None:
+        """An open call has its answer: a side effect may start, or one wait less holds its frame back."""
+        if isinstance(answer, Go):
+            self._start_side_effect(run, call, key, answer)
+            return
+        frame = call.frame
+        frame.outstanding -= 1
+        if frame.outstanding == 0 and not frame.slot:
+            frame.waking = Due(run, frame, call.number, answer)
+            self.pools[frame.pool].waking.append(frame.waking)
+        else:
+            self._reply(run, call.number, answer)
+
+    def _abandon(self, effect: Abandon) -> None:
+        run = self._runs.get(effect.execution_id)
+        if run is None or run.epoch != effect.epoch:
+            return
+        self._forget(run)
+        if run.host < 0:
+            self._closing.append(run.host)
+        else:
+            self._send(run.host, messages.AbandonAttempt(execution_id=run.execution_id, epoch=run.epoch))
+
+    def abandon_all(self) -> None:
+        """Every attempt here has lost its right to run."""
+        for run in list(self._runs.values()):
+            self._abandon(Abandon(execution_id=run.execution_id, epoch=run.epoch))
+        self._to_run.clear()
+        for pool in self.pools.values():
+            pool.busy = 0
+            pool.waking.clear()
+            pool.starting.clear()
+            pool.ready.refill(())
+
+    # --- calls of attempts
+
+    def run_of(self, host: int, call: messages.Call) -> Run | None:
+        """The attempt that calls, or None when it has lost its right to run; then it is told so."""
+        run = self._runs.get(call.execution_id)
+        if run is not None and run.epoch == call.epoch and run.host == host:
+            return run
+        self._send(host, messages.AbandonAttempt(execution_id=call.execution_id, epoch=call.epoch))
+        return None
+
+    def answer(self, run: Run, call: messages.Call, answer: AnyAnswer) -> None:
+        """The call is over as soon as it was made."""
+        self._reply(run, call.call, answer)
+
+    def wait(self, run: Run, call: messages.Call, kind: OperationKind, key: str) -> None:
+        """The call is a wait that is not over: its frame holds no slot from here on."""
+        frame = run.frames.get(call.frame, run.root)  # a task may outlive the side effect that made it
+        run.calls[kind, key] = OpenCall(call.call, frame)
+        frame.outstanding += 1
+        self._release(frame)
+        if (due := frame.waking) is not None:  # another task waits for a slot, which the frame is not to have by now
+            frame.waking = None
+            self._reply(run, due.call, due.answer)
+
+    def begin_side_effect(self, run: Run, call: messages.Call, key: str, answer: AnyAnswer | None) -> None:
+        """A side effect waits for its slot, or for the end of its backoff (no answer yet), or is recorded already."""
+        if answer is not None and not isinstance(answer, Go):
+            self._reply(run, call.call, answer)
+            return
+        self.wait(run, call, OperationKind.SIDE_EFFECT, key)
+        if answer is not None:
+            open_call = run.calls.pop((OperationKind.SIDE_EFFECT, key))
+            self._start_side_effect(run, open_call, key, answer)
+
+    # --- slots that are lent: see docs/design/slots.md
+
+    @property
+    def lent(self) -> int:
+        """Slots of the side-effect pool of which only the hosts know whether something runs in them."""
+        return self._lent.total()
+
+    def give_back(self, host: int, slots: int) -> None:
+        """A host has no more than it was lent, whatever it says."""
+        given = min(slots, self._lent[host])
+        self._lent[host] -= given
+        for _ in range(given):
+            self.pools[Component.SIDE_EFFECT].release()
+
+    def announced(self, run: Run, call: messages.Call, key: str) -> None:
+        """A side effect runs in a slot that was lent, and is given back: it is one like any other from here on."""
+        if call.frame not in run.frames:
+            return  # a task that outlives the side effect that made it: nobody waits for it
+        self.wait(run, call, OperationKind.SIDE_EFFECT, key)
+        around = run.calls.pop((OperationKind.SIDE_EFFECT, key)).frame
+        run.frames[key] = Frame(key, Component.SIDE_EFFECT, parent=around, slot=True)
+        self.pools[Component.SIDE_EFFECT].take()
+
+    def _lend(self) -> None:
+        """Where side effects ended, others are likely to begin: they need not ask, as long as nobody waits for a slot.
+
+        One slot stays here, so that whoever asks next gets it at once.
+        """
+        ended, self._side_effects_ended = self._side_effects_ended, Counter()
+        pool = self.pools[Component.SIDE_EFFECT]
+        if not self._lends or not ended or pool.paused or pool.rate.limits:
+            return
+        if any(pool.waited_for for pool in self.pools.values()):
+            return
+        for host, count in ended.items():
+            slots = min(count, pool.workers - pool.busy - 1)
+            if slots <= 0 or host not in self._hosts:
+                continue
+            for _ in range(slots):
+                pool.take()
+            self._lent[host] += slots
+            self._outgoing[host].insert(0, messages.Lend(slots=slots))  # before the answers that make use of them
+
+    def _start_side_effect(self, run: Run, call: OpenCall, key: str, go: Go) -> None:
+        frame = Frame(key, Component.SIDE_EFFECT, parent=call.frame)
+        run.frames[key] = frame
+        self.pools[Component.SIDE_EFFECT].starting.append(Due(run, frame, call.number, go))
+
+    def end_side_effect(self, run: Run, call: messages.Call, key: str, answer: AnyAnswer | None) -> None:
+        """A side effect ran. No answer: it failed and is made again after its backoff."""
+        self.ended[Component.SIDE_EFFECT, answer is not None and not isinstance(answer, Failed)] += 1
+        self._side_effects_ended[run.host] += 1
+        if call.lent:
+            self._end_unannounced(run, call, key, answer)
+            return
+        frame = run.frames.get(key)
+        if frame is not None:
+            assert frame.parent is not None, f"{run.execution_id}: side effect {key} has no frame around it"
+            self._leave(run, frame)
+            open_call = OpenCall(call.call, frame.parent)
+        elif (waiting := run.calls.pop((OperationKind.SIDE_EFFECT, key), None)) is not None:
+            open_call = OpenCall(call.call, waiting.frame)  # it was given up in its backoff
+        else:
+            if answer is not None:
+                self._reply(run, call.call, answer)  # it was given up when it was over: the two words crossed
+            return
+        if answer is None:
+            run.calls[OperationKind.SIDE_EFFECT, key] = open_call
+        else:
+            self._over(run, open_call, key, answer)
+
+    def _end_unannounced(self, run: Run, call: messages.Call, key: str, answer: AnyAnswer | None) -> None:
+        """A side effect that was not heard of before: the frame around it did not wait, and may begin to now."""
+        if answer is None:
+            self.wait(run, call, OperationKind.SIDE_EFFECT, key)
+        else:
+            self._reply(run, call.call, answer)
+
+    def _leave(self, run: Run, ended: Frame) -> None:
+        """The frame is over, with all that was begun inside of it and not waited for."""
+        inside = [ended] if not ended.outstanding else [f for f in run.frames.values() if f.is_within(ended)]
+        for frame in inside:
+            frame.over = True
+            self._release(frame)
+            del run.frames[frame.key]
+        if not ended.outstanding:
+            return
+        for place in [place for place, open_call in run.calls.items() if open_call.frame.over]:
+            del run.calls[place]
+
+    def lost(self, run: Run, call: messages.Call) -> None:
+        """The call came too late: the attempt has lost its right to run."""
+        self._abandon(Abandon(execution_id=run.execution_id, epoch=call.epoch))
+
+    def end(self, run: Run, *, well: bool) -> None:
+        """The attempt is over, well or not, or was unwound. Nobody waits for an answer to its last call."""
+        if run.root.pool is Component.COMPENSATION:
+            self.ended[Component.COMPENSATION, well] += 1
+        self._forget(run)
+        if run.host < 0:
+            self._closing.append(run.host)
+
+    def _forget(self, run: Run) -> bool:
+        """Gives back its slots. Returns whether its code was running."""
+        was_running = False
+        for frame in run.frames.values():
+            if frame.slot:
+                self._release(frame)
+                was_running = True
+        run.over = True
+        self._runs.pop(run.execution_id, None)
+        if run.host in self._hosts:
+            self._hosts[run.host] -= 1
+        return was_running
+
+    def _release(self, frame: Frame) -> None:
+        if frame.slot:
+            frame.slot = False
+            self.pools[frame.pool].release()
+
+    def _reply(self, run: Run, call: int, answer: AnyAnswer) -> None:
+        self._send(run.host, messages.Reply(execution_id=run.execution_id, epoch=run.epoch, call=call, answer=answer))
+
+    def _send(self, host: int, message: messages.ToHost) -> None:
+        self._outgoing[host].append(message)
+
+    # --- slots
+
+    def grant(self, *, side_effects: bool) -> None:
+        """Gives free slots to those whose stacks are here: first to those that wake, then, if they may start, to
+        side effects."""
+        self.holds_side_effects = False
+        for pool in self.pools.values():
+            if pool.waking:
+                self._grant_to(pool, pool.waking, limited=False)
+            if not pool.starting:
+                continue
+            if not side_effects:
+                self.holds_side_effects = True
+            elif not pool.paused:
+                self._grant_to(pool, pool.starting, limited=True)
+
+    def _grant_to(self, pool: Pool[Due], waiting: deque[Due], *, limited: bool) -> None:
+        """limited: by the pool's rate of starts."""
+        while waiting and pool.free:
+            due = waiting[0]
+            answered = not limited and due.frame.waking is not due
+            if due.run.over or due.frame.over or answered:
+                waiting.popleft()
+                continue
+            if limited and pool.rate.take(self._clock_s()) > 0:
+                return
+            waiting.popleft()
+            pool.take()
+            due.frame.slot = True
+            due.frame.waking = None
+            self._reply(due.run, due.call, due.answer)
+
+    def starts(self) -> Iterator[tuple[Component, str]]:
+        """Executions that a free slot is taken for, with the pool; each is to be started, or `start_failed`."""
+        if not self._hosts:
+            return
+        for component, pool in self.pools.items():
+            while not pool.ready.empty and pool.free and not pool.paused:
+                if pool.rate.take(self._clock_s()) > 0:
+                    break
+                pool.take()
+                yield component, pool.ready.pop()
+
+    def start_failed(self, component: Component) -> None:
+        """The execution was no longer waiting for a slot."""
+        self.pools[component].release()
+        self.pools[component].rate.give_back()
+
+    def rate_limited_s(self) -> float | None:
+        """Seconds until a rate limit lets something start that waits for nothing else."""
+        waits = []
+        for pool in self.pools.values():
+            if (pool.starting or not pool.ready.empty) and pool.free and not pool.paused:
+                wait_s = pool.rate.take(self._clock_s())
+                if wait_s > 0:
+                    waits.append(wait_s)
+                else:
+                    pool.rate.give_back()
+        return min(waits, default=None)
+
+    def refill(self, *, everything: bool = False) -> bool:
+        """Fetches the front of the stored queues where the window ran out. Returns whether any was."""
+        refilled = False
+        for component in (Component.HANDLER, Component.SAGA, Component.COMPENSATION):
+            ready = self.pools[component].ready
+            if everything or ready.wants_refill:
+                ready.refill(self._stored_queue(component))
+                refilled = True
+        return refilled
+
+    def _stored_queue(self, component: Component) -> list[tuple[Order, str]]:
+        executions = self._source.ready(component, self._node_id, self._handlers, self._window_max)
+        return [(execution.queue_order, execution.id) for execution in executions]
+
+    # --- what leaves, after the commit
+
+    def collect(self) -> tuple[Mapping[int, list[messages.ToHost]], list[int]]:
+        """What is to be sent to each host, and the hosts of isolated attempts that are to be closed after that."""
+        for effect in self._to_run:
+            self._hand_out(effect)
+        self._to_run.clear()
+        self._lend()
+        outgoing, self._outgoing = self._outgoing, defaultdict(list)
+        closing, self._closing = self._closing, []
+        return outgoing, closing
+
+    def _hand_out(self, effect: RunAttempt | RunCompensation) -> None:
+        execution = self._source.execution(effect.execution_id)
+        assert execution is not None, f"{effect.execution_id} was started and is not stored"
+        if execution.epoch != effect.epoch:
+            self.pools[_pool_of(effect, execution)].release()
+            return  # it ended in the batch that started it
+        host = self._host_for(execution)
+        root = Frame("", execution.pool, parent=None, slot=True)
+        run = Run(execution.id, execution.epoch, execution.handler, host, root, frames={"": root})
+        self._runs[execution.id] = run
+        if host in self._hosts:
+            self._hosts[host] += 1
+        if isinstance(effect, RunCompensation):
+            self._send(host, run_messages.run_compensation(self._source, execution, effect.key, isolated=host < 0))
+        else:
+            self._send(host, run_messages.run(self._source, execution, isolated=host < 0))
+
+    def _host_for(self, execution: Execution) -> int:
+        """The least loaded host; a process of its own for what asked for one, or may have killed a host before."""
+        if execution.options.isolation is Isolation.PROCESS or execution.crashes > 0 or not self._hosts:
+            self._isolated -= 1
+            return self._isolated
+        return min(self._hosts, key=lambda host: (self._hosts[host], host))
+
+
+def _pool_of(effect: RunAttempt | RunCompensation, execution: Execution) -> Component:
+    return Component.COMPENSATION if isinstance(effect, RunCompensation) else execution.component

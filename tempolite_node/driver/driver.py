@@ -1,0 +1,449 @@
+"""Joins log, engine, store and worker hosts. Its thread is the only writer.
+
+Each round takes what waits (see `inputs.py`, and timers that are due), proposes as much of it as the log takes in one
+batch, and lets nothing out before no failure can undo what the log has ordered. Nothing waits for a batch to fill: what
+comes in while one commits is the next.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import apsw
+
+from tempolite_node.driver.calls import Children, Requests
+from tempolite_node.driver.dispatch import Dispatch
+from tempolite_node.driver.inputs import (
+    Ask,
+    AskAll,
+    Barrier,
+    Change,
+    Do,
+    HostDown,
+    HostSaid,
+    HostUp,
+    Input,
+    Inputs,
+    Look,
+    Stop,
+)
+from tempolite_node.driver.pending import Proposal, Proposals, asked_together
+from tempolite_node.driver.readiness import Stage, Standing, tell_changes
+from tempolite_node.engine import formats
+from tempolite_node.engine.commands import (
+    AnyCommand,
+    Batch,
+    FireTimer,
+    LoseNode,
+    PlaceExecutions,
+    RegisterNode,
+    StartAttempt,
+    ids_of_new,
+)
+from tempolite_node.engine.decide import admit, decide
+from tempolite_node.engine.effects import (
+    Admission,
+    AnyEffect,
+    AnyOutcome,
+    Closed,
+    Rejection,
+    RunAttempt,
+    RunCompensation,
+    SignalSent,
+)
+from tempolite_node.engine.model import Component, Execution
+from tempolite_node.engine.work import Work
+from tempolite_node.errors import NodeError, StorageFailed, Unavailable
+from tempolite_node.log.base import Log, StateMachine
+from tempolite_node.protocol import messages
+from tempolite_node.store.database import explained
+from tempolite_node.store.writer import Executions
+
+_ROUND_MAX = 2_000  #: inputs of one round: bounds how long a transaction holds its answers back
+_TIMERS_MAX = 250  #: timers of one round, besides what was asked
+_UNSAVED_MAX = 1_000  #: entries that changed nothing, and so need no commit of their own
+_PLACED_MAX = 500  #: executions of one round that are given to another node
+
+
+class Outputs(Protocol):
+    """Where the results of a round go. Called in any thread, and must not block."""
+
+    def publish(
+        self,
+        *,
+        frames_to_send: Mapping[int, Sequence[messages.ToHost]],
+        hosts_to_close: list[int],
+        answers: list[tuple[Callable[[Any], None], Any]],
+        closed: list[Execution],
+        signalled: list[str],
+        revision: int,
+    ) -> None: ...
+
+    def restored(self) -> None:
+        """The store was replaced by that of another node: whatever was followed may have moved on unseen."""
+        ...
+
+    def removed(self) -> None:
+        """This node is no part of the cluster any more."""
+        ...
+
+    def driver_failed(self, error: BaseException) -> None: ...
+
+
+class Registration(Protocol):
+    """What this node tells the others of itself."""
+
+    def __call__(self, at_ms: int, run: str) -> RegisterNode: ...
+
+
+class Driver:
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        executions: Executions,
+        dispatch: Dispatch,
+        outputs: Outputs,
+        children: Children,
+        registration: Registration,
+        log: Callable[[StateMachine], Log],
+    ) -> None:
+        self._node_id = node_id
+        self._executions = executions
+        self._outputs = outputs
+        self._registration = registration
+        self._log = log(self)
+        self.inputs = Inputs()
+        self._work = Work(executions)
+        self._at_ms = 0
+        self._fired = False  #: timers that are due are on their way
+        self._standing = Standing()
+        self._look_for_misplaced = True
+        self._stopping = False
+        self._proposals = Proposals()
+        self._requests = Requests(dispatch, children)
+        self._answers: list[tuple[Callable[[Any], None], Any]] = []
+        self._looks: list[Look] = []
+        self._closed: list[Execution] = []
+        self._signalled: list[str] = []
+        self._published = -1  #: applied index at the last publication
+        self._thread = threading.Thread(target=self._drive, name="driver", daemon=True)
+        self.dispatch = dispatch
+
+    # --- called from other threads
+
+    def start(self) -> None:
+        """StartError: the log can't work here."""
+        self._log.start()
+        self._thread.start()
+
+    def put(self, given: Input) -> None:
+        self.inputs.put(given)
+
+    def waiting_inputs(self) -> int:
+        return len(self.inputs) + len(self._proposals)
+
+    def stop(self) -> None:
+        """Ends the thread after the round that is under way. All that it saved is on disk then, and let out."""
+        if self._thread.is_alive():
+            self.inputs.put(Stop())
+            self._thread.join()
+        self.inputs.close()
+        try:
+            self._log.stop()
+        except BaseException as error:
+            self._outputs.driver_failed(error)  # there is no round any more that would hear of it
+
+    def now_ms(self) -> int:
+        """Unix milliseconds, by the clock that decides what is due."""
+        return self._log.now_ms()
+
+    @property
+    def run(self) -> str:
+        """Names this process of the node, among all that there were."""
+        return self._standing.run
+
+    # --- the thread
+
+    def _drive(self) -> None:
+        try:
+            while self._round():
+                pass
+        except apsw.Error as error:
+            # Nothing of this round was acknowledged. What the disk holds now is unknown, so nothing more is written.
+            self._outputs.driver_failed(StorageFailed(f"the store failed: {type(error).__name__}: {explained(error)}"))
+        except BaseException as error:
+            self._outputs.driver_failed(error)
+
+    def _round(self) -> bool:
+        """One batch: in, decided, saved, out. False: it is time to stop."""
+        inputs = self.inputs.take(_ROUND_MAX, self._idle_s)
+        self._at_ms = self._log.now_ms()
+        for given in inputs:
+            match given:
+                case HostSaid():
+                    heard = self._requests.heard(
+                        given.host, given.calls, at_ms=self._at_ms, is_current=self._is_current
+                    )
+                    self._proposals.add_all(heard)
+                case Ask():
+                    self._ask(given)
+                case AskAll():
+                    answer = partial(self._answer, given.answer)
+                    self._proposals.add_all(asked_together(given.commands, answer))
+                case Do():
+                    given.act()
+                case Barrier():
+                    self._log.barrier(partial(self._answer, given.answer))
+                case Look():
+                    self._looks.append(given)
+                case Change():
+                    self._answers.append((given.answer, given.change()))
+                case HostUp():
+                    self.dispatch.host_up(given.host, given.handlers)
+                    self.dispatch.refill(everything=True)
+                case HostDown():
+                    self._proposals.add_all(self._requests.host_down(given.host, given.message, at_ms=self._at_ms))
+                case Stop():
+                    self._stopping = True
+        self._advance()
+        while self.dispatch.refill():
+            self._advance()
+        self._publish()
+        return not self._stopping or self._holds_back
+
+    @property
+    def _holds_back(self) -> bool:
+        """Something was asked that the log would take now: it was more than one round may propose."""
+        return bool(self._proposals) and self._log.idle and self._standing.registered
+
+    def _idle_s(self) -> float | None:
+        if not self._log.idle or self._standing.stage is Stage.CATCHING_UP:
+            return None  # what becomes of the batch that is under way comes in, or that it has caught up
+        registers = not self._standing.registered
+        if self._holds_back or registers or (self._log.leads and self._look_for_misplaced):
+            return 0.0
+        waits = []
+        if self._log.leads and (due_ms := self._due_ms()) is not None:
+            waits.append(max(0.0, (due_ms - self._log.now_ms()) / 1000))
+        rate_limited_s = self.dispatch.rate_limited_s()
+        if rate_limited_s is not None:
+            waits.append(rate_limited_s)
+        # A day at most: the clock may be set while the thread sleeps.
+        return min([*waits, 86_400.0]) if waits else None
+
+    def _due_ms(self) -> int | None:
+        """When the next timer is due, of those in the store that were not fired."""
+        return None if self._fired else self._executions.next_due_ms()
+
+    # --- in
+
+    def _answer(self, answer: Callable[[Any], None], value: Any) -> None:
+        """Once this round's commit is on disk."""
+        self._answers.append((answer, value))
+
+    def _ask(self, given: Ask) -> None:
+        told = None if given.answer is None else partial(self._answer, given.answer)
+        self._proposals.add(Proposal(given.command, told, told))
+
+    # --- through the log
+
+    def _advance(self) -> None:
+        """Saves what the log has ordered, proposes what a round may for as long as it takes it, and saves that too."""
+        self._save()
+        limit = self._log.round_max(len(self._proposals))
+        while self._log.idle and (proposals := self._next_proposals(limit)):
+            limit = max(0, limit - len(proposals))
+            self._proposals.propose(proposals, self._log)
+        if not self._log.idle:
+            self._grant()  # who has a stack here and waits for a slot only, need not wait for the log
+        elif self._standing.live and self.dispatch.holds_side_effects:
+            self._log.renew()
+        self._save()
+
+    def _next_proposals(self, limit: int) -> list[Proposal]:
+        """The registration first; then what was asked, up to the limit, and the starts that free slots allow."""
+        if not self._standing.registered:
+            return self._to_register()
+        duties = self._duties() if self._log.leads else []
+        return duties + self._proposals.take(limit) + self._starts()
+
+    def _to_register(self) -> list[Proposal]:
+        standing = self._standing
+        if standing.stage is Stage.BEHIND:
+            standing.stage = Stage.CATCHING_UP
+            self._log.catch_up(standing.caught_up)  # a log that has nobody to ask calls back at once
+        if standing.stage is not Stage.CAUGHT_UP:
+            return []
+        return [Proposal(self._registration(self._at_ms, standing.run))]
+
+    def _duties(self) -> list[Proposal]:
+        """What one node does for all of them: it fires timers, and places what its owner can't run."""
+        duties: list[Proposal] = []
+        due_ms = self._due_ms()
+        if due_ms is not None and due_ms <= self._at_ms:
+            for execution_id, timer in self._executions.due_timers(self._at_ms, _TIMERS_MAX):
+                command = FireTimer(
+                    at_ms=self._at_ms,
+                    execution_id=execution_id,
+                    name=timer.name,
+                    due_ms=timer.due_ms,
+                    jitter=random.uniform(-1, 1),
+                )
+                duties.append(Proposal(command))
+            self._fired = True
+        if self._look_for_misplaced:
+            misplaced = self._executions.misplaced(_PLACED_MAX)
+            self._look_for_misplaced = len(misplaced) == _PLACED_MAX
+            if misplaced:
+                duties.append(Proposal(PlaceExecutions(at_ms=self._at_ms, execution_ids=tuple(misplaced))))
+        return duties
+
+    def _starts(self) -> list[Proposal]:
+        self._grant()
+        starts: list[Proposal] = []
+        for component, execution_id in self.dispatch.starts():
+            start = StartAttempt(at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id, pool=component)
+            starts.append(Proposal(start, partial(self._started, component)))
+        return starts
+
+    def _grant(self) -> None:
+        self.dispatch.grant(side_effects=self._is_current)
+
+    @property
+    def _is_current(self) -> bool:
+        """See `Log`. One that was given up is not, whatever it had ordered since: others may have what it ran."""
+        return self._standing.live and self._log.is_current
+
+    def _started(self, component: Component, outcome: AnyOutcome) -> None:
+        if isinstance(outcome, Rejection):
+            self.dispatch.start_failed(component)
+
+    # --- the state machine of the log
+
+    @property
+    def applied_index(self) -> int:
+        return self._executions.applied_index
+
+    def apply(self, commands: Sequence[AnyCommand], *, own: bool) -> None:
+        under_way = self._proposals.ordered() if own else []
+        self._executions.look_up(ids_of_new(commands))
+        for place, command in enumerate(commands):
+            outcome = decide(self._work, command)
+            # A call is answered, and its frame loses its slot if it waits, before effects of later commands wake it.
+            if under_way and not (proposal := under_way[place]).given_up and proposal.on_outcome is not None:
+                proposal.on_outcome(outcome)
+            self._take_effects()
+        if self._work.nodes:
+            self._check_format()
+            self._follow_own_state()
+
+    def _follow_own_state(self) -> None:
+        own = self._work.node(self._node_id)
+        if own is None and self._standing.registered:
+            self._outputs.removed()
+        self._standing.follow(own)
+
+    @property
+    def format(self) -> int:
+        return self._work.format
+
+    def _check_format(self) -> None:
+        """This version may not decide, or save, what comes behind an entry that brought a later format into use."""
+        if self.format > formats.FORMAT:
+            raise Unavailable(formats.too_old(self._node_id, formats.FORMAT, self.format))
+
+    def admit(self, batch: Batch) -> Admission:
+        return admit(self._work, batch)
+
+    def forget(self) -> None:
+        self._proposals.ordered()
+
+    def give_up(self, *, under_way: NodeError, waiting: NodeError) -> None:
+        self._proposals.give_up(under_way=under_way, waiting=waiting)
+
+    def take_back(self) -> None:
+        self._proposals.take_back()
+
+    def lost(self, node_id: str) -> None:
+        node = self._executions.nodes().get(node_id)
+        if node is not None and node.live and node_id != self._node_id:
+            self._proposals.add(Proposal(LoseNode(at_ms=self._at_ms, node_id=node_id, run=node.run)))
+
+    def begin_anew(self, *, unclear: NodeError) -> None:
+        """The store was replaced by another node's, a later one: what runs here may have been given away unseen.
+
+        unclear: what the clients are told whose commands are under way.
+        """
+        self._proposals.give_up_all(unclear)
+        self.dispatch.abandon_all()
+        self.dispatch.refill(everything=True)
+        self._work = Work(self._executions)
+        self._check_format()
+        self._standing.begin_anew()
+        self._look_for_misplaced = True
+        self._outputs.restored()
+
+    def _take_effects(self) -> None:
+        effects = self._work.effects
+        if not effects:
+            return
+        for effect in effects:
+            self._take_effect(effect)
+        effects.clear()
+
+    def _take_effect(self, effect: AnyEffect) -> None:
+        match effect:
+            case Closed():
+                self._closed.append(effect.execution)
+            case SignalSent():
+                self._signalled.append(effect.execution_id)
+            case RunAttempt() | RunCompensation() if not self._standing.registered:
+                pass  # an earlier process of this node asked for it; the registration queues it again
+            case _:
+                self.dispatch.take(effect)
+
+    def _save(self) -> None:
+        if self._fired and self._log.idle:
+            self._fired = False
+        work = self._work
+        if not work.changed and self._log.index - self._executions.applied_index < _UNSAVED_MAX:
+            return
+        before = self._executions.nodes()
+        self._executions.save(work, self._log.index)
+        if work.nodes:
+            self._look_for_misplaced = True
+            tell_changes(self._node_id, before, self._executions.nodes())
+            if self._node_id in work.nodes:
+                self.dispatch.refill(everything=True)  # it may have been refused starts meanwhile
+        self._work = Work(self._executions)
+        self._log.saved()
+
+    # --- out
+
+    def _publish(self) -> None:
+        outgoing, closing = self.dispatch.collect()
+        for look in self._looks:
+            self._answers.append((look.answer, look.look()))
+        self._looks = []
+        revision = self._executions.applied_index
+        if not (outgoing or closing or self._answers or revision != self._published):
+            return
+        self._published = revision
+        answers, self._answers = self._answers, []
+        closed, self._closed = self._closed, []
+        signalled, self._signalled = self._signalled, []
+        publish = partial(
+            self._outputs.publish,
+            frames_to_send=outgoing,
+            hosts_to_close=closing,
+            answers=answers,
+            closed=closed,
+            signalled=signalled,
+            revision=revision,
+        )
+        self._log.when_durable(publish, idle=not self.inputs and not self._holds_back)

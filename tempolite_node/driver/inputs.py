@@ -1,0 +1,184 @@
+"""What waits for the driver: what other threads put there, and what worker hosts say on their sockets.
+
+The driver's thread reads the sockets itself. A side effect or a child is a word of a host and the answer to it, and
+between them no other thread has to wake.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from tempolite_node.engine.commands import AnyCommand
+from tempolite_node.engine.effects import AnyOutcome
+from tempolite_node.errors import NodeError
+from tempolite_node.protocol import messages
+
+
+class Ask(Struct):
+    """A command, and who wants its outcome, or why there is none. Called with what else the round lets out."""
+
+    command: AnyCommand
+    answer: Callable[[AnyOutcome | NodeError], None] | None = None
+
+
+class AskAll(Struct):
+    """Commands, and who wants all of their outcomes, or why there are none. Called like that of an `Ask`."""
+
+    commands: Sequence[AnyCommand]
+    answer: Callable[[list[AnyOutcome] | NodeError], None]
+
+
+class Look(Struct):
+    """A question to the driver's own state, answered after the round's commit."""
+
+    look: Callable[[], Any]
+    answer: Callable[[Any], None]
+
+
+class Change(Struct):
+    """A change of what decides which work starts. Made before the round's starts, answered after its commit."""
+
+    change: Callable[[], Any]
+    answer: Callable[[Any], None]
+
+
+class Barrier(Struct):
+    """Who wants to see everything that was acknowledged before. Told when it can be read here, or why it can't be."""
+
+    answer: Callable[[NodeError | None], None]
+
+
+class Do(Struct):
+    """Something that belongs to the driver's thread: the log's, between two rounds' commits."""
+
+    act: Callable[[], None]
+
+
+class HostUp(Struct):
+    host: int
+    handlers: tuple[str, ...]
+
+
+class HostSaid(Struct):
+    host: int
+    calls: list[messages.Call | messages.SlotsReturned]
+
+
+class HostDown(Struct):
+    host: int
+    message: str
+
+
+class Stop(Struct):
+    pass
+
+
+Input = Ask | AskAll | Look | Change | Barrier | Do | HostUp | HostSaid | HostDown | Stop
+
+
+class Speaker(Protocol):
+    """A worker host's socket, to be read here alone."""
+
+    number: int  #: of the host
+
+    def fileno(self) -> int: ...
+
+    def read(self) -> list[messages.Call | messages.SlotsReturned] | None:
+        """What it says to the driver; None: it has gone silent for good, and its socket is closed."""
+        ...
+
+    def flush(self) -> None:
+        """Sends on what its socket had no room for."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Inputs:
+    """Any thread may put something; the driver's thread takes, and reads what speaks."""
+
+    def __init__(self) -> None:
+        self._given: deque[Input] = deque()
+        self._speakers: dict[int, Speaker] = {}  #: by file descriptor
+        self._poll = select.epoll()
+        # Nobody reads it: it tells of each write, whatever it has come to.
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll.register(self._wake, select.EPOLLIN | select.EPOLLET)
+        # For any thread to see:
+        self.sleeps = False  #: the driver's thread, until there is something for it
+        self.looks = 0  #: how often the sockets were looked at
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    # --- any thread
+
+    def put(self, given: Input) -> None:
+        self._given.append(given)
+        if self.sleeps:
+            self.sleeps = False
+            os.eventfd_write(self._wake, 1)
+
+    def attach(self, speaker: Speaker) -> None:
+        """From here on it is read, until it goes silent."""
+        self._speakers[speaker.fileno()] = speaker
+        self._poll.register(speaker.fileno(), select.EPOLLIN | select.EPOLLOUT)
+
+    def await_room(self, speaker: Speaker, wanted: bool) -> None:
+        """Whether it is flushed once its socket takes more. It is when it is new."""
+        with suppress(FileNotFoundError):  # it went silent meanwhile
+            self._poll.modify(speaker.fileno(), select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
+
+    # --- the driver's thread
+
+    def take(self, most: int, idle_s: Callable[[], float | None]) -> list[Input]:
+        """Everything that waits; if nothing does, whatever comes next.
+
+        idle_s: for how many seconds to wait, at most. Not asked when something waits.
+        """
+        taken = self._read(0.0 if self._given else idle_s())
+        given = self._given
+        while given and len(taken) < most:
+            taken.append(given.popleft())
+        return taken
+
+    def _read(self, wait_s: float | None) -> list[Input]:
+        # In this order, and `put` in the other: what is put is seen here, or this thread is seen to sleep.
+        self.sleeps = wait_s != 0.0
+        events = self._poll.poll(0.0 if self._given else wait_s)
+        self.sleeps = False
+        self.looks += 1
+        said: list[Input] = []
+        for descriptor, event in events:
+            speaker = self._speakers.get(descriptor)
+            if speaker is None:
+                continue  # the wake of who put something
+            if event & select.EPOLLOUT:
+                speaker.flush()
+            if event & ~select.EPOLLOUT:
+                calls = speaker.read()
+                if calls is None:
+                    self._detach(descriptor)
+                elif calls:
+                    said.append(HostSaid(speaker.number, calls))
+        return said
+
+    def _detach(self, descriptor: int) -> None:
+        self._poll.unregister(descriptor)
+        self._speakers.pop(descriptor).close()
+
+    def close(self) -> None:
+        """Once the driver's thread has ended."""
+        if self._poll.closed:
+            return
+        for descriptor in list(self._speakers):
+            self._detach(descriptor)
+        self._poll.close()
+        os.close(self._wake)

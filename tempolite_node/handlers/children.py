@@ -1,0 +1,40 @@
+"""Makes commands out of what attempts ask for their children: ids and settings are chosen here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from tempolite_node.engine.commands import EnqueueChild
+from tempolite_node.engine.effects import Reason, Refused
+from tempolite_node.handlers.catalog import ServedHandlers
+from tempolite_node.protocol.messages import ChildRequest
+from tempolite_sdk.ids import uuid7
+
+
+class Children:
+    def __init__(self, served: Callable[[], ServedHandlers]) -> None:
+        self._served = served
+
+    def __call__(self, request: ChildRequest, at_ms: int) -> EnqueueChild | Refused:
+        """The engine's request for a child, or why there can be none."""
+        handlers = self._served()
+        served = handlers.get(request.handler)
+        if served is None:
+            message = f"no node serves handler {request.handler!r}; served are: {', '.join(handlers.names())}"
+            return Refused(reason=Reason.NOT_FOUND, message=message)
+        resolved = handlers.resolve(served, request.options)
+        return EnqueueChild(
+            key=request.key,
+            digest=request.digest,
+            execution_id=request.execution_id or uuid7(at_ms),
+            handler=request.handler,
+            component=served.component,
+            arguments=request.arguments,
+            options=replace(resolved.options, close_policy=request.close_policy),
+            priority=resolved.priority,
+            delay_ms=resolved.delay_ms,
+            max_duration_ms=resolved.max_duration_ms,
+            concurrency_key=request.concurrency_key,
+        )

@@ -1,0 +1,72 @@
+"""How messages travel between the node and a worker host: length-prefixed MessagePack over a Unix socket pair.
+
+One write carries whatever is ready: a frame is a list of messages, `<u32 little-endian length><msgpack list>`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+from tempolite_node.protocol.messages import FromHost, ToHost
+
+FRAME_BYTES_MAX = 256 * 1024 * 1024  #: a longer frame means a broken peer
+
+_LENGTH = struct.Struct("<I")
+
+
+T = TypeVar("T")
+
+
+class FrameReader(Generic[T]):
+    """Cuts a byte stream into messages."""
+
+    def __init__(self, decoder: msgspec.msgpack.Decoder[list[T]]) -> None:
+        self._decoder = decoder
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[T]:
+        """The messages completed by these bytes. ValueError: the peer is broken, close the connection."""
+        self._buffer += data
+        messages: list[T] = []
+        start = 0
+        while len(self._buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, start)
+            if length > FRAME_BYTES_MAX:
+                raise ValueError(f"frame of {length} bytes; at most {FRAME_BYTES_MAX}")
+            end = start + _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            messages += self._decoder.decode(bytes(self._buffer[start + _LENGTH.size : end]))
+            start = end
+        del self._buffer[:start]
+        return messages
+
+
+def host_reader() -> FrameReader[ToHost]:
+    """Reads what the node says; for the worker host."""
+    return FrameReader(msgspec.msgpack.Decoder(list[ToHost]))
+
+
+def node_reader() -> FrameReader[FromHost]:
+    """Reads what a worker host says; for the node."""
+    return FrameReader(msgspec.msgpack.Decoder(list[FromHost]))
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode_message(message: ToHost | FromHost) -> msgspec.Raw:
+    """One message, for a frame."""
+    return msgspec.Raw(_encoder.encode(message))
+
+
+def encode(messages: Sequence[ToHost] | Sequence[FromHost] | Sequence[msgspec.Raw]) -> bytes:
+    """One frame with these messages."""
+    buffer = bytearray(_LENGTH.size)
+    _encoder.encode_into(messages, buffer, _LENGTH.size)
+    _LENGTH.pack_into(buffer, 0, len(buffer) - _LENGTH.size)
+    return bytes(buffer)

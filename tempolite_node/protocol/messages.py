@@ -1,0 +1,258 @@
+"""What the node and its worker hosts say to each other.
+
+Every `Call` gets exactly one `Reply` or, when the attempt lost its right to run, an `AbandonAttempt`; but the call
+that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was lent.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Struct
+
+from tempolite_node.engine.commands import AnyRequest
+from tempolite_node.engine.effects import AnyAnswer
+from tempolite_node.engine.model import (
+    DURATION_MS_MAX,
+    PRIORITY_MAX,
+    ClosePolicy,
+    Component,
+    Failure,
+    OperationKind,
+    OperationStatus,
+    RetryPolicy,
+    Status,
+)
+from tempolite_node.protocol.plain_types import PlainParameter
+from tempolite_sdk.signatures import Signature
+
+
+class Message(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    pass
+
+
+# --- node to worker host
+
+
+class HandlerSpec(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """A handler of the node's config."""
+
+    name: str
+    target: str  #: "module:function"
+    params: bytes = b"{}"  #: JSON object; validated against the parameter type of the handler's context
+    side_effect_retry: RetryPolicy = RetryPolicy()  #: resolved from handler, pool and default
+    side_effect_timeout_ms: int | None = None
+    heartbeat_timeout_ms: int | None = None
+
+
+class Load(Message, frozen=True, kw_only=True):
+    """First message: import the handlers. Answered by Loaded."""
+
+    handlers: tuple[HandlerSpec, ...]
+    python_path: tuple[str, ...] = ()
+    max_parked: int
+    park_ttl_ms: int
+    payload_bytes_max: int
+    log_level: str = "info"
+
+
+class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """A recorded operation, as replay needs it."""
+
+    kind: OperationKind
+    key: str
+    status: OperationStatus
+    target: str = ""
+    digest: bytes = b""
+    generation: int = 0
+    attempt: int = 0
+    input: bytes | None = None
+    result: bytes | None = None
+    failure: Failure | None = None
+    ended: Status | None = None  #: of the execution waited for, when a wait is COMPLETED
+
+
+class Run(Message, frozen=True, kw_only=True):
+    """Run a handler, answering recorded operations from the journal."""
+
+    execution_id: str
+    epoch: int
+    handler: str
+    arguments: bytes
+    attempt: int
+    generation: int
+    journal: tuple[Record, ...] = ()
+    parent_id: str | None = None
+    deadline_ms: int | None = None
+    cancel_requested: bool = False
+    cancel_delivered: bool = False
+    cancel_reason: str = ""
+    heartbeat: bytes | None = None  #: details of the last heartbeat of an earlier attempt
+    isolated: bool = False
+
+
+class RunCompensation(Message, frozen=True, kw_only=True):
+    """Run the compensation of a step from its recorded data."""
+
+    execution_id: str
+    epoch: int
+    handler: str
+    key: str
+    target: str
+    data: bytes
+    attempt: int
+    generation: int
+    journal: tuple[Record, ...] = ()
+    isolated: bool = False
+
+
+class Reply(Message, frozen=True, kw_only=True):
+    execution_id: str
+    epoch: int
+    call: int
+    answer: AnyAnswer
+
+
+class Lend(Message, frozen=True, kw_only=True):
+    """Slots of the side-effect pool, for side effects that are new. What is not used comes back as SlotsReturned."""
+
+    slots: int
+
+
+class CancelAttempt(Message, frozen=True, kw_only=True):
+    """Its cancel was requested: raised at its next context call."""
+
+    execution_id: str
+    epoch: int
+    reason: str
+
+
+class AbandonAttempt(Message, frozen=True, kw_only=True):
+    """It lost its right to run: stop it as far as possible, and say nothing more of it."""
+
+    execution_id: str
+    epoch: int
+
+
+class CheckArguments(Message, frozen=True, kw_only=True):
+    """Are these arguments what the handlers take? Answered by ArgumentsChecked."""
+
+    call: int
+    calls: tuple[tuple[str, bytes], ...]  #: handlers, each with its arguments
+
+
+class Ping(Message, frozen=True, kw_only=True):
+    """Are you alive? Answered by Pong from the loop that reads the socket."""
+
+
+class Drain(Message, frozen=True, kw_only=True):
+    """Unwind what waits, let the rest end; the node closes the socket when it has waited long enough."""
+
+
+ToHost = Load | Run | RunCompensation | Reply | Lend | CancelAttempt | AbandonAttempt | CheckArguments | Ping | Drain
+
+
+# --- worker host to node
+
+
+class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    name: str
+    component: Component
+    asynchronous: bool
+    arguments_schema: str
+    result_schema: str
+    description: str = ""
+    parameters: tuple[PlainParameter, ...] | None = None  #: None: only a worker host can check arguments
+
+
+class Loaded(Message, frozen=True, kw_only=True):
+    """Every handler is imported, or the errors say why not, one for each mistake."""
+
+    handlers: tuple[HandlerDescription, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+_Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=DURATION_MS_MAX)]
+
+
+class CallOptions(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """What a call sets; None: the handler's, the pool's, the default."""
+
+    maximum_attempts: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    initial_interval_ms: _Milliseconds | None = None
+    backoff_coefficient: Annotated[float, msgspec.Meta(ge=1, le=1_000)] | None = None
+    maximum_interval_ms: _Milliseconds | None = None
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    non_retryable_errors: tuple[str, ...] | None = None
+    attempt_timeout_ms: _Milliseconds | None = None
+    max_duration_ms: _Milliseconds | None = None
+    queue_timeout_ms: _Milliseconds | None = None
+    heartbeat_timeout_ms: _Milliseconds | None = None
+    priority: Annotated[int, msgspec.Meta(ge=-PRIORITY_MAX, le=PRIORITY_MAX)] = 0
+    delay_ms: Annotated[int, msgspec.Meta(ge=0, le=DURATION_MS_MAX)] = 0
+
+
+class ChildRequest(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Enqueue a child. The node resolves its options and makes it an EnqueueChild; answered with the child's id."""
+
+    key: str
+    digest: bytes
+    handler: str
+    arguments: bytes
+    options: CallOptions = CallOptions()
+    close_policy: ClosePolicy | None = None
+    concurrency_key: str | None = None
+    execution_id: str | None = None  #: the caller's choice; None: a new one
+
+
+class Call(Message, frozen=True, kw_only=True):
+    """What an attempt asks for. The frame is the side effect inside which it was asked, "" outside of any."""
+
+    execution_id: str
+    epoch: int
+    call: int  #: unique within the attempt
+    request: AnyRequest | ChildRequest
+    frame: str = ""
+    side_effect_failures: int = 0  #: failed attempts of the side effects inside which it was asked
+    #: The side effect that it is about runs, or ran, in a slot that was lent. Of one that runs it is told, not asked:
+    #: there is no Reply.
+    lent: bool = False
+
+
+class SlotsReturned(Message, frozen=True, kw_only=True):
+    """Slots that were lent, and that no side effect took."""
+
+    slots: int
+
+
+class Violation(Struct, gc=False, frozen=True):
+    field: str  #: path of the value, e.g. "order.quantity"
+    description: str
+
+
+def violations(signature: Signature, arguments: bytes) -> tuple[Violation, ...]:
+    """What is wrong with the arguments of a handler that has the signature."""
+    return tuple([Violation(each.field, each.description) for each in signature.violations(arguments)])
+
+
+class ArgumentsChecked(Message, frozen=True, kw_only=True):
+    call: int
+    violations: tuple[tuple[Violation, ...], ...]  #: of each call
+
+
+class Pong(Message, frozen=True, kw_only=True):
+    parked: int = 0  #: stacks that wait
+
+
+class LogLine(Message, frozen=True, kw_only=True):
+    """What user code or the worker host logs; the node writes it with its own."""
+
+    level: str
+    logger: str
+    message: str
+    execution_id: str = ""
+    at_ms: int = 0
+
+
+FromHost = Loaded | Call | SlotsReturned | ArgumentsChecked | Pong | LogLine

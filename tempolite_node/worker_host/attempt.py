@@ -1,0 +1,312 @@
+"""One attempt in the worker host: its journal, its open calls, and whether it still has the right to run."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn, Protocol
+
+from tempolite_node.engine.commands import (
+    AnyRequest,
+    BeginSideEffect,
+    CompleteAttempt,
+    CompleteSideEffect,
+    FailAttempt,
+    FailSideEffect,
+    SuspendAttempt,
+    UnwindAttempt,
+)
+from tempolite_node.engine.effects import AnyAnswer
+from tempolite_node.engine.model import Failure, OperationKind, operation_id, prefix_of
+from tempolite_node.protocol import messages
+from tempolite_node.worker_host.channel import Channel
+from tempolite_node.worker_host.failures import failure_of
+from tempolite_node.worker_host.journal import Journal
+from tempolite_node.worker_host.leased_slots import LentSlots
+from tempolite_node.worker_host.parking import Parking
+from tempolite_node.worker_host.registry import Handler, Registry
+from tempolite_node.worker_host.scopes import Scope
+from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
+from tempolite_sdk.operations import Facts, Operation
+
+_ENDS_SIDE_EFFECT = (CompleteSideEffect, FailSideEffect)
+
+
+class AttemptOver(BaseException):
+    """Raised in user code whose attempt, or side effect, is over. Whatever it returns then is ignored."""
+
+
+class Waiter(Protocol):
+    """Who waits for the answer to a call, in a thread or on a loop."""
+
+    def wake(self, answer: AnyAnswer | None) -> None:
+        """None: the attempt is over."""
+        ...
+
+
+class _Call(NamedTuple):
+    """A call without an answer, and who waits for it."""
+
+    waiter: Waiter
+    scope: Scope
+
+
+class _Parked(NamedTuple):
+    """A wait that the stack is in."""
+
+    kind: OperationKind
+    key: str
+    scope: Scope
+
+
+class Services:
+    """What every attempt of a worker host shares."""
+
+    def __init__(
+        self, *, channel: Channel, registry: Registry, parking: Parking, slots: LentSlots, payload_bytes_max: int
+    ) -> None:
+        self.channel = channel
+        self.registry = registry
+        self.parking = parking
+        self.slots = slots
+        self.payload_bytes_max = payload_bytes_max
+
+
+class Attempt:
+    """Of a handler, or of a step's compensation.
+
+    `_calls` decides every race: whoever takes a call out of it, be it the answer, the unwinding or the abandoning, is
+    the one that wakes the stack.
+    """
+
+    def __init__(self, run: messages.Run | messages.RunCompensation, handler: Handler, services: Services) -> None:
+        self.run = run
+        self.handler = handler
+        self.services = services
+        self.execution_id = run.execution_id
+        self.epoch = run.epoch
+        self.journal = Journal(run.journal, run.generation)
+        self.scope = _root_scope(run)
+        self.over = False
+        self.cancel_requested = isinstance(run, messages.Run) and run.cancel_requested
+        self.cancel_reason = run.cancel_reason if isinstance(run, messages.Run) else ""
+        self._cancel_delivered = isinstance(run, messages.Run) and run.cancel_delivered
+        self._calls: dict[int, _Call] = {}
+        self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
+        self._side_effects: set[str] = set()  #: that run now
+        self._numbers = itertools.count(1)
+        self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
+        self.flush: Callable[[], object] = services.channel.flush  #: sends what was said
+        self.hop: Callable[..., object] = _directly  #: to where its state may be changed: its loop
+        self.when_idle: Callable[..., object] = _directly  #: there, once none of its code can go on by itself
+        self.on_over: Callable[[], object] | None = None  #: stops what runs, where that is possible
+
+    def facts(self) -> Facts:
+        run = self.run
+        if isinstance(run, messages.RunCompensation):
+            return Facts(
+                execution_id=run.execution_id,
+                attempt=run.attempt,
+                operation_id=operation_id(run.execution_id, OperationKind.COMPENSATION, run.key),
+            )
+        return Facts(
+            execution_id=run.execution_id,
+            attempt=run.attempt,
+            parent_id=run.parent_id,
+            deadline_ms=run.deadline_ms,
+            heartbeat=run.heartbeat,
+        )
+
+    # --- calls; by the code of the attempt
+
+    def check_running(self, scope: Scope | None = None) -> None:
+        """AttemptOver: the attempt is, or the scope in which its code asks."""
+        if self.over or (scope is not None and not scope.goes_on):
+            raise AttemptOver
+
+    def send(self, request: AnyRequest | messages.ChildRequest, scope: Scope, waiter: Waiter | None) -> int:
+        """Sends a call; its answer goes to the waiter, if any."""
+        number = next(self._numbers)
+        if waiter is not None:
+            self._calls[number] = _Call(waiter, scope)
+            scope.asks()
+        slots = self.services.slots
+        lent = isinstance(request, _ENDS_SIDE_EFFECT) and slots.ends(self, request.key)
+        if scope.frame:
+            slots.announce(self)
+        self._say(number, request, scope, lent=lent)
+        self.flush()
+        return number
+
+    def announce(self, key: str, scope: Scope) -> None:
+        """Tells the node of a side effect that runs in a lent slot. Called by any thread."""
+        self._say(next(self._numbers), BeginSideEffect(key=key, digest=b"", fresh=True), scope, lent=True)
+        self.services.channel.flush()
+
+    def _say(self, number: int, request: AnyRequest | messages.ChildRequest, scope: Scope, *, lent: bool) -> None:
+        self.services.channel.add(
+            messages.Call(
+                execution_id=self.execution_id,
+                epoch=self.epoch,
+                call=number,
+                request=request,
+                frame=scope.frame,
+                side_effect_failures=scope.side_effect_failures,
+                lent=lent,
+            )
+        )
+
+    def park(self, number: int, kind: OperationKind, key: str, scope: Scope) -> None:
+        """The stack waits in this call, for this operation, and may be unwound."""
+        self._parked[number] = _Parked(kind, key, scope)
+        self.services.parking.add(self, number)
+        if number not in self._calls:  # answered before it was parked
+            self._leave_parking(number)
+
+    def _leave_parking(self, number: int) -> None:
+        if self._parked.pop(number, None) is not None:
+            self.services.parking.remove(self, number)
+
+    def begin_side_effect(self, key: str) -> None:
+        """ContextMisuse: it runs already, beside this code; under one key it runs once."""
+        if key in self._side_effects:
+            raise ContextMisuse(f"the side effect {key!r} is under way")
+        self._side_effects.add(key)
+
+    def end_side_effect(self, key: str) -> None:
+        self._side_effects.discard(key)
+        self.services.slots.keep(self, key)
+
+    def finish(self, result: bytes | None) -> None:
+        self._end(CompleteAttempt(result=result))
+
+    def fail(self, error: BaseException) -> None:
+        self._end(FailAttempt(failure=failure_of(error), cancelled=isinstance(error, Cancelled)))
+
+    def fail_with(self, failure: Failure) -> None:
+        self._end(FailAttempt(failure=failure))
+
+    def suspend(self, kind: OperationKind, key: str, *, expected: str, actual: str) -> NoReturn:
+        """The journal has something else at this place: the code is not what was recorded."""
+        self._end(SuspendAttempt(kind=kind, key=key, expected=expected, actual=actual))
+        self.stop()
+        raise AttemptOver
+
+    def _end(self, request: CompleteAttempt | FailAttempt | SuspendAttempt) -> None:
+        if not self.over:
+            self.send(request, self.scope, None)
+
+    # --- cancel
+
+    @property
+    def cancel_due(self) -> bool:
+        """Requested and not raised yet."""
+        return self.cancel_requested and not self._cancel_delivered
+
+    @property
+    def may_meet_cancel(self) -> bool:
+        """Whether any operation may be the place for it: where it was raised before, or where it is due."""
+        return self.cancel_due or self.journal.has_cancel
+
+    def deliver_cancel(self) -> NoReturn:
+        self.cancel_requested = self._cancel_delivered = True
+        raise Cancelled(self.cancel_reason)
+
+    # --- by other threads
+
+    def request_cancel(self, reason: str) -> None:
+        self.cancel_reason = reason
+        self.cancel_requested = True
+
+    def answered(self, number: int) -> Waiter | None:
+        """The call is over: who is to be woken; None: nobody waits for it any more."""
+        self._leave_parking(number)
+        call = self._calls.pop(number, None)
+        return None if call is None else call.waiter
+
+    def unwind(self, call: int) -> None:
+        """Gives up the stack that waits in the call, unless it goes on already. Its waits stay with the node."""
+        self.when_idle(self._unwind, call)
+
+    def abandon(self) -> None:
+        """It has lost its right to run."""
+        self.hop(self.stop)
+
+    def _unwind(self, call: int) -> None:
+        if not self._only_waits():
+            return
+        parked = tuple(self._parked.values())
+        given_up = self._calls.pop(call, None)
+        if given_up is None:
+            return
+        self.send(UnwindAttempt(waits=tuple((each.kind, each.key) for each in parked)), self.scope, None)
+        self.stop()
+        given_up.waiter.wake(None)
+
+    def _only_waits(self) -> bool:
+        """Whether nothing runs beside the waits: a side effect that does would be cut off, and run again."""
+        scopes = [parked.scope for parked in self._parked.values()]
+        bodies_wait = all(any(scope.is_within(body) for scope in scopes) for body in self.bodies)
+        return bodies_wait and len(self._calls) == len(scopes)
+
+    def leave(self, scope: Scope) -> None:
+        """Gives up the calls that code of an ended scope left open: its time was up, or it has tasks that go on."""
+        if not scope.asked:
+            return
+        for number, call in list(self._calls.items()):
+            if call.scope.is_within(scope) and (waiter := self.answered(number)) is not None:
+                waiter.wake(None)
+
+    def stop(self) -> None:
+        """Takes the right to run: every open and later call raises AttemptOver."""
+        self.over = True
+        while self._calls:
+            try:
+                number, call = self._calls.popitem()
+            except KeyError:
+                break  # answered meanwhile
+            self._leave_parking(number)
+            call.waiter.wake(None)
+        if self.on_over is not None:
+            self.on_over()
+
+    # --- payloads
+
+    def check_size(self, what: str, data: bytes) -> None:
+        limit = self.services.payload_bytes_max
+        if len(data) > limit:
+            raise InvalidArgument(f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits)")
+
+
+def _directly(function: Callable[..., object], *args: object) -> object:
+    return function(*args)
+
+
+def _root_scope(run: messages.Run | messages.RunCompensation) -> Scope:
+    if isinstance(run, messages.RunCompensation):
+        return Scope(prefix=prefix_of(OperationKind.COMPENSATION, run.key))
+    return Scope()
+
+
+class AttemptRuntime(ABC):
+    """What contexts ask: an attempt, seen from one of its scopes. Sync and async ones differ in `perform`."""
+
+    def __init__(self, attempt: Attempt, scope: Scope) -> None:
+        self.attempt = attempt
+        self.scope = scope
+
+    @property
+    def cancelled(self) -> bool:
+        return self.attempt.cancel_requested
+
+    @property
+    def replaying(self) -> bool:
+        return self.attempt.journal.replaying
+
+    @abstractmethod
+    def perform(self, operation: Operation) -> Any: ...
+
+    def within(self, scope: Scope) -> Any:
+        """The same attempt, seen from a scope inside of this one."""
+        return type(self)(self.attempt, scope)

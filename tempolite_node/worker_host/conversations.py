@@ -1,0 +1,59 @@
+"""What the operations of contexts come to, without the asking.
+
+Each operation is a conversation: a generator that yields what it asks of the node (`Ask`) or has user code run
+(`Body`), and is sent the answer. Synchronous and asynchronous code differ in how that is carried out, and in nothing
+else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from tempolite_node.engine.commands import AnyRequest
+from tempolite_node.engine.effects import AnyAnswer, Refused
+from tempolite_node.engine.model import OperationKind
+from tempolite_node.protocol.messages import ChildRequest
+from tempolite_node.worker_host.failures import refusal
+from tempolite_node.worker_host.scopes import Scope
+
+T = TypeVar("T")
+
+
+class Ask(Struct):
+    """Ask the node. Sent the answer."""
+
+    request: AnyRequest | ChildRequest
+    scope: Scope
+    #: The answer may take long: the stack may be unwound meanwhile.
+    waits: tuple[OperationKind, str] | None = None
+
+
+class Body(Struct):
+    """Run user code in a scope. Sent what it returns, or thrown what it raises, or BodyTimeout."""
+
+    call: Callable[[], Any]  #: returns an awaitable for asynchronous code
+    scope: Scope
+    timeout_s: float | None = None
+
+
+class BodyTimeout(Exception):
+    """The time of the body is up. What it still does is ignored."""
+
+
+Conversation = Generator[Ask | Body, Any, T]
+
+
+def ask(
+    request: AnyRequest | ChildRequest, scope: Scope, *, waits: tuple[OperationKind, str] | None = None
+) -> Conversation[AnyAnswer]:
+    """The node's answer. Raises what the code did wrong when the node refuses.
+
+    waits: the operation for whose end the stack waits, if it does.
+    """
+    answer: AnyAnswer = yield Ask(request, scope, waits)
+    if isinstance(answer, Refused):
+        raise refusal(answer)
+    return answer

@@ -1,0 +1,169 @@
+"""Errors of user code as the node records them, and what was recorded as an error again."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Iterable
+
+from tempolite_node.engine.effects import Ended, Failed, Reason, Refused
+from tempolite_node.engine.model import DURATION_MS_MAX, Failure, Status
+from tempolite_sdk.errors import (
+    AlreadyExists,
+    Cancelled,
+    ContextMisuse,
+    ExecutionCancelled,
+    ExecutionCompensated,
+    ExecutionError,
+    ExecutionFailed,
+    ExecutionTerminated,
+    ExecutionTimedOut,
+    FailedPrecondition,
+    FailureInfo,
+    NonRetryable,
+    NotFound,
+    QueueFull,
+    RetryAfter,
+    SideEffectFailed,
+    StepFailed,
+    TempoliteError,
+    WaitCycle,
+)
+
+_MESSAGE_MAX = 4_000
+_TRACEBACK_MAX = 16_000
+_CAUSES_MAX = 5
+
+#: Errors that stand for a failure which is recorded elsewhere: what holds for that one holds for them.
+_WRAPPERS = (ExecutionError, SideEffectFailed, StepFailed)
+
+
+def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
+    """What the node records of an error. Never raises, whatever the error's own methods and fields do."""
+    try:
+        return _failure_of(error, depth)
+    except BaseException as broken:
+        message = f"(what it says can't be told: {type(broken).__name__})"
+        return Failure(type=_storable(type(error).__name__), message=message)
+
+
+def _failure_of(error: BaseException, depth: int) -> Failure:
+    recorded = error.failure if isinstance(error, _WRAPPERS) else None
+    cause = _cause(error, recorded, depth)
+    bases = [_storable(base.__name__) for base in type(error).__mro__ if base not in (object, BaseException)]
+    return Failure(
+        type=_storable(type(error).__name__),
+        message=_text(error),
+        traceback=_traceback(error) if depth == 0 else "",
+        non_retryable=isinstance(error, NonRetryable) or (recorded is not None and recorded.non_retryable),
+        retry_after_ms=_retry_after_ms(error) if isinstance(error, RetryAfter) else None,
+        bases=tuple(_unique([*bases, *((recorded.type, *recorded.bases) if recorded is not None else ())])),
+        cause=cause,
+    )
+
+
+def _retry_after_ms(error: RetryAfter) -> int:
+    return math.ceil(min(error.delay * 1_000, DURATION_MS_MAX))
+
+
+def _cause(error: BaseException, recorded: FailureInfo | None, depth: int) -> Failure | None:
+    if recorded is not None:
+        return _as_failure(recorded)
+    raised = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if raised is None or depth == _CAUSES_MAX or not isinstance(raised, Exception):
+        return None
+    return failure_of(raised, depth=depth + 1)
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except BaseException as broken:
+        text = f"(its text could not be made: {type(broken).__name__})"
+    return _storable(text if len(text) <= _MESSAGE_MAX else text[: _MESSAGE_MAX - 1] + "…")
+
+
+def _traceback(error: BaseException) -> str:
+    """As Python prints it; of a long one its end, where the error was raised."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except BaseException:
+        return ""
+    return _storable(text if len(text) <= _TRACEBACK_MAX else "…" + text[-_TRACEBACK_MAX:])
+
+
+def _storable(text: str) -> str:
+    """Lone surrogates, as file names bring them, have no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _as_failure(info: FailureInfo) -> Failure:
+    return Failure(
+        type=info.type,
+        message=info.message,
+        traceback=info.traceback,
+        non_retryable=info.non_retryable,
+        bases=info.bases,
+        cause=_as_failure(info.cause) if info.cause is not None else None,
+    )
+
+
+def info_of(failure: Failure) -> FailureInfo:
+    return FailureInfo(
+        type=failure.type,
+        message=failure.message,
+        traceback=failure.traceback,
+        non_retryable=failure.non_retryable,
+        bases=failure.bases,
+        cause=info_of(failure.cause) if failure.cause is not None else None,
+    )
+
+
+# --- recorded failures, raised again. The same error each time, so that replay takes the same way
+
+
+def failed_side_effect(key: str, failed: Failed) -> TempoliteError:
+    return _cancelled(failed.failure) or SideEffectFailed(key, info_of(failed.failure), failed.attempts)
+
+
+def failed_step(key: str, failure: Failure) -> TempoliteError:
+    return _cancelled(failure) or StepFailed(key, info_of(failure))
+
+
+def _cancelled(failure: Failure) -> TempoliteError | None:
+    """The cancel was raised inside of it, and goes on to whoever is around it."""
+    return Cancelled(failure.message) if failure.type == Cancelled.__name__ else None
+
+
+_ENDINGS: dict[Status, type[ExecutionError]] = {
+    Status.FAILED: ExecutionFailed,
+    Status.CANCELLED: ExecutionCancelled,
+    Status.TERMINATED: ExecutionTerminated,
+    Status.TIMED_OUT: ExecutionTimedOut,
+    Status.COMPENSATED: ExecutionCompensated,
+}
+
+
+def ended_badly(ended: Ended) -> ExecutionError:
+    failure = None if ended.failure is None else info_of(ended.failure)
+    return _ENDINGS[ended.status](ended.execution_id, failure)
+
+
+_REFUSALS: dict[str, type[TempoliteError]] = {
+    Reason.NOT_FOUND: NotFound,
+    Reason.ALREADY_EXISTS: AlreadyExists,
+    Reason.WAIT_CYCLE: WaitCycle,
+    Reason.QUEUE_FULL: QueueFull,
+    Reason.CLOSED: FailedPrecondition,
+    Reason.WRONG_STATE: FailedPrecondition,
+    # What was recorded before this attempt was compared here already: the code itself used one key for two things.
+    Reason.NON_DETERMINISM: ContextMisuse,
+}
+
+
+def refusal(refused: Refused) -> TempoliteError:
+    return _REFUSALS[refused.reason](refused.message)

@@ -1,0 +1,253 @@
+"""Conversations of the operations that are over as soon as they are recorded, and of the waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_never
+
+import msgspec
+
+from tempolite_node.engine import commands
+from tempolite_node.engine.effects import Ended, Interrupted, TimedOut, Value
+from tempolite_node.engine.model import ClosePolicy, OperationKind, OperationStatus, Status
+from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD, CONCURRENCY_KEY, CONCURRENCY_KEY_TOLD
+from tempolite_node.protocol.messages import CallOptions, ChildRequest, Record
+from tempolite_node.worker_host.conversations import Conversation, ask
+from tempolite_node.worker_host.failures import ended_badly
+from tempolite_node.worker_host.replay import check_digest, found, meet_cancel
+from tempolite_node.worker_host.scopes import Scope, checked_id, checked_key, local_key
+from tempolite_node.worker_host.side_effects import side_effect
+from tempolite_node.worker_host.steps import step
+from tempolite_sdk import operations
+from tempolite_sdk.durations import milliseconds_of
+from tempolite_sdk.errors import InvalidArgument, WaitTimeout
+from tempolite_sdk.handlers import ChildHandle, RetryPolicy
+from tempolite_sdk.payload import decode, digest, encode
+
+if TYPE_CHECKING:
+    from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime
+
+
+_NO_OPTIONS = CallOptions()
+
+
+def conversation_of(runtime: AttemptRuntime, scope: Scope, operation: operations.Operation) -> Conversation[Any]:
+    """scope: the innermost one of the code that asks."""
+    attempt = runtime.attempt
+    match operation:
+        case operations.RunSideEffect():
+            return side_effect(runtime, scope, operation)
+        case operations.EnqueueChild():
+            return _enqueue_child(attempt, scope, operation)
+        case operations.WaitForCompletion():
+            return _wait_for_completion(attempt, scope, operation)
+        case operations.RunStep():
+            return step(runtime, scope, operation)
+        case operations.ReceiveSignal():
+            return _receive_signal(attempt, scope, operation)
+        case operations.SendSignal():
+            return _send_signal(attempt, scope, operation)
+        case operations.Sleep():
+            return _sleep(attempt, scope, operation)
+        case operations.Memoize():
+            return _memoize(attempt, scope, operation)
+        case operations.Heartbeat():
+            return _heartbeat(attempt, scope, operation)
+        case _:
+            assert_never(operation)
+
+
+# --- children
+
+
+def _enqueue_child(
+    attempt: Attempt, scope: Scope, operation: operations.EnqueueChild
+) -> Conversation[ChildHandle[Any]]:
+    options = operation.options
+    name, signature = attempt.services.registry.resolve(operation.handler)
+    if signature is not None:
+        named: Any = signature.named_arguments(operation.args, operation.kwargs)
+        arguments = signature.encode_arguments(named)
+        result_type = signature.return_type
+    else:
+        if operation.args and operation.kwargs:
+            raise InvalidArgument(
+                f"{name}: pass the arguments of a handler given by name all by position or all by keyword"
+            )
+        named = dict(operation.kwargs) or list(operation.args)
+        checked_key(name)
+        arguments, result_type = encode(named), Any
+    attempt.check_size(f"the arguments of {name}", arguments)
+    if options.id is not None and not (isinstance(options.id, str) and CHOSEN_ID.fullmatch(options.id)):
+        raise InvalidArgument(f"options: id {CHOSEN_ID_TOLD}, not {options.id!r}")
+    concurrency_key = options.concurrency_key
+    if concurrency_key is not None and not (
+        isinstance(concurrency_key, str) and CONCURRENCY_KEY.fullmatch(concurrency_key)
+    ):
+        raise InvalidArgument(f"options: concurrency_key {CONCURRENCY_KEY_TOLD}, not {concurrency_key!r}")
+    key = scope.key_of(OperationKind.CHILD, name, options.key)
+    request = ChildRequest(
+        key=key,
+        digest=digest(name, named),
+        handler=name,
+        arguments=arguments,
+        options=_NO_OPTIONS if options is operations.NO_OPTIONS else _call_options(options),
+        close_policy=None if options.close_policy is None else ClosePolicy(options.close_policy),
+        concurrency_key=concurrency_key,
+        execution_id=options.id,
+    )
+    record = yield from found(attempt, scope, OperationKind.CHILD, key)
+    if record is not None:
+        check_digest(attempt, record, request.digest, actual=f"{name} with other arguments")
+    if record is not None and record.generation >= attempt.journal.generation_in(scope):
+        return ChildHandle(record.target, key, result_type)
+    # From an earlier generation: the node knows whether the child ended badly, and is to be enqueued anew.
+    answer = yield from ask(request, scope)
+    assert isinstance(answer, Value), f"child {key}: {answer}"
+    return ChildHandle(decode(answer.payload or b"null", str), key, result_type)
+
+
+def _call_options(options: operations.ChildOptions) -> CallOptions:
+    """InvalidArgument: a setting is out of its bounds."""
+    retry = options.retry or RetryPolicy()
+    made = CallOptions(
+        maximum_attempts=retry.maximum_attempts,
+        initial_interval_ms=milliseconds_of("retry.initial_interval", retry.initial_interval),
+        backoff_coefficient=retry.backoff_coefficient,
+        maximum_interval_ms=milliseconds_of("retry.maximum_interval", retry.maximum_interval),
+        jitter=retry.jitter,
+        non_retryable_errors=retry.non_retryable_errors,
+        attempt_timeout_ms=milliseconds_of("attempt_timeout", options.attempt_timeout),
+        max_duration_ms=milliseconds_of("max_duration", options.max_duration),
+        queue_timeout_ms=milliseconds_of("queue_timeout", options.queue_timeout),
+        heartbeat_timeout_ms=milliseconds_of("heartbeat_timeout", options.heartbeat_timeout),
+        priority=options.priority,
+        delay_ms=milliseconds_of("delay", options.delay) or 0,
+    )
+    try:
+        return msgspec.convert(msgspec.to_builtins(made), CallOptions)  # a struct is not checked when it is made
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(f"options: {error}") from error
+
+
+# --- waits
+
+
+def _wait_for_completion(attempt: Attempt, scope: Scope, operation: operations.WaitForCompletion) -> Conversation[Any]:
+    target = operation.target
+    if isinstance(target, ChildHandle):
+        execution_id, name, type = target.id, local_key(target.key), target.result_type
+    else:
+        execution_id, name, type = checked_id(target), target, operation.type
+    key = scope.key_of(OperationKind.WAIT, name, operation.key)
+    record = yield from found(attempt, scope, OperationKind.WAIT, key)
+    if record is not None and record.target != execution_id:
+        attempt.suspend(record.kind, key, expected=f"a wait for {record.target}", actual=f"a wait for {execution_id}")
+    if record is not None and record.ended is not None:
+        answer: Any = Ended(
+            execution_id=execution_id, status=record.ended, result=record.result, failure=record.failure
+        )
+    else:
+        timeout_ms = milliseconds_of("timeout", operation.timeout)
+        request = commands.WaitForExecution(key=key, execution_id=execution_id, timeout_ms=timeout_ms)
+        answer = yield from _recorded_or(attempt, scope, record, request, OperationKind.WAIT)
+    _check_not_interrupted(attempt, answer)
+    if isinstance(answer, TimedOut):
+        raise WaitTimeout(f"execution {execution_id} has not ended after {operation.timeout}")
+    assert isinstance(answer, Ended), f"wait {key}: {answer}"
+    if answer.status is not Status.COMPLETED:
+        raise ended_badly(answer)
+    return decode(answer.result if answer.result is not None else b"null", type)
+
+
+def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.ReceiveSignal) -> Conversation[Any]:
+    name = checked_key(operation.name)
+    key = scope.key_of(OperationKind.SIGNAL, name, operation.key)
+    record = yield from found(attempt, scope, OperationKind.SIGNAL, key)
+    if record is not None and record.target != name:
+        attempt.suspend(record.kind, key, expected=f"signal {record.target}", actual=f"signal {name}")
+    timeout_ms = milliseconds_of("timeout", operation.timeout)
+    request = commands.ReceiveSignal(key=key, name=name, timeout_ms=timeout_ms)
+    answer = yield from _recorded_or(attempt, scope, record, request, OperationKind.SIGNAL)
+    _check_not_interrupted(attempt, answer)
+    if isinstance(answer, TimedOut):
+        raise WaitTimeout(f"no signal {name!r} after {operation.timeout}")
+    assert isinstance(answer, Value), f"signal {key}: {answer}"
+    return decode(answer.payload or b"null", operation.type)
+
+
+def _sleep(attempt: Attempt, scope: Scope, operation: operations.Sleep) -> Conversation[None]:
+    duration_ms = milliseconds_of("duration", operation.duration)
+    assert duration_ms is not None
+    key = scope.key_of(OperationKind.TIMER, "sleep", operation.key)
+    record = yield from found(attempt, scope, OperationKind.TIMER, key)
+    request = commands.Sleep(key=key, duration_ms=duration_ms)
+    answer = yield from _recorded_or(attempt, scope, record, request, OperationKind.TIMER)
+    _check_not_interrupted(attempt, answer)
+
+
+def _recorded_or(
+    attempt: Attempt,
+    scope: Scope,
+    record: Record | None,
+    request: commands.WaitForExecution | commands.ReceiveSignal | commands.Sleep,
+    kind: OperationKind,
+) -> Conversation[Any]:
+    """What the wait came to, or what it comes to now."""
+    match None if record is None else record.status:
+        case OperationStatus.COMPLETED:
+            assert record is not None
+            return Value(payload=record.result)
+        case OperationStatus.TIMED_OUT:
+            return TimedOut()
+        case OperationStatus.CANCELLED:
+            return Interrupted(reason=attempt.cancel_reason)
+        case _:
+            return (yield from ask(request, scope, waits=(kind, request.key)))
+
+
+def _check_not_interrupted(attempt: Attempt, answer: Any) -> None:
+    if isinstance(answer, Interrupted):
+        attempt.cancel_reason = answer.reason
+        attempt.deliver_cancel()
+
+
+# --- signals sent, markers, heartbeats
+
+
+def _send_signal(attempt: Attempt, scope: Scope, operation: operations.SendSignal) -> Conversation[None]:
+    name = checked_key(operation.name)
+    if operation.to is not None:
+        checked_id(operation.to)
+    payload = encode(operation.payload)
+    attempt.check_size(f"signal {name!r}", payload)
+    key = scope.key_of(OperationKind.SIGNAL_SENT, name, operation.key)
+    request = commands.SendSignalFromAttempt(
+        key=key,
+        name=name,
+        payload=payload,
+        digest=digest(name, operation.payload, operation.to),
+        to=operation.to,
+    )
+    record = yield from found(attempt, scope, OperationKind.SIGNAL_SENT, key)
+    if record is None:
+        yield from ask(request, scope)
+    else:
+        check_digest(attempt, record, request.digest, actual=f"signal {name} with another payload or receiver")
+
+
+def _memoize(attempt: Attempt, scope: Scope, operation: operations.Memoize) -> Conversation[Any]:
+    key = scope.key_of(OperationKind.MARKER, operation.name, None)
+    record = yield from found(attempt, scope, OperationKind.MARKER, key)
+    if record is not None:
+        return decode(record.result or b"null", operation.type)
+    answer = yield from ask(commands.RecordMarker(key=key, value=encode(operation.make())), scope)
+    assert isinstance(answer, Value), f"marker {key}: {answer}"
+    return decode(answer.payload or b"null", operation.type)
+
+
+def _heartbeat(attempt: Attempt, scope: Scope, operation: operations.Heartbeat) -> Conversation[None]:
+    """Told, and not waited for; a cancel is raised here as at any other operation."""
+    yield from meet_cancel(attempt, scope, f"{scope.prefix}heartbeat:{scope.counted('heartbeat', '')}", live=True)
+    details = None if operation.details is None else encode(operation.details)
+    attempt.check_size("the heartbeat's details", details or b"")
+    attempt.send(commands.Heartbeat(details=details), scope, None)

@@ -1,0 +1,160 @@
+"""The handlers of the node's config as callables: imported, detected, and checked before anything runs."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, get_args, get_origin
+
+from tempolite_node.engine.model import Component
+from tempolite_node.protocol import messages, plain_types
+from tempolite_sdk.async_contexts import AsyncHandlerContext, AsyncSagaContext
+from tempolite_sdk.contexts import HandlerContext, SagaContext
+from tempolite_sdk.errors import ContextMisuse, InvalidArgument
+from tempolite_sdk.payload import decode
+from tempolite_sdk.signatures import Signature, signature_of
+
+#: By the annotation of the first parameter: what the function is, and whether it is to be an `async def`.
+_CONTEXTS: dict[Any, tuple[Component, bool]] = {
+    HandlerContext: (Component.HANDLER, False),
+    SagaContext: (Component.SAGA, False),
+    AsyncHandlerContext: (Component.HANDLER, True),
+    AsyncSagaContext: (Component.SAGA, True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    spec: messages.HandlerSpec
+    function: Callable[..., Any]
+    signature: Signature
+    component: Component
+    asynchronous: bool
+    params: Any
+
+    def describe(self) -> messages.HandlerDescription:
+        return messages.HandlerDescription(
+            name=self.spec.name,
+            component=self.component,
+            asynchronous=self.asynchronous,
+            arguments_schema=self.signature.arguments_schema(),
+            result_schema=self.signature.result_schema(),
+            description=self.signature.description,
+            parameters=plain_types.described(self.signature),
+        )
+
+
+class LoadError(Exception):
+    """A handler can't be served; says which and why."""
+
+
+class Registry:
+    def __init__(self, handlers: Iterable[Handler]) -> None:
+        self.handlers = {handler.spec.name: handler for handler in handlers}
+        self._names: dict[Any, list[str]] = {}
+        for name, handler in self.handlers.items():
+            self._names.setdefault(handler.function, []).append(name)
+
+    def resolve(self, handler: Callable[..., Any] | str) -> tuple[str, Signature | None]:
+        """The name of a handler to be enqueued, and its signature where it is known here.
+
+        ContextMisuse: the function is served under several names.
+        """
+        if isinstance(handler, str):
+            known = self.handlers.get(handler)
+            return handler, known.signature if known is not None else None
+        signature = signature_of(handler)
+        names = self._names.get(handler, [signature.name])
+        if len(names) > 1 and signature.name not in names:
+            raise ContextMisuse(f"{signature.name} is served as {', '.join(names)}: enqueue it by one of these names")
+        return (names[0] if len(names) == 1 else signature.name), signature
+
+    def check_arguments(self, handler: str, arguments: bytes) -> tuple[messages.Violation, ...]:
+        known = self.handlers.get(handler)
+        if known is None:
+            return (messages.Violation("", f"no handler {handler!r} in this worker host"),)
+        return messages.violations(known.signature, arguments)
+
+
+def load(message: messages.Load) -> tuple[Registry, tuple[str, ...]]:
+    """The handlers that could be loaded, and what is wrong with the others."""
+    sys.path[:0] = [path for path in message.python_path if path not in sys.path]
+    handlers: list[Handler] = []
+    errors: list[str] = []
+    for spec in message.handlers:
+        try:
+            handlers.append(_load(spec))
+        except (LoadError, InvalidArgument) as error:
+            errors.append(f"{spec.name} ({spec.target}): {error}")
+    return Registry(handlers), tuple(errors)
+
+
+def _load(spec: messages.HandlerSpec) -> Handler:
+    function = import_target(spec.target)
+    if not inspect.isfunction(function):
+        raise LoadError(f"is a {type(function).__name__}, not a function")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise LoadError("is a generator: a handler returns its result")
+    signature = signature_of(function)
+    component, asynchronous = _kind_of(function, signature)
+    signature.check()
+    return Handler(
+        spec=spec,
+        function=function,
+        signature=signature,
+        component=component,
+        asynchronous=asynchronous,
+        params=_params(spec, signature),
+    )
+
+
+def import_target(target: str) -> Any:
+    """What "module:qualified.name" names. LoadError: there is no such thing, or its module can't be imported."""
+    module_name, _, qualified_name = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except BaseException as error:  # a module may raise anything, SystemExit too
+        raise LoadError(f"the module {module_name} can't be imported: {_told(error)}") from error
+    try:
+        return reduce(getattr, qualified_name.split("."), module)
+    except AttributeError as error:
+        raise LoadError(f"the module {module_name} ({module.__file__}) has no {qualified_name}") from error
+
+
+def _told(error: BaseException) -> str:
+    frames_of_error = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames_of_error if "importlib" not in frame.filename]
+    place = f" (at {own[-1].filename}:{own[-1].lineno})" if len(own) > 1 else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def _kind_of(function: Callable[..., Any], signature: Signature) -> tuple[Component, bool]:
+    annotated = signature.context_type
+    context = get_origin(annotated) or annotated
+    if context not in _CONTEXTS:
+        found = "has no annotation" if annotated is None else f"is annotated with {annotated!r}"
+        known = ", ".join(known.__name__ for known in _CONTEXTS)
+        raise LoadError(f"its first parameter {found}: it must be one of {known}, which says what the handler is")
+    component, asynchronous = _CONTEXTS[context]
+    if inspect.iscoroutinefunction(function) != asynchronous:
+        twin = context.__name__.removeprefix("Async") if asynchronous else f"Async{context.__name__}"
+        raise LoadError(
+            f"takes an {context.__name__} but is no `async def`: make it one, or take a {twin}"
+            if asynchronous
+            else f"is an `async def` but takes a {context.__name__}: take an {twin}"
+        )
+    return component, asynchronous
+
+
+def _params(spec: messages.HandlerSpec, signature: Signature) -> Any:
+    types = get_args(signature.context_type)
+    try:
+        return decode(spec.params, types[0] if types else Any)
+    except InvalidArgument as error:
+        places = "; ".join(f"params.{each.field}: {each.description}" for each in error.violations)
+        raise LoadError(places or f"params: {error}") from error

@@ -1,0 +1,55 @@
+"""What every operation does first: it looks into the journal, and meets the cancel if that is its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tempolite_node.engine.commands import DeliverCancel
+from tempolite_node.engine.effects import Refused
+from tempolite_node.engine.model import OperationKind, OperationStatus
+from tempolite_node.protocol.messages import Record
+from tempolite_node.worker_host.conversations import Ask, Conversation
+from tempolite_node.worker_host.scopes import Scope
+from tempolite_sdk.errors import ContextMisuse
+
+if TYPE_CHECKING:
+    from tempolite_node.worker_host.attempt import Attempt
+
+#: Recorded, but not over: the operation goes on now.
+_GOES_ON = (OperationStatus.PENDING, OperationStatus.RUNNING, OperationStatus.RETRYING)
+
+
+def found(attempt: Attempt, scope: Scope, kind: OperationKind, key: str) -> Conversation[Record | None]:
+    """What the journal has for the operation. Raises Cancelled if this is the place for it."""
+    record = attempt.journal.find(scope, kind, key)
+    if attempt.may_meet_cancel:
+        live = record is None or record.status in _GOES_ON
+        yield from meet_cancel(attempt, scope, f"{kind}:{key}", live=live)
+    return record
+
+
+def meet_cancel(attempt: Attempt, scope: Scope, place: str, *, live: bool) -> Conversation[None]:
+    """Raises Cancelled where it was raised before, or where it is due now.
+
+    place: "<kind>:<key>" of the operation that is about to be performed.
+    live: the operation is not answered from the journal.
+    """
+    if attempt.journal.take_cancel(place):
+        attempt.deliver_cancel()
+    if live and attempt.cancel_due:
+        # Recorded first, so that replay raises it here too. Refused: it was delivered in another place by now.
+        answer = yield Ask(DeliverCancel(key=place), scope)
+        if not isinstance(answer, Refused):
+            attempt.deliver_cancel()
+
+
+def check_digest(attempt: Attempt, record: Record, given: bytes, *, actual: str) -> None:
+    """Suspends the attempt when the journal has another input at this place.
+
+    ContextMisuse: this attempt itself has recorded the other one, so the code uses one key for two things.
+    """
+    if record.digest == given:
+        return
+    if attempt.journal.is_own(record):
+        raise ContextMisuse(f"the key {record.key!r} is used for two inputs of kind {record.kind}")
+    attempt.suspend(record.kind, record.key, expected=record.target or "another input", actual=actual)

@@ -1,0 +1,155 @@
+"""Starts attempts, and takes to them what the node says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from tempolite_node.engine.commands import FailAttempt
+from tempolite_node.engine.model import Failure
+from tempolite_node.protocol import messages
+from tempolite_node.worker_host.async_runtime import AsyncRuntime, AttemptLoop
+from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime, Services
+from tempolite_node.worker_host.contexts import compensation_context, handler_context
+from tempolite_node.worker_host.registry import LoadError
+from tempolite_node.worker_host.steps import step_class
+from tempolite_node.worker_host.sync_runtime import SyncRuntime, threads
+from tempolite_sdk.errors import InvalidArgument
+from tempolite_sdk.payload import decode, decode_fields, encode
+
+
+class Runner:
+    """Belongs to the thread that reads the socket; each attempt runs elsewhere."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._attempts: dict[str, Attempt] = {}
+        self._loop = AttemptLoop(services.channel)
+        self._for_loop: list[tuple[Attempt, int, Any]] = []  #: answers of this batch, taken to the loop at once
+
+    def start(self, run: messages.Run | messages.RunCompensation) -> None:
+        handler = self._services.registry.handlers.get(run.handler)
+        if handler is None:
+            self._refuse(run)
+            return
+        attempt = Attempt(run, handler, self._services)
+        self._attempts[run.execution_id] = attempt
+        ended = partial(self._forget, attempt)
+        if handler.asynchronous:
+            self._loop.start(attempt, partial(_run_async, attempt), ended)
+        else:
+            threads.start(partial(_run_sync, attempt, ended))
+
+    def _refuse(self, run: messages.Run | messages.RunCompensation) -> None:
+        failure = Failure(type="HandlerNotFound", message=f"no handler {run.handler!r} in this worker host")
+        call = messages.Call(
+            execution_id=run.execution_id, epoch=run.epoch, call=1, request=FailAttempt(failure=failure)
+        )
+        self._services.channel.send(call)
+
+    def _forget(self, attempt: Attempt) -> None:
+        """Its open calls are given up with it. A later attempt of the same execution may have taken its place."""
+        attempt.stop()
+        if self._attempts.get(attempt.execution_id) is attempt:
+            del self._attempts[attempt.execution_id]
+
+    def reply(self, message: messages.Reply) -> None:
+        attempt = self._of(message)
+        if attempt is None:
+            return  # the answer to the last call of an attempt that is gone
+        if attempt.handler.asynchronous:
+            self._for_loop.append((attempt, message.call, message.answer))
+            return
+        waiter = attempt.answered(message.call)
+        if waiter is not None:
+            waiter.wake(message.answer)
+
+    def deliver(self) -> None:
+        """After each batch: the answers for asynchronous attempts, in one hop."""
+        if self._for_loop:
+            answers, self._for_loop = self._for_loop, []
+            self._loop.deliver(answers)
+
+    def cancel(self, message: messages.CancelAttempt) -> None:
+        attempt = self._of(message)
+        if attempt is not None:
+            attempt.request_cancel(message.reason)
+
+    def abandon(self, message: messages.AbandonAttempt) -> None:
+        attempt = self._of(message)
+        if attempt is not None:
+            attempt.abandon()
+
+    def _of(self, message: messages.Reply | messages.CancelAttempt | messages.AbandonAttempt) -> Attempt | None:
+        attempt = self._attempts.get(message.execution_id)
+        return attempt if attempt is not None and attempt.epoch == message.epoch else None
+
+    def when_responsive(self, function: Callable[[], object]) -> None:
+        """Calls it once the loop of the asynchronous attempts turns, if there is one: code that blocks it is found."""
+        if self._loop.started:
+            self._loop.call(function)
+        else:
+            function()
+
+
+def _run_sync(attempt: Attempt, ended: Callable[[], None]) -> None:
+    try:
+        with attempt.scope:
+            returned = _entry(SyncRuntime(attempt, attempt.scope))()
+        _finish(attempt, returned)
+    except BaseException as error:  # user code may raise anything
+        _fail(attempt, error)
+    finally:
+        ended()
+
+
+async def _run_async(attempt: Attempt) -> None:
+    try:
+        with attempt.scope:
+            returned = await _entry(AsyncRuntime(attempt, attempt.scope))()
+        _finish(attempt, returned)
+    except BaseException as error:
+        _fail(attempt, error)
+
+
+def _fail(attempt: Attempt, error: BaseException) -> None:
+    """If it is over, whoever ended it has said so. The error does not tell: it may be another attempt's."""
+    if not attempt.over:
+        attempt.fail(error)
+
+
+def _entry(runtime: AttemptRuntime) -> Callable[[], Any]:
+    """The call of user code that the attempt consists of."""
+    attempt = runtime.attempt
+    run = attempt.run
+    if isinstance(run, messages.RunCompensation):
+        try:
+            step = decode_fields(run.data, step_class(run.target))
+        except LoadError as error:
+            raise StepNotFound(f"the compensation of {run.key} can't run: {error}") from error
+        return partial(step.compensation, compensation_context(runtime))
+    args, kwargs, violations = attempt.handler.signature.decode_arguments(run.arguments)
+    if violations:
+        raise InvalidArgument("; ".join(f"{each.field}: {each.description}" for each in violations), violations)
+    return partial(attempt.handler.function, handler_context(runtime), *args, **kwargs)
+
+
+class StepNotFound(Exception):
+    """The class of a recorded step is not in its module any more."""
+
+
+def _finish(attempt: Attempt, returned: Any) -> None:
+    """Records the result as what its annotation says."""
+    if isinstance(attempt.run, messages.RunCompensation):
+        attempt.finish(None)
+        return
+    try:
+        result = encode(returned)
+        attempt.check_size("the result", result)
+        decode(result, attempt.handler.signature.return_type)
+    except InvalidArgument as error:
+        message = f"the result of {attempt.handler.spec.name}: {error}"
+        attempt.fail_with(Failure(type="InvalidResult", message=message, non_retryable=True))
+    else:
+        attempt.finish(None if returned is None else result)

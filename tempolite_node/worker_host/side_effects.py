@@ -1,0 +1,234 @@
+"""The conversation of a side effect: run once for its key, retried by its policy, recorded when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+from functools import partial
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
+
+from tempolite_node.engine import commands
+from tempolite_node.engine.effects import Failed, Go, Value
+from tempolite_node.engine.model import Failure, OperationKind, OperationStatus
+from tempolite_node.engine.model import RetryPolicy as ResolvedPolicy
+from tempolite_node.protocol.messages import Record
+from tempolite_node.worker_host.contexts import side_effect_context
+from tempolite_node.worker_host.conversations import Body, BodyTimeout, Conversation, ask
+from tempolite_node.worker_host.failures import failed_side_effect, failure_of
+from tempolite_node.worker_host.replay import check_digest, found, meet_cancel
+from tempolite_node.worker_host.scopes import Scope, checked_key
+from tempolite_sdk.durations import milliseconds_of, seconds_of
+from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
+from tempolite_sdk.handlers import AsyncSideEffect, RetryPolicy, SideEffect, result_type_of
+from tempolite_sdk.operations import RunSideEffect
+from tempolite_sdk.payload import decode, digest, encode, encode_fields
+
+if TYPE_CHECKING:
+    from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime
+
+
+def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect) -> Conversation[Any]:
+    attempt = runtime.attempt
+    effect = operation.effect
+    run, input_digest = _resolve(effect, asynchronous=attempt.handler.asynchronous)
+    type = operation.type if operation.type is not None else result_type_of(run)
+    key = scope.prefix + checked_key(operation.key)
+    record = yield from found(attempt, scope, OperationKind.SIDE_EFFECT, key)
+    if record is not None:
+        check_digest(attempt, record, input_digest, actual=f"{_name(effect)} with another input")
+    if record is not None and record.status is OperationStatus.COMPLETED:
+        return decode(record.result or b"null", type)
+    if record is not None and record.status is OperationStatus.FAILED:
+        assert record.failure is not None, f"side effect {key} failed without a failure"
+        raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt))
+    attempt.begin_side_effect(key)
+    try:
+        answer: Any = yield from _begin(attempt, scope, key, input_digest, fresh=record is None)
+        while isinstance(answer, Go):
+            answer = yield from _attempt(runtime, scope, operation, run, type, key, input_digest, answer.attempt)
+    except asyncio.CancelledError as error:
+        # Whoever cancelled the task wants it to end: neither a slot nor a next attempt is to be kept for it.
+        attempt.check_running()
+        yield from ask(_failed(runtime, operation, key, input_digest, error, time.time_ns() // 1_000_000), scope)
+        raise
+    finally:
+        attempt.end_side_effect(key)
+    generation = attempt.journal.generation_in(scope)
+    attempt.journal.add(_record(key, input_digest, generation, answer))
+    if isinstance(answer, Failed):
+        raise failed_side_effect(key, answer)
+    return decode(answer.payload or b"null", type)
+
+
+def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, *, fresh: bool) -> Conversation[Any]:
+    """The answer of the node, in whose place a lent slot says that it may run.
+
+    fresh: nothing that holds is recorded of it.
+    """
+    if fresh and attempt.services.slots.take(attempt, key, scope):
+        return Go(attempt=1)
+    begin = commands.BeginSideEffect(key=key, digest=input_digest, fresh=fresh)
+    return (yield from ask(begin, scope, waits=None if fresh else (OperationKind.SIDE_EFFECT, key)))
+
+
+def _record(key: str, input_digest: bytes, generation: int, answer: Value | Failed) -> Record:
+    """What the node has recorded by now."""
+    recorded = Record(
+        kind=OperationKind.SIDE_EFFECT,
+        key=key,
+        status=OperationStatus.COMPLETED,
+        digest=input_digest,
+        generation=generation,
+        result=answer.payload if isinstance(answer, Value) else None,
+    )
+    if isinstance(answer, Value):
+        return recorded
+    return replace(recorded, status=OperationStatus.FAILED, attempt=answer.attempts, failure=answer.failure)
+
+
+def _attempt(
+    runtime: AttemptRuntime,
+    scope: Scope,
+    operation: RunSideEffect,
+    run: Callable[..., Any],
+    type: Any,
+    key: str,
+    input_digest: bytes,
+    number: int,
+) -> Conversation[Any]:
+    """One attempt, in a slot of the side-effect pool. What comes back: its result, another go, or that it failed."""
+    attempt = runtime.attempt
+    inner = scope.inner(OperationKind.SIDE_EFFECT, key, side_effect_attempt=number)
+    started_ms = time.time_ns() // 1_000_000
+    if _shape_of(run).takes_context:
+        run = partial(run, side_effect_context(runtime.within(inner), key, number))
+    try:
+        # It may have been requested while this attempt waited for its slot, or for the end of the backoff.
+        if attempt.may_meet_cancel:
+            yield from meet_cancel(attempt, scope, f"{OperationKind.SIDE_EFFECT}:{key}", live=True)
+        value = yield Body(run, inner, _timeout_s(runtime, operation))
+        attempt.check_running()
+        result = _checked_result(runtime, value, type)
+    except asyncio.CancelledError:
+        attempt.leave(inner)
+        raise
+    except BaseException as error:
+        attempt.check_running()
+        attempt.leave(inner)
+        failed = _failed(runtime, operation, key, input_digest, error, started_ms)
+        return (yield from ask(failed, scope, waits=(OperationKind.SIDE_EFFECT, key)))
+    attempt.leave(inner)
+    completed = commands.CompleteSideEffect(key=key, digest=input_digest, result=result, started_ms=started_ms)
+    return (yield from ask(completed, scope))
+
+
+def _failed(
+    runtime: AttemptRuntime,
+    operation: RunSideEffect,
+    key: str,
+    input_digest: bytes,
+    error: BaseException,
+    started_ms: int,
+) -> commands.FailSideEffect:
+    policy = _policy(runtime.attempt.handler.spec.side_effect_retry, operation.retry)
+    return commands.FailSideEffect(
+        key=key, digest=input_digest, failure=_failure_of(error), retry=policy, started_ms=started_ms
+    )
+
+
+def _resolve(effect: Any, *, asynchronous: bool) -> tuple[Callable[..., Any], bytes]:
+    """What is to be run, and the digest of its input. A function's input is its own matter."""
+    run: Callable[..., Any]
+    if isinstance(effect, FunctionType):  # most are, and the question is a quick one
+        run, input_digest = effect, b""
+    elif isinstance(effect, SideEffect | AsyncSideEffect):
+        run, input_digest = effect.run, digest(_name(effect), encode_fields(effect).decode())
+    elif callable(effect):
+        run, input_digest = effect, b""
+    else:
+        raise ContextMisuse(f"a side effect is a SideEffect or a function, not {effect!r}")
+    if not asynchronous and _shape_of(run).asynchronous:
+        raise ContextMisuse(f"{_name(effect)} is an `async def`: only an `async def` handler can run it")
+    return run, input_digest
+
+
+def _name(effect: Any) -> str:
+    named = type(effect) if isinstance(effect, SideEffect | AsyncSideEffect) else effect
+    return getattr(named, "__qualname__", repr(named))
+
+
+class _Shape(NamedTuple):
+    """Of a function that is run as a side effect."""
+
+    asynchronous: bool
+    takes_context: bool  #: it has a parameter that must be given
+
+
+_shapes: dict[Any, _Shape] = {}  #: by code: functions made in one place are alike
+
+
+def _shape_of(run: Callable[..., Any]) -> _Shape:
+    code = getattr(run, "__code__", None)
+    if code is None:
+        return _look_at(run)
+    shape = _shapes.get(code)
+    if shape is None:
+        if len(_shapes) > 10_000:
+            _shapes.clear()
+        shape = _shapes[code] = _look_at(run)
+    return shape
+
+
+def _look_at(run: Callable[..., Any]) -> _Shape:
+    return _Shape(asynchronous=inspect.iscoroutinefunction(run), takes_context=_has_required_parameter(run))
+
+
+def _has_required_parameter(run: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(run).parameters.values()
+    except (TypeError, ValueError):  # a builtin that does not tell
+        return False
+    return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+
+
+def _checked_result(runtime: AttemptRuntime, value: Any, type: Any) -> bytes:
+    """As it is recorded. InvalidArgument: it is not what its annotation says, or too large."""
+    result = encode(value)
+    runtime.attempt.check_size("the result", result)
+    decode(result, type)
+    return result
+
+
+def _failure_of(error: BaseException) -> Failure:
+    if isinstance(error, BodyTimeout):
+        return Failure(type="AttemptTimeout", message="the attempt took too long (timeout)")
+    failure = failure_of(error)
+    hopeless = isinstance(error, InvalidArgument | Cancelled | asyncio.CancelledError)
+    return replace(failure, non_retryable=failure.non_retryable or hopeless)
+
+
+def _policy(configured: ResolvedPolicy, called: RetryPolicy | None) -> ResolvedPolicy:
+    """Field by field from the call, else as configured."""
+    if called is None:
+        return configured
+    given = {
+        "maximum_attempts": called.maximum_attempts,
+        "initial_interval_ms": milliseconds_of("retry.initial_interval", called.initial_interval),
+        "backoff_coefficient": called.backoff_coefficient,
+        "maximum_interval_ms": milliseconds_of("retry.maximum_interval", called.maximum_interval),
+        "jitter": called.jitter,
+        "non_retryable_errors": called.non_retryable_errors,
+    }
+    return replace(configured, **{name: value for name, value in given.items() if value is not None})
+
+
+def _timeout_s(runtime: AttemptRuntime, operation: RunSideEffect) -> float | None:
+    if operation.timeout is not None:
+        return seconds_of("timeout", operation.timeout)
+    configured_ms = runtime.attempt.handler.spec.side_effect_timeout_ms
+    return None if configured_ms is None else configured_ms / 1_000

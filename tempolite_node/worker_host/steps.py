@@ -1,0 +1,117 @@
+"""The conversation of a saga's step, and the step's class found again for its compensation."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+from tempolite_node.engine import commands
+from tempolite_node.engine.effects import Go
+from tempolite_node.engine.model import OperationKind, OperationStatus
+from tempolite_node.worker_host.contexts import transaction_context
+from tempolite_node.worker_host.conversations import Body, Conversation, ask
+from tempolite_node.worker_host.failures import failed_step, failure_of
+from tempolite_node.worker_host.registry import LoadError, import_target
+from tempolite_node.worker_host.replay import check_digest, found
+from tempolite_node.worker_host.scopes import Scope
+from tempolite_sdk.errors import ContextMisuse
+from tempolite_sdk.handlers import AsyncSagaStep, SagaStep
+from tempolite_sdk.operations import RunStep
+from tempolite_sdk.payload import digest, encode_fields, restore_fields
+
+if TYPE_CHECKING:
+    from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime
+
+
+def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversation[Any]:
+    attempt, step = runtime.attempt, operation.step
+    if scope.parent is not None:
+        raise ContextMisuse("a step belongs to the saga itself, not to a side effect or another step of it")
+    target = _target_of(step, asynchronous=attempt.handler.asynchronous)
+    data = _data_of(attempt, step)
+    input_digest = digest(target, data.decode())
+    key = scope.key_of(OperationKind.STEP, type(step).__name__, operation.key)
+    record = yield from found(attempt, scope, OperationKind.STEP, key)
+    if record is not None and record.status in (OperationStatus.COMPLETED, OperationStatus.RUNNING):
+        check_digest(attempt, record, input_digest, actual=f"{target} with other data")
+    if record is not None and record.status is OperationStatus.COMPLETED:
+        restore_fields(step, record.result or data)
+        return step
+    if record is not None and record.status is OperationStatus.FAILED:
+        assert record.failure is not None, f"step {key} failed without a failure"
+        restore_fields(step, record.result or data)
+        raise failed_step(key, record.failure)
+    go = yield from ask(commands.BeginStep(key=key, target=target, input=data, digest=input_digest), scope)
+    assert isinstance(go, Go), f"step {key}: {go}"  # the journal said that it is not over
+    return (yield from _run_transaction(runtime, scope, step, data, key, go.attempt))
+
+
+def _run_transaction(
+    runtime: AttemptRuntime, scope: Scope, step: Any, data: bytes, key: str, number: int
+) -> Conversation[Any]:
+    attempt = runtime.attempt
+    inner = scope.inner(OperationKind.STEP, key)
+    context = transaction_context(runtime.within(inner), key, number)
+    unrecorded = True
+    try:
+        yield Body(partial(step.transaction, context), inner)
+        attempt.check_running()
+        unrecorded = False  # it has taken effect: should its data be unstorable, it is to be undone
+        data = _data_of(attempt, step)
+    except BaseException as error:
+        attempt.check_running()
+        attempt.leave(inner)
+        failure = failure_of(error)
+        with suppress(Exception):  # what it noted before it failed, for its compensation
+            data = _data_of(attempt, step)
+        undo = not unrecorded or type(step).compensate_on_failure
+        yield from ask(commands.FailStep(key=key, data=data, failure=failure, compensate=undo), scope)
+        if not isinstance(error, Exception):
+            raise
+        raise failed_step(key, failure) from error
+    attempt.leave(inner)
+    yield from ask(commands.CompleteStep(key=key, data=data), scope)
+    restore_fields(step, data)
+    return step
+
+
+def _data_of(attempt: Attempt, step: Any) -> bytes:
+    data = encode_fields(step)
+    attempt.check_size(f"the data of {type(step).__name__}", data)
+    return data
+
+
+def _target_of(step: Any, *, asynchronous: bool) -> str:
+    """ "module:qualified name" of the step's class, by which its compensation finds it, in any process."""
+    target = _found_target(type(step))
+    if not asynchronous and isinstance(step, AsyncSagaStep):
+        name = type(step).__qualname__
+        raise ContextMisuse(f"{name} is an AsyncSagaStep: only an `async def` saga handler can run it")
+    return target
+
+
+def _find_target(cls: Any) -> str:
+    if not issubclass(cls, SagaStep | AsyncSagaStep):
+        raise ContextMisuse(f"a step is a SagaStep, with a transaction and a compensation; {cls.__qualname__} is none")
+    target = f"{cls.__module__}:{cls.__qualname__}"
+    try:
+        found = import_target(target)
+    except LoadError:
+        found = None
+    if found is not cls:
+        raise ContextMisuse(f"{target} can't be found by its name: define the step at the top level of its module")
+    return target
+
+
+_found_target: Callable[[Any], str] = lru_cache(maxsize=1_024)(_find_target)
+
+
+def step_class(target: str) -> type[Any]:
+    """The class of a recorded step. LoadError: it is not there any more."""
+    cls = import_target(target)
+    if not (inspect.isclass(cls) and issubclass(cls, SagaStep | AsyncSagaStep)):
+        raise LoadError(f"{target} is no SagaStep any more")
+    return cls

@@ -1,0 +1,136 @@
+"""Carries out synchronous code: a thread for each attempt, which sleeps while it waits."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from tempolite_node.engine.effects import AnyAnswer
+from tempolite_node.worker_host.attempt import AttemptOver, AttemptRuntime
+from tempolite_node.worker_host.conversations import Ask, Body, BodyTimeout, Conversation
+from tempolite_node.worker_host.operations import conversation_of
+from tempolite_sdk.operations import Operation
+
+T = TypeVar("T")
+
+
+class SyncRuntime(AttemptRuntime):
+    def perform(self, operation: Operation) -> Any:
+        scope = self.scope.innermost()
+        self.attempt.check_running()
+        return self.carry_out(conversation_of(self, scope, operation))
+
+    def carry_out(self, conversation: Conversation[T]) -> T:
+        try:
+            step = next(conversation)
+            while True:
+                if isinstance(step, Ask):
+                    step = conversation.send(self._ask(step))
+                    continue
+                try:
+                    returned = _run(step)
+                except BaseException as error:  # user code may raise anything
+                    step = conversation.throw(error)
+                else:
+                    step = conversation.send(returned)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _ask(self, ask: Ask) -> AnyAnswer:
+        attempt = self.attempt
+        attempt.check_running(ask.scope)
+        waiter = _SleepingThread()
+        number = attempt.send(ask.request, ask.scope, waiter)
+        if ask.waits is not None:
+            attempt.park(number, *ask.waits, ask.scope)
+        answer = waiter.sleep()
+        if answer is None or attempt.over:
+            raise AttemptOver
+        return answer
+
+
+class _SleepingThread:
+    __slots__ = ("_answer", "_lock")
+
+    def __init__(self) -> None:
+        self._answer: AnyAnswer | None = None
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def sleep(self) -> AnyAnswer | None:
+        self._lock.acquire()
+        return self._answer
+
+    def wake(self, answer: AnyAnswer | None) -> None:
+        self._answer = answer
+        self._lock.release()
+
+
+def _run(body: Body) -> Any:
+    if body.timeout_s is None:
+        with body.scope:
+            return body.call()
+    return _run_in_time(body, body.timeout_s)
+
+
+def _run_in_time(body: Body, timeout_s: float) -> Any:
+    """In a thread of its own, which is left behind when the time is up: a thread can't be stopped.
+
+    BodyTimeout: the time is up; the body's context is closed.
+    """
+    done: Future[Any] = Future()
+    context = contextvars.copy_context()
+
+    def in_scope() -> Any:
+        with body.scope:
+            return body.call()
+
+    def run() -> None:
+        try:
+            done.set_result(context.run(in_scope))
+        except BaseException as error:
+            done.set_exception(error)
+
+    threads.start(run)
+    try:
+        return done.result(timeout_s)
+    except TimeoutError:
+        if done.done():
+            raise  # the body's own
+        raise BodyTimeout from None
+    finally:
+        body.scope.open = False
+
+
+class Threads:
+    """Threads that are used again. There is no bound: how many run is for the pools of the node to say."""
+
+    def __init__(self) -> None:
+        self._idle = 0
+        self._lock = threading.Lock()
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    def start(self, function: Callable[[], None]) -> None:
+        with self._lock:
+            reuse = self._idle > 0
+            self._idle -= reuse
+        if reuse:
+            self._work.put(function)
+        else:
+            threading.Thread(target=self._run, args=(function,), name="attempt", daemon=True).start()
+
+    def _run(self, function: Callable[[], None]) -> None:
+        while True:
+            function()
+            del function  # what it holds is not kept alive by an idle thread
+            with self._lock:
+                self._idle += 1
+            function = self._work.get()
+
+
+threads = Threads()

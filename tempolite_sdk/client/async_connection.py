@@ -1,0 +1,139 @@
+"""How the asyncio client carries calls out: `sync_connection.py`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import grpc
+
+from tempolite_sdk.client.async_session import AsyncSession
+from tempolite_sdk.client.calls.call import Call, Conversation
+from tempolite_sdk.client.calls.execution import SignalCursor
+from tempolite_sdk.client.channel import Target, Wiring
+from tempolite_sdk.client.info import SentSignal
+from tempolite_sdk.client.retries import Tries
+from tempolite_sdk.client.route import Route
+from tempolite_sdk.client.session import METHOD, kind_in_session, knows_no_sessions
+from tempolite_sdk.client.status import CallFailed, leader_of
+from tempolite_sdk.errors import TempoliteError
+
+T = TypeVar("T")
+
+
+class AsyncLink:
+    """One endpoint: its channel, and the session there. Belongs to the loop of its first call."""
+
+    def __init__(self, target: Target, *, sessions: bool) -> None:
+        self.endpoint = target.endpoint
+        self.metadata = target.metadata
+        self.has_sessions = sessions  #: until the node says otherwise
+        self._target = target
+        self._wiring: Wiring | None = None
+        self._session: AsyncSession | None = None
+
+    @property
+    def wiring(self) -> Wiring:
+        # Not before there is a loop: grpc.aio binds a channel to the one that runs when it is made.
+        if self._wiring is None:
+            self._wiring = Wiring(self._target.open_async())
+        return self._wiring
+
+    def session(self, route: Route[AsyncLink]) -> AsyncSession:
+        """route: hears what one that is new says of the leader."""
+        method = self.wiring.method(METHOD)
+        if self._session is None or not self._session.usable:
+            self._session = AsyncSession(method(metadata=self.metadata), lambda leader: route.heard(self, leader))
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        await self.wiring.close().close()
+
+
+class AsyncConnection:
+    """Carries calls out, and repeats those whose answer was lost. Belongs to the loop of its first call."""
+
+    def __init__(self, targets: Sequence[Target], *, timeout: float, sessions: bool) -> None:
+        self._route = Route([AsyncLink(target, sessions=sessions) for target in targets])
+        self._timeout = timeout
+
+    async def close(self) -> None:
+        for link in self._route.links:
+            await link.close()
+
+    async def call(self, call: Call[T]) -> T:
+        tries = Tries(self._route, call, self._timeout)
+        while True:
+            link = tries.next_link()
+            try:
+                response = await self._ask(link, call, tries.timeout(call))
+            except (grpc.RpcError, CallFailed) as error:
+                if knows_no_sessions(error):
+                    link.has_sessions = False
+                    continue
+                await asyncio.sleep(tries.pause_after(error))
+                call = call.repeated()
+            else:
+                if call.place is not None:
+                    call.place.link = link
+                return call.read(response)
+
+    async def _ask(self, link: AsyncLink, call: Call[Any], timeout: float | None) -> Any:
+        kind = kind_in_session(call.method, call.request) if link.has_sessions else None
+        if kind is not None:
+            session = link.session(self._route)
+            return await session.call(kind, call.request, timeout)
+        asked = link.wiring.method(call.method)(call.request, timeout=timeout, metadata=link.metadata)
+        response = await asked
+        if self._route.has_choice:
+            self._route.heard(link, leader_of(await asked.initial_metadata()))
+        return response
+
+    async def run(self, conversation: Conversation[T]) -> T:
+        try:
+            call = next(conversation)
+            while True:
+                try:
+                    answer = await self.call(call)
+                except TempoliteError as error:
+                    call = conversation.throw(error)
+                else:
+                    call = conversation.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def pipeline(self, calls: Iterator[Call[T]], came: Callable[[T], None]) -> None:
+        """Carries out calls of which two may be under way at a time. came: gets what they came to, in their order."""
+        under_way: deque[asyncio.Task[T]] = deque()
+        try:
+            for call in calls:
+                under_way.append(asyncio.create_task(self.call(call)))
+                await asyncio.sleep(0)  # it leaves while the next one is made
+                if len(under_way) == 2:
+                    came(await under_way.popleft())
+            while under_way:
+                came(await under_way.popleft())
+        finally:
+            for task in under_way:
+                task.cancel()
+
+    async def stream(self, cursor: SignalCursor[T]) -> AsyncGenerator[SentSignal[T], None]:
+        tries = Tries(self._route, cursor.call(), self._timeout)
+        while True:
+            call, link = cursor.call(), tries.next_link()
+            responses = link.wiring.method(call.method)(call.request, metadata=link.metadata)
+            try:
+                async for response in responses:
+                    tries.succeeded()
+                    yield call.read(response)
+                return
+            except grpc.RpcError as error:
+                pause = tries.pause_after(error)
+            finally:
+                responses.cancel()
+            await asyncio.sleep(pause)

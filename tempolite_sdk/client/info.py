@@ -1,0 +1,296 @@
+"""What a node tells of executions, operations and itself. Plain data: no I/O, and nothing of gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from tempolite_sdk.errors import FailureInfo
+from tempolite_sdk.payload import decode
+
+if TYPE_CHECKING:
+    from tempolite_sdk.handlers import RetryPolicy
+
+T = TypeVar("T")
+
+
+class Component(StrEnum):
+    """Each component has its own pool, with its own workers."""
+
+    HANDLER = "handler"
+    SAGA = "saga"
+    COMPENSATION = "compensation"
+    SIDE_EFFECT = "side_effect"
+
+
+class ExecutionStatus(StrEnum):
+    SCHEDULED = "scheduled"  #: waits for its start time or for the backoff of its next attempt
+    QUEUED = "queued"  #: waits for a slot of its pool
+    RUNNING = "running"
+    WAITING = "waiting"  #: for a signal, a timer or another execution; holds no slot
+    COMPENSATING = "compensating"  #: a saga undoes its steps, last first
+    STUCK = "stuck"  #: a compensation is out of retries; see `resolve_compensation`
+    SUSPENDED = "suspended"  #: replay met other code than was recorded
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+    TIMED_OUT = "timed_out"
+    COMPENSATED = "compensated"  #: a saga gave up, and what may have taken effect was undone
+
+    @property
+    def is_final(self) -> bool:
+        """A final status never changes."""
+        return self in _FINAL
+
+
+_FINAL = frozenset(
+    {
+        ExecutionStatus.COMPLETED,
+        ExecutionStatus.FAILED,
+        ExecutionStatus.CANCELLED,
+        ExecutionStatus.TERMINATED,
+        ExecutionStatus.TIMED_OUT,
+        ExecutionStatus.COMPENSATED,
+    }
+)
+
+
+class OperationKind(StrEnum):
+    SIDE_EFFECT = "side_effect"
+    STEP = "step"
+    COMPENSATION = "compensation"
+    CHILD = "child"
+    WAIT = "wait"  #: for the end of an execution
+    SIGNAL = "signal"  #: received
+    SIGNAL_SENT = "signal_sent"
+    TIMER = "timer"
+    MARKER = "marker"  #: a memoized value, or the delivery of a cancel
+
+
+class OperationStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"  #: failed; its next attempt is due at `next_attempt_time`
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"  #: a compensation that an operator skipped
+
+
+class RetryState(StrEnum):
+    """Why no further attempt was made."""
+
+    MAXIMUM_ATTEMPTS_REACHED = "maximum_attempts_reached"
+    NON_RETRYABLE_FAILURE = "non_retryable_failure"
+    TIMEOUT = "timeout"
+    CANCEL_REQUESTED = "cancel_requested"
+    CRASHED_TOO_OFTEN = "crashed_too_often"
+
+
+class IdReuse(StrEnum):
+    """What to do when the id belongs to an execution that has ended."""
+
+    REJECT_DUPLICATE = "reject_duplicate"
+    ALLOW_DUPLICATE = "allow_duplicate"
+    ALLOW_DUPLICATE_FAILED_ONLY = "allow_duplicate_failed_only"
+
+
+class IdConflict(StrEnum):
+    """What to do when the id belongs to an execution that has not ended."""
+
+    FAIL = "fail"
+    USE_EXISTING = "use_existing"
+    TERMINATE_EXISTING = "terminate_existing"
+
+
+class Resolution(StrEnum):
+    """What an operator decides about the compensation that holds a STUCK saga."""
+
+    RETRY = "retry"  #: with a fresh count of attempts
+    SKIP = "skip"  #: leave this step as it is and go on with the next
+    MARK_DONE = "mark_done"  #: it was undone by other means
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A value of user code, as the node keeps it."""
+
+    data: bytes
+
+    @overload
+    def value(self, type: type[T]) -> T: ...
+    @overload
+    def value(self, type: Any = Any) -> Any: ...
+    def value(self, type: Any = Any) -> Any:
+        """Decoded; without a type, as plain JSON values."""
+        return decode(self.data, type)
+
+    def __repr__(self) -> str:
+        shown = self.data[:100].decode("utf-8", "replace")
+        return f"Payload({shown}{'…' if len(self.data) > 100 else ''})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptInfo:
+    """An attempt that ended without completing its execution or operation."""
+
+    number: int  #: 1-based
+    failure: FailureInfo | None
+    start_time: datetime | None
+    end_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionInfo:
+    id: str
+    handler: str
+    component: Component
+    status: ExecutionStatus
+    parent_id: str | None = None  #: None: a root
+    node_id: str = ""  #: the owner
+    epoch: int = 0  #: fencing number of the ownership
+    attempt: int = 0  #: number of the current or last attempt; 0 before the first
+    crashes: int = 0  #: attempts that ended because their worker host died
+    priority: int = 0
+    arguments: Payload | None = None
+    result: Payload | None = None  #: when COMPLETED
+    failure: FailureInfo | None = None  #: the last one, or the cause of a compensation
+    retry_state: RetryState | None = None
+    create_time: datetime | None = None
+    start_time: datetime | None = None  #: of the first attempt
+    close_time: datetime | None = None
+    next_attempt_time: datetime | None = None  #: while SCHEDULED
+    deadline: datetime | None = None  #: from max_duration
+    cancel_requested: bool = False
+    reason: str = ""  #: of the cancel or terminate request
+    unconsumed_signals: int = 0
+    waiting_for: tuple[str, ...] = ()  #: operation ids, while WAITING
+    heartbeat_details: Payload | None = None
+    retry_policy: RetryPolicy | None = None  #: as resolved when it was enqueued
+    attempts: tuple[AttemptInfo, ...] = ()  #: ended ones; only from `get` and `tree`
+    waits_for_node: str = ""  #: while QUEUED: why no node of the cluster can run it now; only from `get`
+    concurrency_key: str | None = None
+    waits_for_key: str = ""  #: while QUEUED: which executions have to end first, since they hold its concurrency key
+
+    @property
+    def is_closed(self) -> bool:
+        return self.status.is_final
+
+    @property
+    def duration(self) -> timedelta | None:
+        """From the first attempt's start to the end; None before that."""
+        return _between(self.start_time, self.close_time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationInfo:
+    """A recorded act inside an execution."""
+
+    id: str  #: "<execution id>/<kind>/<key>"
+    execution_id: str
+    kind: OperationKind
+    key: str
+    status: OperationStatus
+    target: str = ""  #: class of a step, name of a signal, id of a child or of the execution waited for
+    attempt: int = 0
+    input: Payload | None = None  #: data of a step
+    result: Payload | None = None
+    failure: FailureInfo | None = None
+    start_time: datetime | None = None
+    close_time: datetime | None = None
+    next_attempt_time: datetime | None = None
+    attempts: tuple[AttemptInfo, ...] = ()
+
+    @property
+    def duration(self) -> timedelta | None:
+        return _between(self.start_time, self.close_time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentSignal(Generic[T]):
+    """A signal that an execution sent to its clients."""
+
+    name: str
+    payload: T
+    sequence: int  #: per execution, over all names; resume with it
+    send_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentStats:
+    """Counts of one component's executions (handler, saga) or operations (compensation, side effect)."""
+
+    active: int = 0  #: all that have not ended, the stuck and suspended too
+    scheduled: int = 0
+    queued: int = 0
+    running: int = 0
+    waiting: int = 0
+    completed: int = 0  #: ended well since the store was made; compensation and side effect: since the node started
+    failed: int = 0  #: ended otherwise
+    workers: int = 0
+    busy: int = 0  #: slots taken now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    revision: int  #: grows with every change, until the node restarts
+    handler: ComponentStats
+    saga: ComponentStats
+    compensation: ComponentStats
+    side_effect: ComponentStats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    component: Component
+    workers: int
+    busy: int
+    paused: bool
+    queued: int
+    queue_limit: int  #: 0: none
+    rate_limit: float  #: starts per second; 0: none
+    retry_policy: RetryPolicy | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerHost:
+    """A child process of the node that runs handlers."""
+
+    number: int
+    pid: int
+    attempts: int  #: that it holds, parked ones included
+    starts: int  #: 1 + restarts after a crash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeInfo:
+    node_id: str
+    version: str
+    start_time: datetime | None
+    incarnation: int  #: counts the starts of the node's data directory
+    applied_index: int  #: of the log
+    draining: bool
+    python_version: str
+    sqlite_version: str
+    hosts: tuple[WorkerHost, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerInfo:
+    name: str
+    component: Component
+    is_async: bool
+    description: str = ""  #: first line of the docstring
+    arguments_schema: Mapping[str, Any] = field(default_factory=dict)  #: JSON Schema of the arguments, by name
+    result_schema: Mapping[str, Any] = field(default_factory=dict)  #: JSON Schema
+    retry_policy: RetryPolicy | None = None
+    concurrency_key_limit: int = 1  #: executions with one concurrency key that are under way at a time
+
+
+def _between(start: datetime | None, end: datetime | None) -> timedelta | None:
+    return end - start if start is not None and end is not None else None

@@ -1,0 +1,124 @@
+"""An execution with all that is below it, and how it reads as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tempolite_sdk.client.info import AttemptInfo, ExecutionInfo, OperationInfo, OperationKind
+from tempolite_sdk.errors import FailureInfo
+
+_LINE_MAX = 160  #: of an error's text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionTree:
+    """An execution with its operations, its children, their operations, and so on."""
+
+    execution: ExecutionInfo
+    operations: tuple[OperationInfo, ...] = ()  #: in the order in which they were recorded
+    children: tuple[ExecutionTree, ...] = ()
+    truncated: bool = False  #: of the root: there is more than was asked for
+
+    def render(self) -> str:
+        """The tree as text, one line per execution and operation, failures below the line that they belong to."""
+        return render_tree(self)
+
+    def __iter__(self) -> Iterator[ExecutionTree]:
+        """This tree and all below it, parents first."""
+        yield self
+        for child in self.children:
+            yield from child
+
+
+def render_tree(tree: ExecutionTree) -> str:
+    lines = _execution_lines(tree, head="", indent="")
+    if tree.truncated:
+        lines = [*lines, "… (there is more: ask for a larger tree)"]
+    return "\n".join(lines)
+
+
+def _execution_lines(tree: ExecutionTree, *, head: str, indent: str, label: str = "") -> list[str]:
+    execution = tree.execution
+    branches = _branches(tree)
+    lines = [
+        head
+        + _joined(
+            f"{label}{execution.handler} {execution.id}",
+            execution.status.upper(),
+            execution.waits_for_key and f"waits: {execution.waits_for_key}",
+            _attempt_text(execution.attempt),
+            f"{execution.crashes} crashes" if execution.crashes else "",
+            _duration_text(execution.duration),
+            execution.reason and f"reason: {execution.reason}",
+        )
+    ]
+    stem = indent + ("│  " if branches else "   ")
+    lines += _failure_lines(execution.attempts, execution.failure, stem)
+    for position, branch in enumerate(branches):
+        is_last = position == len(branches) - 1
+        below = {"head": indent + ("└─ " if is_last else "├─ "), "indent": indent + ("   " if is_last else "│  ")}
+        if isinstance(branch, OperationInfo):
+            lines += _operation_lines(branch, **below)
+        else:
+            lines += _execution_lines(branch, label="child ", **below)
+    return lines
+
+
+def _branches(tree: ExecutionTree) -> Sequence[OperationInfo | ExecutionTree]:
+    """Operations as recorded, with each child in the place where it was enqueued."""
+    children = {child.execution.id: child for child in tree.children}
+
+    def in_order() -> Iterator[OperationInfo | ExecutionTree]:
+        for operation in tree.operations:
+            child = children.pop(operation.target, None) if operation.kind is OperationKind.CHILD else None
+            yield operation if child is None else child
+        yield from children.values()
+
+    return list(in_order())
+
+
+def _operation_lines(operation: OperationInfo, *, head: str, indent: str) -> list[str]:
+    target = "" if operation.target in ("", operation.key) else f"→ {operation.target}"
+    line = _joined(
+        f"{operation.kind} {operation.key}",
+        target,
+        operation.status,
+        _attempt_text(operation.attempt),
+        _duration_text(operation.duration),
+    )
+    return [head + line, *_failure_lines(operation.attempts, operation.failure, indent + "   ")]
+
+
+def _failure_lines(attempts: Sequence[AttemptInfo], failure: FailureInfo | None, indent: str) -> list[str]:
+    lines = [f"{indent}✗ attempt {each.number}: {_one_line(each.failure)}" for each in attempts if each.failure]
+    if failure is not None and not (attempts and attempts[-1].failure == failure):
+        lines.append(f"{indent}✗ {_one_line(failure)}")
+    cause = failure.cause if failure is not None else None
+    while cause is not None:
+        lines.append(f"{indent}  caused by {_one_line(cause)}")
+        cause = cause.cause
+    return lines
+
+
+def _joined(*parts: str) -> str:
+    return "  ".join(part for part in parts if part)
+
+
+def _attempt_text(number: int) -> str:
+    return f"attempt {number}" if number > 1 else ""
+
+
+def _duration_text(duration: timedelta | None) -> str:
+    if duration is None:
+        return ""
+    seconds = duration.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1_000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def _one_line(failure: FailureInfo | None) -> str:
+    text = " ".join(str(failure).split())
+    return text if len(text) <= _LINE_MAX else text[: _LINE_MAX - 1] + "…"
