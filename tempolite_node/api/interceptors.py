@@ -10,8 +10,8 @@ import grpc
 from grpc.aio import AbortError
 
 from tempolite_node.api.auth import Authenticator, caller
+from tempolite_node.api.middleware import wrapped
 from tempolite_node.api.status import status_of
-from tempolite_node.api.wrapping import wrapped
 from tempolite_node.errors import NodeError
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 
 from tempolite_node.api.interceptors import Continuation
+from tempolite_node.api.middleware import wrapped
 from tempolite_node.api.ports import NodePort
-from tempolite_node.api.wrapping import wrapped
 
 LEADER = "tempolite-leader"  #: the metadata's key; its value is the address of the leader's API
 

@@ -18,34 +18,34 @@ def time_to_wait_ms(remaining_s: float | None, wanted_ms: int) -> int:
     return wanted_ms if remaining_s is None else max(0, min(wanted_ms, int(remaining_s * 1_000) - DEADLINE_MARGIN_MS))
 
 
-class Holds:
-    """When those are to be answered that wait for something, for thousands at a time: one timer for each moment.
+class DeadlineWheel:
+    """When those are to be answered that wait for something, for thousands at a time: one timer for each tick.
 
-    A moment is a tenth of a second, and comes up to that much early.
+    A tick is a tenth of a second, and comes up to that much early.
     """
 
-    _MOMENTS_PER_S = 10
+    _TICKS_PER_S = 10
 
     def __init__(self) -> None:
         self._waiting: dict[int, set[Callable[[], None]]] = {}
 
     def hold(self, seconds: float, end: Callable[[], None]) -> int:
-        """Calls `end` when the time is up, in a later turn of the loop. Returns the moment, to `forget` it before."""
+        """Calls `end` when the time is up, in a later turn of the loop. Returns its tick, to `forget` it before."""
         loop = asyncio.get_running_loop()
-        moment = int((loop.time() + seconds) * self._MOMENTS_PER_S)
-        waiting = self._waiting.get(moment)
+        tick = int((loop.time() + seconds) * self._TICKS_PER_S)
+        waiting = self._waiting.get(tick)
         if waiting is None:
-            waiting = self._waiting[moment] = set()
-            loop.call_at(moment / self._MOMENTS_PER_S, self._up, moment)
+            waiting = self._waiting[tick] = set()
+            loop.call_at(tick / self._TICKS_PER_S, self._expire, tick)
         waiting.add(end)
-        return moment
+        return tick
 
-    def forget(self, moment: int, end: Callable[[], None]) -> None:
-        if (waiting := self._waiting.get(moment)) is not None:
+    def forget(self, tick: int, end: Callable[[], None]) -> None:
+        if (waiting := self._waiting.get(tick)) is not None:
             waiting.discard(end)
 
-    def _up(self, moment: int) -> None:
-        for end in list(self._waiting.pop(moment)):
+    def _expire(self, tick: int) -> None:
+        for end in list(self._waiting.pop(tick)):
             end()
 
 

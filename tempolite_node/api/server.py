@@ -22,7 +22,7 @@ from tempolite_sdk.pb.tempolite.v1.cluster_service_pb2_grpc import add_ClusterSe
 from tempolite_sdk.pb.tempolite.v1.execution_service_pb2_grpc import add_ExecutionServiceServicer_to_server
 from tempolite_sdk.pb.tempolite.v1.node_service_pb2_grpc import add_NodeServiceServicer_to_server
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 SERVICES = (
     execution_service_pb2.DESCRIPTOR.services_by_name["ExecutionService"].full_name,

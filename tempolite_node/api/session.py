@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from tempolite_node.api import auth
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.enqueueing import Enqueueing
-from tempolite_node.api.polls import Holds, time_to_wait_ms
+from tempolite_node.api.polls import DeadlineWheel, time_to_wait_ms
 from tempolite_node.api.ports import NodePort
 from tempolite_node.api.status import InvalidRequest, TimeIsUp, status_of
 from tempolite_node.config import Role
@@ -60,7 +60,7 @@ class Session:
         self._read_all = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._waits: dict[int, _Wait] = {}
-        self._holds = Holds()
+        self._deadlines = DeadlineWheel()
         self._reader: asyncio.Task[None] | None = None
 
     async def serve(self, incoming: AsyncIterator[pb.SessionRequest]) -> AsyncIterator[pb.SessionResponse]:
@@ -195,7 +195,7 @@ class Session:
         self._reply_enqueued(call.number, outcome, ended)
 
     def _wait_for(self, call: pb.SessionCall, execution_id: str) -> None:
-        wait = _Wait(call.number, execution_id, _hold_s(call), self._node, self._holds, self._waited)
+        wait = _Wait(call.number, execution_id, _hold_s(call), self._node, self._deadlines, self._waited)
         self._waits[call.number] = wait
         self._node.on_closed(execution_id, wait.closed)
 
@@ -232,15 +232,15 @@ class _Wait:
     """For the end of an execution that is being enqueued. It may end in the very commit that enqueued it."""
 
     __slots__ = (
+        "_deadlines",
         "_ended",
         "_execution_id",
         "_hold_s",
-        "_holds",
-        "_moment",
         "_node",
         "_number",
         "_outcome",
         "_over",
+        "_tick",
     )
 
     def __init__(
@@ -249,7 +249,7 @@ class _Wait:
         execution_id: str,
         hold_s: float,
         node: NodePort,
-        holds: Holds,
+        deadlines: DeadlineWheel,
         over: Callable[[int, Enqueued, Execution | None], None],
     ) -> None:
         """number: of the call. over: told when the execution has ended, or (None) when the time is up."""
@@ -257,18 +257,18 @@ class _Wait:
         self._execution_id = execution_id
         self._hold_s = hold_s
         self._node = node
-        self._holds = holds
+        self._deadlines = deadlines
         self._over = over
         self._outcome: Enqueued | None = None
         self._ended: Execution | None = None
-        self._moment: int | None = None
+        self._tick: int | None = None
 
     def begin(self, outcome: Enqueued) -> None:
         self._outcome = outcome
         if self._ended is not None:
             self._over(self._number, outcome, self._ended)
         else:
-            self._moment = self._holds.hold(self._hold_s, self.give_up)
+            self._tick = self._deadlines.hold(self._hold_s, self.give_up)
 
     def closed(self, execution: Execution) -> None:
         self._ended = execution
@@ -280,8 +280,8 @@ class _Wait:
             self._over(self._number, self._outcome, None)
 
     def forget(self) -> None:
-        if self._moment is not None:
-            self._holds.forget(self._moment, self.give_up)
+        if self._tick is not None:
+            self._deadlines.forget(self._tick, self.give_up)
         if self._ended is None:
             self._node.forget_closed(self._execution_id, self.closed)
 

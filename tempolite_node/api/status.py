@@ -33,7 +33,7 @@ DOMAIN = "tempolite"
 _DETAILS_BYTES_MAX = 4 * 1024
 _MESSAGE_CHARACTERS_MAX = 1_000
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 # --- what the API raises itself
@@ -123,7 +123,7 @@ def status_of(error: Exception, method: str) -> Status:
         retry_after_ms = error.retry_after_ms if isinstance(error, Overloaded) else None
         return _status(*entry, str(error), violations=violations, retry_after_ms=retry_after_ms)
     error_id = uuid.uuid4().hex[:12]
-    log.error("unexpected error in a call", method=method, error_id=error_id, exc_info=error)
+    logger.error("unexpected error in a call", method=method, error_id=error_id, exc_info=error)
     message = f"internal error; the node's log has it under {error_id}"
     return _status(StatusCode.INTERNAL, "INTERNAL", message, {"error_id": error_id})
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from tempolite_node.driver.dispatch import Dispatch
-from tempolite_node.driver.pending import Proposal
+from tempolite_node.driver.pending import PendingCommand
 from tempolite_node.driver.runs import Run
 from tempolite_node.engine.commands import (
     AnyRequest,
@@ -27,7 +27,7 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
     WaitForExecution,
 )
-from tempolite_node.engine.effects import AnyOutcome, Go, Reason, Refused, Rejection
+from tempolite_node.engine.effects import AnyOutcome, Granted, Reason, Refused, Rejection
 from tempolite_node.engine.model import OperationKind
 from tempolite_node.protocol import messages
 
@@ -44,28 +44,28 @@ class Requests:
         self._children = children
 
     def heard(
-        self, host: int, calls: Sequence[messages.Call | messages.SlotsReturned], *, at_ms: int, is_current: bool
-    ) -> Iterator[Proposal]:
+        self, host: int, calls: Sequence[messages.Call | messages.ReturnSlots], *, at_ms: int, is_current: bool
+    ) -> Iterator[PendingCommand]:
         """What a worker host says. Part of it is done at once: it changes nothing that is stored.
 
         is_current: side effects that are new may start without the log.
         """
         dispatch = self._dispatch
         for call in calls:
-            if isinstance(call, messages.SlotsReturned):
+            if isinstance(call, messages.ReturnSlots):
                 dispatch.give_back(host, call.slots)
                 continue
-            if call.lent:
+            if call.leased:
                 dispatch.give_back(host, 1)
             run = dispatch.run_of(host, call)
             if run is None:
                 continue
             request = call.request
-            if isinstance(request, BeginSideEffect) and call.lent:
+            if isinstance(request, BeginSideEffect) and call.leased:
                 dispatch.announced(run, call, request.key)
                 continue
             if isinstance(request, BeginSideEffect) and request.fresh and is_current:
-                dispatch.begin_side_effect(run, call, request.key, Go(attempt=1))
+                dispatch.begin_side_effect(run, call, request.key, Granted(attempt=1))
                 continue
             if isinstance(request, messages.ChildRequest):
                 made = self._children(request, at_ms)
@@ -81,9 +81,9 @@ class Requests:
                 side_effect_failures=call.side_effect_failures,
                 request=request,
             )
-            yield Proposal(command, _Answering(dispatch, run, call, request))
+            yield PendingCommand(command, _Answering(dispatch, run, call, request))
 
-    def host_down(self, host: int, message: str, *, at_ms: int) -> Iterator[Proposal]:
+    def host_down(self, host: int, message: str, *, at_ms: int) -> Iterator[PendingCommand]:
         """The attempts that it held are lost."""
         for run, was_running in self._dispatch.host_down(host):
             command = CrashAttempt(
@@ -94,7 +94,7 @@ class Requests:
                 jitter=random.uniform(-1, 1),
                 message=message,
             )
-            yield Proposal(command)
+            yield PendingCommand(command)
 
 
 class _Answering:

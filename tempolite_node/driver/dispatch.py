@@ -19,7 +19,7 @@ from tempolite_node.engine.effects import (
     AnyAnswer,
     AnyEffect,
     Failed,
-    Go,
+    Granted,
     Ready,
     RequestCancel,
     RunAttempt,
@@ -53,14 +53,14 @@ class Dispatch:
         pools: Mapping[Component, PoolSettings],
         clock_s: Callable[[], float],
         window_max: int = WINDOW_MAX,
-        lends: bool = True,
+        leases: bool = True,
     ) -> None:
         """lends: side effects may begin in slots that hosts have, unasked: no other node can take them over."""
         self._source = source
         self._node_id = node_id
         self._clock_s = clock_s
         self._window_max = window_max
-        self._lends = lends
+        self._leases = leases
         self._runs: dict[str, Run] = {}
         self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
         self._isolated = 0  #: processes for one attempt each get numbers below zero
@@ -68,7 +68,7 @@ class Dispatch:
         self._to_run: list[RunAttempt | RunCompensation] = []
         self._outgoing: defaultdict[int, list[messages.ToHost]] = defaultdict(list)
         self._closing: list[int] = []
-        self._lent: Counter[int] = Counter()  #: slots of the side-effect pool that each host has, running and spare
+        self._leased: Counter[int] = Counter()  #: slots of the side-effect pool that each host has, running and spare
         self._side_effects_ended: Counter[int] = Counter()  #: on each host, in this round
         self.pools: dict[Component, Pool[Due]] = {
             component: Pool(settings.workers, settings.rate_limit, clock_s(), window_max=window_max)
@@ -88,7 +88,7 @@ class Dispatch:
     def host_down(self, host: int) -> list[tuple[Run, bool]]:
         """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
         self._hosts.pop(host, None)
-        self.give_back(host, self._lent[host])
+        self.give_back(host, self._leased[host])
         lost = [run for run in self._runs.values() if run.host == host]
         return [(run, self._forget(run)) for run in lost]
 
@@ -137,7 +137,7 @@ class Dispatch:
 
     def _over(self, run: Run, call: OpenCall, key: str, answer: AnyAnswer) -> None:
         """An open call has its answer: a side effect may start, or one wait less holds its frame back."""
-        if isinstance(answer, Go):
+        if isinstance(answer, Granted):
             self._start_side_effect(run, call, key, answer)
             return
         frame = call.frame
@@ -195,7 +195,7 @@ class Dispatch:
 
     def begin_side_effect(self, run: Run, call: messages.Call, key: str, answer: AnyAnswer | None) -> None:
         """A side effect waits for its slot, or for the end of its backoff (no answer yet), or is recorded already."""
-        if answer is not None and not isinstance(answer, Go):
+        if answer is not None and not isinstance(answer, Granted):
             self._reply(run, call.call, answer)
             return
         self.wait(run, call, OperationKind.SIDE_EFFECT, key)
@@ -206,14 +206,14 @@ class Dispatch:
     # --- slots that are lent: see docs/design/slots.md
 
     @property
-    def lent(self) -> int:
+    def leased(self) -> int:
         """Slots of the side-effect pool of which only the hosts know whether something runs in them."""
-        return self._lent.total()
+        return self._leased.total()
 
     def give_back(self, host: int, slots: int) -> None:
         """A host has no more than it was lent, whatever it says."""
-        given = min(slots, self._lent[host])
-        self._lent[host] -= given
+        given = min(slots, self._leased[host])
+        self._leased[host] -= given
         for _ in range(given):
             self.pools[Component.SIDE_EFFECT].release()
 
@@ -226,14 +226,14 @@ class Dispatch:
         run.frames[key] = Frame(key, Component.SIDE_EFFECT, parent=around, slot=True)
         self.pools[Component.SIDE_EFFECT].take()
 
-    def _lend(self) -> None:
+    def _lease(self) -> None:
         """Where side effects ended, others are likely to begin: they need not ask, as long as nobody waits for a slot.
 
         One slot stays here, so that whoever asks next gets it at once.
         """
         ended, self._side_effects_ended = self._side_effects_ended, Counter()
         pool = self.pools[Component.SIDE_EFFECT]
-        if not self._lends or not ended or pool.paused or pool.rate.limits:
+        if not self._leases or not ended or pool.paused or pool.rate.limits:
             return
         if any(pool.waited_for for pool in self.pools.values()):
             return
@@ -243,10 +243,10 @@ class Dispatch:
                 continue
             for _ in range(slots):
                 pool.take()
-            self._lent[host] += slots
-            self._outgoing[host].insert(0, messages.Lend(slots=slots))  # before the answers that make use of them
+            self._leased[host] += slots
+            self._outgoing[host].insert(0, messages.LeaseSlots(slots=slots))  # before the answers that make use of them
 
-    def _start_side_effect(self, run: Run, call: OpenCall, key: str, go: Go) -> None:
+    def _start_side_effect(self, run: Run, call: OpenCall, key: str, go: Granted) -> None:
         frame = Frame(key, Component.SIDE_EFFECT, parent=call.frame)
         run.frames[key] = frame
         self.pools[Component.SIDE_EFFECT].starting.append(Due(run, frame, call.number, go))
@@ -255,7 +255,7 @@ class Dispatch:
         """A side effect ran. No answer: it failed and is made again after its backoff."""
         self.ended[Component.SIDE_EFFECT, answer is not None and not isinstance(answer, Failed)] += 1
         self._side_effects_ended[run.host] += 1
-        if call.lent:
+        if call.leased:
             self._end_unannounced(run, call, key, answer)
             return
         frame = run.frames.get(key)
@@ -410,7 +410,7 @@ class Dispatch:
         for effect in self._to_run:
             self._hand_out(effect)
         self._to_run.clear()
-        self._lend()
+        self._lease()
         outgoing, self._outgoing = self._outgoing, defaultdict(list)
         closing, self._closing = self._closing, []
         return outgoing, closing

@@ -18,21 +18,21 @@ import apsw
 from tempolite_node.driver.calls import Children, Requests
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.inputs import (
-    Ask,
-    AskAll,
     Barrier,
-    Change,
-    Do,
     HostDown,
-    HostSaid,
+    HostMessages,
     HostUp,
     Input,
     Inputs,
-    Look,
+    Inspect,
+    Reconfigure,
+    RunInDriver,
     Stop,
+    Submit,
+    SubmitBatch,
 )
-from tempolite_node.driver.pending import Proposal, Proposals, asked_together
-from tempolite_node.driver.readiness import Stage, Standing, tell_changes
+from tempolite_node.driver.pending import PendingCommand, PendingCommands, asked_together
+from tempolite_node.driver.readiness import Readiness, Stage, tell_changes
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyCommand,
@@ -121,13 +121,13 @@ class Driver:
         self._work = Work(executions)
         self._at_ms = 0
         self._fired = False  #: timers that are due are on their way
-        self._standing = Standing()
+        self._readiness = Readiness()
         self._look_for_misplaced = True
         self._stopping = False
-        self._proposals = Proposals()
+        self._proposals = PendingCommands()
         self._requests = Requests(dispatch, children)
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
-        self._looks: list[Look] = []
+        self._looks: list[Inspect] = []
         self._closed: list[Execution] = []
         self._signalled: list[str] = []
         self._published = -1  #: applied index at the last publication
@@ -165,7 +165,7 @@ class Driver:
     @property
     def run(self) -> str:
         """Names this process of the node, among all that there were."""
-        return self._standing.run
+        return self._readiness.run
 
     # --- the thread
 
@@ -185,23 +185,23 @@ class Driver:
         self._at_ms = self._log.now_ms()
         for given in inputs:
             match given:
-                case HostSaid():
+                case HostMessages():
                     heard = self._requests.heard(
                         given.host, given.calls, at_ms=self._at_ms, is_current=self._is_current
                     )
                     self._proposals.add_all(heard)
-                case Ask():
+                case Submit():
                     self._ask(given)
-                case AskAll():
+                case SubmitBatch():
                     answer = partial(self._answer, given.answer)
                     self._proposals.add_all(asked_together(given.commands, answer))
-                case Do():
+                case RunInDriver():
                     given.act()
                 case Barrier():
                     self._log.barrier(partial(self._answer, given.answer))
-                case Look():
+                case Inspect():
                     self._looks.append(given)
-                case Change():
+                case Reconfigure():
                     self._answers.append((given.answer, given.change()))
                 case HostUp():
                     self.dispatch.host_up(given.host, given.handlers)
@@ -219,12 +219,12 @@ class Driver:
     @property
     def _holds_back(self) -> bool:
         """Something was asked that the log would take now: it was more than one round may propose."""
-        return bool(self._proposals) and self._log.idle and self._standing.registered
+        return bool(self._proposals) and self._log.idle and self._readiness.registered
 
     def _idle_s(self) -> float | None:
-        if not self._log.idle or self._standing.stage is Stage.CATCHING_UP:
+        if not self._log.idle or self._readiness.stage is Stage.CATCHING_UP:
             return None  # what becomes of the batch that is under way comes in, or that it has caught up
-        registers = not self._standing.registered
+        registers = not self._readiness.registered
         if self._holds_back or registers or (self._log.leads and self._look_for_misplaced):
             return 0.0
         waits = []
@@ -246,9 +246,9 @@ class Driver:
         """Once this round's commit is on disk."""
         self._answers.append((answer, value))
 
-    def _ask(self, given: Ask) -> None:
+    def _ask(self, given: Submit) -> None:
         told = None if given.answer is None else partial(self._answer, given.answer)
-        self._proposals.add(Proposal(given.command, told, told))
+        self._proposals.add(PendingCommand(given.command, told, told))
 
     # --- through the log
 
@@ -261,29 +261,29 @@ class Driver:
             self._proposals.propose(proposals, self._log)
         if not self._log.idle:
             self._grant()  # who has a stack here and waits for a slot only, need not wait for the log
-        elif self._standing.live and self.dispatch.holds_side_effects:
+        elif self._readiness.live and self.dispatch.holds_side_effects:
             self._log.renew()
         self._save()
 
-    def _next_proposals(self, limit: int) -> list[Proposal]:
+    def _next_proposals(self, limit: int) -> list[PendingCommand]:
         """The registration first; then what was asked, up to the limit, and the starts that free slots allow."""
-        if not self._standing.registered:
+        if not self._readiness.registered:
             return self._to_register()
         duties = self._duties() if self._log.leads else []
         return duties + self._proposals.take(limit) + self._starts()
 
-    def _to_register(self) -> list[Proposal]:
-        standing = self._standing
+    def _to_register(self) -> list[PendingCommand]:
+        standing = self._readiness
         if standing.stage is Stage.BEHIND:
             standing.stage = Stage.CATCHING_UP
             self._log.catch_up(standing.caught_up)  # a log that has nobody to ask calls back at once
         if standing.stage is not Stage.CAUGHT_UP:
             return []
-        return [Proposal(self._registration(self._at_ms, standing.run))]
+        return [PendingCommand(self._registration(self._at_ms, standing.run))]
 
-    def _duties(self) -> list[Proposal]:
+    def _duties(self) -> list[PendingCommand]:
         """What one node does for all of them: it fires timers, and places what its owner can't run."""
-        duties: list[Proposal] = []
+        duties: list[PendingCommand] = []
         due_ms = self._due_ms()
         if due_ms is not None and due_ms <= self._at_ms:
             for execution_id, timer in self._executions.due_timers(self._at_ms, _TIMERS_MAX):
@@ -294,21 +294,21 @@ class Driver:
                     due_ms=timer.due_ms,
                     jitter=random.uniform(-1, 1),
                 )
-                duties.append(Proposal(command))
+                duties.append(PendingCommand(command))
             self._fired = True
         if self._look_for_misplaced:
             misplaced = self._executions.misplaced(_PLACED_MAX)
             self._look_for_misplaced = len(misplaced) == _PLACED_MAX
             if misplaced:
-                duties.append(Proposal(PlaceExecutions(at_ms=self._at_ms, execution_ids=tuple(misplaced))))
+                duties.append(PendingCommand(PlaceExecutions(at_ms=self._at_ms, execution_ids=tuple(misplaced))))
         return duties
 
-    def _starts(self) -> list[Proposal]:
+    def _starts(self) -> list[PendingCommand]:
         self._grant()
-        starts: list[Proposal] = []
+        starts: list[PendingCommand] = []
         for component, execution_id in self.dispatch.starts():
             start = StartAttempt(at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id, pool=component)
-            starts.append(Proposal(start, partial(self._started, component)))
+            starts.append(PendingCommand(start, partial(self._started, component)))
         return starts
 
     def _grant(self) -> None:
@@ -317,7 +317,7 @@ class Driver:
     @property
     def _is_current(self) -> bool:
         """See `Log`. One that was given up is not, whatever it had ordered since: others may have what it ran."""
-        return self._standing.live and self._log.is_current
+        return self._readiness.live and self._log.is_current
 
     def _started(self, component: Component, outcome: AnyOutcome) -> None:
         if isinstance(outcome, Rejection):
@@ -344,9 +344,9 @@ class Driver:
 
     def _follow_own_state(self) -> None:
         own = self._work.node(self._node_id)
-        if own is None and self._standing.registered:
+        if own is None and self._readiness.registered:
             self._outputs.removed()
-        self._standing.follow(own)
+        self._readiness.follow(own)
 
     @property
     def format(self) -> int:
@@ -372,7 +372,7 @@ class Driver:
     def lost(self, node_id: str) -> None:
         node = self._executions.nodes().get(node_id)
         if node is not None and node.live and node_id != self._node_id:
-            self._proposals.add(Proposal(LoseNode(at_ms=self._at_ms, node_id=node_id, run=node.run)))
+            self._proposals.add(PendingCommand(LoseNode(at_ms=self._at_ms, node_id=node_id, run=node.run)))
 
     def begin_anew(self, *, unclear: NodeError) -> None:
         """The store was replaced by another node's, a later one: what runs here may have been given away unseen.
@@ -384,7 +384,7 @@ class Driver:
         self.dispatch.refill(everything=True)
         self._work = Work(self._executions)
         self._check_format()
-        self._standing.begin_anew()
+        self._readiness.begin_anew()
         self._look_for_misplaced = True
         self._outputs.restored()
 
@@ -402,7 +402,7 @@ class Driver:
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
-            case RunAttempt() | RunCompensation() if not self._standing.registered:
+            case RunAttempt() | RunCompensation() if not self._readiness.registered:
                 pass  # an earlier process of this node asked for it; the registration queues it again
             case _:
                 self.dispatch.take(effect)

@@ -21,28 +21,28 @@ from tempolite_node.errors import NodeError
 from tempolite_node.protocol import messages
 
 
-class Ask(Struct):
+class Submit(Struct):
     """A command, and who wants its outcome, or why there is none. Called with what else the round lets out."""
 
     command: AnyCommand
     answer: Callable[[AnyOutcome | NodeError], None] | None = None
 
 
-class AskAll(Struct):
-    """Commands, and who wants all of their outcomes, or why there are none. Called like that of an `Ask`."""
+class SubmitBatch(Struct):
+    """Commands, and who wants all of their outcomes, or why there are none. Called like that of an `Submit`."""
 
     commands: Sequence[AnyCommand]
     answer: Callable[[list[AnyOutcome] | NodeError], None]
 
 
-class Look(Struct):
+class Inspect(Struct):
     """A question to the driver's own state, answered after the round's commit."""
 
     look: Callable[[], Any]
     answer: Callable[[Any], None]
 
 
-class Change(Struct):
+class Reconfigure(Struct):
     """A change of what decides which work starts. Made before the round's starts, answered after its commit."""
 
     change: Callable[[], Any]
@@ -55,7 +55,7 @@ class Barrier(Struct):
     answer: Callable[[NodeError | None], None]
 
 
-class Do(Struct):
+class RunInDriver(Struct):
     """Something that belongs to the driver's thread: the log's, between two rounds' commits."""
 
     act: Callable[[], None]
@@ -66,9 +66,9 @@ class HostUp(Struct):
     handlers: tuple[str, ...]
 
 
-class HostSaid(Struct):
+class HostMessages(Struct):
     host: int
-    calls: list[messages.Call | messages.SlotsReturned]
+    calls: list[messages.Call | messages.ReturnSlots]
 
 
 class HostDown(Struct):
@@ -80,17 +80,17 @@ class Stop(Struct):
     pass
 
 
-Input = Ask | AskAll | Look | Change | Barrier | Do | HostUp | HostSaid | HostDown | Stop
+Input = Submit | SubmitBatch | Inspect | Reconfigure | Barrier | RunInDriver | HostUp | HostMessages | HostDown | Stop
 
 
-class Speaker(Protocol):
+class HostSocket(Protocol):
     """A worker host's socket, to be read here alone."""
 
     number: int  #: of the host
 
     def fileno(self) -> int: ...
 
-    def read(self) -> list[messages.Call | messages.SlotsReturned] | None:
+    def read(self) -> list[messages.Call | messages.ReturnSlots] | None:
         """What it says to the driver; None: it has gone silent for good, and its socket is closed."""
         ...
 
@@ -106,7 +106,7 @@ class Inputs:
 
     def __init__(self) -> None:
         self._given: deque[Input] = deque()
-        self._speakers: dict[int, Speaker] = {}  #: by file descriptor
+        self._speakers: dict[int, HostSocket] = {}  #: by file descriptor
         self._poll = select.epoll()
         # Nobody reads it: it tells of each write, whatever it has come to.
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -126,15 +126,15 @@ class Inputs:
             self.sleeps = False
             os.eventfd_write(self._wake, 1)
 
-    def attach(self, speaker: Speaker) -> None:
+    def attach(self, host_socket: HostSocket) -> None:
         """From here on it is read, until it goes silent."""
-        self._speakers[speaker.fileno()] = speaker
-        self._poll.register(speaker.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        self._speakers[host_socket.fileno()] = host_socket
+        self._poll.register(host_socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
-    def await_room(self, speaker: Speaker, wanted: bool) -> None:
+    def await_room(self, host_socket: HostSocket, wanted: bool) -> None:
         """Whether it is flushed once its socket takes more. It is when it is new."""
         with suppress(FileNotFoundError):  # it went silent meanwhile
-            self._poll.modify(speaker.fileno(), select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
+            self._poll.modify(host_socket.fileno(), select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
 
     # --- the driver's thread
 
@@ -157,17 +157,17 @@ class Inputs:
         self.looks += 1
         said: list[Input] = []
         for descriptor, event in events:
-            speaker = self._speakers.get(descriptor)
-            if speaker is None:
+            host_socket = self._speakers.get(descriptor)
+            if host_socket is None:
                 continue  # the wake of who put something
             if event & select.EPOLLOUT:
-                speaker.flush()
+                host_socket.flush()
             if event & ~select.EPOLLOUT:
-                calls = speaker.read()
+                calls = host_socket.read()
                 if calls is None:
                     self._detach(descriptor)
                 elif calls:
-                    said.append(HostSaid(speaker.number, calls))
+                    said.append(HostMessages(host_socket.number, calls))
         return said
 
     def _detach(self, descriptor: int) -> None:

@@ -13,7 +13,7 @@ from tempolite_node.errors import NodeError, OutcomeUnknown
 from tempolite_node.log.base import Log
 
 
-class Proposal(Struct, gc=False):
+class PendingCommand(Struct, gc=False):
     """A command, and who is told of it."""
 
     command: AnyCommand
@@ -22,7 +22,7 @@ class Proposal(Struct, gc=False):
     given_up: bool = False
 
 
-def asked_together(commands: Sequence[AnyCommand], answer: Callable[[Any], None]) -> list[Proposal]:
+def asked_together(commands: Sequence[AnyCommand], answer: Callable[[Any], None]) -> list[PendingCommand]:
     """Proposals of one client, who gets all outcomes, in order, or one error. They may go in several batches."""
     outcomes: list[AnyOutcome] = []
     given_up: list[NodeError] = []
@@ -37,32 +37,32 @@ def asked_together(commands: Sequence[AnyCommand], answer: Callable[[Any], None]
             given_up.append(OutcomeUnknown("some of the batch was stored, the rest was not") if outcomes else error)
             answer(given_up[0])
 
-    return [Proposal(command, decided, give_up) for command in commands]
+    return [PendingCommand(command, decided, give_up) for command in commands]
 
 
-class Proposals:
+class PendingCommands:
     """Belongs to the driver's thread, but for their number."""
 
     def __init__(self) -> None:
-        self._waiting: list[Proposal] = []
-        self._under_way: list[Proposal] = []
+        self._waiting: list[PendingCommand] = []
+        self._under_way: list[PendingCommand] = []
 
     def __len__(self) -> int:
         """Of those that wait."""
         return len(self._waiting)
 
-    def add(self, proposal: Proposal) -> None:
+    def add(self, proposal: PendingCommand) -> None:
         self._waiting.append(proposal)
 
-    def add_all(self, proposals: Iterable[Proposal]) -> None:
+    def add_all(self, proposals: Iterable[PendingCommand]) -> None:
         self._waiting += proposals
 
-    def take(self, most: int) -> list[Proposal]:
+    def take(self, most: int) -> list[PendingCommand]:
         """The first of those that wait."""
         taken, self._waiting = self._waiting[:most], self._waiting[most:]
         return taken
 
-    def propose(self, proposals: list[Proposal], log: Log) -> None:
+    def propose(self, proposals: list[PendingCommand], log: Log) -> None:
         """What the log does not take waits again, ahead of the others."""
         # Before it is proposed: a log that has nobody to agree with applies it at once.
         self._under_way = proposals
@@ -72,7 +72,7 @@ class Proposals:
 
     # --- what becomes of the batch that is under way
 
-    def ordered(self) -> list[Proposal]:
+    def ordered(self) -> list[PendingCommand]:
         """It is, and its commands are being applied: none is under way after that."""
         ordered, self._under_way = self._under_way, []
         return ordered
@@ -94,5 +94,5 @@ class Proposals:
     def give_up_all(self, error: NodeError) -> None:
         """Nobody is told of the batch that is under way any more, and nothing waits behind it."""
         self.give_up(under_way=error, waiting=error)
-        self._under_way = [Proposal(proposal.command, given_up=True) for proposal in self._under_way]
+        self._under_way = [PendingCommand(proposal.command, given_up=True) for proposal in self._under_way]
         self._waiting = []

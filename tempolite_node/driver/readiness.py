@@ -11,7 +11,7 @@ from tempolite_node.engine import formats
 from tempolite_node.engine.model import NodeState
 from tempolite_node.ids import new_run
 
-log = structlog.get_logger("nodes")
+logger = structlog.get_logger("nodes")
 
 
 class Stage(Enum):
@@ -23,7 +23,7 @@ class Stage(Enum):
     REGISTERED = auto()  #: the log knows this process, and what an earlier one ran is queued again
 
 
-class Standing:
+class Readiness:
     """Of this process of the node. Others give it work as soon as it has registered, and it can't run what it has not
     heard of: it catches up first."""
 
@@ -65,7 +65,7 @@ def tell_changes(own_id: str, before: Mapping[str, NodeState], after: Mapping[st
     for node_id in sorted({*before, *after} - {own_id}):
         was, now = (None if node is None else _word(node) for node in (before.get(node_id), after.get(node_id)))
         if was != now:
-            log.info("a node has changed", node=node_id, was=was or "unknown", now=now or "removed")
+            logger.info("a node has changed", node=node_id, was=was or "unknown", now=now or "removed")
     _tell_format(before.values(), after.values())
 
 
@@ -78,6 +78,6 @@ def _tell_format(before: Collection[NodeState], after: Collection[NodeState]) ->
     used, former = formats.in_use(after), formats.in_use(before)
     older, were_older = ([node.id for node in nodes if node.format < formats.FORMAT] for nodes in (after, before))
     if used > former:
-        log.info("all nodes know a later format of the log: it is in use now", format=used)
+        logger.info("all nodes know a later format of the log: it is in use now", format=used)
     if older and older != were_older:
-        log.info("the log stays in its format until these nodes are upgraded", format=used, older=older)
+        logger.info("the log stays in its format until these nodes are upgraded", format=used, older=older)

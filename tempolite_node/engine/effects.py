@@ -30,7 +30,7 @@ class Ended(Answer, frozen=True, kw_only=True):
     failure: Failure | None = None
 
 
-class Go(Answer, frozen=True, kw_only=True):
+class Granted(Answer, frozen=True, kw_only=True):
     """The slot is taken: run it."""
 
     attempt: int
@@ -60,7 +60,7 @@ class Refused(Answer, frozen=True, kw_only=True):
     message: str
 
 
-AnyAnswer = Value | Ended | Go | Failed | TimedOut | Interrupted | Refused
+AnyAnswer = Value | Ended | Granted | Failed | TimedOut | Interrupted | Refused
 
 
 # --- batches of a log that several nodes share

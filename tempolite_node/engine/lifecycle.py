@@ -12,7 +12,7 @@ from tempolite_node.engine.effects import (
     AnyAnswer,
     Closed,
     Ended,
-    Go,
+    Granted,
     Interrupted,
     RequestCancel,
     Wake,
@@ -437,7 +437,7 @@ def end_backoff(work: Work, execution: Execution, side_effect: Operation, *, at_
     if not execution.attached:
         resume_unwound(work, execution, at_ms=at_ms)
         return
-    answer = Go(attempt=side_effect.attempt + 1)
+    answer = Granted(attempt=side_effect.attempt + 1)
     work.emit(
         Wake(
             execution_id=execution.id,

@@ -10,7 +10,7 @@ from tempolite_node.handlers.options import Resolved, resolve
 from tempolite_node.protocol.messages import CallOptions
 
 
-class ServedHandlers:
+class HandlerCatalog:
     """Those of this node, and of the others as far as it has heard of them. May be asked from any thread."""
 
     def __init__(self, own: Sequence[ServedHandler], nodes: Callable[[], Mapping[str, NodeState]]) -> None:

@@ -8,13 +8,13 @@ from msgspec.structs import replace
 
 from tempolite_node.engine.commands import EnqueueChild
 from tempolite_node.engine.effects import Reason, Refused
-from tempolite_node.handlers.catalog import ServedHandlers
+from tempolite_node.handlers.catalog import HandlerCatalog
 from tempolite_node.protocol.messages import ChildRequest
 from tempolite_sdk.ids import uuid7
 
 
 class Children:
-    def __init__(self, served: Callable[[], ServedHandlers]) -> None:
+    def __init__(self, served: Callable[[], HandlerCatalog]) -> None:
         self._served = served
 
     def __call__(self, request: ChildRequest, at_ms: int) -> EnqueueChild | Refused:

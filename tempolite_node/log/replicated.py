@@ -29,7 +29,7 @@ from tempolite_node.log.raft.errors import RaftBroken
 from tempolite_node.log.raft.outcomes import Committed, NotLeader, Outcome
 from tempolite_node.log.raft.raft_log import RaftConfig, RaftLog
 
-log = structlog.get_logger("log")
+logger = structlog.get_logger("log")
 
 _ENTRY_COMMANDS_MAX = 2_000
 _ENTRY_BYTES_MAX = 1024 * 1024  #: of several commands; one alone may be larger
@@ -274,7 +274,7 @@ class ReplicatedLog:
         self._current_until_s = -float("inf")
         self._knows_own = False
         self._machine.begin_anew(unclear=OutcomeUnknown("this node was behind; what was asked may be stored"))
-        log.info("this node was far behind: it has taken the store of another one", index=index)
+        logger.info("this node was far behind: it has taken the store of another one", index=index)
 
     # --- in Raft's thread
 
@@ -288,7 +288,7 @@ class ReplicatedLog:
         on_failure(error)
 
     def _leader_changed(self, leader: str | None, term: int) -> None:
-        log.info("the cluster's leader has changed", leader=leader, term=term)
+        logger.info("the cluster's leader has changed", leader=leader, term=term)
         self._post(partial(self._led_by, leader))  # and to its duties, if it is this node
 
 

@@ -32,7 +32,7 @@ from tempolite_node.log.raft.transport import NotAnswered
 from tempolite_node.protocol.messages import Violation
 from tempolite_node.views import ClusterState, MemberState
 
-log = structlog.get_logger("cluster")
+logger = structlog.get_logger("cluster")
 
 _CHECK_S = 5.0
 _REMOVAL_S = 60.0
@@ -246,7 +246,7 @@ class Cluster:
             lambda on_outcome: self._raft.add_member(member, timeout_s=catch_up_s, on_outcome=on_outcome)
         )
         _raise_unless_done(outcome)
-        log.info("a member was added", member=member.node_id, address=member.address)
+        logger.info("a member was added", member=member.node_id, address=member.address)
 
     async def _remove(self, node_id: str) -> None:
         status = await self._loop.run_in_executor(self._asking, self._raft.status)
@@ -259,7 +259,7 @@ class Cluster:
         _raise_unless_done(outcome)
         # Its executions go elsewhere. If this node dies right here, the operator's repeat does it.
         await self._node.submit(RemoveNode(at_ms=self._node.now_ms(), node_id=node_id))
-        log.info("a member was removed", member=node_id)
+        logger.info("a member was removed", member=node_id)
 
     async def _transfer(self, to: str | None) -> str:
         outcome: TransferOutcome = await self._outcome(
@@ -307,7 +307,7 @@ class Cluster:
         except NodeError as error:
             answer = Failed(type(error).__name__, str(error))
         except (msgspec.DecodeError, TimeoutError, concurrent.futures.CancelledError, RuntimeError) as error:
-            log.warning("a peer's question is not answered", peer=peer, error=repr(error))
+            logger.warning("a peer's question is not answered", peer=peer, error=repr(error))
             answer = Failed("Unavailable", f"{self._raft.node_id} can't answer: {error}")
         return msgspec.msgpack.encode(answer)
 

@@ -25,19 +25,19 @@ from tempolite_node.clock import wall_clock_ms
 from tempolite_node.config import Config
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.driver import Driver
-from tempolite_node.driver.inputs import Do, HostDown, HostUp, Inputs
+from tempolite_node.driver.inputs import HostDown, HostUp, Inputs, RunInDriver
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import DrainNode, LoseNode, RegisterNode
 from tempolite_node.engine.model import Component, Execution
 from tempolite_node.errors import NodeError, StartError, StorageFailed, Unavailable
-from tempolite_node.handlers.catalog import ServedHandlers
+from tempolite_node.handlers.catalog import HandlerCatalog
 from tempolite_node.handlers.children import Children
 from tempolite_node.handlers.options import handler_specs, served_handler
 from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
 from tempolite_node.log.replicated import ReplicatedLog
-from tempolite_node.node.driver_client import Asking
+from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.node.raft_config import raft_config
 from tempolite_node.node.service import Facade
 from tempolite_node.node.watch import Watch
@@ -49,7 +49,7 @@ from tempolite_node.store.snapshots import Snapshots
 from tempolite_node.store.writer import Executions, claim_store
 from tempolite_node.supervisor.supervisor import Supervisor
 
-log = structlog.get_logger("node")
+logger = structlog.get_logger("node")
 
 
 class Node:
@@ -98,7 +98,7 @@ class Node:
         self._data_dir.write_address(address)
         settle()
         hand_on_soon()
-        log.info(
+        logger.info(
             "the node serves",
             node=self._config.node.id,
             address=address,
@@ -130,7 +130,7 @@ class Node:
             node_id=config.node.id,
             pools=pools,
             clock_s=time.monotonic,
-            lends=config.cluster is None,
+            leases=config.cluster is None,
         )
         self._driver = Driver(
             node_id=config.node.id,
@@ -141,7 +141,7 @@ class Node:
             registration=self._registration,
             log=self._make_log,
         )
-        self._asking = Asking(self._driver)
+        self._asking = DriverClient(self._driver)
         self._watch = Watch(executions.applied_index)
 
     def _make_log(self, machine: StateMachine) -> Log:
@@ -165,12 +165,12 @@ class Node:
         return replicated
 
     def _in_driver(self, act: Callable[[], None]) -> None:
-        self._driver.put(Do(act))
+        self._driver.put(RunInDriver(act))
 
     def _serve_handlers(self) -> None:
         own = [served_handler(self._config, name, each.component) for name, each in self._supervisor.handlers.items()]
         self._own_handlers = tuple(sorted(own, key=lambda served: served.name))
-        self._served = ServedHandlers(self._own_handlers, self._executions.nodes)
+        self._served = HandlerCatalog(self._own_handlers, self._executions.nodes)
         self._facade = Facade(
             self._config,
             driver=self._driver,
@@ -208,7 +208,7 @@ class Node:
         """Lets running attempts end: those that wait are unwound, and go on after the next start, or elsewhere."""
         self._facade.draining = True
         drain_s = self._config.node.drain_timeout_ms / 1000
-        log.info("draining", timeout_s=drain_s)
+        logger.info("draining", timeout_s=drain_s)
         await self._asking.change(self._pause_all)
         told = await self._tell_others(DrainNode)
         self._supervisor.drain()
@@ -216,7 +216,7 @@ class Node:
         now = asyncio.ensure_future(self._stop_now.wait())
         await asyncio.wait({idle, now}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
         if not idle.done():
-            log.warning("stopping with attempts under way; they run again after the next start")
+            logger.warning("stopping with attempts under way; they run again after the next start")
         idle.cancel()
         now.cancel()
         if told:  # else nobody hears it, and it would only wait once more
@@ -231,7 +231,7 @@ class Node:
             driver = self._driver
             await self._asking.submit(command(at_ms=driver.now_ms(), node_id=self._config.node.id, run=driver.run))
         except NodeError as error:
-            log.warning("the other nodes can't be told that this one stops; they will notice", error=str(error))
+            logger.warning("the other nodes can't be told that this one stops; they will notice", error=str(error))
             return False
         return True
 
@@ -240,9 +240,9 @@ class Node:
             return
         try:
             leader = await self._facade.transfer_leadership(None)
-            log.info("another node leads the cluster now", leader=leader)
+            logger.info("another node leads the cluster now", leader=leader)
         except NodeError as error:
-            log.warning("the leadership can't be handed over; the other nodes will elect", error=str(error))
+            logger.warning("the leadership can't be handed over; the other nodes will elect", error=str(error))
 
     def _pause_all(self) -> None:
         for component, pool in self._driver.dispatch.pools.items():
@@ -267,7 +267,7 @@ class Node:
         self._readers.close()
         self._executions.close()
         self._data_dir.close()
-        log.info("the node has stopped")
+        logger.info("the node has stopped")
 
     async def _stop_hosts(self) -> None:
         if hasattr(self, "_supervisor"):
@@ -351,7 +351,7 @@ class Node:
             return
         self._failure = error
         event = "the node stops" if self._driver_runs else "the node stops: its driver failed"
-        log.critical(event, error=str(error), exc_info=None if isinstance(error, Unavailable) else error)
+        logger.critical(event, error=str(error), exc_info=None if isinstance(error, Unavailable) else error)
         self._asking.fail(error)
         self.request_stop()
 

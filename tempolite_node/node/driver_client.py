@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from tempolite_node.driver.driver import Driver
-from tempolite_node.driver.inputs import Ask, AskAll, Barrier, Change, Look
+from tempolite_node.driver.inputs import Barrier, Input, Inspect, Reconfigure, Submit, SubmitBatch
 from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import AnyOutcome
 from tempolite_node.errors import NodeError, Overloaded, StorageFailed, Unavailable
@@ -22,7 +22,7 @@ T = TypeVar("T")
 WAITING_INPUTS_MAX = 50_000
 
 
-class Asking:
+class DriverClient:
     """Whatever is asked raises Unavailable once the node stops, and what broke the driver if that is what happens."""
 
     def __init__(self, driver: Driver) -> None:
@@ -34,13 +34,13 @@ class Asking:
     async def submit(self, command: AnyCommand) -> AnyOutcome:
         """The outcome, once it is on disk. Overloaded: too much waits; nothing was stored."""
         self._refuse_if_overloaded()
-        outcome: AnyOutcome = await self._ask(lambda answer: Ask(command, answer))
+        outcome: AnyOutcome = await self._ask(lambda answer: Submit(command, answer))
         return outcome
 
     async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
         """Their outcomes, in order, once all are on disk. Overloaded: as above."""
         self._refuse_if_overloaded()
-        outcomes: list[AnyOutcome] = await self._ask(lambda answer: AskAll(commands, answer))
+        outcomes: list[AnyOutcome] = await self._ask(lambda answer: SubmitBatch(commands, answer))
         return outcomes
 
     def _refuse_if_overloaded(self) -> None:
@@ -49,18 +49,18 @@ class Asking:
 
     async def look(self, look: Callable[[], T]) -> T:
         """Runs in the driver's thread, between two commits."""
-        seen: T = await self._ask(lambda answer: Look(look, answer))
+        seen: T = await self._ask(lambda answer: Inspect(look, answer))
         return seen
 
     async def change(self, change: Callable[[], None]) -> None:
         """Changes which work starts, in the driver's thread, and has what may start by then started."""
-        await self._ask(lambda answer: Change(change, answer))
+        await self._ask(lambda answer: Reconfigure(change, answer))
 
     async def barrier(self) -> None:
         """Returns when everything that any node acknowledged before is applied here. NoQuorum: nobody can tell."""
         await self._ask(Barrier)
 
-    async def _ask(self, given: Callable[[Callable[[Any], None]], Ask | AskAll | Look | Change | Barrier]) -> Any:
+    async def _ask(self, given: Callable[[Callable[[Any], None]], Input]) -> Any:
         if self._stopped:
             raise Unavailable("the node is stopping")
         future: asyncio.Future[Any] = self._loop.create_future()

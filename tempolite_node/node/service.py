@@ -15,11 +15,11 @@ from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import AnyOutcome, Reason, Rejection
 from tempolite_node.engine.model import Component, Execution, ServedHandler
 from tempolite_node.errors import no_cluster
-from tempolite_node.handlers.catalog import ServedHandlers
+from tempolite_node.handlers.catalog import HandlerCatalog
 from tempolite_node.handlers.options import Resolved, pool_retry, queue_limit
 from tempolite_node.log.raft.raft_log import RaftLog
 from tempolite_node.node.cluster import Cluster
-from tempolite_node.node.driver_client import Asking
+from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.node.read_barrier import SharedBarrier
 from tempolite_node.node.stats import stats_of
 from tempolite_node.node.watch import Follower, Watch
@@ -40,12 +40,12 @@ class Facade:
         config: Config,
         *,
         driver: Driver,
-        asking: Asking,
+        asking: DriverClient,
         watch: Watch,
         executions: Executions,
         readers: Readers,
         supervisor: Supervisor,
-        served: ServedHandlers,
+        served: HandlerCatalog,
         registration: Registration,
         raft: RaftLog | None,
     ) -> None:

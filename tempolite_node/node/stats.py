@@ -62,7 +62,7 @@ def _of_side_effects(dispatch: Dispatch) -> ComponentStats:
     One that waits for its next attempt belongs to its execution alone.
     """
     pool = dispatch.pools[Component.SIDE_EFFECT]
-    queued, busy = len(pool.starting), pool.busy - dispatch.lent
+    queued, busy = len(pool.starting), pool.busy - dispatch.leased
     return ComponentStats(
         active=busy + queued,
         queued=queued,

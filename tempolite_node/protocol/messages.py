@@ -114,7 +114,7 @@ class Reply(Message, frozen=True, kw_only=True):
     answer: AnyAnswer
 
 
-class Lend(Message, frozen=True, kw_only=True):
+class LeaseSlots(Message, frozen=True, kw_only=True):
     """Slots of the side-effect pool, for side effects that are new. What is not used comes back as SlotsReturned."""
 
     slots: int
@@ -150,7 +150,9 @@ class Drain(Message, frozen=True, kw_only=True):
     """Unwind what waits, let the rest end; the node closes the socket when it has waited long enough."""
 
 
-ToHost = Load | Run | RunCompensation | Reply | Lend | CancelAttempt | AbandonAttempt | CheckArguments | Ping | Drain
+ToHost = (
+    Load | Run | RunCompensation | Reply | LeaseSlots | CancelAttempt | AbandonAttempt | CheckArguments | Ping | Drain
+)
 
 
 # --- worker host to node
@@ -217,10 +219,10 @@ class Call(Message, frozen=True, kw_only=True):
     side_effect_failures: int = 0  #: failed attempts of the side effects inside which it was asked
     #: The side effect that it is about runs, or ran, in a slot that was lent. Of one that runs it is told, not asked:
     #: there is no Reply.
-    lent: bool = False
+    leased: bool = False
 
 
-class SlotsReturned(Message, frozen=True, kw_only=True):
+class ReturnSlots(Message, frozen=True, kw_only=True):
     """Slots that were lent, and that no side effect took."""
 
     slots: int
@@ -255,4 +257,4 @@ class LogLine(Message, frozen=True, kw_only=True):
     at_ms: int = 0
 
 
-FromHost = Loaded | Call | SlotsReturned | ArgumentsChecked | Pong | LogLine
+FromHost = Loaded | Call | ReturnSlots | ArgumentsChecked | Pong | LogLine

@@ -71,7 +71,7 @@ class HostConnection:
 
     # --- in
 
-    def read(self) -> list[messages.Call | messages.SlotsReturned] | None:
+    def read(self) -> list[messages.Call | messages.ReturnSlots] | None:
         """What it says to the driver; None: it is of no use any more, and nothing is to be read."""
         try:
             data = self._socket.recv(READ_BYTES)
@@ -83,10 +83,10 @@ class HostConnection:
         if not data:
             self._lost()
             return None
-        calls: list[messages.Call | messages.SlotsReturned] = []
+        calls: list[messages.Call | messages.ReturnSlots] = []
         others: list[messages.FromHost] = []
         for message in batch:
-            if isinstance(message, messages.Call | messages.SlotsReturned):
+            if isinstance(message, messages.Call | messages.ReturnSlots):
                 calls.append(message)
             else:
                 others.append(message)

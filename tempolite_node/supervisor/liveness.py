@@ -5,7 +5,7 @@ from __future__ import annotations
 from tempolite_node.driver.inputs import Inputs
 
 
-class Listening:
+class HostLiveness:
     def __init__(self, inputs: Inputs, now_s: float, *, most_s: float) -> None:
         """most_s: that counts at once; what goes beyond it was spent by a loop that was held up."""
         self._inputs = inputs

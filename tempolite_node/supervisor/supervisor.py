@@ -12,12 +12,12 @@ from tempolite_node.config import HostsConfig
 from tempolite_node.driver.inputs import Inputs
 from tempolite_node.errors import StartError, Unavailable
 from tempolite_node.protocol import messages, plain_types
-from tempolite_node.supervisor.liveness import Listening
+from tempolite_node.supervisor.liveness import HostLiveness
 from tempolite_node.supervisor.process import HostProcess
 from tempolite_node.views import HostInfo
 from tempolite_sdk.signatures import Signature
 
-log = structlog.get_logger("hosts")
+logger = structlog.get_logger("hosts")
 
 #: Between two starts of a host that dies before its handlers are loaded.
 _RESTART_DELAY_S = 1.0
@@ -109,7 +109,7 @@ class Supervisor:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a task of the supervisor failed", exc_info=error)
+            logger.error("a task of the supervisor failed", exc_info=error)
 
     # --- out
 
@@ -181,7 +181,7 @@ class Supervisor:
         if self._first_load is not None and not self._first_load.done():
             self._first_load.set_result(loaded)
         if loaded.errors:
-            log.error("a worker host can't load the handlers", host=host.number, errors=loaded.errors)
+            logger.error("a worker host can't load the handlers", host=host.number, errors=loaded.errors)
             host.kill()
             return
         host.silent_s = 0.0  # until now it had its handlers to import
@@ -202,7 +202,7 @@ class Supervisor:
         slot = self._slots.pop(host.number, None)
         if self._stopping or not known:
             return
-        log.warning(message, host=host.number, pid=host.pid)
+        logger.warning(message, host=host.number, pid=host.pid)
         if self._first_load is not None and not self._first_load.done():
             self._first_load.set_exception(StartError(f"{message} while it imported the handlers"))
         self._down(host.number, message)
@@ -218,7 +218,7 @@ class Supervisor:
     async def _ping(self) -> None:
         """Kills a host that no longer answers: something in it holds the GIL, or it was stopped."""
         loop, interval_s = asyncio.get_running_loop(), self._config.ping_interval_ms / 1000
-        listening = Listening(self._inputs, loop.time(), most_s=2 * interval_s)
+        listening = HostLiveness(self._inputs, loop.time(), most_s=2 * interval_s)
         while True:
             await asyncio.sleep(interval_s)
             listened_s = listening.since(loop.time())
@@ -226,7 +226,7 @@ class Supervisor:
                 host.silent_s += listened_s
                 limit_ms = self._config.ping_timeout_ms if host.loaded else self._config.start_timeout_ms
                 if host.silent_s > limit_ms / 1000:
-                    log.error("a worker host does not answer: killed", host=host.number, pid=host.pid)
+                    logger.error("a worker host does not answer: killed", host=host.number, pid=host.pid)
                     host.kill()
                 else:
                     host.send([messages.Ping()])

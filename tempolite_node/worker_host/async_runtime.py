@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime
 from tempolite_node.worker_host.channel import Channel
-from tempolite_node.worker_host.conversations import Ask, Body, BodyTimeout, Conversation
+from tempolite_node.worker_host.conversations import Ask, Conversation, RunUserCode, UserCodeTimeout
 from tempolite_node.worker_host.operations import conversation_of
 from tempolite_sdk.operations import Operation
 
@@ -54,7 +54,7 @@ class AsyncRuntime(AttemptRuntime):
             raise AttemptOver
         return answer
 
-    async def _run(self, body: Body) -> Any:
+    async def _run(self, body: RunUserCode) -> Any:
         self.attempt.bodies.add(body.scope)
         try:
             return await (_run(body) if body.timeout_s is None else _run_in_time(body, body.timeout_s))
@@ -62,20 +62,20 @@ class AsyncRuntime(AttemptRuntime):
             self.attempt.bodies.discard(body.scope)
 
 
-async def _run(body: Body) -> Any:
+async def _run(body: RunUserCode) -> Any:
     with body.scope:
         returned = body.call()
         return await returned if inspect.isawaitable(returned) else returned
 
 
-async def _run_in_time(body: Body, timeout_s: float) -> Any:
+async def _run_in_time(body: RunUserCode, timeout_s: float) -> Any:
     """BodyTimeout: the time is up, and what the body still did was cancelled."""
     try:
         async with asyncio.timeout(timeout_s) as limit:
             return await _run(body)
     except TimeoutError:
         if limit.expired():
-            raise BodyTimeout from None
+            raise UserCodeTimeout from None
         raise
 
 

@@ -23,7 +23,7 @@ from tempolite_node.protocol import messages
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.failures import failure_of
 from tempolite_node.worker_host.journal import Journal
-from tempolite_node.worker_host.leased_slots import LentSlots
+from tempolite_node.worker_host.leased_slots import LeasedSlots
 from tempolite_node.worker_host.parking import Parking
 from tempolite_node.worker_host.registry import Handler, Registry
 from tempolite_node.worker_host.scopes import Scope
@@ -64,7 +64,7 @@ class Services:
     """What every attempt of a worker host shares."""
 
     def __init__(
-        self, *, channel: Channel, registry: Registry, parking: Parking, slots: LentSlots, payload_bytes_max: int
+        self, *, channel: Channel, registry: Registry, parking: Parking, slots: LeasedSlots, payload_bytes_max: int
     ) -> None:
         self.channel = channel
         self.registry = registry
@@ -132,19 +132,19 @@ class Attempt:
             self._calls[number] = _Call(waiter, scope)
             scope.asks()
         slots = self.services.slots
-        lent = isinstance(request, _ENDS_SIDE_EFFECT) and slots.ends(self, request.key)
+        leased = isinstance(request, _ENDS_SIDE_EFFECT) and slots.ends(self, request.key)
         if scope.frame:
             slots.announce(self)
-        self._say(number, request, scope, lent=lent)
+        self._say(number, request, scope, leased=leased)
         self.flush()
         return number
 
     def announce(self, key: str, scope: Scope) -> None:
         """Tells the node of a side effect that runs in a lent slot. Called by any thread."""
-        self._say(next(self._numbers), BeginSideEffect(key=key, digest=b"", fresh=True), scope, lent=True)
+        self._say(next(self._numbers), BeginSideEffect(key=key, digest=b"", fresh=True), scope, leased=True)
         self.services.channel.flush()
 
-    def _say(self, number: int, request: AnyRequest | messages.ChildRequest, scope: Scope, *, lent: bool) -> None:
+    def _say(self, number: int, request: AnyRequest | messages.ChildRequest, scope: Scope, *, leased: bool) -> None:
         self.services.channel.add(
             messages.Call(
                 execution_id=self.execution_id,
@@ -153,7 +153,7 @@ class Attempt:
                 request=request,
                 frame=scope.frame,
                 side_effect_failures=scope.side_effect_failures,
-                lent=lent,
+                leased=leased,
             )
         )
 

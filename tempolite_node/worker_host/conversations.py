@@ -1,8 +1,8 @@
 """What the operations of contexts come to, without the asking.
 
 Each operation is a conversation: a generator that yields what it asks of the node (`Ask`) or has user code run
-(`Body`), and is sent the answer. Synchronous and asynchronous code differ in how that is carried out, and in nothing
-else.
+(`RunUserCode`), and is sent the answer. Synchronous and asynchronous code differ in how that is carried out, and in
+nothing else.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Ask(Struct):
     waits: tuple[OperationKind, str] | None = None
 
 
-class Body(Struct):
+class RunUserCode(Struct):
     """Run user code in a scope. Sent what it returns, or thrown what it raises, or BodyTimeout."""
 
     call: Callable[[], Any]  #: returns an awaitable for asynchronous code
@@ -39,11 +39,11 @@ class Body(Struct):
     timeout_s: float | None = None
 
 
-class BodyTimeout(Exception):
+class UserCodeTimeout(Exception):
     """The time of the body is up. What it still does is ignored."""
 
 
-Conversation = Generator[Ask | Body, Any, T]
+Conversation = Generator[Ask | RunUserCode, Any, T]
 
 
 def ask(

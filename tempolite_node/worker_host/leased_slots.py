@@ -26,7 +26,7 @@ class Borrower(Protocol):
         ...
 
 
-class LentSlots:
+class LeasedSlots:
     """Any thread may take a slot and end with it; the one that reads the socket gets them, and looks after them.
 
     Every side effect takes one and ends with it, in many threads. It ends without the lock, which is for what must not
@@ -79,7 +79,7 @@ class LentSlots:
 
     # --- by the thread that reads the socket
 
-    def lent(self, slots: int) -> None:
+    def leased(self, slots: int) -> None:
         self._spare.extend([self._looks] * slots)
 
     def look(self) -> float | None:

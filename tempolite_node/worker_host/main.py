@@ -16,7 +16,7 @@ from tempolite_node.interpreter import settle
 from tempolite_node.protocol import framing, messages
 from tempolite_node.worker_host.attempt import Services
 from tempolite_node.worker_host.channel import Channel
-from tempolite_node.worker_host.leased_slots import LentSlots
+from tempolite_node.worker_host.leased_slots import LeasedSlots
 from tempolite_node.worker_host.logs import configure_logging
 from tempolite_node.worker_host.parking import Parking
 from tempolite_node.worker_host.registry import load
@@ -83,7 +83,7 @@ class WorkerHost:
             messages.Loaded(handlers=tuple(handler.describe() for handler in registry.handlers.values()), errors=errors)
         )
         parking = Parking(parked_max=first.max_parked, ttl_s=first.park_ttl_ms / 1_000)
-        slots = LentSlots(lambda slots: self._channel.send(messages.SlotsReturned(slots=slots)))
+        slots = LeasedSlots(lambda slots: self._channel.send(messages.ReturnSlots(slots=slots)))
         services = Services(
             channel=self._channel,
             registry=registry,
@@ -124,8 +124,8 @@ class WorkerHost:
                 runner.reply(message)
             case messages.Run() | messages.RunCompensation():
                 runner.start(message)
-            case messages.Lend():
-                services.slots.lent(message.slots)
+            case messages.LeaseSlots():
+                services.slots.leased(message.slots)
             case messages.CancelAttempt():
                 runner.cancel(message)
             case messages.AbandonAttempt():

@@ -13,7 +13,7 @@ from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD, CONCURRENCY_KEY, CONCU
 from tempolite_node.protocol.messages import CallOptions, ChildRequest, Record
 from tempolite_node.worker_host.conversations import Conversation, ask
 from tempolite_node.worker_host.failures import ended_badly
-from tempolite_node.worker_host.replay import check_digest, found, meet_cancel
+from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled
 from tempolite_node.worker_host.scopes import Scope, checked_id, checked_key, local_key
 from tempolite_node.worker_host.side_effects import side_effect
 from tempolite_node.worker_host.steps import step
@@ -247,7 +247,9 @@ def _memoize(attempt: Attempt, scope: Scope, operation: operations.Memoize) -> C
 
 def _heartbeat(attempt: Attempt, scope: Scope, operation: operations.Heartbeat) -> Conversation[None]:
     """Told, and not waited for; a cancel is raised here as at any other operation."""
-    yield from meet_cancel(attempt, scope, f"{scope.prefix}heartbeat:{scope.counted('heartbeat', '')}", live=True)
+    yield from raise_if_cancelled(
+        attempt, scope, f"{scope.prefix}heartbeat:{scope.counted('heartbeat', '')}", live=True
+    )
     details = None if operation.details is None else encode(operation.details)
     attempt.check_size("the heartbeat's details", details or b"")
     attempt.send(commands.Heartbeat(details=details), scope, None)

@@ -24,11 +24,11 @@ def found(attempt: Attempt, scope: Scope, kind: OperationKind, key: str) -> Conv
     record = attempt.journal.find(scope, kind, key)
     if attempt.may_meet_cancel:
         live = record is None or record.status in _GOES_ON
-        yield from meet_cancel(attempt, scope, f"{kind}:{key}", live=live)
+        yield from raise_if_cancelled(attempt, scope, f"{kind}:{key}", live=live)
     return record
 
 
-def meet_cancel(attempt: Attempt, scope: Scope, place: str, *, live: bool) -> Conversation[None]:
+def raise_if_cancelled(attempt: Attempt, scope: Scope, place: str, *, live: bool) -> Conversation[None]:
     """Raises Cancelled where it was raised before, or where it is due now.
 
     place: "<kind>:<key>" of the operation that is about to be performed.

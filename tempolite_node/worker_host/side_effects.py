@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec.structs import replace
 
 from tempolite_node.engine import commands
-from tempolite_node.engine.effects import Failed, Go, Value
+from tempolite_node.engine.effects import Failed, Granted, Value
 from tempolite_node.engine.model import Failure, OperationKind, OperationStatus
 from tempolite_node.engine.model import RetryPolicy as ResolvedPolicy
 from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.contexts import side_effect_context
-from tempolite_node.worker_host.conversations import Body, BodyTimeout, Conversation, ask
+from tempolite_node.worker_host.conversations import Conversation, RunUserCode, UserCodeTimeout, ask
 from tempolite_node.worker_host.failures import failed_side_effect, failure_of
-from tempolite_node.worker_host.replay import check_digest, found, meet_cancel
+from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled
 from tempolite_node.worker_host.scopes import Scope, checked_key
 from tempolite_sdk.durations import milliseconds_of, seconds_of
 from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
@@ -49,7 +49,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     attempt.begin_side_effect(key)
     try:
         answer: Any = yield from _begin(attempt, scope, key, input_digest, fresh=record is None)
-        while isinstance(answer, Go):
+        while isinstance(answer, Granted):
             answer = yield from _attempt(runtime, scope, operation, run, type, key, input_digest, answer.attempt)
     except asyncio.CancelledError as error:
         # Whoever cancelled the task wants it to end: neither a slot nor a next attempt is to be kept for it.
@@ -71,7 +71,7 @@ def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, *, fre
     fresh: nothing that holds is recorded of it.
     """
     if fresh and attempt.services.slots.take(attempt, key, scope):
-        return Go(attempt=1)
+        return Granted(attempt=1)
     begin = commands.BeginSideEffect(key=key, digest=input_digest, fresh=fresh)
     return (yield from ask(begin, scope, waits=None if fresh else (OperationKind.SIDE_EFFECT, key)))
 
@@ -110,8 +110,8 @@ def _attempt(
     try:
         # It may have been requested while this attempt waited for its slot, or for the end of the backoff.
         if attempt.may_meet_cancel:
-            yield from meet_cancel(attempt, scope, f"{OperationKind.SIDE_EFFECT}:{key}", live=True)
-        value = yield Body(run, inner, _timeout_s(runtime, operation))
+            yield from raise_if_cancelled(attempt, scope, f"{OperationKind.SIDE_EFFECT}:{key}", live=True)
+        value = yield RunUserCode(run, inner, _timeout_s(runtime, operation))
         attempt.check_running()
         result = _checked_result(runtime, value, type)
     except asyncio.CancelledError:
@@ -205,7 +205,7 @@ def _checked_result(runtime: AttemptRuntime, value: Any, type: Any) -> bytes:
 
 
 def _failure_of(error: BaseException) -> Failure:
-    if isinstance(error, BodyTimeout):
+    if isinstance(error, UserCodeTimeout):
         return Failure(type="AttemptTimeout", message="the attempt took too long (timeout)")
     failure = failure_of(error)
     hopeless = isinstance(error, InvalidArgument | Cancelled | asyncio.CancelledError)

@@ -9,10 +9,10 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from tempolite_node.engine import commands
-from tempolite_node.engine.effects import Go
+from tempolite_node.engine.effects import Granted
 from tempolite_node.engine.model import OperationKind, OperationStatus
 from tempolite_node.worker_host.contexts import transaction_context
-from tempolite_node.worker_host.conversations import Body, Conversation, ask
+from tempolite_node.worker_host.conversations import Conversation, RunUserCode, ask
 from tempolite_node.worker_host.failures import failed_step, failure_of
 from tempolite_node.worker_host.registry import LoadError, import_target
 from tempolite_node.worker_host.replay import check_digest, found
@@ -45,7 +45,7 @@ def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversat
         restore_fields(step, record.result or data)
         raise failed_step(key, record.failure)
     go = yield from ask(commands.BeginStep(key=key, target=target, input=data, digest=input_digest), scope)
-    assert isinstance(go, Go), f"step {key}: {go}"  # the journal said that it is not over
+    assert isinstance(go, Granted), f"step {key}: {go}"  # the journal said that it is not over
     return (yield from _run_transaction(runtime, scope, step, data, key, go.attempt))
 
 
@@ -57,7 +57,7 @@ def _run_transaction(
     context = transaction_context(runtime.within(inner), key, number)
     unrecorded = True
     try:
-        yield Body(partial(step.transaction, context), inner)
+        yield RunUserCode(partial(step.transaction, context), inner)
         attempt.check_running()
         unrecorded = False  # it has taken effect: should its data be unstorable, it is to be undone
         data = _data_of(attempt, step)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.worker_host.attempt import AttemptOver, AttemptRuntime
-from tempolite_node.worker_host.conversations import Ask, Body, BodyTimeout, Conversation
+from tempolite_node.worker_host.conversations import Ask, Conversation, RunUserCode, UserCodeTimeout
 from tempolite_node.worker_host.operations import conversation_of
 from tempolite_sdk.operations import Operation
 
@@ -71,14 +71,14 @@ class _SleepingThread:
         self._lock.release()
 
 
-def _run(body: Body) -> Any:
+def _run(body: RunUserCode) -> Any:
     if body.timeout_s is None:
         with body.scope:
             return body.call()
     return _run_in_time(body, body.timeout_s)
 
 
-def _run_in_time(body: Body, timeout_s: float) -> Any:
+def _run_in_time(body: RunUserCode, timeout_s: float) -> Any:
     """In a thread of its own, which is left behind when the time is up: a thread can't be stopped.
 
     BodyTimeout: the time is up; the body's context is closed.
@@ -102,7 +102,7 @@ def _run_in_time(body: Body, timeout_s: float) -> Any:
     except TimeoutError:
         if done.done():
             raise  # the body's own
-        raise BodyTimeout from None
+        raise UserCodeTimeout from None
     finally:
         body.scope.open = False
 

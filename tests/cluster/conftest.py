@@ -14,7 +14,7 @@ Found = Callable[..., Cluster]
 THREE: Mapping[str, Mapping[str, Any]] = {"a": {}, "b": {}, "c": {}}
 
 
-_standing: list[list[Cluster]] = []
+_readiness: list[list[Cluster]] = []
 
 
 @pytest.hookimpl(wrapper=True)
@@ -22,7 +22,7 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, py
     """Shows the logs of the clusters that stand when a test fails."""
     report = yield
     if report.failed:
-        for each in (each for clusters in _standing for each in clusters):
+        for each in (each for clusters in _readiness for each in clusters):
             report.sections.append((f"nodes of {each.directory}", each.logs(since=call.start)))
     return report
 
@@ -44,7 +44,7 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
 @contextmanager
 def _founding(directory: Path) -> Iterator[Found]:
     clusters: list[Cluster] = []
-    _standing.append(clusters)
+    _readiness.append(clusters)
 
     def found(
         *targets: str | dict[str, Any],
@@ -62,6 +62,6 @@ def _founding(directory: Path) -> Iterator[Found]:
     try:
         yield found
     finally:
-        _standing.remove(clusters)
+        _readiness.remove(clusters)
         for each in clusters:
             each.close()

@@ -13,7 +13,7 @@ import pytest
 
 from tempolite_node.errors import Overloaded, Unavailable
 from tempolite_node.log.raft.entries import Entry, Member, RequestId
-from tempolite_node.log.raft.errors import EntryTooLarge, JournalUnusable
+from tempolite_node.log.raft.errors import EntryTooLarge, LogStoreUnusable
 from tempolite_node.log.raft.outcomes import Committed, NotLeader
 from tempolite_node.log.raft.raft_log import RaftConfig, RaftLog
 from tempolite_node.log.raft.timing import Limits, Timing
@@ -267,7 +267,7 @@ def test_a_store_that_was_lost_is_noticed_at_the_start(make: Callable[..., Clust
     cluster.stop()
     cluster.consumers[0].applied_index = 0
     log = RaftLog(cluster._config(cluster.members[0]), cluster.consumers[0], on_failure=cluster.failures.append)
-    with pytest.raises(JournalUnusable, match="was the store lost"):
+    with pytest.raises(LogStoreUnusable, match="was the store lost"):
         log.start()
 
 

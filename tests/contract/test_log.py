@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tempolite_node.driver.inputs import Ask, AskAll, Barrier
+from tempolite_node.driver.inputs import Barrier, Submit, SubmitBatch
 from tempolite_node.engine.commands import Cancel, Enqueue, SendSignal
 from tempolite_node.engine.effects import Accepted, Rejection, SignalStored
 from tempolite_node.engine.model import Component, Status
+from tests.unit.driver.conftest import complete
+from tests.unit.driver.simulated import SimulatedNode
 from tests.unit.engine.invariants import check, dump
 from tests.unit.engine.story import new_store
-from tests.unit.hosts.conftest import complete
-from tests.unit.hosts.simulated import SimulatedNode
 from tests.unit.log.test_replicated import POOLS, ReplicatedNode, enqueue, enqueued
 
 
@@ -58,7 +58,7 @@ def until(node: Any, come_true: Callable[[], Any]) -> None:
 def outcomes(node: Any, *commands: Any) -> list[Any]:
     told: list[Any] = []
     for command in commands:
-        node.driver.put(Ask(command=command, answer=told.append))
+        node.driver.put(Submit(command=command, answer=told.append))
     until(node, lambda: len(told) == len(commands))
     return told
 
@@ -87,7 +87,7 @@ def test_commands_are_decided_in_the_order_in_which_they_were_given(node: Any) -
 def test_an_outcome_is_told_when_what_it_changed_is_on_disk(node: Any) -> None:
     seen: list[Any] = []
 
-    node.driver.put(Ask(command=enqueue("a"), answer=lambda _: seen.append(node.executions.execution("a"))))
+    node.driver.put(Submit(command=enqueue("a"), answer=lambda _: seen.append(node.executions.execution("a"))))
     until(node, lambda: seen)
 
     assert seen[0] is not None
@@ -134,7 +134,7 @@ def test_many_commands_are_answered_together_and_in_order(node: Any) -> None:
     told: list[Any] = []
     commands = [enqueue(f"e{number}") for number in range(5_000)]
 
-    node.driver.put(AskAll(commands=commands, answer=told.append))
+    node.driver.put(SubmitBatch(commands=commands, answer=told.append))
     until(node, lambda: told)
 
     assert told == [[enqueued(f"e{number}") for number in range(5_000)]]

@@ -18,7 +18,7 @@ from tempolite_node.engine.commands import (
     SendSignalFromAttempt,
 )
 from tempolite_node.engine.decide.clients import new_execution, take_id
-from tempolite_node.engine.effects import AnyAnswer, Failed, Go, Reason, Refused, Rejection, SignalSent, Value
+from tempolite_node.engine.effects import AnyAnswer, Failed, Granted, Reason, Refused, Rejection, SignalSent, Value
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
     Attempt,
@@ -67,11 +67,11 @@ def begin_side_effect(work: Work, execution: Execution, request: BeginSideEffect
     """Reads only: a side effect is recorded when it ends."""
     operation = recorded(work, execution, OperationKind.SIDE_EFFECT, request.key, generation)
     if operation is None:
-        return Go(attempt=1)
+        return Granted(attempt=1)
     if (differing := _differs(operation, request.digest)) is not None:
         return differing
     if operation.status is OperationStatus.RETRYING:
-        return Go(attempt=operation.attempt + 1) if operation.due_ms is None else None
+        return Granted(attempt=operation.attempt + 1) if operation.due_ms is None else None
     return _side_effect_answer(operation)
 
 
@@ -194,7 +194,7 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, generation:
             started_ms=before.started_ms if before else at_ms,
         )
     )
-    return Go(attempt=number)
+    return Granted(attempt=number)
 
 
 def _running_step(work: Work, execution: Execution, key: str) -> Operation | Refused:

@@ -16,10 +16,10 @@ from typing import Protocol
 from tempolite_node.log.raft import snapshots
 from tempolite_node.log.raft.elections import Elections
 from tempolite_node.log.raft.entries import Entry, Kind, Members
-from tempolite_node.log.raft.errors import JournalUnusable
+from tempolite_node.log.raft.errors import LogStoreUnusable
 from tempolite_node.log.raft.guards import GuardedRaft
 from tempolite_node.log.raft.handover import Consumer, HandOver
-from tempolite_node.log.raft.log_store import Journal, Phase
+from tempolite_node.log.raft.log_store import LogStore, Phase
 from tempolite_node.log.raft.membership import MemberChange, Membership
 from tempolite_node.log.raft.messages import (
     Ack,
@@ -49,7 +49,7 @@ from tempolite_node.log.raft.timing import Limits, Timing
 from tempolite_node.log.raft.transfer import LeadershipTransfer, Transfer
 
 
-class StateMachine(Consumer, snapshots.Maker, snapshots.Installer, Protocol):
+class RaftStateMachine(Consumer, snapshots.Maker, snapshots.Installer, Protocol):
     """What the log's entries are applied to. Its own transaction holds its applied index."""
 
 
@@ -88,8 +88,8 @@ class RaftCore:
         self,
         identity: Identity,
         *,
-        journal: Journal,
-        machine: StateMachine,
+        journal: LogStore,
+        machine: RaftStateMachine,
         peers: Peers,
         background: Background,
         snapshot_directory: Path,
@@ -99,7 +99,7 @@ class RaftCore:
         rng: random.Random,
         silence_s: float = float("inf"),
     ) -> None:
-        """JournalUnusable: journal and store don't belong to each other."""
+        """LogStoreUnusable: journal and store don't belong to each other."""
         self._machine = machine
         self._peers = peers
         self._limits = limits
@@ -398,7 +398,7 @@ class RaftCore:
         ]
 
 
-def _finish_installing(journal: Journal, machine: StateMachine) -> None:
+def _finish_installing(journal: LogStore, machine: RaftStateMachine) -> None:
     """Brings journal and store together after whatever a crash left, or says that they can't be."""
     state, applied = journal.state, machine.applied_index
     if state.installing is not None:
@@ -409,12 +409,12 @@ def _finish_installing(journal: Journal, machine: StateMachine) -> None:
     if journal.state.phase is not Phase.PROVEN:
         return  # the journal was lost, and the store may well be ahead of it
     if applied > journal.last.index:
-        raise JournalUnusable(
+        raise LogStoreUnusable(
             f"the store has applied entry {applied}, but the journal ends at {journal.last.index}: was it taken from"
             " an older copy? Move the journal away, so that the node recovers from its peers"
         )
     if applied < journal.first.index and journal.first.index > 1:
-        raise JournalUnusable(
+        raise LogStoreUnusable(
             f"the store has applied entry {applied}, but the journal starts at {journal.first.index}: was the store"
             " lost? Move the journal away, so that the node recovers from its peers"
         )

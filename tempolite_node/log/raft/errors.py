@@ -5,11 +5,11 @@ from __future__ import annotations
 from tempolite_node.errors import NodeError, StartError, StorageFailed
 
 
-class JournalUnusable(StartError):
+class LogStoreUnusable(StartError):
     """The journal can't be opened: foreign, of another node, in use, or its contents contradict themselves."""
 
 
-class JournalFailed(StorageFailed):
+class LogStoreFailed(StorageFailed):
     """A write of the journal failed. Nothing that depends on it has left the node, and the node must stop."""
 
 

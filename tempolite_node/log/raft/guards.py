@@ -20,7 +20,7 @@ from pysyncobj.version import VERSION
 
 from tempolite_node.log.raft.entries import LogEntry
 from tempolite_node.log.raft.errors import RaftBroken
-from tempolite_node.log.raft.log_store import VOTE_UNKNOWN, Journal, Phase
+from tempolite_node.log.raft.log_store import VOTE_UNKNOWN, LogStore, Phase
 from tempolite_node.log.raft.messages import (
     Ack,
     AnyMessage,
@@ -135,7 +135,7 @@ class _Outbox(Transport):
 class GuardedRaft(SyncObj):
     """One node's part in elections, votes, appending and committing. Used by one thread; does no I/O of its own."""
 
-    def __init__(self, *, node_id: str, journal: Journal, owner: Owner, timing: Timing, rng: random.Random) -> None:
+    def __init__(self, *, node_id: str, journal: LogStore, owner: Owner, timing: Timing, rng: random.Random) -> None:
         self.owner = owner
         self.node_id = node_id
         self.journal = journal

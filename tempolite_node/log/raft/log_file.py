@@ -9,7 +9,7 @@ import apsw
 import msgspec
 
 from tempolite_node.log.raft.entries import UNDECODABLE, LogEntry, is_well_formed
-from tempolite_node.log.raft.errors import JournalFailed, JournalUnusable
+from tempolite_node.log.raft.errors import LogStoreFailed, LogStoreUnusable
 from tempolite_node.log.raft.log_store import Change, HardState, Stored
 
 APPLICATION_ID = 0x54454D4A  #: "TEMJ": a journal, and not the store ("TEMP")
@@ -47,9 +47,9 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(HardState)
 
 
-class JournalFile:
+class LogFile:
     def __init__(self, path: Path, *, cluster: str, node_id: str, synchronous: str = "full") -> None:
-        """JournalUnusable: the file is not a journal of this node in this cluster, or another process has it.
+        """LogStoreUnusable: the file is not a journal of this node in this cluster, or another process has it.
 
         synchronous: "off" for simulations, where no power is cut.
         """
@@ -60,9 +60,9 @@ class JournalFile:
             self._connection = apsw.Connection(str(path), statementcachesize=16)
             self._set_up(synchronous)
         except apsw.BusyError as error:
-            raise JournalUnusable(f"{path}: another process uses this journal; is the node running twice?") from error
+            raise LogStoreUnusable(f"{path}: another process uses this journal; is the node running twice?") from error
         except apsw.Error as error:
-            raise JournalUnusable(f"{path}: the journal can't be opened: {error}. {_ADVICE}") from error
+            raise LogStoreUnusable(f"{path}: the journal can't be opened: {error}. {_ADVICE}") from error
         path.chmod(0o600)
 
     def _set_up(self, synchronous: str) -> None:
@@ -81,9 +81,9 @@ class JournalFile:
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", VERSION)
         elif application != APPLICATION_ID:
-            raise JournalUnusable(f"{self._path}: this is an SQLite file, but not a journal of Tempolite Node")
+            raise LogStoreUnusable(f"{self._path}: this is an SQLite file, but not a journal of Tempolite Node")
         elif version != VERSION:
-            raise JournalUnusable(
+            raise LogStoreUnusable(
                 f"{self._path}: the journal has version {version}, this program knows {VERSION}: upgrade the program"
             )
         connection.execute("COMMIT")
@@ -111,7 +111,7 @@ class JournalFile:
             return None
         cluster, node_id, state, checksum = row
         if (cluster, node_id) != (self._cluster, self._node_id):
-            raise JournalUnusable(
+            raise LogStoreUnusable(
                 f"{self._path}: this is the journal of node {node_id!r} in cluster {cluster!r}, and not of"
                 f" {self._node_id!r} in {self._cluster!r}: give each node a data directory of its own"
             )
@@ -133,8 +133,8 @@ class JournalFile:
             entries.append(entry)
         return entries
 
-    def _corrupt(self, what: str) -> JournalUnusable:
-        return JournalUnusable(f"{self._path}: the journal is damaged: {what}. {_ADVICE}")
+    def _corrupt(self, what: str) -> LogStoreUnusable:
+        return LogStoreUnusable(f"{self._path}: the journal is damaged: {what}. {_ADVICE}")
 
     def write(self, change: Change) -> None:
         state = _encode(change.state)
@@ -152,7 +152,7 @@ class JournalFile:
             connection.execute("COMMIT")
         except apsw.Error as error:
             # Not tried again: after a failed fsync the kernel may have dropped the pages it could not write.
-            raise JournalFailed(f"{self._path}: the journal can't be written: {error}") from error
+            raise LogStoreFailed(f"{self._path}: the journal can't be written: {error}") from error
 
     def close(self) -> None:
         self._connection.close()

@@ -65,17 +65,17 @@ class Disk(Protocol):
     """Where a journal is kept."""
 
     def load(self) -> Stored | None:
-        """What the last `write` left, or None for a new one. JournalUnusable: it can't be trusted."""
+        """What the last `write` left, or None for a new one. LogStoreUnusable: it can't be trusted."""
         ...
 
     def write(self, change: Change) -> None:
-        """On disk, whole, when it returns; not at all if it raises JournalFailed."""
+        """On disk, whole, when it returns; not at all if it raises LogStoreFailed."""
         ...
 
     def close(self) -> None: ...
 
 
-class Journal:
+class LogStore:
     """Used by the raft thread alone. Entries are consecutive; there is always at least one."""
 
     def __init__(self, disk: Disk, bootstrap: Members) -> None:

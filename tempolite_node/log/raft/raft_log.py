@@ -15,11 +15,11 @@ from typing import NamedTuple, TypeVar
 
 from tempolite_node.errors import Overloaded, StartError, Unavailable
 from tempolite_node.log.raft import guards
-from tempolite_node.log.raft.core import Identity, RaftCore, StateMachine
+from tempolite_node.log.raft.core import Identity, RaftCore, RaftStateMachine
 from tempolite_node.log.raft.entries import REQUEST_ID_BYTES, Kind, Member, Members, RequestId
 from tempolite_node.log.raft.errors import EntryTooLarge
-from tempolite_node.log.raft.log_file import JournalFile
-from tempolite_node.log.raft.log_store import Journal
+from tempolite_node.log.raft.log_file import LogFile
+from tempolite_node.log.raft.log_store import LogStore
 from tempolite_node.log.raft.membership import MemberChange
 from tempolite_node.log.raft.messages import AnyMessage
 from tempolite_node.log.raft.outcomes import LogStatus, MembershipOutcome, NotLeader, Outcome, TransferOutcome
@@ -78,7 +78,7 @@ class RaftLog:
     def __init__(
         self,
         config: RaftConfig,
-        machine: StateMachine,
+        machine: RaftStateMachine,
         *,
         on_failure: Callable[[BaseException], None],
         on_leader: Callable[[str | None, int], None] = lambda _leader, _term: None,
@@ -141,7 +141,7 @@ class RaftLog:
     def _open(self, snapshots: Path) -> RaftCore:
         config = self._config
         bootstrap = () if config.join else tuple(sorted(config.members))
-        disk = JournalFile(config.directory / JOURNAL, cluster=config.cluster, node_id=config.node_id)
+        disk = LogFile(config.directory / JOURNAL, cluster=config.cluster, node_id=config.node_id)
         try:
             return RaftCore(
                 Identity(
@@ -150,7 +150,7 @@ class RaftLog:
                     seeds=tuple(sorted(config.members)),
                     incarnation=self._incarnation,
                 ),
-                journal=Journal(disk, bootstrap),
+                journal=LogStore(disk, bootstrap),
                 machine=self._machine,
                 peers=self._transport,
                 background=self,

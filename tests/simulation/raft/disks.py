@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tempolite_node.log.raft.entries import Entry, LogEntry
-from tempolite_node.log.raft.log_file import JournalFile
+from tempolite_node.log.raft.log_file import LogFile
 from tempolite_node.log.raft.log_store import Change, Disk, HardState, Stored
 
 #: Where the power may go in the middle of something.
@@ -70,11 +70,11 @@ class FileDisk(MemoryDisk):
     def __init__(self, path: Path, node_id: str) -> None:
         super().__init__()
         self._path, self._node_id = path, node_id
-        self._file: JournalFile | None = None
+        self._file: LogFile | None = None
 
     def load(self) -> Stored | None:
         self.close()
-        self._file = JournalFile(self._path, cluster="simulated", node_id=self._node_id, synchronous="off")
+        self._file = LogFile(self._path, cluster="simulated", node_id=self._node_id, synchronous="off")
         stored = self._file.load()
         assert stored == super().load(), f"{self._path} does not hold what was written"
         return stored

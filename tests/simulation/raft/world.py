@@ -19,7 +19,7 @@ from pysyncobj import syncobj as library
 from tempolite_node.log.raft import codec
 from tempolite_node.log.raft.core import Identity, RaftCore
 from tempolite_node.log.raft.entries import Entry, Kind, Member, Members, RequestId
-from tempolite_node.log.raft.log_store import Journal, Phase
+from tempolite_node.log.raft.log_store import LogStore, Phase
 from tempolite_node.log.raft.membership import MemberChange
 from tempolite_node.log.raft.messages import AnyMessage, AppendEntries, Forward
 from tempolite_node.log.raft.outcomes import Committed, Outcome
@@ -91,7 +91,7 @@ class SimNode:
                 seeds=members,
                 incarnation=world.rng.getrandbits(60),
             ),
-            journal=Journal(disk, () if self.joins else members),
+            journal=LogStore(disk, () if self.joins else members),
             machine=self.consumer,
             peers=self,
             background=self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tempolite_node.engine.effects import Failed, Go, Reason, Refused, Value, Wake
+from tempolite_node.engine.effects import Failed, Granted, Reason, Refused, Value, Wake
 from tempolite_node.engine.model import (
     Component,
     OperationKind,
@@ -24,7 +24,7 @@ SIDE_EFFECT = OperationKind.SIDE_EFFECT
 def test_a_side_effect_runs_when_nothing_is_recorded_under_its_key(story: Story) -> None:
     story.running("order-1")
 
-    assert story.begin_side_effect("order-1", "quote") == Go(attempt=1)
+    assert story.begin_side_effect("order-1", "quote") == Granted(attempt=1)
     assert story.operations("order-1", SIDE_EFFECT) == []
 
 
@@ -62,7 +62,7 @@ def test_side_effects_with_other_keys_are_others(story: Story) -> None:
     story.running("order-1")
     story.complete_side_effect("order-1", b"5", "quote")
 
-    assert story.begin_side_effect("order-1", "tax") == Go(attempt=1)
+    assert story.begin_side_effect("order-1", "tax") == Granted(attempt=1)
 
 
 def test_another_input_under_a_recorded_key_is_non_determinism(story: Story) -> None:
@@ -89,7 +89,7 @@ def test_a_failed_side_effect_is_made_again_after_its_backoff(story: Story) -> N
     assert operation.due_ms == START_MS + 1_000
     assert story.advance(1_000) == ["order-1 side_effect:quote"]
     assert story.effects_of(Wake) == [
-        Wake(execution_id="order-1", epoch=1, kind=SIDE_EFFECT, key="quote", answer=Go(attempt=2))
+        Wake(execution_id="order-1", epoch=1, kind=SIDE_EFFECT, key="quote", answer=Granted(attempt=2))
     ]
 
 
@@ -156,7 +156,7 @@ def test_a_side_effect_that_is_asked_for_during_its_backoff_waits_for_its_end(st
 
     story.advance(1_000)
     [wake] = story.effects_of(Wake)
-    assert (wake.epoch, wake.answer) == (story["order-1"].epoch, Go(attempt=2))
+    assert (wake.epoch, wake.answer) == (story["order-1"].epoch, Granted(attempt=2))
 
 
 def test_a_backoff_that_ends_while_nobody_runs_is_over_for_the_next_attempt(story: Story) -> None:
@@ -166,7 +166,7 @@ def test_a_backoff_that_ends_while_nobody_runs_is_over_for_the_next_attempt(stor
     story.advance(1_000)
     story.start("order-1")
 
-    assert story.begin_side_effect("order-1") == Go(attempt=2)
+    assert story.begin_side_effect("order-1") == Granted(attempt=2)
 
 
 def test_the_retries_of_a_side_effect_go_on_in_the_next_attempt_of_its_execution(story: Story) -> None:
@@ -174,7 +174,7 @@ def test_the_retries_of_a_side_effect_go_on_in_the_next_attempt_of_its_execution
     story.fail_side_effect("order-1", retry=RetryPolicy(maximum_attempts=2, jitter=0.0))
     story.retried("order-1")
 
-    assert story.begin_side_effect("order-1") == Go(attempt=2)
+    assert story.begin_side_effect("order-1") == Granted(attempt=2)
     assert isinstance(story.fail_side_effect("order-1", retry=RetryPolicy(maximum_attempts=2)), Failed)
 
 
@@ -186,7 +186,7 @@ def test_a_side_effect_that_failed_for_good_answers_its_failure_until_the_execut
     assert story.begin_side_effect("order-1") == Failed(failure=failure(), attempts=1)
 
     story.retried("order-1")
-    assert story.begin_side_effect("order-1") == Go(attempt=1)
+    assert story.begin_side_effect("order-1") == Granted(attempt=1)
     assert story.complete_side_effect("order-1", b"5") == Value(payload=b"5")
 
 
@@ -195,7 +195,7 @@ def test_a_side_effect_that_is_made_again_may_have_another_input(story: Story) -
     story.fail_side_effect("order-1", retry=ONCE, digest=b"two items")
     story.retried("order-1")
 
-    assert story.begin_side_effect("order-1", digest=b"three items") == Go(attempt=1)
+    assert story.begin_side_effect("order-1", digest=b"three items") == Granted(attempt=1)
 
 
 def test_a_record_keeps_its_place_in_the_journal_when_it_is_made_again(story: Story) -> None:
@@ -232,7 +232,7 @@ def test_what_failed_inside_a_side_effect_is_made_again_when_that_is_retried(sto
     story.fail_side_effect("order-1", "quote")
     story.advance(1_000)
 
-    assert story.begin_side_effect("order-1", "quote > tax", side_effect_failures=1) == Go(attempt=1)
+    assert story.begin_side_effect("order-1", "quote > tax", side_effect_failures=1) == Granted(attempt=1)
 
 
 def test_what_completed_inside_a_side_effect_is_kept_when_that_is_retried(story: Story) -> None:
@@ -315,4 +315,4 @@ def test_a_compensation_may_ask_for_a_side_effect_whose_backoff_the_saga_did_not
 
     assert story.begin_side_effect("order-1", "quote") is None
     assert story.advance(1_000) == ["order-1 side_effect:quote"]
-    assert [wake.answer for wake in story.effects_of(Wake)] == [Go(attempt=2)]
+    assert [wake.answer for wake in story.effects_of(Wake)] == [Granted(attempt=2)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tempolite_node.engine.effects import Failed, Go, Reason, Refused, Value
+from tempolite_node.engine.effects import Failed, Granted, Reason, Refused, Value
 from tempolite_node.engine.model import Component, OperationKind, OperationStatus, Status
 
 from .story import Story, failure
@@ -20,7 +20,7 @@ def saga(story: Story) -> Story:
 
 
 def test_a_step_is_recorded_with_its_data_before_its_transaction_runs(saga: Story) -> None:
-    assert saga.begin_step("order-1", CHARGE, input=b'{"amount":5}') == Go(attempt=1)
+    assert saga.begin_step("order-1", CHARGE, input=b'{"amount":5}') == Granted(attempt=1)
 
     step = saga.operation("order-1", STEP, CHARGE)
     assert (step.status, step.target, step.input) == (OperationStatus.RUNNING, "shop:Charge", b'{"amount":5}')
@@ -95,7 +95,7 @@ def test_a_failed_step_is_made_again_when_its_saga_is_retried(saga: Story) -> No
 
     saga.retried("order-1")
 
-    assert saga.begin_step("order-1", digest=b"another card") == Go(attempt=2)
+    assert saga.begin_step("order-1", digest=b"another card") == Granted(attempt=2)
     saga.complete_step("order-1")
     step = saga.operation("order-1", STEP, CHARGE)
     assert (step.status, step.attempt, step.failure) == (OperationStatus.COMPLETED, 2, None)
@@ -138,7 +138,7 @@ def test_a_step_whose_transaction_was_cut_off_is_in_doubt_and_runs_again(saga: S
     saga.begin_step("order-1")
     saga.resumed("order-1")
 
-    assert saga.begin_step("order-1") == Go(attempt=2)
+    assert saga.begin_step("order-1") == Granted(attempt=2)
 
     step = saga.operation("order-1", STEP, CHARGE)
     assert (step.status, step.in_doubt) == (OperationStatus.RUNNING, True)

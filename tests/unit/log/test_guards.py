@@ -15,7 +15,7 @@ from tempolite_node.log.raft import guards
 from tempolite_node.log.raft.core import Identity, RaftCore
 from tempolite_node.log.raft.entries import Entry, Kind, Member, Members, RequestId, pack
 from tempolite_node.log.raft.errors import RaftBroken
-from tempolite_node.log.raft.log_store import Change, Journal, Phase, Stored
+from tempolite_node.log.raft.log_store import Change, LogStore, Phase, Stored
 from tempolite_node.log.raft.messages import (
     Ack,
     AnyMessage,
@@ -47,7 +47,7 @@ class Node:
         self.applied_index = 0
         self.delivered: list[Entry] = []
         self.installed: list[int] = []
-        self.journal = Journal(self, members)
+        self.journal = LogStore(self, members)
         self.journal.update(phase=Phase.PROVEN)
         self.core = RaftCore(
             Identity(node_id="me", bootstrap=members, seeds=members, incarnation=1),

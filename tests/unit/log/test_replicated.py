@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tempolite_node.driver.inputs import Ask, AskAll, Barrier, Do
+from tempolite_node.driver.inputs import Barrier, RunInDriver, Submit, SubmitBatch
 from tempolite_node.engine.commands import AnyCommand, Batch, Cancel, Enqueue, LoseNode
 from tempolite_node.engine.effects import Enqueued, Rejection
 from tempolite_node.engine.formats import FORMAT
@@ -32,9 +32,9 @@ from tempolite_node.store.readers import Readers
 from tempolite_node.store.snapshots import Snapshots
 from tests.cluster.lab import free_ports
 
+from ..driver.simulated import HANDLERS, Settings, SimulatedNode
 from ..engine.invariants import check
 from ..engine.story import NODE, new_store, registration
-from ..hosts.simulated import HANDLERS, Settings, SimulatedNode
 
 TIMING = Timing(heartbeat_s=0.05, election_min_s=0.2, election_max_s=0.3, tick_s=0.005)
 POOLS = {component: Settings(1) for component in Component}
@@ -67,7 +67,7 @@ class ReplicatedNode(SimulatedNode):
             self.config,
             snapshots=self.snapshots,
             run=lambda: self.driver.run,
-            post=lambda act: self.driver.put(Do(act=act)),
+            post=lambda act: self.driver.put(RunInDriver(act=act)),
             on_failure=self.failures.append,
             on_removed=lambda: None,
             on_question=lambda _peer, _question: b"",
@@ -89,7 +89,7 @@ class ReplicatedNode(SimulatedNode):
         """What the commands come to."""
         told: list[Any] = []
         for command in commands:
-            self.driver.put(Ask(command=command, answer=told.append))
+            self.driver.put(Submit(command=command, answer=told.append))
         self.until(lambda: len(told) == len(commands))
         return told
 
@@ -146,7 +146,7 @@ def entry(node: ReplicatedNode, batch: Batch, times: int = 1) -> None:
             msgspec.msgpack.encode(batch),
             request_id=next_request(),
             timeout_s=10.0,
-            on_outcome=lambda outcome: node.driver.put(Do(act=partial(ordered.append, outcome))),
+            on_outcome=lambda outcome: node.driver.put(RunInDriver(act=partial(ordered.append, outcome))),
         )
     node.until(lambda: len(ordered) == times)
 
@@ -202,7 +202,7 @@ def test_a_command_that_is_larger_than_an_entry_of_several_has_one_of_its_own(no
 def test_all_of_a_batch_of_commands_are_answered_at_once(node: ReplicatedNode) -> None:
     told: list[Any] = []
 
-    node.driver.put(AskAll(commands=[enqueue("a"), enqueue("a"), enqueue("b")], answer=told.append))
+    node.driver.put(SubmitBatch(commands=[enqueue("a"), enqueue("a"), enqueue("b")], answer=told.append))
     node.until(lambda: told)
 
     [[first, second, third]] = told
@@ -211,7 +211,7 @@ def test_all_of_a_batch_of_commands_are_answered_at_once(node: ReplicatedNode) -
 
 
 def test_an_attempt_runs_when_its_start_is_ordered(node: ReplicatedNode) -> None:
-    node.driver.put(Do(act=lambda: None))
+    node.driver.put(RunInDriver(act=lambda: None))
     node.host_up()
 
     node.outcomes(enqueue("a"))
@@ -341,8 +341,8 @@ def test_a_node_that_takes_the_store_of_another_one_begins_anew(node: Replicated
         node.snapshots.install(other)
         node.log.installed(index)
 
-    node.driver.put(Ask(command=enqueue("c"), answer=told.append))
-    node.driver.put(Do(act=install))
+    node.driver.put(Submit(command=enqueue("c"), answer=told.append))
+    node.driver.put(RunInDriver(act=install))
     node.until(lambda: "a" in node.attempts and node.attempts["a"].epoch > epoch)
 
     assert node.restores == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from tempolite_node.worker_host.leased_slots import LOOK_S, LentSlots
+from tempolite_node.worker_host.leased_slots import LOOK_S, LeasedSlots
 from tempolite_node.worker_host.scopes import Scope
 
 
@@ -27,30 +27,30 @@ class Clock:
 SCOPE = Scope()
 
 
-def lent(slots: int) -> tuple[LentSlots, list[int], Clock]:
+def leased(slots: int) -> tuple[LeasedSlots, list[int], Clock]:
     """Slots, those that were given back, and the clock. Looked at once."""
     given_back: list[int] = []
     clock = Clock()
-    lent_slots = LentSlots(given_back.append, clock)
-    lent_slots.lent(slots)
-    look(lent_slots, clock)
-    return lent_slots, given_back, clock
+    leased_slots = LeasedSlots(given_back.append, clock)
+    leased_slots.leased(slots)
+    look(leased_slots, clock)
+    return leased_slots, given_back, clock
 
 
-def look(slots: LentSlots, clock: Clock) -> None:
+def look(slots: LeasedSlots, clock: Clock) -> None:
     clock.now_s += 2 * LOOK_S
     slots.look()
 
 
 def test_as_many_may_run_as_were_lent() -> None:
-    slots, _, _ = lent(1)
+    slots, _, _ = leased(1)
 
     assert slots.take(Attempt(), "a", SCOPE)
     assert not slots.take(Attempt(), "b", SCOPE)
 
 
 def test_what_lasts_is_announced_once_and_ends_as_any_other() -> None:
-    slots, _, clock = lent(1)
+    slots, _, clock = leased(1)
     attempt = Attempt()
     slots.take(attempt, "a", SCOPE)
     look(slots, clock)
@@ -62,7 +62,7 @@ def test_what_lasts_is_announced_once_and_ends_as_any_other() -> None:
 
 
 def test_what_is_short_is_not_announced() -> None:
-    slots, given_back, clock = lent(1)
+    slots, given_back, clock = leased(1)
     attempt = Attempt()
     slots.take(attempt, "a", SCOPE)
     look(slots, clock)
@@ -73,7 +73,7 @@ def test_what_is_short_is_not_announced() -> None:
 
 
 def test_what_nobody_takes_is_given_back() -> None:
-    slots, given_back, clock = lent(3)
+    slots, given_back, clock = leased(3)
     slots.take(Attempt(), "a", SCOPE)
 
     look(slots, clock)
@@ -83,7 +83,7 @@ def test_what_nobody_takes_is_given_back() -> None:
 
 
 def test_an_attempt_that_is_over_leaves_its_slot_to_others() -> None:
-    slots, _, _ = lent(1)
+    slots, _, _ = leased(1)
     attempt = Attempt()
     slots.take(attempt, "a", SCOPE)
 
@@ -93,7 +93,7 @@ def test_an_attempt_that_is_over_leaves_its_slot_to_others() -> None:
 
 
 def test_what_asks_for_something_is_announced_with_all_that_its_attempt_began() -> None:
-    slots, _, _ = lent(3)
+    slots, _, _ = leased(3)
     attempt, other = Attempt(), Attempt()
     for place in ((attempt, "a"), (other, "b"), (attempt, "a > c")):
         slots.take(*place, SCOPE)
@@ -104,10 +104,10 @@ def test_what_asks_for_something_is_announced_with_all_that_its_attempt_began() 
 
 
 def test_nothing_is_to_be_looked_at_while_nothing_is_lent() -> None:
-    slots, _, clock = lent(0)
+    slots, _, clock = leased(0)
 
     assert slots.look() is None
-    slots.lent(1)
+    slots.leased(1)
     assert slots.look() == LOOK_S
     look(slots, clock)
     look(slots, clock)
@@ -115,7 +115,7 @@ def test_nothing_is_to_be_looked_at_while_nothing_is_lent() -> None:
 
 
 def test_the_word_that_one_runs_is_out_before_that_of_its_end() -> None:
-    slots, _, _ = lent(1)
+    slots, _, _ = leased(1)
     words: list[str] = []
 
     class Told(Attempt):
@@ -134,7 +134,7 @@ def test_the_word_that_one_runs_is_out_before_that_of_its_end() -> None:
 
 
 def test_threads_never_run_more_than_was_lent_and_none_is_lost() -> None:
-    slots, given_back, clock = lent(3)
+    slots, given_back, clock = leased(3)
     running: list[str] = []
     most = 0
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.driver import Driver
-from tempolite_node.driver.inputs import Ask, Change, Do, HostDown, HostSaid, HostUp, Look
+from tempolite_node.driver.inputs import HostDown, HostMessages, HostUp, Inspect, Reconfigure, RunInDriver, Submit
 from tempolite_node.engine.commands import (
     AnyCommand,
     AnyRequest,
@@ -30,7 +30,7 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
     WaitForExecution,
 )
-from tempolite_node.engine.effects import Failed, Go
+from tempolite_node.engine.effects import Failed, Granted
 from tempolite_node.engine.model import (
     Component,
     Execution,
@@ -145,7 +145,9 @@ class SimulatedNode:
         )
 
     def make_log(self, machine: StateMachine) -> Log:
-        return PromptLog(machine, lambda: self.now_ms, sync=self.sync, post=lambda act: self.driver.put(Do(act)))
+        return PromptLog(
+            machine, lambda: self.now_ms, sync=self.sync, post=lambda act: self.driver.put(RunInDriver(act))
+        )
 
     def sync(self) -> None:
         """No test cuts the power."""
@@ -159,7 +161,7 @@ class SimulatedNode:
     def round(self, *inputs: Any) -> None:
         """What is put in is one batch; what comes out is with the worker hosts when it returns."""
         self.started, self.sent = [], []
-        for given in inputs or (Look(look=lambda: None, answer=lambda _: None),):
+        for given in inputs or (Inspect(look=lambda: None, answer=lambda _: None),):
             self.driver.put(given)
         self.driver._round()
 
@@ -194,10 +196,10 @@ class SimulatedNode:
         raise error
 
     def ask(self, command: AnyCommand) -> None:
-        self.round(Ask(command=command))
+        self.round(Submit(command=command))
 
     def change(self, change: Callable[[], Any]) -> None:
-        self.round(Change(change=change, answer=lambda _: None))
+        self.round(Reconfigure(change=change, answer=lambda _: None))
 
     # --- worker hosts
 
@@ -230,7 +232,7 @@ class SimulatedNode:
                 attempt = self.attempts.get(message.execution_id)
                 if attempt is not None and attempt.epoch == message.epoch:
                     self._answered(attempt, message)
-            case messages.Lend():
+            case messages.LeaseSlots():
                 self.spare[host] += message.slots
             case messages.AbandonAttempt():
                 attempt = self.attempts.get(message.execution_id)
@@ -255,7 +257,7 @@ class SimulatedNode:
         if call is None:
             return  # given up by then
         if isinstance(call.request, BeginSideEffect | FailSideEffect):
-            if isinstance(reply.answer, Go):
+            if isinstance(reply.answer, Granted):
                 attempt.frames[call.request.key] = call.frame
             elif isinstance(call.request, FailSideEffect):
                 assert isinstance(reply.answer, Failed)
@@ -269,7 +271,7 @@ class SimulatedNode:
         request: AnyRequest | messages.ChildRequest,
         *,
         answered: bool = True,
-        lent: bool = False,
+        leased: bool = False,
     ) -> None:
         if frame:
             self.announce(attempt)
@@ -278,10 +280,10 @@ class SimulatedNode:
         attempt.numbers += 1
         if answered:
             attempt.calls[attempt.numbers] = OpenCall(request, frame)
-        self._say(attempt, frame, request, lent=lent)
+        self._say(attempt, frame, request, leased=leased)
 
     def _say(
-        self, attempt: Attempt, frame: str, request: AnyRequest | messages.ChildRequest, *, lent: bool = False
+        self, attempt: Attempt, frame: str, request: AnyRequest | messages.ChildRequest, *, leased: bool = False
     ) -> None:
         call = messages.Call(
             execution_id=attempt.execution_id,
@@ -289,9 +291,9 @@ class SimulatedNode:
             call=attempt.numbers,
             request=request,
             frame=frame,
-            lent=lent,
+            leased=leased,
         )
-        self.round(HostSaid(host=attempt.host, calls=[call]))
+        self.round(HostMessages(host=attempt.host, calls=[call]))
 
     def begin_side_effect(self, attempt: Attempt, frame: str) -> None:
         key = attempt.key_in(frame)
@@ -310,31 +312,31 @@ class SimulatedNode:
                 attempt.unannounced.discard(key)
                 attempt.numbers += 1
                 request = BeginSideEffect(key=key, digest=b"", fresh=True)
-                self._say(attempt, attempt.frames[key], request, lent=True)
+                self._say(attempt, attempt.frames[key], request, leased=True)
 
     def look_at_lent_slots(self, host: int) -> None:
         """What runs is told of, and what is spare is given back."""
         for attempt in self.attempts_of(host):
             self.announce(attempt)
         spare, self.spare[host] = self.spare[host], 0
-        self.round(HostSaid(host=host, calls=[messages.SlotsReturned(slots=spare)]))
+        self.round(HostMessages(host=host, calls=[messages.ReturnSlots(slots=spare)]))
 
     def _end_lent(self, attempt: Attempt, key: str) -> bool:
         """Whether the side effect ran without the node's knowledge; its slot goes back with the word of its end."""
-        lent = key in attempt.unannounced
+        leased = key in attempt.unannounced
         attempt.unannounced.discard(key)
-        return lent
+        return leased
 
     def complete_side_effect(self, attempt: Attempt, frame: str) -> None:
         around = attempt.frames[frame]
-        lent = self._end_lent(attempt, frame)
+        leased = self._end_lent(attempt, frame)
         attempt.leave(frame)
         request = CompleteSideEffect(key=frame, digest=b"", result=b"1", started_ms=self.now_ms)
-        self.say(attempt, around, request, lent=lent)
+        self.say(attempt, around, request, leased=leased)
 
     def fail_side_effect(self, attempt: Attempt, frame: str, attempts: int) -> None:
         around = attempt.frames[frame]
-        lent = self._end_lent(attempt, frame)
+        leased = self._end_lent(attempt, frame)
         attempt.leave(frame)
         request = FailSideEffect(
             key=frame,
@@ -343,7 +345,7 @@ class SimulatedNode:
             retry=RetryPolicy(maximum_attempts=attempts),
             started_ms=self.now_ms,
         )
-        self.say(attempt, around, request, lent=lent)
+        self.say(attempt, around, request, leased=leased)
 
     def end(self, attempt: Attempt, request: CompleteAttempt | FailAttempt | SuspendAttempt) -> None:
         self._forget(attempt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from tempolite_node.driver.inputs import HostSaid
+from tempolite_node.driver.inputs import HostMessages
 from tempolite_node.engine.commands import (
     Cancel,
     CompleteAttempt,
@@ -170,7 +170,7 @@ def test_a_word_from_an_attempt_that_is_over_is_answered_with_its_end(node: Simu
     late = messages.Call(execution_id="a", epoch=1, call=9, request=CompleteAttempt(result=b"0"))
     complete(node, "a")
 
-    node.round(HostSaid(host=1, calls=[late]))
+    node.round(HostMessages(host=1, calls=[late]))
 
     assert node.sent == [(1, messages.AbandonAttempt(execution_id="a", epoch=1))]
 
@@ -180,7 +180,7 @@ def test_a_word_from_another_host_than_the_attempts_is_not_believed(node: Simula
     enqueue(node, "a")
     foreign = messages.Call(execution_id="a", epoch=1, call=9, request=CompleteAttempt(result=b"0"))
 
-    node.round(HostSaid(host=2, calls=[foreign]))
+    node.round(HostMessages(host=2, calls=[foreign]))
 
     assert node.sent == [(2, messages.AbandonAttempt(execution_id="a", epoch=1))]
     assert "a" in node.attempts

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from tempolite_node.driver.inputs import Ask, AskAll, Look, Stop
+from tempolite_node.driver.inputs import Inspect, Stop, Submit, SubmitBatch
 from tempolite_node.engine.commands import AnyCommand, Enqueue, FireTimer
 from tempolite_node.engine.model import Component, Status
 
@@ -34,7 +34,7 @@ def ask_for_many(node: SimulatedNode) -> list[Any]:
     node.round()  # the node registers
     outcomes: list[Any] = []
     for number in range(MANY):
-        node.driver.put(Ask(enqueue_command(node, f"e{number}"), outcomes.append))
+        node.driver.put(Submit(enqueue_command(node, f"e{number}"), outcomes.append))
     return outcomes
 
 
@@ -67,7 +67,7 @@ def test_a_batch_that_takes_several_rounds_is_answered_when_all_of_it_is_saved()
         node.round()
         answers: list[Any] = []
         commands = [enqueue_command(node, f"e{number}") for number in range(MANY)]
-        node.driver.put(AskAll(commands, answers.append))
+        node.driver.put(SubmitBatch(commands, answers.append))
 
         for _ in ROUNDS[:-1]:
             node.driver._round()
@@ -94,7 +94,7 @@ def test_a_question_to_the_driver_is_not_held_up_by_what_waits_for_its_round() -
     with simulated() as node:
         ask_for_many(node)
         seen: list[int] = []
-        node.driver.put(Look(lambda: node.executions.counts()[Component.HANDLER, Status.QUEUED], seen.append))
+        node.driver.put(Inspect(lambda: node.executions.counts()[Component.HANDLER, Status.QUEUED], seen.append))
 
         node.driver._round()
 
@@ -106,13 +106,13 @@ def test_timers_that_are_due_at_once_are_fired_once_each_and_what_is_asked_meanw
         node.round()
         commands = [enqueue_command(node, f"e{number}", delay_ms=1_000) for number in range(600)]
         enqueued: list[Any] = []
-        node.driver.put(AskAll(commands, enqueued.append))
+        node.driver.put(SubmitBatch(commands, enqueued.append))
         while not enqueued:
             node.driver._round()
         proposed = proposals_of(node)
         node.now_ms += 1_000
         outcomes: list[Any] = []
-        node.driver.put(Ask(enqueue_command(node, "late"), outcomes.append))
+        node.driver.put(Submit(enqueue_command(node, "late"), outcomes.append))
 
         node.driver._round()
         assert len(outcomes) == 1

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tempolite_node.driver.inputs import Do, Inputs
-from tempolite_node.supervisor.liveness import Listening
+from tempolite_node.driver.inputs import Inputs, RunInDriver
+from tempolite_node.supervisor.liveness import HostLiveness
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def look(inputs: Inputs) -> None:
 
 
 def test_the_time_in_which_the_driver_looked_counts(inputs: Inputs) -> None:
-    listening = Listening(inputs, 100.0, most_s=4.0)
+    listening = HostLiveness(inputs, 100.0, most_s=4.0)
 
     look(inputs)
 
@@ -36,18 +36,18 @@ def test_a_driver_that_sleeps_until_something_comes_listens(inputs: Inputs) -> N
     looking.start()
     while not inputs.sleeps:
         pass
-    listening = Listening(inputs, 100.0, most_s=4.0)
+    listening = HostLiveness(inputs, 100.0, most_s=4.0)
 
     counted = listening.since(102.0)
 
-    inputs.put(Do(lambda: None))
+    inputs.put(RunInDriver(lambda: None))
     looking.join()
     assert counted == 2.0
 
 
 def test_nobody_is_blamed_for_a_round_that_takes_long(inputs: Inputs) -> None:
     look(inputs)
-    listening = Listening(inputs, 100.0, most_s=4.0)
+    listening = HostLiveness(inputs, 100.0, most_s=4.0)
 
     # given a driver that has not looked again by the next ping
     assert listening.since(102.0) == 0.0
@@ -58,7 +58,7 @@ def test_nobody_is_blamed_for_a_round_that_takes_long(inputs: Inputs) -> None:
 
 
 def test_nobody_is_blamed_for_a_loop_that_was_held_up(inputs: Inputs) -> None:
-    listening = Listening(inputs, 100.0, most_s=4.0)
+    listening = HostLiveness(inputs, 100.0, most_s=4.0)
 
     look(inputs)
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import given as given_any
 from hypothesis import strategies as st
 
-from tempolite_node.driver.inputs import Ask, HostSaid
+from tempolite_node.driver.inputs import HostMessages, Submit
 from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
@@ -259,7 +259,7 @@ def test_a_rate_limit_holds_starts_back_until_their_time() -> None:
     with tempfile.TemporaryDirectory() as directory:
         node = SimulatedNode(new_store(Path(directory, "store.db")), pools)
         node.host_up()
-        node.round(*(Ask(command=enqueue_command(node, f"e{number}")) for number in range(4)))
+        node.round(*(Submit(command=enqueue_command(node, f"e{number}")) for number in range(4)))
         assert len(node.started) == 2
         assert node.dispatch.rate_limited_s() == pytest.approx(0.5)
 
@@ -285,7 +285,7 @@ def test_a_pool_that_is_made_larger_starts_more_at_once(node: SimulatedNode) -> 
 def test_a_queue_larger_than_the_window_is_served_to_its_end_in_its_order() -> None:
     with simulated(window_max=3) as node:
         node.host_up()
-        node.round(*(Ask(command=enqueue_command(node, f"e{number:02}")) for number in range(25)))
+        node.round(*(Submit(command=enqueue_command(node, f"e{number:02}")) for number in range(25)))
         served = []
         while node.attempts:
             [running] = node.attempts
@@ -374,7 +374,7 @@ def test_a_side_effect_that_lasts_is_counted_as_any_other(roomy: SimulatedNode) 
     roomy.announce(attempt)
 
     assert busy(roomy) == {Component.SIDE_EFFECT: 1}
-    assert roomy.dispatch.lent == 0
+    assert roomy.dispatch.leased == 0
     roomy.complete_side_effect(attempt, "2")
     assert not attempt.waits_in("")
 
@@ -418,8 +418,8 @@ def test_a_task_that_outlives_its_side_effect_holds_nothing(roomy: SimulatedNode
     roomy.complete_side_effect(attempt, "1")
     late = BeginSideEffect(key="1 > 1", digest=b"", fresh=True)
 
-    call = messages.Call(execution_id="a", epoch=attempt.epoch, call=99, request=late, frame="1", lent=True)
-    roomy.round(HostSaid(host=1, calls=[call]))
+    call = messages.Call(execution_id="a", epoch=attempt.epoch, call=99, request=late, frame="1", leased=True)
+    roomy.round(HostMessages(host=1, calls=[call]))
 
     assert busy(roomy) == {Component.HANDLER: 1}
 
@@ -516,7 +516,7 @@ class Chaos:
         request = pick((CompleteAttempt(result=b"0"), ReceiveSignal(key="1", name="go")), what)
         epoch = self.node.attempts[name].epoch - 1 if name in self.node.attempts else 1
         call = messages.Call(execution_id=name, epoch=epoch, call=1, request=request)
-        self.node.round(HostSaid(host=1, calls=[call]))
+        self.node.round(HostMessages(host=1, calls=[call]))
 
     def _inside(self, attempt: Attempt, frame: str, what: int, how: int) -> None:
         node = self.node
@@ -570,11 +570,11 @@ class Chaos:
             for frame in attempt.frames
             if frame not in attempt.unannounced and not attempt.waits_in(frame)
         )
-        lent = +node.spare
+        leased = +node.spare
         for attempt in node.attempts.values():
-            lent[attempt.host] += len(attempt.unannounced)
-        assert node.dispatch.lent == lent.total()
-        held[Component.SIDE_EFFECT] += lent.total()
+            leased[attempt.host] += len(attempt.unannounced)
+        assert node.dispatch.leased == leased.total()
+        held[Component.SIDE_EFFECT] += leased.total()
         held = +held
         assert busy(node) == dict(held)
         for component, pool in node.dispatch.pools.items():

@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tempolite_node.log.raft.entries import Kind, LogEntry, Member, RequestId, encode_members, pack
-from tempolite_node.log.raft.errors import JournalFailed, JournalUnusable
-from tempolite_node.log.raft.log_file import JournalFile
-from tempolite_node.log.raft.log_store import Journal, Phase, SnapshotMark
+from tempolite_node.log.raft.errors import LogStoreFailed, LogStoreUnusable
+from tempolite_node.log.raft.log_file import LogFile
+from tempolite_node.log.raft.log_store import LogStore, Phase, SnapshotMark
 
 MEMBERS = (Member("n1", "h1:1"), Member("n2", "h2:1"), Member("n3", "h3:1"))
-Open = Callable[[], Journal]
+Open = Callable[[], LogStore]
 
 
 def command(number: int, kind: Kind = Kind.DATA, data: bytes = b"") -> bytes:
@@ -35,22 +35,22 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def reopen(path: Path) -> Open:
     """Opens the journal, as after a crash: whatever the last one had not synced is gone."""
-    opened: list[JournalFile] = []
+    opened: list[LogFile] = []
 
-    def reopen() -> Journal:
+    def reopen() -> LogStore:
         for file in opened:
             file.close()
         opened[:] = [open_file(path)]
-        return Journal(opened[0], MEMBERS)
+        return LogStore(opened[0], MEMBERS)
 
     return reopen
 
 
-def open_file(path: Path, *, cluster: str = "c", node_id: str = "n1") -> JournalFile:
-    return JournalFile(path, cluster=cluster, node_id=node_id)
+def open_file(path: Path, *, cluster: str = "c", node_id: str = "n1") -> LogFile:
+    return LogFile(path, cluster=cluster, node_id=node_id)
 
 
-def filled(journal: Journal, count: int = 9, term: int = 1) -> Journal:
+def filled(journal: LogStore, count: int = 9, term: int = 1) -> LogStore:
     for _ in range(count):
         index = journal.last.index + 1
         journal.add(command(index), index, term)
@@ -139,13 +139,13 @@ def test_a_snapshot_takes_the_place_of_another_history(reopen: Open) -> None:
 
 def test_a_journal_of_another_node_is_refused(path: Path, reopen: Open) -> None:
     filled(reopen()).close()
-    with pytest.raises(JournalUnusable, match="journal of node 'n1' in cluster 'c', and not of 'n2' in 'c'"):
+    with pytest.raises(LogStoreUnusable, match="journal of node 'n1' in cluster 'c', and not of 'n2' in 'c'"):
         open_file(path, node_id="n2").load()
 
 
 def test_a_journal_of_another_cluster_is_refused(path: Path, reopen: Open) -> None:
     filled(reopen()).close()
-    with pytest.raises(JournalUnusable, match="in cluster 'c', and not of 'n1' in 'd'"):
+    with pytest.raises(LogStoreUnusable, match="in cluster 'c', and not of 'n1' in 'd'"):
         open_file(path, cluster="d").load()
 
 
@@ -153,14 +153,14 @@ def test_a_foreign_database_is_refused_and_left_as_it_is(path: Path) -> None:
     foreign = apsw.Connection(str(path))
     foreign.execute("CREATE TABLE accounts (id INTEGER PRIMARY KEY)")
     foreign.close()
-    with pytest.raises(JournalUnusable, match="not a journal of Tempolite Node"):
+    with pytest.raises(LogStoreUnusable, match="not a journal of Tempolite Node"):
         open_file(path)
     assert apsw.Connection(str(path)).execute("SELECT name FROM sqlite_schema").fetchall() == [("accounts",)]
 
 
 def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     path.write_bytes(b"these are not the pages you are looking for" * 100)
-    with pytest.raises(JournalUnusable, match=r"can't be opened: .*not a database"):
+    with pytest.raises(LogStoreUnusable, match=r"can't be opened: .*not a database"):
         open_file(path)
 
 
@@ -169,13 +169,13 @@ def test_a_journal_of_a_later_version_is_refused(path: Path, reopen: Open) -> No
     connection = apsw.Connection(str(path))
     connection.pragma("user_version", 7)
     connection.close()
-    with pytest.raises(JournalUnusable, match="has version 7, this program knows 1"):
+    with pytest.raises(LogStoreUnusable, match="has version 7, this program knows 1"):
         open_file(path)
 
 
 def test_a_journal_in_use_is_refused(path: Path, reopen: Open) -> None:
     filled(reopen())
-    with pytest.raises(JournalUnusable, match="another process uses this journal"):
+    with pytest.raises(LogStoreUnusable, match="another process uses this journal"):
         open_file(path)
 
 
@@ -195,7 +195,7 @@ def test_a_damaged_journal_is_refused_and_says_where(path: Path, reopen: Open, d
     connection = apsw.Connection(str(path))
     connection.execute(damage)
     connection.close()
-    with pytest.raises(JournalUnusable, match=message):
+    with pytest.raises(LogStoreUnusable, match=message):
         open_file(path).load()
 
 
@@ -210,13 +210,13 @@ def test_flipped_bits_never_go_unnoticed(path: Path, reopen: Open, tmp_path: Pat
         damaged.write_bytes(whole[:place] + bytes((whole[place] ^ 0x10,)) + whole[place + 1 :])
         try:
             file = open_file(damaged)
-        except JournalUnusable:
+        except LogStoreUnusable:
             continue
         try:
             stored = file.load()
             assert stored is not None
             assert stored.entries == had
-        except JournalUnusable:
+        except LogStoreUnusable:
             pass
         finally:
             file.close()
@@ -224,13 +224,13 @@ def test_flipped_bits_never_go_unnoticed(path: Path, reopen: Open, tmp_path: Pat
 
 def test_a_full_disk_fails_the_sync_and_loses_nothing_from_before(path: Path) -> None:
     file = open_file(path)
-    journal = filled(Journal(file, MEMBERS))
+    journal = filled(LogStore(file, MEMBERS))
     file._connection.pragma("max_page_count", 8)
     journal.add(command(11, data=b"x" * 100_000), 11, 1)
-    with pytest.raises(JournalFailed, match=r"can't be written: .*full"):
+    with pytest.raises(LogStoreFailed, match=r"can't be written: .*full"):
         journal.sync()
     file.close()
-    assert Journal(open_file(path), MEMBERS).last.index == 10
+    assert LogStore(open_file(path), MEMBERS).last.index == 10
 
 
 _WRITER = """
@@ -260,7 +260,7 @@ def test_what_a_killed_process_had_synced_is_there(path: Path) -> None:
         synced = max([synced, *map(int, writer.stdout.read().split())])
         writer.wait()
         file = open_file(path)
-        assert Journal(file, MEMBERS).last.index >= synced
+        assert LogStore(file, MEMBERS).last.index >= synced
         file.close()
 
 
@@ -284,8 +284,8 @@ def test_after_any_operations_the_file_holds_what_the_last_sync_saw(
     directory = tmp_path / "run"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
-    file = JournalFile(directory / "j.db", cluster="c", node_id="n1", synchronous="off")
-    journal = Journal(file, MEMBERS)
+    file = LogFile(directory / "j.db", cluster="c", node_id="n1", synchronous="off")
+    journal = LogStore(file, MEMBERS)
     for term, (operation, number) in enumerate([*operations, ("sync", 0)], start=1):
         match operation:
             case "add":
@@ -302,7 +302,7 @@ def test_after_any_operations_the_file_holds_what_the_last_sync_saw(
                 journal.sync()
     saved, state = journal[:], journal.state
     file.close()
-    reopened = JournalFile(directory / "j.db", cluster="c", node_id="n1", synchronous="off")
+    reopened = LogFile(directory / "j.db", cluster="c", node_id="n1", synchronous="off")
     stored = reopened.load()
     reopened.close()
     assert stored is not None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tempolite_node.driver.inputs import HostSaid, Inputs, Look
+from tempolite_node.driver.inputs import HostMessages, Inputs, Inspect
 from tempolite_node.engine.commands import CompleteAttempt
 from tempolite_node.protocol import framing, messages
 from tempolite_node.supervisor.connection import HostConnection
@@ -62,8 +62,8 @@ def call(number: int) -> messages.Call:
     return messages.Call(execution_id="e1", epoch=1, call=number, request=CompleteAttempt(result=None))
 
 
-def look() -> Look:
-    return Look(look=lambda: None, answer=lambda _: None)
+def look() -> Inspect:
+    return Inspect(look=lambda: None, answer=lambda _: None)
 
 
 def take_now(inputs: Inputs, most: int = 100) -> list[object]:
@@ -86,7 +86,7 @@ def test_what_hosts_say_and_what_threads_put_is_taken_together(inputs: Inputs, h
     given = look()
     inputs.put(given)
 
-    assert take(inputs) == [HostSaid(1, [call(1), call(2)]), given]
+    assert take(inputs) == [HostMessages(1, [call(1), call(2)]), given]
     assert take_now(inputs) == []
 
 
@@ -140,7 +140,7 @@ def test_what_is_not_for_the_driver_is_heard_beside_it(inputs: Inputs, host: Hos
     line = messages.LogLine(level="info", logger="shop", message="packed")
     host.say(line, call(1), messages.Pong())
 
-    assert take(inputs) == [HostSaid(1, [call(1)])]
+    assert take(inputs) == [HostMessages(1, [call(1)])]
     assert host.heard == [line, messages.Pong()]
 
 
@@ -150,7 +150,7 @@ def test_a_message_that_comes_in_parts_is_heard_when_it_is_whole(inputs: Inputs,
     assert take_now(inputs) == []
 
     host.socket.sendall(frame[7:])
-    assert take(inputs) == [HostSaid(1, [call(1)])]
+    assert take(inputs) == [HostMessages(1, [call(1)])]
 
 
 def test_a_host_that_is_gone_is_told_of_once_and_its_last_words_before_that(inputs: Inputs, host: Host) -> None:
@@ -158,11 +158,11 @@ def test_a_host_that_is_gone_is_told_of_once_and_its_last_words_before_that(inpu
     host.say(call(1))
     host.socket.close()
 
-    assert take(inputs) == [HostSaid(1, [call(1)])]
+    assert take(inputs) == [HostMessages(1, [call(1)])]
     while not host.lost:
         take_now(inputs)
     other.say(call(2))
-    assert take(inputs) == [HostSaid(2, [call(2)])]
+    assert take(inputs) == [HostMessages(2, [call(2)])]
     assert host.lost == 1
     host.connection.send([messages.Ping()])  # nobody minds
     other.socket.close()
