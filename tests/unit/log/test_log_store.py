@@ -237,9 +237,9 @@ _WRITER = """
 import sys
 from pathlib import Path
 from tempolite_node.log.raft.entries import Member
-from tempolite_node.log.raft.log_store import Journal
-from tempolite_node.log.raft.log_file import JournalFile
-journal = Journal(JournalFile(Path(sys.argv[1]), cluster="c", node_id="n1"), (Member("n1", "h:1"),))
+from tempolite_node.log.raft.log_store import LogStore
+from tempolite_node.log.raft.log_file import LogFile
+journal = LogStore(LogFile(Path(sys.argv[1]), cluster="c", node_id="n1"), (Member("n1", "h:1"),))
 while True:
     for _ in range(5):
         index = journal.last.index + 1
