@@ -111,8 +111,9 @@ class ExecutionService(ExecutionServiceServicer):
         if isinstance(ended, Rejection):
             raise Rejected(ended)
         if ended is None:
+            # It may have ended before this call, which had no time to hear of it.
             execution = await self._execution(execution_id, Consistency.LINEARIZABLE)
-            return pb.WaitExecutionResponse(closed=False, execution=execution)
+            return pb.WaitExecutionResponse(closed=execution.HasField("close_time"), execution=execution)
         return pb.WaitExecutionResponse(closed=True, execution=responses.execution(ended))
 
     async def SendSignal(

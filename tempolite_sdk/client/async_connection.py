@@ -50,7 +50,7 @@ class AsyncLink:
 
     async def close(self) -> None:
         if self._session is not None:
-            self._session.close()
+            await self._session.close()
         await self.wiring.close().close()
 
 
@@ -78,6 +78,7 @@ class AsyncConnection:
                 await asyncio.sleep(tries.pause_after(error))
                 call = call.repeated()
             else:
+                tries.answered()
                 if call.place is not None:
                     call.place.link = link
                 return call.read(response)

@@ -69,7 +69,7 @@ class AsyncSession:
         try:
             # Whoever has no sessions ends the stream at once. A write that crosses that end would hide the reason.
             self._heard(leader_of(await self._stream.initial_metadata()))
-            while not self._stream.done():
+            while self.usable and not self._stream.done():
                 await self._ready.wait()
                 self._ready.clear()
                 while (message := self._calls.next_message()) is not None:
@@ -93,13 +93,16 @@ class AsyncSession:
             raise
         finally:
             self._calls.break_off(status)
+            self._ready.set()  # the writer has nothing to wait for any more
             if self._timer is not None:
                 self._timer.cancel()
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Returns when nothing of it is left in the loop."""
         for task in self._tasks:
             task.cancel()
         self._stream.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class _Reply:

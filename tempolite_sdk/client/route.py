@@ -40,16 +40,31 @@ class Route(Generic[L]):
         self._lock = threading.Lock()
         self._by_address = {str(link.endpoint): link for link in links}
         self._failed_at: dict[Endpoint, float] = {}
+        self._silent: set[Endpoint] = set()  #: that failed since any link answered last
 
-    def failed(self, link: L, leader: str = "") -> None:
+    @property
+    def fails(self) -> bool:
+        """Whether a link failed and none has answered since."""
+        return bool(self._silent)
+
+    def failed(self, link: L, leader: str = "") -> bool:
         """The link can't be reached, or refuses: the leader that it names, or else the next one, is in use from now on.
 
         leader: what came with the refusal.
+        Returns whether none answers by now, for the first time since one did: that is news, and told once.
         """
         with self._lock:
             self._failed_at[link.endpoint] = self._clock()
             if link is self.in_use:
                 self.in_use = self._leader(leader) or self._after(link)
+            before = len(self._silent)
+            self._silent.add(link.endpoint)
+            return before < len(self._silent) == len(self.links)
+
+    def answered(self) -> None:
+        """A link works, whatever it answered."""
+        with self._lock:
+            self._silent.clear()
 
     def heard(self, link: L, leader: str) -> None:
         """An answer names the leader: new calls go there, if it is one of the endpoints. leader: "": it names none."""

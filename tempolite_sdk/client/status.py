@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -128,6 +129,21 @@ def is_connection_lost(status: Status) -> bool:
             return not status.reason and any(sign in status.message for sign in _BROKEN_STREAM)
         case _:
             return False
+
+
+_NOT_CONNECTED = re.compile(r"Failed to connect to remote host: (?:connect: )?(?P<why>.+?)(?: \(\d+\))?$")
+_NOT_RESOLVED = re.compile(r"DNS resolution failed for |lookup failed for ")
+
+
+def why_unreachable(status: Status) -> str | None:
+    """Why no connection came about, in a few words of gRPC's many; None: the failure is of another kind."""
+    if status.code is not StatusCode.UNAVAILABLE or status.reason:
+        return None
+    if (found := _NOT_CONNECTED.search(status.message)) is not None:
+        return found["why"].lower()
+    if (found := _NOT_RESOLVED.search(status.message)) is not None:
+        return "there is no such host"
+    return None
 
 
 class CallFailed(Exception):

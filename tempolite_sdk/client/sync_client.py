@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
@@ -30,6 +30,7 @@ from tempolite_sdk.client.info import (
     Stats,
 )
 from tempolite_sdk.client.sync_connection import SyncConnection
+from tempolite_sdk.client.threads import in_threads
 from tempolite_sdk.client.tree import ExecutionTree
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
@@ -102,7 +103,7 @@ class ExecutionHandle(Generic[T]):
 _WAITING_THREADS = 32
 
 
-def _outcome_of(handle: ExecutionHandle[T], timeout: Duration | None) -> T | TempoliteError:
+def _outcome_of(timeout: Duration | None, handle: ExecutionHandle[T]) -> T | TempoliteError:
     try:
         return handle.result(timeout)
     except TempoliteError as error:
@@ -304,11 +305,11 @@ class Client(Enqueuer):
         """
         handles = [*executions]
         outcomes: builtins.list[T | TempoliteError] = []
-        with ThreadPoolExecutor(min(_WAITING_THREADS, len(handles) or 1), "tempolite-wait") as threads:
-            for outcome in threads.map(lambda handle: _outcome_of(handle, timeout), handles):
-                outcomes.append(outcome)
-                if progress is not None:
-                    progress(len(outcomes), len(handles))
+        results = in_threads(partial(_outcome_of, timeout), handles, threads=_WAITING_THREADS, name="tempolite-wait")
+        for outcome in results:
+            outcomes.append(outcome)
+            if progress is not None:
+                progress(len(outcomes), len(handles))
         return outcomes
 
     def list(

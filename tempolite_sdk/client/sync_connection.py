@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import grpc
@@ -20,6 +18,7 @@ from tempolite_sdk.client.route import Route
 from tempolite_sdk.client.session import METHOD, kind_in_session, knows_no_sessions
 from tempolite_sdk.client.status import CallFailed, leader_of
 from tempolite_sdk.client.sync_session import SyncSession
+from tempolite_sdk.client.threads import in_threads
 from tempolite_sdk.errors import TempoliteError
 
 T = TypeVar("T")
@@ -78,6 +77,7 @@ class SyncConnection:
                 time.sleep(tries.pause_after(error))
                 call = call.repeated()
             else:
+                tries.answered()
                 if call.place is not None:
                     call.place.link = link
                 return call.read(response)
@@ -122,14 +122,8 @@ class SyncConnection:
 
     def pipeline(self, calls: Iterator[Call[T]], came: Callable[[T], None]) -> None:
         """Carries out calls of which two may be under way at a time. came: gets what they came to, in their order."""
-        with ThreadPoolExecutor(2, "tempolite-pipeline") as threads:
-            under_way: deque[Future[T]] = deque()
-            for call in calls:
-                under_way.append(threads.submit(self.call, call))
-                if len(under_way) == 2:
-                    came(under_way.popleft().result())
-            while under_way:
-                came(under_way.popleft().result())
+        for outcome in in_threads(self.call, calls, threads=2, ahead=2, name="tempolite-pipeline"):
+            came(outcome)
 
     def stream(self, cursor: SignalCursor[T]) -> Iterator[SentSignal[T]]:
         tries = Tries(self._route, cursor.call(), self._timeout)

@@ -489,6 +489,16 @@ async def test_a_wait_answers_after_its_own_timeout(served):
     assert not response.closed
 
 
+async def test_a_wait_without_any_time_is_answered_with_an_end_that_was_before_it(served):
+    await enqueue(served, id="a")
+    served.node.close("a", result=b"42")
+
+    request = pb.WaitExecutionRequest(id="a", timeout=Duration())
+    response = await served.executions.WaitExecution(request)
+
+    assert (response.closed, response.execution.result.data) == (True, b"42")
+
+
 async def test_open_waits_are_answered_when_the_server_stops(served):
     await enqueue(served, id="a")
     wait = asyncio.ensure_future(served.executions.WaitExecution(pb.WaitExecutionRequest(id="a")))
