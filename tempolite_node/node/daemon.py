@@ -11,10 +11,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import apsw
 import structlog
@@ -28,7 +26,7 @@ from tempolite_node.driver.driver import Driver
 from tempolite_node.driver.inputs import HostDown, HostUp, Inputs, RunInDriver
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import DrainNode, LoseNode, RegisterNode
-from tempolite_node.engine.model import Component, Execution
+from tempolite_node.engine.model import Component
 from tempolite_node.errors import NodeError, StartError, StorageFailed, Unavailable
 from tempolite_node.handlers.catalog import HandlerCatalog
 from tempolite_node.handlers.children import Children
@@ -38,6 +36,7 @@ from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
 from tempolite_node.log.replicated import ReplicatedLog
 from tempolite_node.node.driver_client import DriverClient
+from tempolite_node.node.publisher import Publisher
 from tempolite_node.node.raft_config import raft_config
 from tempolite_node.node.service import Facade
 from tempolite_node.node.watch import Watch
@@ -53,7 +52,7 @@ logger = structlog.get_logger("node")
 
 
 class Node:
-    """One node, from start to stop, on the running event loop; and where the driver's rounds end."""
+    """One node, from start to stop, on the running event loop."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -61,9 +60,7 @@ class Node:
         self._stop_requested = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
-        self._driver_runs = True
         self._replicated: ReplicatedLog | None = None
-        self._looking: set[asyncio.Task[None]] = set()
         self._data_dir = DataDir(config.node.data_dir)
 
     # --- start and stop
@@ -73,13 +70,6 @@ class Node:
         self._data_dir.open()
         try:
             self._open_store()
-            self._supervisor = Supervisor(
-                self._config.hosts,
-                load_message(self._config),
-                self._driver.inputs,
-                up=self._host_up,
-                down=self._host_down,
-            )
             await self._supervisor.start()
             self._serve_handlers()
             self._driver.start()
@@ -132,17 +122,29 @@ class Node:
             clock_s=time.monotonic,
             leases=config.cluster is None,
         )
+        inputs = Inputs()
+        self._supervisor = Supervisor(
+            config.hosts, load_message(config), inputs, up=self._host_up, down=self._host_down
+        )
+        self._watch = Watch(executions.applied_index)
         self._driver = Driver(
             node_id=config.node.id,
             executions=executions,
             dispatch=dispatch,
-            outputs=self,
+            inputs=inputs,
+            outputs=Publisher(
+                inputs=inputs,
+                executions=executions,
+                supervisor=self._supervisor,
+                watch=self._watch,
+                on_removed=self._removed,
+                on_failed=self._driver_failed,
+            ),
             children=Children(lambda: self._served),
             registration=self._registration,
             log=self._make_log,
         )
         self._asking = DriverClient(self._driver)
-        self._watch = Watch(executions.applied_index)
 
     def _make_log(self, machine: StateMachine) -> Log:
         cluster = self._config.cluster
@@ -154,8 +156,8 @@ class Node:
             snapshots=Snapshots(self._executions, self._readers, self._config.node.id),
             run=lambda: self._driver.run,
             post=self._in_driver,
-            on_failure=self._failed,
-            on_removed=self.removed,
+            on_failure=self._log_failed,
+            on_removed=self._removed,
             on_question=lambda peer, question: self._facade.answer_peer(peer, question),
             wall_clock_ms=wall_clock_ms,
             node_timeout_s=cluster.node_timeout_ms / 1_000,
@@ -287,70 +289,22 @@ class Node:
     def _host_down(self, host: int, message: str) -> None:
         self._driver.put(HostDown(host, message))
 
-    # --- where the driver answers; in its thread, or in the log's
+    # --- how it ends early; called in any thread
 
-    def publish(
-        self,
-        *,
-        frames_to_send: Mapping[int, Sequence[messages.ToHost]],
-        hosts_to_close: list[int],
-        answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[Execution],
-        signalled: list[str],
-        revision: int,
-    ) -> None:
-        rest = self._supervisor.deliver(frames_to_send)
-        watched = self._watch.advance(closed=closed, signalled=signalled, revision=revision)
-        if watched or answers or rest or hosts_to_close:
-            self._loop.call_soon_threadsafe(self._published, rest, hosts_to_close, answers, closed, signalled)
+    def _driver_failed(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self._fail, "the node stops: its driver failed", error)
 
-    def driver_failed(self, error: BaseException) -> None:
-        self._driver_runs = False
-        self._failed(error)
+    def _log_failed(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self._fail, "the node stops", error)
 
-    def _failed(self, error: BaseException) -> None:
-        self._loop.call_soon_threadsafe(self._fail, error)
+    def _removed(self) -> None:
+        self._log_failed(Unavailable(f"node {self._config.node.id} was removed from its cluster"))
 
-    def removed(self) -> None:
-        self._failed(Unavailable(f"node {self._config.node.id} was removed from its cluster"))
-
-    def restored(self) -> None:
-        self._loop.call_soon_threadsafe(self._begin_to_look_again)
-
-    # --- and in the loop's
-
-    def _published(
-        self,
-        frames_to_send: Mapping[int, Sequence[messages.ToHost]],
-        hosts_to_close: list[int],
-        answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[Execution],
-        signalled: list[str],
-    ) -> None:
-        self._supervisor.send(frames_to_send, hosts_to_close)
-        for answer, value in answers:
-            answer(value)
-        self._watch.published(closed=closed, signalled=signalled)
-
-    def _begin_to_look_again(self) -> None:
-        looking = self._loop.create_task(self._look_again())
-        self._looking.add(looking)  # the loop alone would not keep it
-        looking.add_done_callback(self._looking.discard)
-
-    async def _look_again(self) -> None:
-        """What is waited for may have ended while this node was behind."""
-        ids = self._watch.waited_for()
-        with suppress(Unavailable):  # the node stops, and tells those who wait itself
-            found = await self._asking.look(lambda: [self._executions.execution(execution_id) for execution_id in ids])
-            closed = [execution for execution in found if execution is not None and execution.closed]
-            self._watch.published(closed=closed, signalled=ids)
-
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, event: str, error: BaseException) -> None:
         """Nothing can be acknowledged any more: the node goes down, loudly."""
         if self._failure is not None:
             return
         self._failure = error
-        event = "the node stops" if self._driver_runs else "the node stops: its driver failed"
         logger.critical(event, error=str(error), exc_info=None if isinstance(error, Unavailable) else error)
         self._asking.fail(error)
         self.request_stop()

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from tempolite_node.config import HostsConfig
-from tempolite_node.driver.inputs import Inputs
 from tempolite_node.errors import StartError, Unavailable
 from tempolite_node.protocol import messages, plain_types
+from tempolite_node.supervisor.connection import SocketReader
 from tempolite_node.supervisor.liveness import HostLiveness
 from tempolite_node.supervisor.process import HostProcess
 from tempolite_node.views import HostInfo
@@ -28,15 +28,15 @@ class Supervisor:
         self,
         config: HostsConfig,
         load: messages.Load,
-        inputs: Inputs,
+        reader: SocketReader,
         *,
         up: Callable[[int, Sequence[messages.HandlerDescription]], None],
         down: Callable[[int, str], None],
     ) -> None:
-        """inputs: read what the hosts say once they are up."""
+        """reader: of what the hosts say once they are up."""
         self._config = config
         self._load = load
-        self._inputs = inputs
+        self._reader = reader
         self._up = up
         self._down = down
         self._hosts: dict[int, HostProcess] = {}
@@ -93,7 +93,7 @@ class Supervisor:
         await self._start(number)
 
     async def _start(self, number: int, first: Sequence[messages.ToHost] = ()) -> None:
-        host = HostProcess(number=number, load=self._load, inputs=self._inputs, heard=self._heard, gone=self._gone)
+        host = HostProcess(number=number, load=self._load, reader=self._reader, heard=self._heard, gone=self._gone)
         self._hosts[number] = host
         host.send(first)
         try:
@@ -218,10 +218,10 @@ class Supervisor:
     async def _ping(self) -> None:
         """Kills a host that no longer answers: something in it holds the GIL, or it was stopped."""
         loop, interval_s = asyncio.get_running_loop(), self._config.ping_interval_ms / 1000
-        listening = HostLiveness(self._inputs, loop.time(), most_s=2 * interval_s)
+        liveness = HostLiveness(self._reader, loop.time(), most_s=2 * interval_s)
         while True:
             await asyncio.sleep(interval_s)
-            listened_s = listening.since(loop.time())
+            listened_s = liveness.since(loop.time())
             for host in list(self._hosts.values()):
                 host.silent_s += listened_s
                 limit_ms = self._config.ping_timeout_ms if host.loaded else self._config.start_timeout_ms
