@@ -345,10 +345,13 @@ class Driver:
     def take_back(self) -> None:
         self._proposals.take_back()
 
-    def lost(self, node_id: str) -> None:
-        node = self._executions.nodes().get(node_id)
-        if node is not None and node.live and node_id != self._node_id:
-            self._proposals.add(PendingCommand(LoseNode(at_ms=self._at_ms, node_id=node_id, run=node.run)))
+    @property
+    def live_runs(self) -> Mapping[str, str]:
+        return {node.id: node.run for node in self._executions.nodes().values() if node.live}
+
+    def lost(self, node_id: str, run: str) -> None:
+        if self.live_runs.get(node_id) == run and node_id != self._node_id:
+            self._proposals.add(PendingCommand(LoseNode(at_ms=self._at_ms, node_id=node_id, run=run)))
 
     def begin_anew(self, *, unclear: NodeError) -> None:
         """The store was replaced by another node's, a later one: what runs here may have been given away unseen.

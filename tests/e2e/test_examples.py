@@ -28,7 +28,7 @@ EXAMPLES = REPOSITORY / "examples"
 def tree(tmp_path: Path) -> str:
     """Some packages of the standard library, and files that go wrong."""
     root = tmp_path / "tree"
-    for package in ("json", "email", "encodings", "idlelib"):
+    for package in ("json", "email", "encodings", "asyncio"):
         shutil.copytree(Path(STANDARD_LIBRARY, package), root / package, ignore=shutil.ignore_patterns("__pycache__"))
     (root / "beside.py").write_text("def f(): pass\n")
     (root / "json" / "broken.py").write_text("def f(:\n")

@@ -306,7 +306,7 @@ def test_nor_does_a_side_effect_run_again_for_it(asking: Client, name: str) -> N
 
 def test_a_handler_that_blocks_for_ever_times_out_and_its_worker_is_free(strange: Daemon, asking: Client) -> None:
     with strange.gate("forever") as gate:
-        handle = asking.options(attempt_timeout=0.3, retry=AT_ONCE).enqueue("block", "forever")
+        handle = asking.options(attempt_timeout=1, retry=AT_ONCE).enqueue("block", "forever")
         with pytest.raises(ExecutionTimedOut, match="AttemptTimeout"):
             handle.result(PATIENCE_S)
         assert handle.info().attempt == 2

@@ -40,13 +40,22 @@ class Proposal:
 
 class Proposals:
     def __init__(
-        self, raft: GuardedRaft, outbox: Outbox, *, limits: Limits, timing: Timing, clock: Callable[[], float]
+        self,
+        raft: GuardedRaft,
+        outbox: Outbox,
+        *,
+        limits: Limits,
+        timing: Timing,
+        clock: Callable[[], float],
+        run: Callable[[], str],
     ) -> None:
+        """run: names this process to the leader."""
         self._raft = raft
         self._outbox = outbox
         self._limits = limits
         self._timing = timing
         self._clock = clock
+        self._run = run
         self._queue: deque[Proposal] = deque()
         self._by_id: dict[RequestId, Proposal] = {}
         self._deadlines: list[tuple[float, int, Proposal]] = []
@@ -120,7 +129,8 @@ class Proposals:
                 later.append(proposal)
             else:
                 proposal.given_to = (leader, self._raft.term)
-                self._outbox.send(leader, Forward(self._raft.term, proposal.request_id, proposal.kind, proposal.data))
+                forward = Forward(self._raft.term, proposal.request_id, proposal.kind, proposal.data, self._run())
+                self._outbox.send(leader, forward)
         self._queue.extend(later)
 
     def refused(self, peer: str, refusal: ForwardRefused) -> None:
