@@ -279,7 +279,7 @@ RESULTS = {
     "set of objects": "has no JSON form",
     "surrogate": "surrogates not allowed",
     "text": "Expected `int`, got `str`",
-    "deep": "recursion",
+    "deep": "nested too deep",
     "large": "at most 2,097,152 are allowed",
 }
 

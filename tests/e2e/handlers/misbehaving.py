@@ -155,7 +155,7 @@ _RESULTS: dict[str, Any] = {
 def return_it(_ctx: HandlerContext, name: str) -> int:
     if name == "deep":
         deep: list[Any] = []
-        for _ in range(100_000):
+        for _ in range(1_000_000):
             deep = [deep]
         return deep  # type: ignore[return-value]
     return _RESULTS[name]
