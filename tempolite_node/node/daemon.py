@@ -12,12 +12,14 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 
 import apsw
 import structlog
 
 from tempolite_node import __version__
+from tempolite_node.api.ports import NodePorts
 from tempolite_node.api.server import ApiServer
 from tempolite_node.clock import wall_clock_ms
 from tempolite_node.config import Config
@@ -35,10 +37,13 @@ from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
 from tempolite_node.log.replicated import ReplicatedLog
+from tempolite_node.node.cluster import Cluster
 from tempolite_node.node.driver_client import DriverClient
+from tempolite_node.node.pools import Pools
 from tempolite_node.node.publisher import Publisher
 from tempolite_node.node.raft_config import raft_config
-from tempolite_node.node.service import Facade
+from tempolite_node.node.reads import Reads
+from tempolite_node.node.status import NodeStatus
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol import messages
 from tempolite_node.store.data_directory import DataDir
@@ -67,22 +72,22 @@ class Node:
 
     async def start(self) -> None:
         """StartError, StorageFailed: it can't start here; what was started is stopped again."""
-        self._data_dir.open()
-        try:
-            self._open_store()
+        async with AsyncExitStack() as parts:
+            self._data_dir.open()
+            parts.callback(self._data_dir.close)
+            self._open_store(parts)
+            self._make_driver(parts)
             await self._supervisor.start()
-            self._serve_handlers()
+            self._catalog_handlers()
             self._driver.start()
             if self._replicated is None:
-                await self._asking.look(lambda: None)  # what an earlier process ran is queued again
-            self._api = ApiServer(self._facade, self._config)
-            port = await self._api.start()
-        except BaseException:
-            await self._stop_hosts()
-            if hasattr(self, "_driver"):
-                self._driver.stop()
-            self._data_dir.close()
-            raise
+                await self._client.look(lambda: None)  # what an earlier process ran is queued again
+            api = ApiServer(self._ports())
+            port = await api.start()
+            parts.push_async_callback(api.stop, grace=1.0)
+            parts.callback(self._watch.stop)
+            parts.callback(self._client.stop)
+            self._parts = parts.pop_all()
         host = self._config.api.listen.host
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._data_dir.write_address(address)
@@ -96,7 +101,7 @@ class Node:
             version=__version__,
         )
 
-    def _open_store(self) -> None:
+    def _open_store(self, parts: AsyncExitStack) -> None:
         config, store = self._config, self._data_dir.store
         connection = open_writer(store)
         try:
@@ -109,19 +114,17 @@ class Node:
         except apsw.Error as error:
             raise StorageFailed(f"{store}: the store can't be written: {error}") from error
         executions = Executions(connection)
+        parts.callback(executions.close)
         used = formats.in_use(executions.nodes().values())
         if used > formats.FORMAT:
             raise StartError(f"{store}: {formats.too_old(config.node.id, formats.FORMAT, used)}")
         self._executions = executions
         self._readers = Readers(store)
-        pools = {component: config.pools.of(component) for component in Component}
-        dispatch = Dispatch(
-            executions,
-            node_id=config.node.id,
-            pools=pools,
-            clock_s=time.monotonic,
-            leases=config.cluster is None,
-        )
+        parts.callback(self._readers.close)
+
+    def _make_driver(self, parts: AsyncExitStack) -> None:
+        """With the parts around it: what it reads, what it publishes to, and who asks it."""
+        config, executions = self._config, self._executions
         inputs = Inputs()
         self._supervisor = Supervisor(
             config.hosts, load_message(config), inputs, up=self._host_up, down=self._host_down
@@ -130,7 +133,13 @@ class Node:
         self._driver = Driver(
             node_id=config.node.id,
             executions=executions,
-            dispatch=dispatch,
+            dispatch=Dispatch(
+                executions,
+                node_id=config.node.id,
+                pools={component: config.pools.of(component) for component in Component},
+                clock_s=time.monotonic,
+                leases=config.cluster is None,
+            ),
             inputs=inputs,
             outputs=Publisher(
                 inputs=inputs,
@@ -140,11 +149,27 @@ class Node:
                 on_removed=self._removed,
                 on_failed=self._driver_failed,
             ),
-            children=Children(lambda: self._served),
+            children=Children(lambda: self._catalog),
             registration=self._registration,
             log=self._make_log,
         )
-        self._asking = DriverClient(self._driver)
+        self._client = DriverClient(self._driver)
+        self._cluster = self._make_cluster(parts)
+        parts.push_async_callback(self._loop.run_in_executor, None, self._driver.stop)
+        parts.push_async_callback(self._supervisor.stop)
+
+    def _make_cluster(self, parts: AsyncExitStack) -> Cluster | None:
+        if self._replicated is None or self._config.cluster is None:
+            return None
+        cluster = Cluster(
+            self._config.cluster,
+            self._replicated.raft,
+            executions=self._executions,
+            driver=self._client,
+            supervisor=self._supervisor,
+        )
+        parts.callback(cluster.stop)
+        return cluster
 
     def _make_log(self, machine: StateMachine) -> Log:
         cluster = self._config.cluster
@@ -158,7 +183,7 @@ class Node:
             post=self._in_driver,
             on_failure=self._log_failed,
             on_removed=self._removed,
-            on_question=lambda peer, question: self._facade.answer_peer(peer, question),
+            on_question=self._answer_peer,
             wall_clock_ms=wall_clock_ms,
             node_timeout_s=cluster.node_timeout_ms / 1_000,
             write_timeout_s=cluster.write_timeout_ms / 1_000,
@@ -169,22 +194,55 @@ class Node:
     def _in_driver(self, act: Callable[[], None]) -> None:
         self._driver.put(RunInDriver(act))
 
-    def _serve_handlers(self) -> None:
+    def _answer_peer(self, peer: str, question: bytes) -> bytes:
+        """What another node asks. In a thread of the log's."""
+        assert self._cluster is not None, f"{peer} asks a node that is alone"
+        return self._cluster.answer(peer, question)
+
+    def _catalog_handlers(self) -> None:
         own = [served_handler(self._config, name, each.component) for name, each in self._supervisor.handlers.items()]
         self._own_handlers = tuple(sorted(own, key=lambda served: served.name))
-        self._served = HandlerCatalog(self._own_handlers, self._executions.nodes)
-        self._facade = Facade(
+        self._catalog = HandlerCatalog(self._own_handlers, self._executions.nodes, in_cluster=self._cluster is not None)
+
+    def _ports(self) -> NodePorts:
+        """What the API asks, of the parts that know."""
+        executions, dispatch, client = self._executions, self._driver.dispatch, self._client
+        self._pools = Pools(
             self._config,
-            driver=self._driver,
-            asking=self._asking,
-            watch=self._watch,
-            executions=self._executions,
-            readers=self._readers,
-            supervisor=self._supervisor,
-            served=self._served,
-            registration=self._registration,
-            raft=None if self._replicated is None else self._replicated.raft,
+            dispatch=dispatch,
+            executions=executions,
+            driver=client,
+            registration=None if self._cluster is None else self._own_registration,
         )
+        self._status = NodeStatus(
+            self._config.node.id,
+            dispatch=dispatch,
+            executions=executions,
+            driver=client,
+            supervisor=self._supervisor,
+            watch=self._watch,
+        )
+        reads = Reads(
+            readers=self._readers,
+            executions=executions,
+            driver=client,
+            watch=self._watch,
+            in_cluster=self._cluster is not None,
+        )
+        return NodePorts(
+            config=self._config,
+            commands=client,
+            catalog=self._catalog,
+            arguments=self._supervisor if self._cluster is None else self._cluster,
+            reads=reads,
+            watch=self._watch,
+            pools=self._pools,
+            status=self._status,
+            cluster=self._cluster,
+        )
+
+    def _own_registration(self) -> RegisterNode:
+        return self._registration(self._driver.now_ms(), self._driver.run)
 
     def _registration(self, at_ms: int, run: str) -> RegisterNode:
         cluster = self._config.cluster
@@ -208,10 +266,10 @@ class Node:
 
     async def _drain(self) -> None:
         """Lets running attempts end: those that wait are unwound, and go on after the next start, or elsewhere."""
-        self._facade.draining = True
+        self._status.draining = True
         drain_s = self._config.node.drain_timeout_ms / 1000
         logger.info("draining", timeout_s=drain_s)
-        await self._asking.change(self._pause_all)
+        await self._pools.drain()
         told = await self._tell_others(DrainNode)
         self._supervisor.drain()
         idle = asyncio.ensure_future(self._wait_idle())
@@ -231,49 +289,34 @@ class Node:
             return False
         try:
             driver = self._driver
-            await self._asking.submit(command(at_ms=driver.now_ms(), node_id=self._config.node.id, run=driver.run))
+            await self._client.submit(command(at_ms=driver.now_ms(), node_id=self._config.node.id, run=driver.run))
         except NodeError as error:
             logger.warning("the other nodes can't be told that this one stops; they will notice", error=str(error))
             return False
         return True
 
     async def _hand_over_leadership(self) -> None:
-        if self._replicated is None or not self._replicated.leads or len(self._executions.nodes()) < 2:
+        if self._replicated is None or self._cluster is None:
+            return
+        if not self._replicated.leads or len(self._executions.nodes()) < 2:
             return
         try:
-            leader = await self._facade.transfer_leadership(None)
+            leader = await self._cluster.transfer_leadership(None)
             logger.info("another node leads the cluster now", leader=leader)
         except NodeError as error:
             logger.warning("the leadership can't be handed over; the other nodes will elect", error=str(error))
 
-    def _pause_all(self) -> None:
-        for component, pool in self._driver.dispatch.pools.items():
-            if component is not Component.SIDE_EFFECT:  # attempts that are to end still need them
-                pool.paused = True
-
     async def _wait_idle(self) -> None:
         """Until no attempt is left in a worker host. Each end of one is a commit."""
         revision = self._watch.revision
-        while await self._asking.look(lambda: self._driver.dispatch.attempts):
+        while await self._client.look(lambda: self._driver.dispatch.attempts):
             await self._watch.changed_after(revision)
             revision = self._watch.revision
 
     async def stop(self) -> None:
         """Stops at once, in order. What is recorded stays; what runs is run again after the next start."""
-        self._asking.stop()
-        self._watch.stop()
-        await self._api.stop(grace=1.0)
-        await self._stop_hosts()
-        await self._loop.run_in_executor(None, self._driver.stop)
-        self._facade.stop()
-        self._readers.close()
-        self._executions.close()
-        self._data_dir.close()
+        await self._parts.aclose()
         logger.info("the node has stopped")
-
-    async def _stop_hosts(self) -> None:
-        if hasattr(self, "_supervisor"):
-            await self._supervisor.stop()
 
     def request_stop(self) -> None:
         """Once: drain and stop. Twice: stop now."""
@@ -306,7 +349,7 @@ class Node:
             return
         self._failure = error
         logger.critical(event, error=str(error), exc_info=None if isinstance(error, Unavailable) else error)
-        self._asking.fail(error)
+        self._client.fail(error)
         self.request_stop()
 
 

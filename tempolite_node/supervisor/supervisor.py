@@ -140,6 +140,9 @@ class Supervisor:
             if host is not None:
                 host.kill()
 
+    def serves(self, handler: str) -> bool:
+        return handler in self.handlers
+
     async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[messages.Violation]]:
         """What is wrong with the arguments of each call, by the handler's own types."""
         if all(handler in self._signatures for handler, _ in calls):

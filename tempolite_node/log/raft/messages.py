@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
 
@@ -150,3 +150,9 @@ AnyMessage = (
     | RecoveryReply
     | Introduction
 )
+
+
+class Outbox(Protocol):
+    """Sends to the other nodes. Never waits; what is lost is not sent again."""
+
+    def send(self, peer: str, message: AnyMessage) -> None: ...

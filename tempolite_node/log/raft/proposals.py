@@ -11,17 +11,12 @@ import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from tempolite_node.log.raft.entries import Entry, Kind, RequestId, pack
 from tempolite_node.log.raft.guards import GuardedRaft
-from tempolite_node.log.raft.messages import AnyMessage, Forward, ForwardRefused
+from tempolite_node.log.raft.messages import Forward, ForwardRefused, Outbox
 from tempolite_node.log.raft.outcomes import Committed, NotLeader, Outcome, Unknown
 from tempolite_node.log.raft.timing import Limits, Timing
-
-
-class Outbox(Protocol):
-    def send(self, peer: str, message: AnyMessage) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
