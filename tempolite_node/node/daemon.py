@@ -278,14 +278,15 @@ class Node:
         if self._stop_requested.is_set():
             self._stop_now.set()
         self._stop_requested.set()
+        self._supervisor.begin_stop()
 
     # --- between the worker hosts and the driver
 
     def _host_up(self, host: int, handlers: Sequence[messages.HandlerDescription]) -> None:
         self._driver.put(HostUp(host, tuple(handler.name for handler in handlers)))
 
-    def _host_down(self, host: int, message: str) -> None:
-        self._driver.put(HostDown(host, message))
+    def _host_down(self, host: int, message: str, crashed: bool) -> None:
+        self._driver.put(HostDown(host, message, crashed))
 
     # --- where the driver answers; in its thread, or in the log's
 

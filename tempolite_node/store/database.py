@@ -13,6 +13,7 @@ import apsw
 import apsw.sqlite_extra
 
 from tempolite_node.errors import StorageFailed
+from tempolite_node.system import sync_file
 
 APPLICATION_ID = 0x54454D50  #: "TEMP": a file of ours and nobody else's
 
@@ -62,7 +63,7 @@ def sync(path: Path) -> None:
     try:
         wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            getattr(os, "fdatasync", os.fsync)(wal)  # not every system has the first
+            sync_file(wal)
         finally:
             os.close(wal)
     except OSError as error:
