@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, get_args, get_origin
 
 from tempolite_node.engine.model import Component
 from tempolite_node.protocol import messages, plain_types
+from tempolite_node.worker_host.python_path import extend, hidden_by_standard_library
 from tempolite_sdk.async_contexts import AsyncHandlerContext, AsyncSagaContext
 from tempolite_sdk.contexts import HandlerContext, SagaContext
 from tempolite_sdk.errors import ContextMisuse, InvalidArgument
@@ -83,14 +83,16 @@ class Registry:
 
 def load(message: messages.Load) -> tuple[Registry, tuple[str, ...]]:
     """The handlers that could be loaded, and what is wrong with the others."""
-    sys.path[:0] = [path for path in message.python_path if path not in sys.path]
+    extend(message.python_path)
     handlers: list[Handler] = []
     errors: list[str] = []
     for spec in message.handlers:
         try:
             handlers.append(_load(spec))
         except (LoadError, InvalidArgument) as error:
-            errors.append(f"{spec.name} ({spec.target}): {error}")
+            hidden = hidden_by_standard_library(spec.target.partition(":")[0], message.python_path)
+            hint = f"; {hidden} is hidden by a module of the standard library: rename it" if hidden else ""
+            errors.append(f"{spec.name} ({spec.target}): {error}{hint}")
     return Registry(handlers), tuple(errors)
 
 
