@@ -22,13 +22,14 @@ import structlog
 from tempolite_node import __version__
 from tempolite_node.api.server import ApiServer
 from tempolite_node.clock import wall_clock_ms
-from tempolite_node.config import Config
+from tempolite_node.config import Config, PoolsConfig
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.driver import Driver
 from tempolite_node.driver.inputs import HostDown, HostUp, Inputs, RunInDriver
+from tempolite_node.driver.pools import RateLimit
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import DrainNode, LoseNode, RegisterNode
-from tempolite_node.engine.model import Component, Execution
+from tempolite_node.engine.model import Component, Execution, ServedHandler
 from tempolite_node.errors import NodeError, StartError, StorageFailed, Unavailable
 from tempolite_node.handlers.catalog import HandlerCatalog
 from tempolite_node.handlers.children import Children
@@ -37,8 +38,10 @@ from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
 from tempolite_node.log.replicated import ReplicatedLog
+from tempolite_node.node import reloadable
 from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.node.raft_config import raft_config
+from tempolite_node.node.reload import Part, Reload
 from tempolite_node.node.service import Facade
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol import messages
@@ -168,8 +171,7 @@ class Node:
         self._driver.put(RunInDriver(act))
 
     def _serve_handlers(self) -> None:
-        own = [served_handler(self._config, name, each.component) for name, each in self._supervisor.handlers.items()]
-        self._own_handlers = tuple(sorted(own, key=lambda served: served.name))
+        self._own_handlers = self._described_handlers()
         self._served = HandlerCatalog(self._own_handlers, self._executions.nodes)
         self._facade = Facade(
             self._config,
@@ -183,6 +185,10 @@ class Node:
             registration=self._registration,
             raft=None if self._replicated is None else self._replicated.raft,
         )
+
+    def _described_handlers(self) -> tuple[ServedHandler, ...]:
+        own = [served_handler(self._config, name, each.component) for name, each in self._supervisor.handlers.items()]
+        return tuple(sorted(own, key=lambda served: served.name))
 
     def _registration(self, at_ms: int, run: str) -> RegisterNode:
         cluster = self._config.cluster
@@ -280,6 +286,42 @@ class Node:
         self._stop_requested.set()
         self._supervisor.begin_stop()
 
+    # --- what is read again while it runs
+
+    def reloadable(self) -> Sequence[Part]:
+        """The parts that take new settings, once it has started."""
+        parts = [
+            reloadable.log_level(),
+            reloadable.callers(self._api),
+            reloadable.api_certificates(self._api),
+            reloadable.executions(self._take_settings),
+        ]
+        if self._replicated is not None:
+            parts.append(reloadable.peer_certificates(self._replicated.raft))
+        return parts
+
+    async def _take_settings(self, running: Config, config: Config) -> None:
+        """Has executions that are enqueued, and attempts that start, run by the pools and handlers of the config.
+
+        A setting that is the same in both keeps what an operator has made of it meanwhile.
+        """
+        self._config = self._facade.config = config
+        self._supervisor.update(load_message(config))
+        if (running.pools, running.handlers) == (config.pools, config.handlers):
+            return
+        self._own_handlers = self._described_handlers()
+        self._served.replace_own(self._own_handlers)
+        await self._asking.change(partial(self._take_pools, running.pools, config.pools))
+        await self._asking.submit(self._registration(self._driver.now_ms(), self._driver.run))
+
+    def _take_pools(self, running: PoolsConfig, pools: PoolsConfig) -> None:
+        for component, pool in self._driver.dispatch.pools.items():
+            before, after = running.of(component), pools.of(component)
+            if before.workers != after.workers:
+                pool.workers = after.workers
+            if before.rate_limit != after.rate_limit:
+                pool.rate = RateLimit(after.rate_limit, time.monotonic())
+
     # --- between the worker hosts and the driver
 
     def _host_up(self, host: int, handlers: Sequence[messages.HandlerDescription]) -> None:
@@ -368,24 +410,45 @@ def load_message(config: Config) -> messages.Load:
     )
 
 
-def run(config: Config) -> int:
+def run(config: Config, read_again: Callable[[], Config]) -> int:
     """The daemon: starts, serves, and stops on SIGTERM or SIGINT; a second one stops it now. Returns the exit code.
 
-    StartError: it can't start.
+    read_again: the config, on SIGHUP. StartError: it can't start.
     """
-    return asyncio.run(_run(config))
+    return asyncio.run(_run(config, read_again))
 
 
-async def _run(config: Config) -> int:
+async def _run(config: Config, read_again: Callable[[], Config]) -> int:
     node = Node(config)
     loop = asyncio.get_running_loop()
+    starting = loop.create_task(node.start())
+    stopped, hung_up = asyncio.Event(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _cancel_start, starting, stopped)
     try:
-        await node.start()
+        await starting
     except StorageFailed as error:
         raise StartError(str(error)) from error
+    except asyncio.CancelledError:
+        if not stopped.is_set():
+            raise
+        logger.info("the node was stopped before it served")
+        return 0
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.request_stop)
+    if stopped.is_set():
+        node.request_stop()  # it came when the start was over, and this function had not gone on yet
+    reload = Reload(config, read_again, node.reloadable())
+    loop.add_signal_handler(signal.SIGHUP, reload.request)
+    if hung_up.is_set():
+        reload.request()
     return await node.run()
+
+
+def _cancel_start(starting: asyncio.Task[None], stopped: asyncio.Event) -> None:
+    stopped.set()
+    starting.cancel()
 
 
 def check_handlers(config: Config) -> Sequence[str]:

@@ -91,6 +91,12 @@ class Supervisor:
             if not future.done():
                 future.set_exception(Unavailable("the node is stopping"))
 
+    def update(self, load: messages.Load) -> None:
+        """Other settings for the hosts: for the attempts that start from here on, and for hosts that start."""
+        self._load = load
+        for host in self._hosts.values():
+            host.send([messages.UpdateSettings(handlers=load.handlers, log_level=load.log_level)])
+
     def drain(self) -> None:
         """Asks every host to unwind what waits."""
         for host in self._hosts.values():

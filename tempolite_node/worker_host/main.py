@@ -16,7 +16,7 @@ from tempolite_node.system import die_with_parent, make_room_for_waiting
 from tempolite_node.worker_host.attempt import Services
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.leased_slots import LeasedSlots
-from tempolite_node.worker_host.logs import configure_logging
+from tempolite_node.worker_host.logs import configure_logging, set_log_level
 from tempolite_node.worker_host.parking import Parking
 from tempolite_node.worker_host.registry import load
 from tempolite_node.worker_host.runner import Runner
@@ -112,6 +112,9 @@ class WorkerHost:
                 runner.when_responsive(lambda: self._channel.send(pong))
             case messages.Drain():
                 services.parking.drain()
+            case messages.UpdateSettings():
+                set_log_level(message.log_level)
+                services.registry.update(message.handlers)
             case messages.Load():
                 raise AssertionError("the handlers are loaded already")
             case _:

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, get_args, get_origin
 
@@ -73,6 +73,12 @@ class Registry:
         if len(names) > 1 and signature.name not in names:
             raise ContextMisuse(f"{signature.name} is served as {', '.join(names)}: enqueue it by one of these names")
         return (names[0] if len(names) == 1 else signature.name), signature
+
+    def update(self, specs: Iterable[messages.HandlerSpec]) -> None:
+        """Other settings for the attempts that start from here on."""
+        for spec in specs:
+            if (handler := self.handlers.get(spec.name)) is not None:
+                self.handlers[spec.name] = replace(handler, spec=spec)
 
     def check_arguments(self, handler: str, arguments: bytes) -> tuple[messages.Violation, ...]:
         known = self.handlers.get(handler)

@@ -116,7 +116,7 @@ def test_only_the_guards_know_the_library_of_the_replicated_log() -> None:
 
 
 def test_the_replicated_log_orders_bytes_and_knows_nothing_of_the_node() -> None:
-    allowed = ("tempolite_node.log.raft", "tempolite_node.errors", "tempolite_node.system")
+    allowed = ("tempolite_node.log.raft", "tempolite_node.errors", "tempolite_node.system", "tempolite_node.tls")
     foreign = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in sources("tempolite_node/log/raft")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -63,3 +64,14 @@ def wait_through_signals(_ctx: HandlerContext, name: str) -> int:
     pass_gate(name)
     os.write(writing, b"all")
     return len(os.read(reading, 10))
+
+
+def whisper(_ctx: HandlerContext, word: str) -> None:
+    logging.getLogger("shop").debug(word)
+
+
+def fail_in_a_side_effect(ctx: HandlerContext) -> None:
+    def fail() -> None:
+        raise OSError("no answer")
+
+    ctx.side_effect("fail", fail)
