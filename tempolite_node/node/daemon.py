@@ -46,7 +46,7 @@ from tempolite_node.node.service import Facade
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol import messages
 from tempolite_node.store.data_directory import DataDir
-from tempolite_node.store.database import open_writer, sync, sync_directory
+from tempolite_node.store.database import explained, open_writer, sync, sync_directory
 from tempolite_node.store.readers import Readers
 from tempolite_node.store.snapshots import Snapshots
 from tempolite_node.store.writer import Executions, claim_store
@@ -120,7 +120,7 @@ class Node:
         except ValueError as error:
             raise StartError(f"{store}: {error}") from error
         except apsw.Error as error:
-            raise StorageFailed(f"{store}: the store can't be written: {error}") from error
+            raise StorageFailed(f"{store}: the store can't be written: {explained(error)}") from error
         executions = Executions(connection)
         used = formats.in_use(executions.nodes().values())
         if used > formats.FORMAT:

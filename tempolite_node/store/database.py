@@ -13,6 +13,7 @@ import apsw
 import apsw.sqlite_extra
 
 from tempolite_node.errors import StorageFailed
+from tempolite_node.store.busy import WAIT_S, BusyHandler
 from tempolite_node.system import sync_file
 
 APPLICATION_ID = 0x54454D50  #: "TEMP": a file of ours and nobody else's
@@ -20,7 +21,6 @@ APPLICATION_ID = 0x54454D50  #: "TEMP": a file of ours and nobody else's
 _CHECKSUM_BYTES = 8
 _PAGE_CACHE_KIB = 65_536
 _WAL_AUTOCHECKPOINT_PAGES = 4_000
-_BUSY_TIMEOUT_MS = 5_000
 
 
 def open_writer(path: Path) -> apsw.Connection:
@@ -93,6 +93,8 @@ def explained(error: Exception) -> str:
             "a page does not match its checksum: the disk has changed it, or another program has written to the store. "
             "`tempolite-node store repair` tells which, and mends the second"
         )
+    if isinstance(error, apsw.BusyError):
+        return f"another program has held its lock for {WAIT_S:g} s: end it, and start the node again"
     return str(error)
 
 
@@ -148,7 +150,7 @@ def _checksums() -> str:
 
 
 def _set_up(connection: apsw.Connection) -> None:
-    connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    connection.set_busy_handler(BusyHandler(Path(connection.filename)))
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
