@@ -141,6 +141,7 @@ class ExecutionService(ExecutionServiceServicer):
                 if closed:
                     return
                 await self._polls.wait(follower.changed(), timeout_ms=None)
+                caller.get().role  # noqa: B018 - it may be revoked by now
                 if self._polls.stopped:
                     raise Unavailable("the node is stopping; resume after the last sequence received")
 

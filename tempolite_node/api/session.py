@@ -13,7 +13,6 @@ from tempolite_node.api.enqueueing import Enqueueing
 from tempolite_node.api.polls import DeadlineWheel, time_to_wait_ms
 from tempolite_node.api.ports import NodePorts, WatchPort
 from tempolite_node.api.status import InvalidRequest, TimeIsUp, status_of
-from tempolite_node.config import Role
 from tempolite_node.engine.commands import Enqueue
 from tempolite_node.engine.effects import Enqueued
 from tempolite_node.engine.model import Execution
@@ -48,11 +47,11 @@ class Answers(Protocol):
 class Session:
     """One stream. Lives and dies with it: who gets no reply asks again on another one."""
 
-    def __init__(self, answers: Answers, enqueueing: Enqueueing, node: NodePorts, role: Role) -> None:
+    def __init__(self, answers: Answers, enqueueing: Enqueueing, node: NodePorts, caller: auth.Caller) -> None:
         self._answers = answers
         self._enqueueing = enqueueing
         self._node = node
-        self._role = role
+        self._caller = caller
         self._responses: deque[pb.SessionResponse] = deque()  #: that are ready, or being filled
         self._ready = asyncio.Event()
         self._room = asyncio.Event()
@@ -110,7 +109,7 @@ class Session:
             try:
                 if kind is None:
                     raise InvalidRequest([Violation("request", "is required")])
-                auth.require(self._role, _METHODS[kind])
+                auth.require(self._caller.role, _METHODS[kind])
             except NodeError as error:
                 self._fail(call.number, kind, error)
                 continue

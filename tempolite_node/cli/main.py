@@ -9,6 +9,7 @@ import hashlib
 import re
 import secrets
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -39,7 +40,7 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
     from tempolite_node.node.daemon import run
 
     try:
-        sys.exit(run(loaded))
+        sys.exit(run(loaded, partial(load_config, config, node_id=node_id)))
     except StartError as error:
         click.echo(f"tempolite-node: {error}", err=True)
         sys.exit(1)

@@ -141,7 +141,7 @@ class HostsConfig(Section):
         int, duration("500ms", "1h", "a handler that holds the GIL this long loses its host")
     ] = 30_000
     start_timeout_ms: Annotated[int, duration("1s", "1h", "importing the handlers takes its time")] = 60_000
-    python_path: tuple[FilePath, ...] = ()  #: ahead of sys.path; the file's default is its own directory
+    python_path: tuple[FilePath, ...] = ()  #: behind the standard library; the file's default is its own directory
 
     @model_validator(mode="after")
     def _timeout_after_interval(self) -> HostsConfig:

@@ -83,14 +83,14 @@ class Requests:
             )
             yield PendingCommand(command, _Answering(dispatch, run, call, request))
 
-    def host_down(self, host: int, message: str, *, at_ms: int) -> Iterator[PendingCommand]:
-        """The attempts that it held are lost."""
+    def host_down(self, host: int, message: str, *, crashed: bool, at_ms: int) -> Iterator[PendingCommand]:
+        """The attempts that it held are lost. crashed: those that ran may be to blame."""
         for run, was_running in self._dispatch.host_down(host):
             command = CrashAttempt(
                 at_ms=at_ms,
                 execution_id=run.execution_id,
                 epoch=run.epoch,
-                suspect=was_running,
+                suspect=was_running and crashed,
                 jitter=random.uniform(-1, 1),
                 message=message,
             )

@@ -183,7 +183,8 @@ class Driver:
                     self.dispatch.host_up(given.host, given.handlers)
                     self.dispatch.refill(everything=True)
                 case HostDown():
-                    self._proposals.add_all(self._requests.host_down(given.host, given.message, at_ms=self._at_ms))
+                    lost = self._requests.host_down(given.host, given.message, crashed=given.crashed, at_ms=self._at_ms)
+                    self._proposals.add_all(lost)
                 case Stop():
                     self._stopping = True
         self._advance()

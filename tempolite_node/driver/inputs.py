@@ -6,8 +6,6 @@ between them no other thread has to wake.
 
 from __future__ import annotations
 
-import os
-import select
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +17,7 @@ from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import AnyOutcome
 from tempolite_node.errors import NodeError
 from tempolite_node.protocol import messages
+from tempolite_node.system import READABLE, WRITABLE, poller
 
 
 class Submit(Struct):
@@ -74,6 +73,7 @@ class HostMessages(Struct):
 class HostDown(Struct):
     host: int
     message: str
+    crashed: bool = True  #: one of the attempts that ran may be to blame; False: the node stops
 
 
 class Stop(Struct):
@@ -107,10 +107,7 @@ class Inputs:
     def __init__(self) -> None:
         self._given: deque[Input] = deque()
         self._speakers: dict[int, HostSocket] = {}  #: by file descriptor
-        self._poll = select.epoll()
-        # Nobody reads it: it tells of each write, whatever it has come to.
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll.register(self._wake, select.EPOLLIN | select.EPOLLET)
+        self._poller = poller()
         # For any thread to see:
         self.sleeps = False  #: the driver's thread, until there is something for it
         self.looks = 0  #: how often the sockets were looked at
@@ -124,17 +121,17 @@ class Inputs:
         self._given.append(given)
         if self.sleeps:
             self.sleeps = False
-            os.eventfd_write(self._wake, 1)
+            self._poller.wake()
 
     def attach(self, host_socket: HostSocket) -> None:
         """From here on it is read, until it goes silent."""
         self._speakers[host_socket.fileno()] = host_socket
-        self._poll.register(host_socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        self._poller.watch(host_socket.fileno(), READABLE | WRITABLE)
 
     def await_room(self, host_socket: HostSocket, wanted: bool) -> None:
         """Whether it is flushed once its socket takes more. It is when it is new."""
         with suppress(FileNotFoundError):  # it went silent meanwhile
-            self._poll.modify(host_socket.fileno(), select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
+            self._poller.change(host_socket.fileno(), READABLE | (WRITABLE if wanted else 0))
 
     # --- the driver's thread
 
@@ -152,7 +149,7 @@ class Inputs:
     def _read(self, wait_s: float | None) -> list[Input]:
         # In this order, and `put` in the other: what is put is seen here, or this thread is seen to sleep.
         self.sleeps = wait_s != 0.0
-        events = self._poll.poll(0.0 if self._given else wait_s)
+        events = self._poller.poll(0.0 if self._given else wait_s)
         self.sleeps = False
         self.looks += 1
         said: list[Input] = []
@@ -160,9 +157,9 @@ class Inputs:
             host_socket = self._speakers.get(descriptor)
             if host_socket is None:
                 continue  # the wake of who put something
-            if event & select.EPOLLOUT:
+            if event & WRITABLE:
                 host_socket.flush()
-            if event & ~select.EPOLLOUT:
+            if event & ~WRITABLE:
                 calls = host_socket.read()
                 if calls is None:
                     self._detach(descriptor)
@@ -171,14 +168,13 @@ class Inputs:
         return said
 
     def _detach(self, descriptor: int) -> None:
-        self._poll.unregister(descriptor)
+        self._poller.forget(descriptor)
         self._speakers.pop(descriptor).close()
 
     def close(self) -> None:
         """Once the driver's thread has ended."""
-        if self._poll.closed:
+        if self._poller.closed:
             return
         for descriptor in list(self._speakers):
             self._detach(descriptor)
-        self._poll.close()
-        os.close(self._wake)
+        self._poller.close()

@@ -22,6 +22,11 @@ class HandlerCatalog:
         self._nodes = nodes
         self._view = _View(own, nodes())
 
+    def replace_own(self, own: Sequence[ServedHandler]) -> None:
+        """Other settings of this node's handlers, for calls from here on."""
+        self._own = own
+        self._view = _View(own, self._nodes())
+
     def _current(self) -> _View:
         nodes = self._nodes()
         if self._view.nodes is not nodes:

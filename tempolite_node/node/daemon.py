@@ -28,7 +28,7 @@ from tempolite_node.driver.driver import Driver
 from tempolite_node.driver.inputs import HostDown, HostUp, Inputs, RunInDriver
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import DrainNode, LoseNode, RegisterNode
-from tempolite_node.engine.model import Component
+from tempolite_node.engine.model import Component, ServedHandler
 from tempolite_node.errors import NodeError, StartError, StorageFailed, Unavailable
 from tempolite_node.handlers.catalog import HandlerCatalog
 from tempolite_node.handlers.children import Children
@@ -37,17 +37,19 @@ from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
 from tempolite_node.log.replicated import ReplicatedLog
+from tempolite_node.node import reloadable
 from tempolite_node.node.cluster import Cluster
 from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.node.pools import Pools
 from tempolite_node.node.publisher import Publisher
 from tempolite_node.node.raft_config import raft_config
 from tempolite_node.node.reads import Reads
+from tempolite_node.node.reload import Part, Reload
 from tempolite_node.node.status import NodeStatus
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol import messages
 from tempolite_node.store.data_directory import DataDir
-from tempolite_node.store.database import open_writer, sync, sync_directory
+from tempolite_node.store.database import explained, open_writer, sync, sync_directory
 from tempolite_node.store.readers import Readers
 from tempolite_node.store.snapshots import Snapshots
 from tempolite_node.store.writer import Executions, claim_store
@@ -82,9 +84,9 @@ class Node:
             self._driver.start()
             if self._replicated is None:
                 await self._client.look(lambda: None)  # what an earlier process ran is queued again
-            api = ApiServer(self._ports())
-            port = await api.start()
-            parts.push_async_callback(api.stop, grace=1.0)
+            self._api = ApiServer(self._ports())
+            port = await self._api.start()
+            parts.push_async_callback(self._api.stop, grace=1.0)
             parts.callback(self._watch.stop)
             parts.callback(self._client.stop)
             self._parts = parts.pop_all()
@@ -112,7 +114,7 @@ class Node:
         except ValueError as error:
             raise StartError(f"{store}: {error}") from error
         except apsw.Error as error:
-            raise StorageFailed(f"{store}: the store can't be written: {error}") from error
+            raise StorageFailed(f"{store}: the store can't be written: {explained(error)}") from error
         executions = Executions(connection)
         parts.callback(executions.close)
         used = formats.in_use(executions.nodes().values())
@@ -200,8 +202,7 @@ class Node:
         return self._cluster.answer(peer, question)
 
     def _catalog_handlers(self) -> None:
-        own = [served_handler(self._config, name, each.component) for name, each in self._supervisor.handlers.items()]
-        self._own_handlers = tuple(sorted(own, key=lambda served: served.name))
+        self._own_handlers = self._described_handlers()
         self._catalog = HandlerCatalog(self._own_handlers, self._executions.nodes, in_cluster=self._cluster is not None)
 
     def _ports(self) -> NodePorts:
@@ -243,6 +244,10 @@ class Node:
 
     def _own_registration(self) -> RegisterNode:
         return self._registration(self._driver.now_ms(), self._driver.run)
+
+    def _described_handlers(self) -> tuple[ServedHandler, ...]:
+        own = [served_handler(self._config, name, each.component) for name, each in self._supervisor.handlers.items()]
+        return tuple(sorted(own, key=lambda served: served.name))
 
     def _registration(self, at_ms: int, run: str) -> RegisterNode:
         cluster = self._config.cluster
@@ -323,14 +328,43 @@ class Node:
         if self._stop_requested.is_set():
             self._stop_now.set()
         self._stop_requested.set()
+        self._supervisor.begin_stop()
+
+    # --- what is read again while it runs
+
+    def reloadable(self) -> Sequence[Part]:
+        """The parts that take new settings, once it has started."""
+        parts = [
+            reloadable.log_level(),
+            reloadable.callers(self._api),
+            reloadable.api_certificates(self._api),
+            reloadable.executions(self._take_settings),
+        ]
+        if self._replicated is not None:
+            parts.append(reloadable.peer_certificates(self._replicated.raft))
+        return parts
+
+    async def _take_settings(self, running: Config, config: Config) -> None:
+        """Has executions that are enqueued, and attempts that start, run by the pools and handlers of the config.
+
+        A setting that is the same in both keeps what an operator has made of it meanwhile.
+        """
+        self._config = config
+        self._supervisor.update(load_message(config))
+        if (running.pools, running.handlers) == (config.pools, config.handlers):
+            return
+        self._own_handlers = self._described_handlers()
+        self._catalog.replace_own(self._own_handlers)
+        await self._pools.take(config)
+        await self._client.submit(self._own_registration())
 
     # --- between the worker hosts and the driver
 
     def _host_up(self, host: int, handlers: Sequence[messages.HandlerDescription]) -> None:
         self._driver.put(HostUp(host, tuple(handler.name for handler in handlers)))
 
-    def _host_down(self, host: int, message: str) -> None:
-        self._driver.put(HostDown(host, message))
+    def _host_down(self, host: int, message: str, crashed: bool) -> None:
+        self._driver.put(HostDown(host, message, crashed))
 
     # --- how it ends early; called in any thread
 
@@ -364,24 +398,45 @@ def load_message(config: Config) -> messages.Load:
     )
 
 
-def run(config: Config) -> int:
+def run(config: Config, read_again: Callable[[], Config]) -> int:
     """The daemon: starts, serves, and stops on SIGTERM or SIGINT; a second one stops it now. Returns the exit code.
 
-    StartError: it can't start.
+    read_again: the config, on SIGHUP. StartError: it can't start.
     """
-    return asyncio.run(_run(config))
+    return asyncio.run(_run(config, read_again))
 
 
-async def _run(config: Config) -> int:
+async def _run(config: Config, read_again: Callable[[], Config]) -> int:
     node = Node(config)
     loop = asyncio.get_running_loop()
+    starting = loop.create_task(node.start())
+    stopped, hung_up = asyncio.Event(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _cancel_start, starting, stopped)
     try:
-        await node.start()
+        await starting
     except StorageFailed as error:
         raise StartError(str(error)) from error
+    except asyncio.CancelledError:
+        if not stopped.is_set():
+            raise
+        logger.info("the node was stopped before it served")
+        return 0
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.request_stop)
+    if stopped.is_set():
+        node.request_stop()  # it came when the start was over, and this function had not gone on yet
+    reload = Reload(config, read_again, node.reloadable())
+    loop.add_signal_handler(signal.SIGHUP, reload.request)
+    if hung_up.is_set():
+        reload.request()
     return await node.run()
+
+
+def _cancel_start(starting: asyncio.Task[None], stopped: asyncio.Event) -> None:
+    stopped.set()
+    starting.cancel()
 
 
 def check_handlers(config: Config) -> Sequence[str]:

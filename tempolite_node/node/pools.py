@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from tempolite_node.config import Config
 from tempolite_node.driver.dispatch import Dispatch
+from tempolite_node.driver.pools import RateLimit
 from tempolite_node.engine.commands import RegisterNode
 from tempolite_node.engine.model import Component
 from tempolite_node.handlers.options import pool_retry, queue_limit
@@ -73,6 +75,20 @@ class Pools:
 
         await self._driver.change(set_paused)
         return await self.state(component)
+
+    async def take(self, config: Config) -> None:
+        """Has the pools follow the config. What is the same in both keeps what an operator has made of it meanwhile."""
+
+        def take() -> None:
+            for component, pool in self._dispatch.pools.items():
+                before, after = self._config.pools.of(component), config.pools.of(component)
+                if before.workers != after.workers:
+                    pool.workers = after.workers
+                if before.rate_limit != after.rate_limit:
+                    pool.rate = RateLimit(after.rate_limit, time.monotonic())
+            self._config = config
+
+        await self._driver.change(take)
 
     async def drain(self) -> None:
         """Pauses those that start executions: side effects of attempts that are to end still need theirs."""

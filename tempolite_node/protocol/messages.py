@@ -150,8 +150,25 @@ class Drain(Message, frozen=True, kw_only=True):
     """Unwind what waits, let the rest end; the node closes the socket when it has waited long enough."""
 
 
+class UpdateSettings(Message, frozen=True, kw_only=True):
+    """The config was read again: for the attempts that start from here on."""
+
+    handlers: tuple[HandlerSpec, ...]  #: those that are loaded, with the same targets and params
+    log_level: str
+
+
 ToHost = (
-    Load | Run | RunCompensation | Reply | LeaseSlots | CancelAttempt | AbandonAttempt | CheckArguments | Ping | Drain
+    Load
+    | Run
+    | RunCompensation
+    | Reply
+    | LeaseSlots
+    | CancelAttempt
+    | AbandonAttempt
+    | CheckArguments
+    | Ping
+    | Drain
+    | UpdateSettings
 )
 
 

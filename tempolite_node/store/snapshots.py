@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import apsw
@@ -11,6 +10,7 @@ from tempolite_node.errors import StorageFailed
 from tempolite_node.store.database import open_copy, open_writer, sync, sync_directory
 from tempolite_node.store.readers import Readers
 from tempolite_node.store.writer import Executions
+from tempolite_node.system import sync_file
 
 _STEP_PAGES = 256  #: a mebibyte: as long as it takes the disk, others wait who sync to it
 
@@ -68,7 +68,7 @@ def _copy(source: apsw.Connection, to: Path) -> None:
         with to.open("rb") as file, target.backup("main", source, "main") as backup:
             while not backup.done:
                 backup.step(_STEP_PAGES)
-                os.fdatasync(file.fileno())
+                sync_file(file.fileno())
         target.pragma("synchronous", "full")
         target.execute("UPDATE meta SET node_id = NULL WHERE one = 1")
     finally:

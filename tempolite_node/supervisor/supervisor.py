@@ -11,6 +11,7 @@ import structlog
 from tempolite_node.config import HostsConfig
 from tempolite_node.errors import StartError, Unavailable
 from tempolite_node.protocol import messages, plain_types
+from tempolite_node.supervisor.children import ChildProcesses
 from tempolite_node.supervisor.connection import SocketReader
 from tempolite_node.supervisor.liveness import HostLiveness
 from tempolite_node.supervisor.process import HostProcess
@@ -31,14 +32,18 @@ class Supervisor:
         reader: SocketReader,
         *,
         up: Callable[[int, Sequence[messages.HandlerDescription]], None],
-        down: Callable[[int, str], None],
+        down: Callable[[int, str, bool], None],
     ) -> None:
-        """reader: of what the hosts say once they are up."""
+        """reader: of what the hosts say once they are up.
+
+        down: gets why a host ended, and whether one of its attempts may be to blame.
+        """
         self._config = config
         self._load = load
         self._reader = reader
         self._up = up
         self._down = down
+        self._children = ChildProcesses()
         self._hosts: dict[int, HostProcess] = {}
         self._slots: dict[int, int] = {}  #: host number -> which of the `processes` it is
         self._starts: dict[int, int] = {}
@@ -47,6 +52,7 @@ class Supervisor:
         self._checks: dict[int, tuple[int, asyncio.Future[Sequence[Sequence[messages.Violation]]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._first_load: asyncio.Future[messages.Loaded] | None = None
+        self._node_stops = False
         self._stopping = False
         self.handlers: dict[str, messages.HandlerDescription] = {}
         self._signatures: dict[str, Signature] = {}  #: of the handlers whose arguments the core itself can check
@@ -57,7 +63,7 @@ class Supervisor:
         """Starts every host. StartError: the handlers can't be loaded."""
         self._first_load = asyncio.get_running_loop().create_future()
         for slot in range(self._config.processes):
-            await self._start_shared(slot)
+            self._start_shared(slot)
         try:
             async with asyncio.timeout(self._config.start_timeout_ms / 1000):
                 loaded = await self._first_load
@@ -67,6 +73,10 @@ class Supervisor:
         if loaded.errors:
             raise StartError("the handlers can't be loaded:\n" + "\n".join(f"  {error}" for error in loaded.errors))
         self._keep(asyncio.create_task(self._ping()))
+
+    def begin_stop(self) -> None:
+        """The node stops: from here on a host that ends is nobody's crash, and no other one is started for it."""
+        self._node_stops = True
 
     async def stop(self) -> None:
         """Ends every host at once, whatever it runs."""
@@ -81,23 +91,36 @@ class Supervisor:
             if not future.done():
                 future.set_exception(Unavailable("the node is stopping"))
 
+    def update(self, load: messages.Load) -> None:
+        """Other settings for the hosts: for the attempts that start from here on, and for hosts that start."""
+        self._load = load
+        for host in self._hosts.values():
+            host.send([messages.UpdateSettings(handlers=load.handlers, log_level=load.log_level)])
+
     def drain(self) -> None:
         """Asks every host to unwind what waits."""
         for host in self._hosts.values():
             host.send([messages.Drain()])
 
-    async def _start_shared(self, slot: int) -> None:
+    def _start_shared(self, slot: int) -> None:
         number = next(self._numbers)
         self._slots[number] = slot
         self._starts[slot] = self._starts.get(slot, 0) + 1
-        await self._start(number)
+        self._start(number)
 
-    async def _start(self, number: int, first: Sequence[messages.ToHost] = ()) -> None:
-        host = HostProcess(number=number, load=self._load, reader=self._reader, heard=self._heard, gone=self._gone)
+    def _start(self, number: int, first: Sequence[messages.ToHost] = ()) -> None:
+        host = HostProcess(
+            number=number,
+            load=self._load,
+            reader=self._reader,
+            children=self._children,
+            heard=self._heard,
+            gone=self._gone,
+        )
         self._hosts[number] = host
         host.send(first)
         try:
-            await host.start()
+            host.start()
         except OSError as error:
             self._gone(host, f"worker host {number} could not be started ({error})")
 
@@ -133,7 +156,7 @@ class Supervisor:
             if host is not None:
                 host.send(batch)
             elif number < 0 and any(isinstance(m, messages.Run | messages.RunCompensation) for m in batch):
-                self._keep(asyncio.create_task(self._start(number, batch)))
+                self._start(number, batch)
             # else: the host is gone, and what it held with it
         for number in to_close:
             host = self._hosts.pop(number, None)
@@ -208,13 +231,14 @@ class Supervisor:
         logger.warning(message, host=host.number, pid=host.pid)
         if self._first_load is not None and not self._first_load.done():
             self._first_load.set_exception(StartError(f"{message} while it imported the handlers"))
-        self._down(host.number, message)
-        if slot is not None:
+        self._down(host.number, message, not self._node_stops)
+        if slot is not None and not self._node_stops:
             self._keep(asyncio.create_task(self._restart(slot, delay_s=0.0 if host.loaded else _RESTART_DELAY_S)))
 
     async def _restart(self, slot: int, *, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        await self._start_shared(slot)
+        if not self._node_stops:
+            self._start_shared(slot)
 
     # --- health
 

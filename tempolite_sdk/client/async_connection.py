@@ -49,9 +49,13 @@ class AsyncLink:
         return self._session
 
     async def close(self) -> None:
+        """At once, and to no effect on the parent's connection, in a forked child."""
+        channel = self.wiring.close()
+        if channel is None:
+            return
         if self._session is not None:
             await self._session.close()
-        await self.wiring.close().close()
+        await channel.close()
 
 
 class AsyncConnection:

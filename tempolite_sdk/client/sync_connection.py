@@ -45,7 +45,10 @@ class SyncLink:
         return self._session
 
     def close(self) -> None:
+        """At once, and to no effect on the parent's connection, in a forked child."""
         channel = self.wiring.close()
+        if channel is None:
+            return
         if self._session is not None:
             self._session.close()
         channel.close()
@@ -87,6 +90,7 @@ class SyncConnection:
         kind = kind_in_session(call.method, call.request) if link.has_sessions else None
         if kind is None:
             return self._ask_alone(link, call, timeout)
+        link.wiring.check()  # in a forked child, nobody may be left to open the lock
         with self._lock:
             session = link.session(self._route) if self._under_way else None
             self._under_way += 1

@@ -95,6 +95,7 @@ class RaftLog:
         on_question: what a peer asks beside the log, and the answer. Called in a thread of its own, and may block.
         """
         self._config = config
+        self.security = config.security  #: the one in use
         self._machine = machine
         self._on_failure = on_failure
         self._on_leader = on_leader
@@ -120,6 +121,11 @@ class RaftLog:
         self._ended = False
         self._known_leader: tuple[str | None, int] = (None, 0)
         self._thread = threading.Thread(target=self._run, daemon=True, name="raft")
+
+    def trust(self, security: PeerSecurity) -> None:
+        """Other certificates for the connections with peers that are made from now on."""
+        self.security = security
+        self._transport.trust(security)
 
     # --- start and stop
 

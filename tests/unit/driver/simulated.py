@@ -210,12 +210,12 @@ class SimulatedNode:
         self.round(HostUp(host=self._hosts_made, handlers=HANDLERS))
         return self._hosts_made
 
-    def host_down(self, host: int) -> None:
+    def host_down(self, host: int, *, crashed: bool = True) -> None:
         self.hosts.discard(host)
         for attempt in self.attempts_of(host):
             self._forget(attempt)
         del self.spare[host]
-        self.round(HostDown(host=host, message="it died"))
+        self.round(HostDown(host=host, message="it died", crashed=crashed))
 
     def attempts_of(self, host: int) -> list[Attempt]:
         return [attempt for attempt in self.attempts.values() if attempt.host == host]

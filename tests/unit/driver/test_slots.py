@@ -28,7 +28,7 @@ from tempolite_node.engine.commands import (
     Terminate,
     WaitForExecution,
 )
-from tempolite_node.engine.model import Component, Failure, OperationKind
+from tempolite_node.engine.model import Component, Failure, OperationKind, Status
 from tempolite_node.protocol import messages
 
 from ..engine.story import NODE, new_store, registration
@@ -329,6 +329,16 @@ def test_who_may_have_killed_its_host_runs_in_a_process_of_its_own(node: Simulat
     assert node.attempts["a"].host < 0
     complete(node, "a")
     assert busy(node) == {}
+
+
+def test_a_host_that_ends_because_its_node_stops_is_nobodys_crash(node: SimulatedNode) -> None:
+    enqueue(node, "a")
+
+    node.host_down(1, crashed=False)
+
+    execution = node.executions.execution("a")
+    assert execution is not None
+    assert (execution.status, execution.crashes) == (Status.QUEUED, 0)
 
 
 def test_a_handler_that_the_worker_hosts_do_not_have_waits_and_takes_no_slot(node: SimulatedNode) -> None:
