@@ -42,10 +42,10 @@ class AsyncLink:
         return self._wiring
 
     def session(self, route: Route[AsyncLink]) -> AsyncSession:
-        """route: hears what one that is new says of the leader."""
+        """route: is told which leader a new session names."""
         method = self.wiring.method(METHOD)
         if self._session is None or not self._session.usable:
-            self._session = AsyncSession(method(metadata=self.metadata), lambda leader: route.heard(self, leader))
+            self._session = AsyncSession(method(metadata=self.metadata), lambda leader: route.note_leader(self, leader))
         return self._session
 
     async def close(self) -> None:
@@ -78,8 +78,8 @@ class AsyncConnection:
                 await asyncio.sleep(tries.pause_after(error))
                 call = call.repeated()
             else:
-                if call.place is not None:
-                    call.place.link = link
+                if call.affinity is not None:
+                    call.affinity.link = link
                 return call.read(response)
 
     async def _ask(self, link: AsyncLink, call: Call[Any], timeout: float | None) -> Any:
@@ -90,7 +90,7 @@ class AsyncConnection:
         asked = link.wiring.method(call.method)(call.request, timeout=timeout, metadata=link.metadata)
         response = await asked
         if self._route.has_choice:
-            self._route.heard(link, leader_of(await asked.initial_metadata()))
+            self._route.note_leader(link, leader_of(await asked.initial_metadata()))
         return response
 
     async def run(self, conversation: Conversation[T]) -> T:
@@ -107,17 +107,17 @@ class AsyncConnection:
             result: T = end.value
             return result
 
-    async def pipeline(self, calls: Iterator[Call[T]], came: Callable[[T], None]) -> None:
-        """Carries out calls of which two may be under way at a time. came: gets what they came to, in their order."""
+    async def pipeline(self, calls: Iterator[Call[T]], on_result: Callable[[T], None]) -> None:
+        """Carries out calls, two at a time at most. on_result: is called with what they came to, in their order."""
         under_way: deque[asyncio.Task[T]] = deque()
         try:
             for call in calls:
                 under_way.append(asyncio.create_task(self.call(call)))
                 await asyncio.sleep(0)  # it leaves while the next one is made
                 if len(under_way) == 2:
-                    came(await under_way.popleft())
+                    on_result(await under_way.popleft())
             while under_way:
-                came(await under_way.popleft())
+                on_result(await under_way.popleft())
         finally:
             for task in under_way:
                 task.cancel()

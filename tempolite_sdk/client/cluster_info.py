@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from tempolite_sdk.client.info import Component
 
@@ -14,6 +15,10 @@ class Consistency(StrEnum):
 
     LINEARIZABLE = "linearizable"  #: has everything that was acknowledged to anyone before; needs a majority
     STALE = "stale"  #: what the node that is asked has: quick, also without a majority, and perhaps behind
+
+
+#: A consistency, or its name as type checkers know it.
+ConsistencyLike = Consistency | Literal["linearizable", "stale"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 from tempolite_sdk.errors import FailureInfo
+from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.payload import decode
-
-if TYPE_CHECKING:
-    from tempolite_sdk.handlers import RetryPolicy
 
 T = TypeVar("T")
 
@@ -26,7 +24,13 @@ class Component(StrEnum):
     SIDE_EFFECT = "side_effect"
 
 
+#: A component, or its name as type checkers know it; likewise below.
+ComponentLike = Component | Literal["handler", "saga", "compensation", "side_effect"]
+
+
 class ExecutionStatus(StrEnum):
+    """Where an execution is in its life; `is_final` where that is over."""
+
     SCHEDULED = "scheduled"  #: waits for its start time or for the backoff of its next attempt
     QUEUED = "queued"  #: waits for a slot of its pool
     RUNNING = "running"
@@ -47,6 +51,12 @@ class ExecutionStatus(StrEnum):
         return self in _FINAL
 
 
+StatusLike = (
+    ExecutionStatus
+    | Literal["scheduled", "queued", "running", "waiting", "compensating", "stuck", "suspended"]
+    | Literal["completed", "failed", "cancelled", "terminated", "timed_out", "compensated"]
+)
+
 _FINAL = frozenset(
     {
         ExecutionStatus.COMPLETED,
@@ -60,6 +70,8 @@ _FINAL = frozenset(
 
 
 class OperationKind(StrEnum):
+    """What an operation does."""
+
     SIDE_EFFECT = "side_effect"
     STEP = "step"
     COMPENSATION = "compensation"
@@ -72,6 +84,8 @@ class OperationKind(StrEnum):
 
 
 class OperationStatus(StrEnum):
+    """Where an operation is in its life."""
+
     PENDING = "pending"
     RUNNING = "running"
     RETRYING = "retrying"  #: failed; its next attempt is due at `next_attempt_time`
@@ -100,6 +114,9 @@ class IdReuse(StrEnum):
     ALLOW_DUPLICATE_FAILED_ONLY = "allow_duplicate_failed_only"
 
 
+IdReuseLike = IdReuse | Literal["reject_duplicate", "allow_duplicate", "allow_duplicate_failed_only"]
+
+
 class IdConflict(StrEnum):
     """What to do when the id belongs to an execution that has not ended."""
 
@@ -108,12 +125,18 @@ class IdConflict(StrEnum):
     TERMINATE_EXISTING = "terminate_existing"
 
 
+IdConflictLike = IdConflict | Literal["fail", "use_existing", "terminate_existing"]
+
+
 class Resolution(StrEnum):
     """What an operator decides about the compensation that holds a STUCK saga."""
 
     RETRY = "retry"  #: with a fresh count of attempts
     SKIP = "skip"  #: leave this step as it is and go on with the next
     MARK_DONE = "mark_done"  #: it was undone by other means
+
+
+ResolutionLike = Resolution | Literal["retry", "skip", "mark_done"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Route(Generic[L]):
             if link is self.in_use:
                 self.in_use = self._leader(leader) or self._after(link)
 
-    def heard(self, link: L, leader: str) -> None:
+    def note_leader(self, link: L, leader: str) -> None:
         """An answer names the leader: new calls go there, if it is one of the endpoints. leader: "": it names none."""
         if not leader or self._by_address.get(leader) is link:
             return
