@@ -40,6 +40,8 @@ def crowded(shared_node: Start) -> Daemon:
     harmless = ["compute", "listen", "listen_async", "quick", "hold_the_gil", "block_the_loop"]
     return shared_node(
         *(f"misbehaving:{name}" for name in harmless),
+        "plain:loaded_modules",
+        "plain:loaded_modules_async",
         {"target": "misbehaving:exit_at_once", "max_crashes": 3},
         {"target": "misbehaving:block_the_loop", "name": "block_the_loop_twice", "max_crashes": 2},
         {"target": "misbehaving:spawned", "isolation": "process"},
@@ -52,6 +54,21 @@ def crowded(shared_node: Start) -> Daemon:
 def client(crowded: Daemon) -> Iterator[Client]:
     with crowded.client() as client:
         yield client
+
+
+# --- what they load
+
+
+@pytest.mark.parametrize("handler", ["loaded_modules", "loaded_modules_async"])
+def test_a_host_that_runs_handlers_has_loaded_neither_grpc_nor_what_the_node_alone_needs(
+    client: Client, handler: str
+) -> None:
+    loaded = client.execute(handler)
+
+    packages = {name.partition(".")[0] for name in loaded}
+    assert {"msgspec", "tempolite_sdk", "plain"} <= packages
+    assert packages.isdisjoint({"grpc", "google", "apsw", "pydantic", "structlog", "rich", "ruamel", "cryptography"})
+    assert not any(name.startswith("tempolite_sdk.client") for name in loaded)
 
 
 # --- hosts that die
