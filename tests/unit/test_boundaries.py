@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -57,6 +57,76 @@ def calls(path: Path) -> Iterator[str]:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             yield node.func.id
+
+
+# --- circles
+
+#: Packages whose modules import each other in one direction alone.
+WITHOUT_CIRCLES = ("tempolite_sdk", "tempolite_node")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def graph(package: str) -> dict[str, set[str]]:
+    """Which modules of the package each of them imports, wherever in it: in a function and for type checkers too."""
+    modules = {module_name(path): path for path in sources(package)}
+
+    def target(name: str) -> str | None:
+        """The module that is meant: "package.module.name" may name something in it."""
+        return name if name in modules else parent if (parent := name.rpartition(".")[0]) in modules else None
+
+    return {
+        name: {found for imported in imports(path) if (found := target(imported)) is not None}
+        for name, path in modules.items()
+    }
+
+
+def between_folders(edges: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """The same of the folders right below the package, with all that is in each; a loose module is one of its own."""
+    folders: dict[str, set[str]] = {}
+    for name, targets in edges.items():
+        mine = folders.setdefault(_folder(name), set())
+        mine |= {_folder(target) for target in targets} - {_folder(name)}
+    return folders
+
+
+def _folder(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
+    """The groups of modules of which each leads to each other. They go when nothing is left that leads nowhere."""
+    left = {name: set(targets) for name, targets in edges.items()}
+    while ends := {name for name, targets in left.items() if not targets & left.keys()}:
+        for name in ends:
+            del left[name]
+    reached = {name: _reached(left, name) for name in left}
+    groups = {
+        frozenset(each for each in reached[name] if name in reached[each]) for name in left if name in reached[name]
+    }
+    return sorted(sorted(group) for group in groups)
+
+
+def _reached(edges: Mapping[str, set[str]], start: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = (edges[waiting.pop()] & edges.keys()) - found
+        found |= new
+        waiting += new
+    return found
+
+
+@pytest.mark.parametrize("package", WITHOUT_CIRCLES)
+def test_no_module_imports_one_that_imports_it_not_even_in_a_function_or_for_type_checkers(package: str) -> None:
+    assert circles(graph(package)) == []
+
+
+@pytest.mark.parametrize("package", WITHOUT_CIRCLES)
+def test_no_folder_imports_from_one_that_imports_from_it(package: str) -> None:
+    assert circles(between_folders(graph(package))) == []
 
 
 # --- the engine
@@ -182,3 +252,19 @@ def test_an_import_is_found_wherever_it_stands(tmp_path: Path) -> None:
     assert list(imports(path)) == ["os.path", "time.time", "tempolite_node.store", "apsw"]
     assert is_within("tempolite_node.store", "tempolite_node.store")
     assert not is_within("tempolite_node.storekeeper", "tempolite_node.store")
+
+
+def test_a_circle_is_found_however_long_it_is() -> None:
+    edges = {
+        "a": {"b"},
+        "b": {"c"},
+        "c": {"a", "end"},
+        "d": {"a"},
+        "self": {"self"},
+        "x": {"y"},
+        "y": {"x"},
+        "end": set(),
+    }
+
+    assert circles(edges) == [["a", "b", "c"], ["self"], ["x", "y"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
