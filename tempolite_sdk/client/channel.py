@@ -43,6 +43,7 @@ class TLS:
             raise InvalidArgument("tls: cert_file and key_file go together; one of them is missing")
 
     def credentials(self) -> grpc.ChannelCredentials:
+        """As gRPC takes them. Raises `InvalidArgument` for a file that can't be read."""
         return grpc.ssl_channel_credentials(
             root_certificates=_read("tls.ca_file", self.ca_file),
             private_key=_read("tls.key_file", self.key_file),

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar, overload
 
+from tempolite_sdk.client.display import Displayed
 from tempolite_sdk.errors import FailureInfo
 from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.payload import decode
@@ -158,8 +159,8 @@ class Payload:
         return f"Payload({shown}{'…' if len(self.data) > 100 else ''})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptInfo:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class AttemptInfo(Displayed):
     """An attempt that ended without completing its execution or operation."""
 
     number: int  #: 1-based
@@ -168,8 +169,23 @@ class AttemptInfo:
     end_time: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutionInfo:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ExecutionInfo(Displayed):
+    """An execution: what it is, where it is in its life, and how it went so far."""
+
+    _in_line = (
+        "id",
+        "handler",
+        "status",
+        "attempt",
+        "crashes",
+        "failure",
+        "reason",
+        "unconsumed_signals",
+        "waits_for_node",
+        "waits_for_key",
+    )
+
     id: str
     handler: str
     component: Component
@@ -202,6 +218,7 @@ class ExecutionInfo:
 
     @property
     def is_closed(self) -> bool:
+        """Whether it has ended."""
         return self.status.is_final
 
     @property
@@ -210,9 +227,11 @@ class ExecutionInfo:
         return _between(self.start_time, self.close_time)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationInfo:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class OperationInfo(Displayed):
     """A recorded act inside an execution."""
+
+    _in_line = ("id", "status", "target", "attempt", "failure")
 
     id: str  #: "<execution id>/<kind>/<key>"
     execution_id: str
@@ -231,12 +250,15 @@ class OperationInfo:
 
     @property
     def duration(self) -> timedelta | None:
+        """From the first attempt's start to the end; None before that."""
         return _between(self.start_time, self.close_time)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SentSignal(Generic[T]):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SentSignal(Displayed, Generic[T]):
     """A signal that an execution sent to its clients."""
+
+    _in_line = ("name", "payload", "sequence")
 
     name: str
     payload: T
@@ -244,8 +266,8 @@ class SentSignal(Generic[T]):
     send_time: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComponentStats:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ComponentStats(Displayed):
     """Counts of one component's executions (handler, saga) or operations (compensation, side effect)."""
 
     active: int = 0  #: all that have not ended, the stuck and suspended too
@@ -259,8 +281,10 @@ class ComponentStats:
     busy: int = 0  #: slots taken now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Stats(Displayed):
+    """Counts of what a node does, by component."""
+
     revision: int  #: grows with every change, until the node restarts
     handler: ComponentStats
     saga: ComponentStats
@@ -268,8 +292,12 @@ class Stats:
     side_effect: ComponentStats
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Pool(Displayed):
+    """The workers of one component, and what waits for them."""
+
+    _in_line = ("component", "workers", "busy", "queued", "paused")
+
     component: Component
     workers: int
     busy: int
@@ -280,8 +308,8 @@ class Pool:
     retry_policy: RetryPolicy | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerHost:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class WorkerHost(Displayed):
     """A child process of the node that runs handlers."""
 
     number: int
@@ -290,8 +318,12 @@ class WorkerHost:
     starts: int  #: 1 + restarts after a crash
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeInfo:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class NodeInfo(Displayed):
+    """A node that answered: its versions, its worker hosts, how far it is."""
+
+    _in_line = ("node_id", "version", "applied_index", "draining", "hosts")
+
     node_id: str
     version: str
     start_time: datetime | None
@@ -303,8 +335,12 @@ class NodeInfo:
     hosts: tuple[WorkerHost, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandlerInfo:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class HandlerInfo(Displayed):
+    """A handler that a node serves."""
+
+    _in_line = ("name", "component", "is_async", "description")
+
     name: str
     component: Component
     is_async: bool
