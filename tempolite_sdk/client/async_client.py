@@ -123,7 +123,7 @@ class AsyncEnqueuer:
     ) -> list[AsyncExecutionHandle[Any]]:
         """Enqueues the handler once for each tuple of positional arguments, in few calls to the node.
 
-        atomic: all or none, in one commit; at most 10,000 that fit a message of 4 MiB.
+        atomic: all or none, in one commit; at most 10,000, in one message (api.limits.message_bytes of the node).
         progress: called with how many are stored, and of how many.
         Raises `BatchRefused` when some were refused and the others are stored; with `atomic`, what `enqueue` would.
         """

@@ -18,7 +18,7 @@ from tempolite_sdk.client.retries import Tries
 from tempolite_sdk.client.route import Route
 from tempolite_sdk.client.session import METHOD, kind_in_session, knows_no_sessions
 from tempolite_sdk.client.status import CallFailed, leader_of
-from tempolite_sdk.errors import TempoliteError
+from tempolite_sdk.errors import FailedPrecondition, TempoliteError
 
 T = TypeVar("T")
 
@@ -60,12 +60,27 @@ class AsyncConnection:
     def __init__(self, targets: Sequence[Target], *, timeout: float, sessions: bool) -> None:
         self._route = Route([AsyncLink(target, sessions=sessions) for target in targets])
         self._timeout = timeout
+        self._loop: asyncio.AbstractEventLoop | None = None  #: that of the first call
+
+    def _check_loop(self) -> None:
+        """Raises on another loop than the first call's: gRPC would wait there for what this one never does."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            ended = " that is closed by now" if self._loop.is_closed() else ""
+            raise FailedPrecondition(
+                f"this AsyncClient belongs to the event loop of its first call, another one{ended}: "
+                "make a client for each loop (each asyncio.run() makes a loop), or use Client in threads"
+            )
 
     async def close(self) -> None:
+        self._check_loop()
         for link in self._route.links:
             await link.close()
 
     async def call(self, call: Call[T]) -> T:
+        self._check_loop()
         tries = Tries(self._route, call, self._timeout)
         while True:
             link = tries.next_link()
@@ -123,6 +138,7 @@ class AsyncConnection:
                 task.cancel()
 
     async def stream(self, cursor: SignalCursor[T]) -> AsyncGenerator[SentSignal[T], None]:
+        self._check_loop()
         tries = Tries(self._route, cursor.call(), self._timeout)
         while True:
             call, link = cursor.call(), tries.next_link()

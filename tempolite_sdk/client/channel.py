@@ -20,9 +20,8 @@ DEFAULT_ADDRESS = "127.0.0.1:8367"
 DEFAULT_PORT = 8367
 DEFAULT_TIMEOUT = 30.0  #: seconds
 
-#: The node takes messages of 4 MiB; its answers (pages, trees) may be larger.
-_SEND_BYTES_MAX = 4 * 1024 * 1024 + 64 * 1024
-_RECEIVE_BYTES_MAX = 64 * 1024 * 1024
+#: More than any node takes or sends in a message, whatever its `api.limits.message_bytes`: the node knows its limit.
+_MESSAGE_BYTES_MAX = 129 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +116,8 @@ class Target:
     @property
     def options(self) -> list[tuple[str, int | str]]:
         options: list[tuple[str, int | str]] = [
-            ("grpc.max_send_message_length", _SEND_BYTES_MAX),
-            ("grpc.max_receive_message_length", _RECEIVE_BYTES_MAX),
+            ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),
+            ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
             # While a call is open, so that a stream notices a peer that vanished without a word. No oftener: the node
             # cuts off who pings more often than it allows.
             ("grpc.keepalive_time_ms", 30_000),

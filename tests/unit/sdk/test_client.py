@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -390,9 +391,14 @@ def test_violations_name_their_fields(peer: Peer, client: Any) -> None:
     assert (violation.field, violation.description) == ("arguments.order.quantity", "too low")
 
 
-def test_a_message_beyond_the_limit_is_the_callers_mistake(client: Any) -> None:
-    with pytest.raises(InvalidArgument, match="larger than max"):
+def test_a_message_that_is_too_large_is_refused_with_its_size_the_limit_and_the_settings(client: Any) -> None:
+    with pytest.raises(InvalidArgument) as refused:
         client.send_signal("e1", "blob", "x" * 5_000_000)
+    assert re.fullmatch(
+        r"the request has 5,000,0\d\d bytes; at most 4,194,304 are allowed "  # of a peer with gRPC's own limit
+        r"\(the node's api.limits.message_bytes, and for each payload in it api.limits.payload_bytes\)",
+        str(refused.value),
+    )
 
 
 def test_a_token_goes_with_every_call(peer: Peer, connect: Callable[..., Any]) -> None:
