@@ -1,6 +1,6 @@
-"""What every context tells without asking its worker host: ids, attempt, deadline, parameters, logger.
+"""What a context knows without asking its worker host: ids, attempt, deadline, parameters, logger.
 
-Sync and async contexts alike stand on these classes; what they do is in `contexts` and `async_contexts`.
+These are the base classes of the sync and the async contexts; their operations are in `contexts` and `async_contexts`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class BaseContext:
-    """What every context tells."""
+    """What every context knows."""
 
     def __init__(self, runtime: Runtime, facts: Facts) -> None:
         self._runtime = runtime
@@ -79,7 +79,7 @@ class _ContextLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 class OperationFacts(BaseContext):
-    """What the contexts of operations tell beside."""
+    """What the contexts of operations know beside that."""
 
     @property
     def operation_id(self) -> str:
@@ -88,7 +88,7 @@ class OperationFacts(BaseContext):
 
 
 class ExecutionFacts(BaseContext, Generic[Params]):
-    """What the contexts of handlers and saga handlers tell beside."""
+    """What the contexts of handlers and saga handlers know beside that."""
 
     def __init__(self, runtime: Runtime, facts: Facts, params: Params) -> None:
         super().__init__(runtime, facts)

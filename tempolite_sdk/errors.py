@@ -173,10 +173,10 @@ class BatchRefused(TempoliteError):
     """Some executions of a batch were refused; the others are stored."""
 
     def __init__(self, errors: Mapping[int, TempoliteError], enqueued: Sequence[str | None]) -> None:
-        self.errors = errors  #: by place in the batch, from 0
+        self.errors = errors  #: by index in the batch, from 0
         self.enqueued = enqueued  #: id of each execution of the batch; None: it was refused
-        place, first = next(iter(errors.items()))
-        super().__init__(f"{len(errors)} of {len(enqueued)} executions were refused; number {place}: {first}")
+        index, first = next(iter(errors.items()))
+        super().__init__(f"{len(errors)} of {len(enqueued)} executions were refused; number {index}: {first}")
 
 
 class Unauthenticated(TempoliteError):

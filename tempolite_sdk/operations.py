@@ -84,7 +84,7 @@ Operation = (
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """What a context tells without asking."""
+    """What a context knows without asking."""
 
     execution_id: str
     attempt: int  #: 1-based: of the execution, or of the operation that the context belongs to

@@ -123,7 +123,7 @@ class AsyncConnection:
             return result
 
     async def pipeline(self, calls: Iterator[Call[T]], on_result: Callable[[T], None]) -> None:
-        """Carries out calls, two at a time at most. on_result: is called with what they came to, in their order."""
+        """Carries out calls, two at a time at most. on_result: is called with the result of each, in their order."""
         under_way: deque[asyncio.Task[T]] = deque()
         try:
             for call in calls:

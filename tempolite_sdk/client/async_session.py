@@ -75,7 +75,7 @@ class AsyncSession:
                 while (message := self._calls.next_message()) is not None:
                     await self._stream.write(message)
         except (grpc.RpcError, asyncio.InvalidStateError):
-            return  # the reader hears why
+            return  # the reader gets the reason
 
     async def _read(self) -> None:
         status: Status = ENDED

@@ -24,7 +24,7 @@ class AsyncWaiting:
         timeout: Duration | None = None,
         progress: Progress | None = None,
     ) -> list[T | TempoliteError]:
-        """What each of them came to, in their order: its result, or the error that `result()` would raise.
+        """The outcome of each, in their order: its result, or the error that `result()` would raise.
 
         timeout: of each. progress: called with how many have ended, and of how many.
         """

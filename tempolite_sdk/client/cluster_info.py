@@ -1,4 +1,4 @@
-"""What a node tells of its cluster. Plain data."""
+"""What a node reports of its cluster. Plain data."""
 
 from __future__ import annotations
 

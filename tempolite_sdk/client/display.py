@@ -17,25 +17,25 @@ _NAMES_MAX = 5  #: of the infos that another one holds
 
 
 class Displayed:
-    """A dataclass whose fields are shown as far as they differ from their defaults."""
+    """Base of dataclasses that show the fields that differ from their defaults."""
 
     __slots__ = ()
 
-    #: The fields of the line, the one that tells it from others first; empty: all.
+    #: Fields of the one-line form, first the one that identifies it; empty: all.
     _in_line: ClassVar[Sequence[str]] = ()
 
     def __repr__(self) -> str:
-        shown = [f"{name}={in_line(value)}" for name, value in _told(self, self._in_line)]
+        shown = [f"{name}={in_line(value)}" for name, value in _fields_set(self, self._in_line)]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        rows = "".join(f"<tr><th>{name}</th><td>{_cell(value)}</td></tr>" for name, value in _told(self, ()))
+        rows = "".join(f"<tr><th>{name}</th><td>{_cell(value)}</td></tr>" for name, value in _fields_set(self, ()))
         return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
 
 
 def in_line(value: Any) -> str:
-    """At most so long, and without a line break."""
+    """A value as text of at most 80 characters, without a line break."""
     match value:
         case StrEnum():
             text = repr(value.value)
@@ -53,8 +53,8 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _told(shown: Displayed, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Fields in the order of the names, or of the class, without those that say nothing."""
+def _fields_set(shown: Displayed, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Names and values in the order of the names, or of the class, without those that have their default."""
     fields = {field.name: field for field in dataclasses.fields(shown)}  # type: ignore[arg-type]
     for name in names or fields:
         value, field = getattr(shown, name), fields[name]
@@ -75,10 +75,10 @@ def _cell(value: Any) -> str:
         case tuple() if value and isinstance(value[0], Displayed):
             return "".join(each._repr_html_() for each in value)
         case FailureInfo():
-            told = escape(shortened(str(value), _CELL_MAX))
+            text = escape(shortened(str(value), _CELL_MAX))
             if not value.traceback:
-                return told
-            return f"{told}<details><summary>traceback</summary><pre>{escape(value.traceback)}</pre></details>"
+                return text
+            return f"{text}<details><summary>traceback</summary><pre>{escape(value.traceback)}</pre></details>"
         case StrEnum() | str() | datetime():
             return escape(shortened(str(value), _CELL_MAX))
         case _:

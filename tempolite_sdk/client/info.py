@@ -1,4 +1,4 @@
-"""What a node tells of executions, operations and itself. Plain data: no I/O, and nothing of gRPC."""
+"""What a node reports of executions, operations and itself. Plain data: no I/O, and nothing of gRPC."""
 
 from __future__ import annotations
 

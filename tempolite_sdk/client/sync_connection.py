@@ -121,7 +121,7 @@ class SyncConnection:
             return result
 
     def pipeline(self, calls: Iterator[Call[T]], on_result: Callable[[T], None]) -> None:
-        """Carries out calls, two at a time at most. on_result: is called with what they came to, in their order."""
+        """Carries out calls, two at a time at most. on_result: is called with the result of each, in their order."""
         with ThreadPoolExecutor(2, "tempolite-pipeline") as threads:
             under_way: deque[Future[T]] = deque()
             for call in calls:

@@ -30,13 +30,13 @@ class ExecutionTree:
 
     def __repr__(self) -> str:
         root = self.execution
-        told = {"id": root.id, "handler": root.handler, "status": root.status}
+        fields = {"id": root.id, "handler": root.handler, "status": root.status}
         counts = {
             "operations": len(self.operations),
             "children": len(self.children),
             "executions": sum(1 for _ in self),
         }
-        return f"ExecutionTree({', '.join(f'{name}={in_line(value)}' for name, value in (told | counts).items())})"
+        return f"ExecutionTree({', '.join(f'{name}={in_line(value)}' for name, value in (fields | counts).items())})"
 
     def _repr_html_(self) -> str:
         """For notebooks: `render`, with branches that open and close."""
