@@ -222,13 +222,25 @@ def test_user_code_is_imported_in_worker_hosts_alone() -> None:
 
 
 def test_a_worker_host_knows_neither_grpc_nor_the_store() -> None:
-    packages = ("grpc", "google", "apsw", "tempolite_node.store", "tempolite_node.api", "tempolite_node.driver")
+    # What it has loaded in the end, with all that its imports import: tests/e2e/test_hosts.py.
+    of_the_node = ("tempolite_node.store", "tempolite_node.api", "tempolite_node.driver")
+    packages = ("grpc", "google", "apsw", "tempolite_sdk.client", *of_the_node)
 
     assert crossings(sources("tempolite_node/worker_host"), *packages) == []
 
 
 def test_the_sdk_knows_nothing_of_the_node() -> None:
     assert crossings(sources("tempolite_sdk"), "tempolite_node", "apsw") == []
+
+
+def test_what_handlers_are_written_against_knows_nothing_of_clients() -> None:
+    of_handlers = [
+        path
+        for path in sources("tempolite_sdk")
+        if path.parent == ROOT / "tempolite_sdk" and path.name != "__init__.py"  # which has the names of both halves
+    ]
+
+    assert crossings(of_handlers, "tempolite_sdk.client", "tempolite_sdk.pb", "grpc", "google") == []
 
 
 def test_nobody_unpickles() -> None:
