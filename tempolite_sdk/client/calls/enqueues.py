@@ -155,6 +155,11 @@ def enqueue_many(
         raise InvalidArgument("id and request_id are of one execution; many get ids of their own")
     if atomic and len(arguments) > _ATOMIC_MAX:
         raise InvalidArgument(f"at most {_ATOMIC_MAX:,} executions are stored as a whole, not {len(arguments):,}")
+    for index, args in enumerate(arguments):
+        if isinstance(args, str | bytes) or not isinstance(args, Sequence):
+            raise InvalidArgument(
+                f"arguments[{index}] must be a tuple of arguments, e.g. (order,), not a {type(args).__name__}"
+            )
     return (
         _batch(requests, result_type, atomic=atomic)
         for requests, result_type in _batches(handler, arguments, options, atomic=atomic)

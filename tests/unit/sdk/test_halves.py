@@ -28,6 +28,7 @@ def generate(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the SDK that may be changed."""
+    pytest.importorskip("ruff")
     shutil.copytree(ROOT / "tempolite_sdk", tmp_path / "tempolite_sdk", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts" / "generate_sync", tmp_path / "scripts")
