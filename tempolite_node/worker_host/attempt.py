@@ -299,7 +299,9 @@ class Attempt:
     def check_size(self, what: str, data: bytes) -> None:
         limit = self.services.payload_bytes_max
         if len(data) > limit:
-            raise InvalidArgument(f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits)")
+            raise InvalidArgument(
+                f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits.payload_bytes)"
+            )
 
 
 def _root_scope(run: messages.Run | messages.RunCompensation) -> Scope:

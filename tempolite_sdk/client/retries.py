@@ -134,11 +134,11 @@ class Tries(Generic[L]):
         return len(self._said) == len(self._links) and all(map(is_untrusted, self._said.values()))
 
     def _pause(self, status: Status) -> float:
-        rounds, place = divmod(self._failures, len(self._links))
+        rounds, index = divmod(self._failures, len(self._links))
         ceiling: float = min(INITIAL_PAUSE * 2**rounds, MAXIMUM_PAUSE)
         pause = self._jitter(0.0, ceiling)
         # When a node says to come back is about that node: it counts once there is no other left to ask before.
-        return max(pause, status.retry_after or 0.0) if place == len(self._links) - 1 else pause
+        return max(pause, status.retry_after or 0.0) if index == len(self._links) - 1 else pause
 
     def _given_up(self, last: Status) -> DeadlineExceeded | Unavailable:
         unreachable = all(why_unreachable(status) is not None for status in self._said.values())
@@ -175,7 +175,7 @@ class Tries(Generic[L]):
 
 def _only_link(route: Route[L], call: Call[Any]) -> L | None:
     """The link that the call must take; None: whichever is in use."""
-    if call.place is not None and call.place.link is not None:
-        link: L = call.place.link
+    if call.affinity is not None and call.affinity.link is not None:
+        link: L = call.affinity.link
         return link
-    return route.in_use if call.stays else None
+    return route.in_use if call.pinned else None

@@ -28,7 +28,7 @@ class Route(Generic[L]):
     """The links in the caller's order, the first in use at first. Safe to share between threads.
 
     Only what concerns the link in use moves the client: of ten thousand calls that fail together the first one moves
-    it, and what is heard late, from a link that was left, changes nothing.
+    it, and what comes late, from a link that is no longer in use, changes nothing.
     """
 
     def __init__(self, links: Sequence[L], *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,7 +50,7 @@ class Route(Generic[L]):
     def failed(self, link: L, leader: str = "") -> bool:
         """The link can't be reached, or refuses: the leader that it names, or else the next one, is in use from now on.
 
-        leader: what came with the refusal.
+        leader: as named in the refusal.
         Returns whether none answers by now, for the first time since one did: that is news, and told once.
         """
         with self._lock:
@@ -66,7 +66,7 @@ class Route(Generic[L]):
         with self._lock:
             self._silent.clear()
 
-    def heard(self, link: L, leader: str) -> None:
+    def note_leader(self, link: L, leader: str) -> None:
         """An answer names the leader: new calls go there, if it is one of the endpoints. leader: "": it names none."""
         if not leader or self._by_address.get(leader) is link:
             return

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from ..snippets import Reader, Snippet, python_snippets, snippets_of
 from .daemon import Process
-from .snippets import Reader, Snippet, snippets_of
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
-SNIPPETS = {page: found for page in PAGES if (found := [s for s in snippets_of(ROOT, page) if s.language == "python"])}
+SNIPPETS = python_snippets(ROOT)
 
 
 class Node(Process):

@@ -80,6 +80,19 @@ def import_graph(package: Path) -> dict[str, set[str]]:
     return graph
 
 
+def between_folders(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """The same of the folders right below the package, with all that is in each; a loose module is one of its own."""
+
+    def folder(module: str) -> str:
+        return ".".join(module.split(".")[:2])
+
+    folders: dict[str, set[str]] = {}
+    for name, targets in graph.items():
+        mine = folders.setdefault(folder(name), set())
+        mine |= {folder(target) for target in targets} - {folder(name)}
+    return folders
+
+
 def circle(graph: Mapping[str, set[str]]) -> list[str]:
     """Names of which each is imported by the next, from one back to itself; [] if there is no circle."""
     try:
@@ -92,9 +105,14 @@ def circle(graph: Mapping[str, set[str]]) -> list[str]:
 # --- circles
 
 
-@pytest.mark.parametrize("package", ["tempolite_node"])
+@pytest.mark.parametrize("package", ["tempolite_sdk", "tempolite_node"])
 def test_no_module_imports_one_that_imports_it(package: str) -> None:
     assert circle(import_graph(ROOT / package)) == []
+
+
+@pytest.mark.parametrize("package", ["tempolite_sdk", "tempolite_node"])
+def test_no_folder_imports_from_one_that_imports_from_it(package: str) -> None:
+    assert circle(between_folders(import_graph(ROOT / package))) == []
 
 
 # --- the rooms of the node
@@ -246,13 +264,25 @@ def test_user_code_is_imported_in_worker_hosts_alone() -> None:
 
 
 def test_a_worker_host_knows_neither_grpc_nor_the_store() -> None:
-    packages = ("grpc", "google", "apsw", "tempolite_node.store", "tempolite_node.api", "tempolite_node.driver")
+    # What it has loaded in the end, with all that its imports import: tests/e2e/test_hosts.py.
+    of_the_node = ("tempolite_node.store", "tempolite_node.api", "tempolite_node.driver")
+    packages = ("grpc", "google", "apsw", "tempolite_sdk.client", *of_the_node)
 
     assert crossings(sources("tempolite_node/worker_host"), *packages) == []
 
 
 def test_the_sdk_knows_nothing_of_the_node() -> None:
     assert crossings(sources("tempolite_sdk"), "tempolite_node", "apsw") == []
+
+
+def test_what_handlers_are_written_against_knows_nothing_of_clients() -> None:
+    of_handlers = [
+        path
+        for path in sources("tempolite_sdk")
+        if path.parent == ROOT / "tempolite_sdk" and path.name != "__init__.py"  # which has the names of both halves
+    ]
+
+    assert crossings(of_handlers, "tempolite_sdk.client", "tempolite_sdk.pb", "grpc", "google") == []
 
 
 def test_nobody_unpickles() -> None:

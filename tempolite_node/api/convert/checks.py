@@ -125,7 +125,10 @@ class Checks:
         if payload.encoding not in ("", "json"):
             self.report(f"{field}.encoding", 'must be "json"')
         elif len(data) > bytes_max:
-            self.report(f"{field}.data", f"has {len(data):,} bytes; at most {bytes_max:,} are allowed")
+            self.report(
+                f"{field}.data",
+                f"has {len(data):,} bytes; at most {bytes_max:,} are allowed (api.limits.payload_bytes)",
+            )
         elif data and not _is_json(data):
             self.report(f"{field}.data", "is not UTF-8 JSON")
         return data or absent

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tempolite_sdk.client.calls.call import Call, Place
+from tempolite_sdk.client.calls.call import Affinity, Call
 from tempolite_sdk.client.channel import Endpoint
 from tempolite_sdk.client.retries import INITIAL_PAUSE, MAXIMUM_PAUSE, POLL_GRACE, Tries
 from tempolite_sdk.client.route import Route
@@ -215,7 +215,7 @@ def test_a_last_try_that_runs_out_of_time_is_raised_as_what_the_node_said_before
 
 def test_what_is_about_one_node_is_not_repeated_at_another() -> None:
     route = Route((A, B))
-    trying = Tries(route, call(stays=True), 30)
+    trying = Tries(route, call(pinned=True), 30)
     assert trying.timeout(call()) == pytest.approx(30, abs=1)
     trying.pause_after(lost())
     assert trying.next_link() is A
@@ -223,9 +223,9 @@ def test_what_is_about_one_node_is_not_repeated_at_another() -> None:
 
 
 def test_what_makes_sense_at_one_node_goes_there_whichever_is_in_use() -> None:
-    place = Place()
-    place.link = B
-    assert Tries(Route((A, B)), call(place=place), 30).next_link() is B
+    affinity = Affinity()
+    affinity.link = B
+    assert Tries(Route((A, B)), call(affinity=affinity), 30).next_link() is B
 
 
 def test_an_endpoint_that_is_not_trusted_is_left_for_the_next_and_none_is_asked_twice() -> None:

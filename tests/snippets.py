@@ -63,6 +63,13 @@ def snippets_of(root: Path, page: str) -> list[Snippet]:
     ]
 
 
+def python_snippets(root: Path) -> dict[str, list[Snippet]]:
+    """Those of each page that has any: README.md and all below docs/."""
+    pages = sorted(str(path.relative_to(root)) for path in [root / "README.md", *root.glob("docs/**/*.md")])
+    found = {page: [each for each in snippets_of(root, page) if each.language == "python"] for page in pages}
+    return {page: snippets for page, snippets in found.items() if snippets}
+
+
 class Reader:
     """Somebody who types in one snippet after the other, in the directory of the page's files."""
 
