@@ -72,7 +72,7 @@ _PLACED_MAX = 500  #: executions of one round that are given to another node
 class Registration(Protocol):
     """What this node tells the others of itself."""
 
-    def __call__(self, at_ms: int, run: str) -> RegisterNode: ...
+    def __call__(self, at_ms: int, boot_id: str) -> RegisterNode: ...
 
 
 class Driver:
@@ -139,9 +139,9 @@ class Driver:
         return self._log.now_ms()
 
     @property
-    def run(self) -> str:
+    def boot_id(self) -> str:
         """Names this process of the node, among all that there were."""
-        return self._readiness.run
+        return self._readiness.boot_id
 
     # --- the thread
 
@@ -255,7 +255,7 @@ class Driver:
             self._log.catch_up(standing.caught_up)  # a log that has nobody to ask calls back at once
         if standing.stage is not Stage.CAUGHT_UP:
             return []
-        return [PendingCommand(self._registration(self._at_ms, standing.run))]
+        return [PendingCommand(self._registration(self._at_ms, standing.boot_id))]
 
     def _duties(self) -> list[PendingCommand]:
         """What one node does for all of them: it fires timers, and places what its owner can't run."""
@@ -348,7 +348,7 @@ class Driver:
     def lost(self, node_id: str) -> None:
         node = self._executions.nodes().get(node_id)
         if node is not None and node.live and node_id != self._node_id:
-            self._proposals.add(PendingCommand(LoseNode(at_ms=self._at_ms, node_id=node_id, run=node.run)))
+            self._proposals.add(PendingCommand(LoseNode(at_ms=self._at_ms, node_id=node_id, boot_id=node.boot_id)))
 
     def begin_anew(self, *, unclear: NodeError) -> None:
         """The store was replaced by another node's, a later one: what runs here may have been given away unseen.

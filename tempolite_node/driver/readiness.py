@@ -9,7 +9,7 @@ import structlog
 
 from tempolite_node.engine import formats
 from tempolite_node.engine.model import NodeState
-from tempolite_node.ids import new_run
+from tempolite_node.ids import new_boot_id
 
 logger = structlog.get_logger("nodes")
 
@@ -29,7 +29,7 @@ class Readiness:
 
     def __init__(self) -> None:
         self.stage = Stage.BEHIND
-        self.run = new_run()  #: names this process, among all that the node has had
+        self.boot_id = new_boot_id()  #: names this process, among all that the node has had
         self.live = False  #: and registered: what is given to it is not given to others
 
     @property
@@ -46,7 +46,7 @@ class Readiness:
         One that stops has told them so, and is not to be counted on again.
         own: what is known of the node.
         """
-        known = own if own is not None and own.run == self.run else None
+        known = own if own is not None and own.boot_id == self.boot_id else None
         self.live = known is not None and known.live
         if known is not None and (known.live or known.draining):
             self.stage = Stage.REGISTERED
@@ -55,7 +55,7 @@ class Readiness:
 
     def begin_anew(self) -> None:
         """What it ran may have been given away unseen: it comes back as another process."""
-        self.run, self.live = new_run(), False
+        self.boot_id, self.live = new_boot_id(), False
         if self.stage is not Stage.CATCHING_UP:
             self.stage = Stage.BEHIND
 

@@ -185,7 +185,7 @@ class Work:
         return formats.in_use(({**stored, **self.nodes} if self.nodes else stored).values())
 
     def sequence(self, node_id: str) -> int:
-        """Of the last batch that was applied of the node's run; 0: none was."""
+        """Of the last batch that was applied of the node's process; 0: none was."""
         given = self.sequences.get(node_id)
         return self._stored.sequence(node_id) if given is None else given
 

@@ -63,7 +63,7 @@ class ReplicatedLog:
         raft: RaftConfig,
         *,
         snapshots: Snapshots,
-        run: Callable[[], str],
+        boot_id: Callable[[], str],
         post: Callable[[Callable[[], None]], None],
         on_failure: Callable[[BaseException], None],
         on_removed: Callable[[], None],
@@ -72,13 +72,13 @@ class ReplicatedLog:
         node_timeout_s: float,
         write_timeout_s: float,
     ) -> None:
-        """run: names the process, see `Batch`. post: has something called in the driver's thread.
+        """boot_id: names the process, see `Batch`. post: has something called in the driver's thread.
 
         on_failure, on_removed, on_question: called in other threads; see RaftLog.
         """
         self._machine = machine
         self._node_id = raft.node_id
-        self._run = run
+        self._boot_id = boot_id
         self._post = post
         self._wall_clock_ms = wall_clock_ms
         self._current_s = node_timeout_s * _CURRENT_SHARE
@@ -134,14 +134,14 @@ class ReplicatedLog:
         return _ENTRY_COMMANDS_MAX
 
     def propose(self, commands: Sequence[AnyCommand]) -> int:
-        if self._sequence_of != (run := self._run()):
-            self._sequence_of, self._sequence = run, 0
+        if self._sequence_of != (boot_id := self._boot_id()):
+            self._sequence_of, self._sequence = boot_id, 0
         self._sequence += 1
         encoded = _first_of(commands)
         batch = Batch(
             format=self._machine.format,
             node_id=self._node_id,
-            run=run,
+            boot_id=boot_id,
             sequence=self._sequence,
             at_ms=self._wall_clock_ms(),
             commands=tuple(commands[: len(encoded)]),
@@ -238,7 +238,7 @@ class ReplicatedLog:
         own = self._open if self._open is not None and self._open.data == entry.data else None
         batch = _decoded(entry) if own is None else own.batch
         if batch.node_id == self._node_id:
-            self._knows_own |= batch.run == self._sequence_of
+            self._knows_own |= batch.boot_id == self._sequence_of
         elif batch.node_id == self.raft.leader and self._knows_own:
             self._clock.heard(batch.node_id, batch.at_ms - self._wall_clock_ms(), time.monotonic())
         self._owes_clock |= batch.sequence == 1

@@ -179,7 +179,7 @@ class Node:
             machine,
             raft_config(self._config),
             snapshots=Snapshots(self._executions, self._readers, self._config.node.id),
-            run=lambda: self._driver.run,
+            boot_id=lambda: self._driver.boot_id,
             post=self._in_driver,
             on_failure=self._log_failed,
             on_removed=self._removed,
@@ -242,14 +242,14 @@ class Node:
         )
 
     def _own_registration(self) -> RegisterNode:
-        return self._registration(self._driver.now_ms(), self._driver.run)
+        return self._registration(self._driver.now_ms(), self._driver.boot_id)
 
-    def _registration(self, at_ms: int, run: str) -> RegisterNode:
+    def _registration(self, at_ms: int, boot_id: str) -> RegisterNode:
         cluster = self._config.cluster
         return RegisterNode(
             at_ms=at_ms,
             node_id=self._config.node.id,
-            run=run,
+            boot_id=boot_id,
             handlers=self._own_handlers,
             slots={component: pool.workers for component, pool in self._driver.dispatch.pools.items()},
             address="" if cluster is None else str(cluster.node(self._config.node.id).advertise),
@@ -289,7 +289,9 @@ class Node:
             return False
         try:
             driver = self._driver
-            await self._client.submit(command(at_ms=driver.now_ms(), node_id=self._config.node.id, run=driver.run))
+            await self._client.submit(
+                command(at_ms=driver.now_ms(), node_id=self._config.node.id, boot_id=driver.boot_id)
+            )
         except NodeError as error:
             logger.warning("the other nodes can't be told that this one stops; they will notice", error=str(error))
             return False

@@ -150,7 +150,7 @@ class SimulatedNode:
             inputs=Inputs(),
             outputs=self,
             children=self._child,
-            registration=lambda at_ms, run: registration(at_ms=at_ms, run=run, handlers=HANDLERS),
+            registration=lambda at_ms, boot_id: registration(at_ms=at_ms, boot_id=boot_id, handlers=HANDLERS),
             log=self.make_log,
         )
 

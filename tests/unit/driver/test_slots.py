@@ -332,7 +332,7 @@ def test_who_may_have_killed_its_host_runs_in_a_process_of_its_own(node: Simulat
 
 
 def test_a_handler_that_the_worker_hosts_do_not_have_waits_and_takes_no_slot(node: SimulatedNode) -> None:
-    node.ask(registration(run=node.driver.run, handlers=("h", "unknown")))
+    node.ask(registration(boot_id=node.driver.boot_id, handlers=("h", "unknown")))
 
     enqueue(node, "a", handler="unknown")
 

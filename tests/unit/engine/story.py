@@ -130,7 +130,7 @@ def registration(
     node_id: str = NODE,
     *,
     at_ms: int = START_MS,
-    run: str = "run-1",
+    boot_id: str = "run-1",
     handlers: Sequence[str] = HANDLERS,
     slots: int = 10,
     queue_limit: int = 0,
@@ -141,7 +141,7 @@ def registration(
     return RegisterNode(
         at_ms=at_ms,
         node_id=node_id,
-        run=run,
+        boot_id=boot_id,
         handlers=tuple(
             ServedHandler(
                 name=name,
@@ -264,11 +264,11 @@ class Story:
         """The node starts, or says again what it serves. run: another one means that it was started again."""
         return self.do(registration(node_id, at_ms=self.now_ms, **fields))
 
-    def drain(self, node_id: str, *, run: str = "run-1") -> AnyOutcome:
-        return self.do(DrainNode(at_ms=self.now_ms, node_id=node_id, run=run))
+    def drain(self, node_id: str, *, boot_id: str = "run-1") -> AnyOutcome:
+        return self.do(DrainNode(at_ms=self.now_ms, node_id=node_id, boot_id=boot_id))
 
-    def lose(self, node_id: str, *, run: str = "run-1") -> AnyOutcome:
-        return self.do(LoseNode(at_ms=self.now_ms, node_id=node_id, run=run))
+    def lose(self, node_id: str, *, boot_id: str = "run-1") -> AnyOutcome:
+        return self.do(LoseNode(at_ms=self.now_ms, node_id=node_id, boot_id=boot_id))
 
     def remove(self, node_id: str) -> AnyOutcome:
         return self.do(RemoveNode(at_ms=self.now_ms, node_id=node_id))
@@ -307,7 +307,7 @@ class Story:
         """The node stops without a word, and starts again."""
         self.reopen()
         self._runs += 1
-        self.register(run=f"run-{self._runs}")
+        self.register(boot_id=f"run-{self._runs}")
 
     def reopen(self) -> None:
         self.close()

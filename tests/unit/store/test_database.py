@@ -218,7 +218,7 @@ def test_what_an_earlier_version_stored_is_kept_when_its_store_is_brought_up_to_
     executions = Executions(connection)
     assert (executions.applied_index, executions.last_row()) == (41, 1)
     assert executions.execution("order-1") == RUNNING
-    assert (executions.nodes()["node-1"].incarnation, executions.nodes()["node-1"].run) == (5, "")
+    assert (executions.nodes()["node-1"].incarnation, executions.nodes()["node-1"].boot_id) == (5, "")
     assert connection.pragma("integrity_check") == "ok"
     with pytest.raises(apsw.ConstraintError):
         connection.execute("UPDATE executions SET status = 'completed'")  # without the time of its end
@@ -231,7 +231,7 @@ def test_what_a_node_of_an_earlier_version_ran_is_queued_again_when_it_starts(
     claim_store(connection, "node-1")
     work = Work(Executions(connection))
 
-    decide(work, RegisterNode(at_ms=NOW_MS, node_id="node-1", run="r", handlers=(), slots={}))
+    decide(work, RegisterNode(at_ms=NOW_MS, node_id="node-1", boot_id="r", handlers=(), slots={}))
 
     assert work.execution_at(1).status is Status.QUEUED
     started = work.node("node-1")

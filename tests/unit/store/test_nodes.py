@@ -21,7 +21,7 @@ from .conftest import NOW_MS, execution, plan, put
 def node(node_id: str, *handlers: str, **fields: Any) -> NodeState:
     """One that is up and serves `fulfil`, unless told otherwise."""
     served = tuple(ServedHandler(name=name, component=Component.HANDLER) for name in handlers or ("fulfil",))
-    return NodeState(id=node_id, **({"run": "r", "incarnation": 1, "handlers": served} | fields))
+    return NodeState(id=node_id, **({"boot_id": "r", "incarnation": 1, "handlers": served} | fields))
 
 
 def put_nodes(executions: Executions, *nodes: NodeState, removed: Iterable[str] = ()) -> None:
@@ -47,7 +47,7 @@ def ready(row: int, **fields: Any) -> Any:
 def test_a_node_is_found_again_as_it_was_saved_when_the_store_is_opened(executions: Executions, path: Path) -> None:
     known = NodeState(
         id="node-2",
-        run="r-1",
+        boot_id="r-1",
         incarnation=3,
         live=False,
         draining=True,
