@@ -43,7 +43,7 @@ class Requests:
         self._dispatch = dispatch
         self._children = children
 
-    def heard(
+    def on_messages(
         self, host: int, calls: Sequence[messages.Call | messages.ReturnSlots], *, at_ms: int, is_current: bool
     ) -> Iterator[PendingCommand]:
         """What a worker host says. Part of it is done at once: it changes nothing that is stored.

@@ -55,7 +55,7 @@ class Dispatch:
         window_max: int = WINDOW_MAX,
         leases: bool = True,
     ) -> None:
-        """lends: side effects may begin in slots that hosts have, unasked: no other node can take them over."""
+        """leases: side effects may begin in slots that hosts have, unasked: no other node can take them over."""
         self._source = source
         self._node_id = node_id
         self._clock_s = clock_s
@@ -203,7 +203,7 @@ class Dispatch:
             open_call = run.calls.pop((OperationKind.SIDE_EFFECT, key))
             self._start_side_effect(run, open_call, key, answer)
 
-    # --- slots that are lent: see docs/design/slots.md
+    # --- slots that are leased: see docs/design/slots.md
 
     @property
     def leased(self) -> int:
@@ -211,14 +211,14 @@ class Dispatch:
         return self._leased.total()
 
     def give_back(self, host: int, slots: int) -> None:
-        """A host has no more than it was lent, whatever it says."""
+        """A host has no more than it was leased, whatever it says."""
         given = min(slots, self._leased[host])
         self._leased[host] -= given
         for _ in range(given):
             self.pools[Component.SIDE_EFFECT].release()
 
     def announced(self, run: Run, call: messages.Call, key: str) -> None:
-        """A side effect runs in a slot that was lent, and is given back: it is one like any other from here on."""
+        """A side effect runs in a slot that was leased, and is given back: it is one like any other from here on."""
         if call.frame not in run.frames:
             return  # a task that outlives the side effect that made it: nobody waits for it
         self.wait(run, call, OperationKind.SIDE_EFFECT, key)
@@ -290,8 +290,8 @@ class Dispatch:
             del run.frames[frame.key]
         if not ended.outstanding:
             return
-        for place in [place for place, open_call in run.calls.items() if open_call.frame.over]:
-            del run.calls[place]
+        for operation in [operation for operation, call in run.calls.items() if call.frame.over]:
+            del run.calls[operation]
 
     def lost(self, run: Run, call: messages.Call) -> None:
         """The call came too late: the attempt has lost its right to run."""

@@ -29,7 +29,7 @@ class Submit(Struct):
 
 
 class SubmitBatch(Struct):
-    """Commands, and who wants all of their outcomes, or why there are none. Called like that of an `Submit`."""
+    """Commands, and who wants all of their outcomes, or why there are none. Called like that of a `Submit`."""
 
     commands: Sequence[AnyCommand]
     answer: Callable[[list[AnyOutcome] | NodeError], None]
@@ -38,14 +38,14 @@ class SubmitBatch(Struct):
 class Inspect(Struct):
     """A question to the driver's own state, answered after the round's commit."""
 
-    look: Callable[[], Any]
+    inspect: Callable[[], Any]
     answer: Callable[[Any], None]
 
 
 class Reconfigure(Struct):
     """A change of what decides which work starts. Made before the round's starts, answered after its commit."""
 
-    change: Callable[[], Any]
+    reconfigure: Callable[[], Any]
     answer: Callable[[Any], None]
 
 
@@ -106,7 +106,7 @@ class Inputs:
 
     def __init__(self) -> None:
         self._given: deque[Input] = deque()
-        self._speakers: dict[int, HostSocket] = {}  #: by file descriptor
+        self._sockets: dict[int, HostSocket] = {}  #: by file descriptor
         self._poll = select.epoll()
         # Nobody reads it: it tells of each write, whatever it has come to.
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -128,7 +128,7 @@ class Inputs:
 
     def attach(self, host_socket: HostSocket) -> None:
         """From here on it is read, until it goes silent."""
-        self._speakers[host_socket.fileno()] = host_socket
+        self._sockets[host_socket.fileno()] = host_socket
         self._poll.register(host_socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
     def await_room(self, host_socket: HostSocket, wanted: bool) -> None:
@@ -155,9 +155,9 @@ class Inputs:
         events = self._poll.poll(0.0 if self._given else wait_s)
         self.sleeps = False
         self.looks += 1
-        said: list[Input] = []
+        received: list[Input] = []
         for descriptor, event in events:
-            host_socket = self._speakers.get(descriptor)
+            host_socket = self._sockets.get(descriptor)
             if host_socket is None:
                 continue  # the wake of who put something
             if event & select.EPOLLOUT:
@@ -167,18 +167,18 @@ class Inputs:
                 if calls is None:
                     self._detach(descriptor)
                 elif calls:
-                    said.append(HostMessages(host_socket.number, calls))
-        return said
+                    received.append(HostMessages(host_socket.number, calls))
+        return received
 
     def _detach(self, descriptor: int) -> None:
         self._poll.unregister(descriptor)
-        self._speakers.pop(descriptor).close()
+        self._sockets.pop(descriptor).close()
 
     def close(self) -> None:
         """Once the driver's thread has ended."""
         if self._poll.closed:
             return
-        for descriptor in list(self._speakers):
+        for descriptor in list(self._sockets):
             self._detach(descriptor)
         self._poll.close()
         os.close(self._wake)

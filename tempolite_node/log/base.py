@@ -38,11 +38,11 @@ class StateMachine(Protocol):
         """What this node proposed last was applied, and nobody can tell any more what it came to."""
         ...
 
-    def give_up(self, *, under_way: NodeError, waiting: NodeError) -> None:
+    def fail_pending(self, *, under_way: NodeError, waiting: NodeError) -> None:
         """Answers the clients whose commands this node proposed last, and those whose commands wait behind them."""
         ...
 
-    def take_back(self) -> None:
+    def requeue(self) -> None:
         """What this node proposed last was not ordered and never will be. It proposes again what nobody gave up."""
         ...
 
@@ -50,7 +50,7 @@ class StateMachine(Protocol):
         """A node has been silent for too long."""
         ...
 
-    def begin_anew(self, *, unclear: NodeError) -> None:
+    def reset(self, *, unclear: NodeError) -> None:
         """The store has been replaced by that of another node."""
         ...
 

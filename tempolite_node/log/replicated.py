@@ -177,7 +177,7 @@ class ReplicatedLog:
             caught_up()
         elif not self._stopping:
             given_up = NoQuorum(f"{error}; nothing was stored")
-            self._machine.give_up(under_way=given_up, waiting=given_up)
+            self._machine.fail_pending(under_way=given_up, waiting=given_up)
             self.catch_up(caught_up)
 
     def barrier(self, answer: Callable[[NodeError | None], None]) -> None:
@@ -212,18 +212,18 @@ class ReplicatedLog:
         if isinstance(outcome, Committed):
             # It was ordered and not admitted: another process of this node has registered, or the node was removed.
             self._open = None
-            self._machine.take_back()
+            self._machine.requeue()
             return
         batch.unclear = batch.unclear or not isinstance(outcome, NotLeader)
         if time.monotonic() - batch.proposed_s >= self._write_timeout_s:
             no_quorum = NoQuorum("no majority of the cluster's nodes answers; nothing was stored")
             unknown = OutcomeUnknown("no majority of the cluster's nodes answers; it may be stored, now or later")
-            self._machine.give_up(under_way=unknown if batch.unclear else no_quorum, waiting=no_quorum)
+            self._machine.fail_pending(under_way=unknown if batch.unclear else no_quorum, waiting=no_quorum)
         if batch.unclear:
             self._send(batch)
         else:
             self._open = None
-            self._machine.take_back()
+            self._machine.requeue()
 
     # --- entries
 
@@ -231,7 +231,7 @@ class ReplicatedLog:
         for entry in entries:
             if entry.index > self.index:
                 self._apply(entry)
-        self._tell_clock()
+        self._share_clock()
 
     def _apply(self, entry: Entry) -> None:
         self.index = entry.index
@@ -240,7 +240,7 @@ class ReplicatedLog:
         if batch.node_id == self._node_id:
             self._knows_own |= batch.boot_id == self._sequence_of
         elif batch.node_id == self.raft.leader and self._knows_own:
-            self._clock.heard(batch.node_id, batch.at_ms - self._wall_clock_ms(), time.monotonic())
+            self._clock.on_message(batch.node_id, batch.at_ms - self._wall_clock_ms(), time.monotonic())
         self._owes_clock |= batch.sequence == 1
         match self._machine.admit(batch):
             case Admission.NEW:
@@ -257,9 +257,9 @@ class ReplicatedLog:
 
     def _led_by(self, leader: str | None) -> None:
         self._owes_clock |= leader == self._node_id
-        self._tell_clock()
+        self._share_clock()
 
-    def _tell_clock(self) -> None:
+    def _share_clock(self) -> None:
         """A batch of nothing: those who hear seldom of the leader would go by another clock meanwhile."""
         if self._owes_clock and self._knows_own and self.idle and not self._stopping:
             self._owes_clock = False
@@ -273,7 +273,7 @@ class ReplicatedLog:
         self.index = index
         self._current_until_s = -float("inf")
         self._knows_own = False
-        self._machine.begin_anew(unclear=OutcomeUnknown("this node was behind; what was asked may be stored"))
+        self._machine.reset(unclear=OutcomeUnknown("this node was behind; what was asked may be stored"))
         logger.info("this node was far behind: it has taken the store of another one", index=index)
 
     # --- in Raft's thread
@@ -366,7 +366,7 @@ class LeadersClock:
         self._less_since_s = 0.0
         self.offset_ms = 0
 
-    def heard(self, leader: str, ahead_ms: int, now_s: float) -> None:
+    def on_message(self, leader: str, ahead_ms: int, now_s: float) -> None:
         """now_s: of a monotonic clock."""
         if leader != self._leader or ahead_ms >= self.offset_ms:
             self._believe(leader, ahead_ms)

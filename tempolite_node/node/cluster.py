@@ -128,7 +128,7 @@ class Cluster:
 
     async def state(self) -> ClusterState:
         status = await self._loop.run_in_executor(self._asking, self._raft.status)
-        counts = await self._driver.look(self._executions.open_by_owner)
+        counts = await self._driver.inspect(self._executions.open_by_owner)
         peers = {peer.node_id: peer for peer in status.peers}
         ids = sorted({*status.members, *peers})
         return ClusterState(
@@ -176,14 +176,14 @@ class Cluster:
         """
         checked: list[Sequence[Violation]] = [()] * len(calls)
         by_node: dict[str | None, list[int]] = {}
-        for place, (handler, _) in enumerate(calls):
-            by_node.setdefault(self._checker(handler), []).append(place)
-        for node_id, places in by_node.items():
+        for index, (handler, _) in enumerate(calls):
+            by_node.setdefault(self._checker(handler), []).append(index)
+        for node_id, indices in by_node.items():
             if node_id is None:
                 continue
-            found = await self._check_at(node_id, [calls[place] for place in places])
-            for place, violations in zip(places, found, strict=True):
-                checked[place] = violations
+            found = await self._check_at(node_id, [calls[index] for index in indices])
+            for index, violations in zip(indices, found, strict=True):
+                checked[index] = violations
         return checked
 
     def _checker(self, handler: str) -> str | None:
@@ -286,8 +286,8 @@ class Cluster:
     async def _ask(self, peer: str, question: Question, timeout_s: float) -> Answer:
         data = msgspec.msgpack.encode(question)
         try:
-            told = await self._loop.run_in_executor(self._asking, self._raft.ask, peer, data, timeout_s)
-            answer: Answer = _answer.decode(told)
+            reply = await self._loop.run_in_executor(self._asking, self._raft.ask, peer, data, timeout_s)
+            answer: Answer = _answer.decode(reply)
         except (NotAnswered, msgspec.DecodeError) as error:
             raise Unavailable(str(error)) from error
         return answer

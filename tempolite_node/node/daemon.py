@@ -81,7 +81,7 @@ class Node:
             self._catalog_handlers()
             self._driver.start()
             if self._replicated is None:
-                await self._client.look(lambda: None)  # what an earlier process ran is queued again
+                await self._client.inspect(lambda: None)  # what an earlier process ran is queued again
             api = ApiServer(self._ports())
             port = await api.start()
             parts.push_async_callback(api.stop, grace=1.0)
@@ -270,7 +270,7 @@ class Node:
         drain_s = self._config.node.drain_timeout_ms / 1000
         logger.info("draining", timeout_s=drain_s)
         await self._pools.drain()
-        told = await self._tell_others(DrainNode)
+        notified = await self._notify_others(DrainNode)
         self._supervisor.drain()
         idle = asyncio.ensure_future(self._wait_idle())
         now = asyncio.ensure_future(self._stop_now.wait())
@@ -279,12 +279,12 @@ class Node:
             logger.warning("stopping with attempts under way; they run again after the next start")
         idle.cancel()
         now.cancel()
-        if told:  # else nobody hears it, and it would only wait once more
-            await self._tell_others(LoseNode)
+        if notified:  # else the others can't be reached, and it would only wait once more
+            await self._notify_others(LoseNode)
         await self._hand_over_leadership()
 
-    async def _tell_others(self, command: type[DrainNode] | type[LoseNode]) -> bool:
-        """Whether they have heard it."""
+    async def _notify_others(self, command: type[DrainNode] | type[LoseNode]) -> bool:
+        """Whether the others know."""
         if self._replicated is None:
             return False
         try:
@@ -311,7 +311,7 @@ class Node:
     async def _wait_idle(self) -> None:
         """Until no attempt is left in a worker host. Each end of one is a commit."""
         revision = self._watch.revision
-        while await self._client.look(lambda: self._driver.dispatch.attempts):
+        while await self._client.inspect(lambda: self._driver.dispatch.attempts):
             await self._watch.changed_after(revision)
             revision = self._watch.revision
 

@@ -36,7 +36,7 @@ class Pools:
         self._registration = registration
 
     async def state(self, component: Component) -> PoolState:
-        return await self._driver.look(lambda: self._state(component))
+        return await self._driver.inspect(lambda: self._state(component))
 
     def _state(self, component: Component) -> PoolState:
         pool = self._dispatch.pools[component]
@@ -56,7 +56,7 @@ class Pools:
         def scale() -> None:
             self._dispatch.pools[component].workers = workers
 
-        await self._driver.change(scale)
+        await self._driver.reconfigure(scale)
         if self._registration is not None:
             await self._driver.submit(self._registration())  # executions are placed by slots
         return await self.state(component)
@@ -71,7 +71,7 @@ class Pools:
         def set_paused() -> None:
             self._dispatch.pools[component].paused = paused
 
-        await self._driver.change(set_paused)
+        await self._driver.reconfigure(set_paused)
         return await self.state(component)
 
     async def drain(self) -> None:
@@ -82,4 +82,4 @@ class Pools:
                 if component is not Component.SIDE_EFFECT:
                     pool.paused = True
 
-        await self._driver.change(pause)
+        await self._driver.reconfigure(pause)

@@ -49,4 +49,4 @@ class Reads:
             return execution if execution.closed else await closing
 
     async def _execution(self, execution_id: str) -> Execution | None:
-        return await self._driver.look(lambda: self._executions.execution(execution_id))
+        return await self._driver.inspect(lambda: self._executions.execution(execution_id))

@@ -1,7 +1,7 @@
 """What the node and its worker hosts say to each other.
 
 Every `Call` gets exactly one `Reply` or, when the attempt lost its right to run, an `AbandonAttempt`; but the call
-that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was lent.
+that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was leased.
 """
 
 from __future__ import annotations
@@ -217,13 +217,13 @@ class Call(Message, frozen=True, kw_only=True):
     request: AnyRequest | ChildRequest
     frame: str = ""
     side_effect_failures: int = 0  #: failed attempts of the side effects inside which it was asked
-    #: The side effect that it is about runs, or ran, in a slot that was lent. Of one that runs it is told, not asked:
+    #: The side effect that it is about runs, or ran, in a slot that was leased. Of one that runs it is told, not asked:
     #: there is no Reply.
     leased: bool = False
 
 
 class ReturnSlots(Message, frozen=True, kw_only=True):
-    """Slots that were lent, and that no side effect took."""
+    """Slots that were leased, and that no side effect took."""
 
     slots: int
 

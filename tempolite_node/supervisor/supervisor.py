@@ -93,13 +93,15 @@ class Supervisor:
         await self._start(number)
 
     async def _start(self, number: int, first: Sequence[messages.ToHost] = ()) -> None:
-        host = HostProcess(number=number, load=self._load, reader=self._reader, heard=self._heard, gone=self._gone)
+        host = HostProcess(
+            number=number, load=self._load, reader=self._reader, on_messages=self._on_messages, on_exit=self._on_exit
+        )
         self._hosts[number] = host
         host.send(first)
         try:
             await host.start()
         except OSError as error:
-            self._gone(host, f"worker host {number} could not be started ({error})")
+            self._on_exit(host, f"worker host {number} could not be started ({error})")
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         """A task that fails is heard of."""
@@ -165,7 +167,7 @@ class Supervisor:
 
     # --- in
 
-    def _heard(self, host: HostProcess, batch: list[messages.FromHost]) -> None:
+    def _on_messages(self, host: HostProcess, batch: list[messages.FromHost]) -> None:
         """What is not for the driver."""
         for message in batch:
             match message:
@@ -197,7 +199,7 @@ class Supervisor:
             }
             self._up(host.number, loaded.handlers)
 
-    def _gone(self, host: HostProcess, message: str) -> None:
+    def _on_exit(self, host: HostProcess, message: str) -> None:
         known = self._hosts.pop(host.number, None) is not None
         for number, future in self._checks.values():
             if number == host.number and not future.done():

@@ -164,7 +164,7 @@ class Attempt:
         return number
 
     def announce(self, key: str, scope: Scope) -> None:
-        """Tells the node of a side effect that runs in a lent slot. Called by any thread."""
+        """Tells the node of a side effect that runs in a leased slot. Called by any thread."""
         self._say(next(self._numbers), BeginSideEffect(key=key, digest=b"", fresh=True), scope, leased=True)
         self.services.channel.flush()
 

@@ -340,7 +340,7 @@ class GuardedRaft(SyncObj):
         journal, commit = self.journal, self.commit_index
         previous, previous_term = message.prev_index, message.prev_term
         entries = [
-            LogEntry(command, previous + 1 + place, term) for place, (term, command) in enumerate(message.entries)
+            LogEntry(command, previous + 1 + offset, term) for offset, (term, command) in enumerate(message.entries)
         ]
         last_sent = previous + len(entries)
         if previous < commit:
@@ -378,9 +378,9 @@ class GuardedRaft(SyncObj):
         self.owner.send(peer, self.new_ack(self.commit_index + 1, success=False, rejected=previous))
 
     def _count_matching(self, entries: list[LogEntry]) -> int:
-        for place, entry in enumerate(entries):
+        for count, entry in enumerate(entries):
             if self.journal.term_at(entry.index) != entry.term:
-                return place
+                return count
         return len(entries)
 
     def _append_entries(self, peer: str, term: int, previous: int, rest: list[LogEntry], commit_index: int) -> None:

@@ -330,7 +330,7 @@ class RaftLog:
             while not self._stopping:
                 self._take(core, wait)
                 core.tick()
-                self._tell_leader(core)
+                self._notify_leader(core)
                 for peer in core.silent():
                     self._on_silence(peer)
                 if core.raft.leader is None and core.was_removed(self._transport.strangers()):
@@ -354,7 +354,7 @@ class RaftLog:
         except Empty:
             pass
 
-    def _tell_leader(self, core: RaftCore) -> None:
+    def _notify_leader(self, core: RaftCore) -> None:
         known = (core.raft.leader, core.raft.term)
         if known != self._known_leader:
             self._known_leader = known

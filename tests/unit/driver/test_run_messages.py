@@ -111,7 +111,7 @@ def test_a_compensation_brings_the_data_of_its_step(node: SimulatedNode) -> None
 
 
 def test_work_goes_to_the_host_that_has_least(node: SimulatedNode) -> None:
-    node.change(lambda: setattr(node.dispatch.pools[Component.HANDLER], "workers", 10))
+    node.reconfigure(lambda: setattr(node.dispatch.pools[Component.HANDLER], "workers", 10))
     node.host_up()
     for name in ("a", "b", "c"):
         enqueue(node, name)

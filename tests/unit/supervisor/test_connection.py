@@ -27,8 +27,8 @@ class Host:
             ours,
             framing.node_reader(),
             await_room=inputs.await_room,
-            heard=self.heard.extend,
-            lost=self._lose,
+            on_messages=self.heard.extend,
+            on_lost=self._lose,
         )
         self.reader = framing.host_reader()
         inputs.attach(self.connection)
@@ -63,7 +63,7 @@ def call(number: int) -> messages.Call:
 
 
 def look() -> Inspect:
-    return Inspect(look=lambda: None, answer=lambda _: None)
+    return Inspect(inspect=lambda: None, answer=lambda _: None)
 
 
 def take_now(inputs: Inputs, most: int = 100) -> list[object]:
