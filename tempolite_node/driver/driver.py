@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import apsw
 
-from tempolite_node.driver.calls import Children, Requests
+from tempolite_node.driver.calls import Requests, ResolveChild
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.inputs import (
     Barrier,
@@ -62,7 +62,7 @@ from tempolite_node.engine.work import Work
 from tempolite_node.errors import NodeError, StorageFailed, Unavailable
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.store.database import explained
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 
 _ROUND_MAX = 2_000  #: inputs of one round: bounds how long a transaction holds its answers back
 _TIMERS_MAX = 250  #: timers of one round, besides what was asked
@@ -81,11 +81,11 @@ class Driver:
         self,
         *,
         node_id: str,
-        executions: Executions,
+        executions: StoreWriter,
         dispatch: Dispatch,
         inputs: Inputs,
         outputs: Outputs,
-        children: Children,
+        children: ResolveChild,
         registration: Registration,
         log: Callable[[StateMachine], Log],
     ) -> None:

@@ -68,7 +68,7 @@ class HostUp(Struct):
 
 class HostMessages(Struct):
     host: int
-    calls: list[messages.Call | messages.ReturnSlots]
+    calls: list[messages.AttemptCall | messages.ReturnSlots]
 
 
 class HostDown(Struct):
@@ -90,7 +90,7 @@ class HostSocket(Protocol):
 
     def fileno(self) -> int: ...
 
-    def read(self) -> list[messages.Call | messages.ReturnSlots] | None:
+    def read(self) -> list[messages.AttemptCall | messages.ReturnSlots] | None:
         """What it says to the driver; None: it has gone silent for good, and its socket is closed."""
         ...
 

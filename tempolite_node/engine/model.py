@@ -373,7 +373,7 @@ def record_holds(status: OperationStatus, made_in: int, generation: int) -> bool
     return made_in >= generation or status not in _DONE_AGAIN
 
 
-class Attempt(Struct, gc=False, frozen=True, kw_only=True):
+class EndedAttempt(Struct, gc=False, frozen=True, kw_only=True):
     """An attempt that ended without completing its execution or operation."""
 
     execution_row: int

@@ -13,7 +13,7 @@ from tempolite_node.protocol.messages import ChildRequest
 from tempolite_sdk.ids import uuid7
 
 
-class Children:
+class ChildResolver:
     def __init__(self, catalog: Callable[[], HandlerCatalog]) -> None:
         self._catalog = catalog
 

@@ -42,7 +42,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Batch)
 
 
-class Snapshots(Protocol):
+class SnapshotStore(Protocol):
     def sync(self) -> None:
         """Returns when all that was saved before is on disk. From any thread, but while a snapshot is installed."""
         ...
@@ -62,7 +62,7 @@ class ReplicatedLog:
         machine: StateMachine,
         raft: RaftConfig,
         *,
-        snapshots: Snapshots,
+        snapshots: SnapshotStore,
         boot_id: Callable[[], str],
         post: Callable[[Callable[[], None]], None],
         on_failure: Callable[[BaseException], None],
@@ -311,7 +311,7 @@ class _Consumer:
         self,
         log: ReplicatedLog,
         machine: StateMachine,
-        snapshots: Snapshots,
+        snapshots: SnapshotStore,
         post: Callable[[Callable[[], None]], None],
     ) -> None:
         self._log = log

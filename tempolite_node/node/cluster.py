@@ -29,7 +29,7 @@ from tempolite_node.log.raft.raft_log import RaftLog
 from tempolite_node.log.raft.transport import NotAnswered
 from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.protocol.messages import Violation
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 from tempolite_node.supervisor.supervisor import Supervisor
 from tempolite_node.views import ClusterState, MemberState
 
@@ -95,7 +95,7 @@ class Cluster:
         config: ClusterConfig,
         raft: RaftLog,
         *,
-        executions: Executions,
+        executions: StoreWriter,
         driver: DriverClient,
         supervisor: Supervisor,
     ) -> None:

@@ -31,7 +31,7 @@ from tempolite_node.engine.commands import DrainNode, LoseNode, RegisterNode
 from tempolite_node.engine.model import Component
 from tempolite_node.errors import NodeError, StartError, StorageFailed, Unavailable
 from tempolite_node.handlers.catalog import HandlerCatalog
-from tempolite_node.handlers.children import Children
+from tempolite_node.handlers.children import ChildResolver
 from tempolite_node.handlers.options import handler_specs, served_handler
 from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
@@ -49,8 +49,8 @@ from tempolite_node.protocol import messages
 from tempolite_node.store.data_directory import DataDir
 from tempolite_node.store.database import open_writer, sync, sync_directory
 from tempolite_node.store.readers import Readers
-from tempolite_node.store.snapshots import Snapshots
-from tempolite_node.store.writer import Executions, claim_store
+from tempolite_node.store.snapshots import StoreSnapshots
+from tempolite_node.store.writer import StoreWriter, claim_store
 from tempolite_node.supervisor.supervisor import Supervisor
 
 logger = structlog.get_logger("node")
@@ -113,7 +113,7 @@ class Node:
             raise StartError(f"{store}: {error}") from error
         except apsw.Error as error:
             raise StorageFailed(f"{store}: the store can't be written: {error}") from error
-        executions = Executions(connection)
+        executions = StoreWriter(connection)
         parts.callback(executions.close)
         used = formats.in_use(executions.nodes().values())
         if used > formats.FORMAT:
@@ -149,7 +149,7 @@ class Node:
                 on_removed=self._removed,
                 on_failed=self._driver_failed,
             ),
-            children=Children(lambda: self._catalog),
+            children=ChildResolver(lambda: self._catalog),
             registration=self._registration,
             log=self._make_log,
         )
@@ -178,7 +178,7 @@ class Node:
         replicated = ReplicatedLog(
             machine,
             raft_config(self._config),
-            snapshots=Snapshots(self._executions, self._readers, self._config.node.id),
+            snapshots=StoreSnapshots(self._executions, self._readers, self._config.node.id),
             boot_id=lambda: self._driver.boot_id,
             post=self._in_driver,
             on_failure=self._log_failed,

@@ -11,7 +11,7 @@ from tempolite_node.engine.model import Component
 from tempolite_node.handlers.options import pool_retry, queue_limit
 from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.node.stats import stats_of
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 from tempolite_node.views import PoolState
 
 
@@ -21,7 +21,7 @@ class Pools:
         config: Config,
         *,
         dispatch: Dispatch,
-        executions: Executions,
+        executions: StoreWriter,
         driver: DriverClient,
         registration: Callable[[], RegisterNode] | None,
     ) -> None:

@@ -13,7 +13,7 @@ from tempolite_node.node.stats import stats_of
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol.messages import HandlerDescription
 from tempolite_node.store.database import sqlite_version
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 from tempolite_node.supervisor.supervisor import Supervisor
 from tempolite_node.views import NodeInfo, Stats
 
@@ -24,7 +24,7 @@ class NodeStatus:
         node_id: str,
         *,
         dispatch: Dispatch,
-        executions: Executions,
+        executions: StoreWriter,
         driver: DriverClient,
         supervisor: Supervisor,
         watch: Watch,

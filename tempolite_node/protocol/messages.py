@@ -73,7 +73,7 @@ class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     ended: Status | None = None  #: of the execution waited for, when a wait is COMPLETED
 
 
-class Run(Message, frozen=True, kw_only=True):
+class RunHandler(Message, frozen=True, kw_only=True):
     """Run a handler, answering recorded operations from the journal."""
 
     execution_id: str
@@ -151,7 +151,16 @@ class Drain(Message, frozen=True, kw_only=True):
 
 
 ToHost = (
-    Load | Run | RunCompensation | Reply | LeaseSlots | CancelAttempt | AbandonAttempt | CheckArguments | Ping | Drain
+    Load
+    | RunHandler
+    | RunCompensation
+    | Reply
+    | LeaseSlots
+    | CancelAttempt
+    | AbandonAttempt
+    | CheckArguments
+    | Ping
+    | Drain
 )
 
 
@@ -208,7 +217,7 @@ class ChildRequest(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_d
     execution_id: str | None = None  #: the caller's choice; None: a new one
 
 
-class Call(Message, frozen=True, kw_only=True):
+class AttemptCall(Message, frozen=True, kw_only=True):
     """What an attempt asks for. The frame is the side effect inside which it was asked, "" outside of any."""
 
     execution_id: str
@@ -257,4 +266,4 @@ class LogLine(Message, frozen=True, kw_only=True):
     at_ms: int = 0
 
 
-FromHost = Loaded | Call | ReturnSlots | ArgumentsChecked | Pong | LogLine
+FromHost = Loaded | AttemptCall | ReturnSlots | ArgumentsChecked | Pong | LogLine

@@ -13,7 +13,7 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from tempolite_node.engine.model import Attempt, Execution, NodeState, Operation, Options, Signal, Timer
+from tempolite_node.engine.model import EndedAttempt, Execution, NodeState, Operation, Options, Signal, Timer
 from tempolite_node.store.statement import Statement
 
 T = TypeVar("T", bound=Struct)
@@ -127,7 +127,7 @@ EXECUTIONS = Table(
     Execution,
     key=("row",),
     fixed=(
-        "id",  # but for one that makes room for another: see Executions.save
+        "id",  # but for one that makes room for another: see StoreWriter.save
         "handler",
         "component",
         "created_ms",
@@ -141,7 +141,7 @@ EXECUTIONS = Table(
     ),
 )
 OPERATIONS = Table("operations", Operation, key=("execution_row", "kind", "key"), fixed=("seq",))
-ATTEMPTS = Table("attempts", Attempt)
+ATTEMPTS = Table("attempts", EndedAttempt)
 INBOX = Table("inbox", Signal, key=("execution_row", "seq"))
 TIMERS = Table("timers", Timer, key=("execution_row", "name"))
 NODES = Table("nodes", NodeState, key=("id",))

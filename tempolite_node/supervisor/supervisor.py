@@ -134,7 +134,7 @@ class Supervisor:
             host = self._hosts.get(number)
             if host is not None:
                 host.send(batch)
-            elif number < 0 and any(isinstance(m, messages.Run | messages.RunCompensation) for m in batch):
+            elif number < 0 and any(isinstance(m, messages.RunHandler | messages.RunCompensation) for m in batch):
                 self._keep(asyncio.create_task(self._start(number, batch)))
             # else: the host is gone, and what it held with it
         for number in to_close:

@@ -11,14 +11,14 @@ import signal
 
 from tempolite_node.cli.main import main
 from tempolite_node.engine.work import Work
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 
 _moment, _, _number = os.environ["KILL_AT"].partition(":")
 _left = int(_number)
-_save = Executions.save
+_save = StoreWriter.save
 
 
-def _save_or_die(executions: Executions, work: Work, index: int) -> None:
+def _save_or_die(executions: StoreWriter, work: Work, index: int) -> None:
     global _left
     _left -= bool(work.inbox) if _moment == "signal" else bool(work.executions or work.operations)
     if _left == 0 and _moment == "before":
@@ -28,5 +28,5 @@ def _save_or_die(executions: Executions, work: Work, index: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-Executions.save = _save_or_die  # type: ignore[method-assign]
+StoreWriter.save = _save_or_die  # type: ignore[method-assign]
 main(prog_name="tempolite-node")

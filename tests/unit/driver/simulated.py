@@ -227,7 +227,7 @@ class SimulatedNode:
 
     def _hear(self, host: int, message: messages.ToHost) -> None:
         match message:
-            case messages.Run() | messages.RunCompensation():
+            case messages.RunHandler() | messages.RunCompensation():
                 self._run(host, message)
             case messages.Reply():
                 attempt = self.attempts.get(message.execution_id)
@@ -240,7 +240,7 @@ class SimulatedNode:
                 if attempt is not None and (attempt.host, attempt.epoch) == (host, message.epoch):
                     self._forget(attempt)
 
-    def _run(self, host: int, message: messages.Run | messages.RunCompensation) -> None:
+    def _run(self, host: int, message: messages.RunHandler | messages.RunCompensation) -> None:
         assert message.execution_id not in self.attempts, f"{message.execution_id} runs twice"
         execution = self.executions.execution(message.execution_id)
         assert execution is not None
@@ -286,7 +286,7 @@ class SimulatedNode:
     def _say(
         self, attempt: Attempt, frame: str, request: AnyRequest | messages.ChildRequest, *, leased: bool = False
     ) -> None:
-        call = messages.Call(
+        call = messages.AttemptCall(
             execution_id=attempt.execution_id,
             epoch=attempt.epoch,
             call=attempt.numbers,

@@ -418,7 +418,7 @@ def test_a_task_that_outlives_its_side_effect_holds_nothing(roomy: SimulatedNode
     roomy.complete_side_effect(attempt, "1")
     late = BeginSideEffect(key="1 > 1", digest=b"", fresh=True)
 
-    call = messages.Call(execution_id="a", epoch=attempt.epoch, call=99, request=late, frame="1", leased=True)
+    call = messages.AttemptCall(execution_id="a", epoch=attempt.epoch, call=99, request=late, frame="1", leased=True)
     roomy.round(HostMessages(host=1, calls=[call]))
 
     assert busy(roomy) == {Component.HANDLER: 1}
@@ -515,7 +515,7 @@ class Chaos:
         """A word from an attempt that has lost its right to run, or never had it."""
         request = pick((CompleteAttempt(result=b"0"), ReceiveSignal(key="1", name="go")), what)
         epoch = self.node.attempts[name].epoch - 1 if name in self.node.attempts else 1
-        call = messages.Call(execution_id=name, epoch=epoch, call=1, request=request)
+        call = messages.AttemptCall(execution_id=name, epoch=epoch, call=1, request=request)
         self.node.round(HostMessages(host=1, calls=[call]))
 
     def _inside(self, attempt: Attempt, frame: str, what: int, how: int) -> None:

@@ -49,8 +49,8 @@ from tempolite_node.engine.commands import (
 from tempolite_node.engine.decide import decide
 from tempolite_node.engine.effects import AnyEffect, AnyOutcome, Ended, Refused, Rejection
 from tempolite_node.engine.model import (
-    Attempt,
     Component,
+    EndedAttempt,
     Execution,
     Failure,
     Operation,
@@ -64,7 +64,7 @@ from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_writer
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.rows import INBOX
-from tempolite_node.store.writer import Executions, claim_store
+from tempolite_node.store.writer import StoreWriter, claim_store
 
 T = TypeVar("T")
 
@@ -95,11 +95,11 @@ def new_store(path: Path) -> Path:
     return path
 
 
-def open_store(path: Path) -> tuple[apsw.Connection, Executions]:
+def open_store(path: Path) -> tuple[apsw.Connection, StoreWriter]:
     connection = open_writer(path)
     connection.pragma("synchronous", "off")  # no test cuts the power
     claim_store(connection, NODE)
-    return connection, Executions(connection)
+    return connection, StoreWriter(connection)
 
 
 def changes(work: Work) -> list[Any]:
@@ -202,7 +202,7 @@ class Story:
     def operations(self, execution_id: str, kind: OperationKind) -> list[Operation]:
         return [op for op in self.queries.operations(self[execution_id].row, 1_000) if op.kind is kind]
 
-    def attempts(self, execution_id: str) -> list[Attempt]:
+    def attempts(self, execution_id: str) -> list[EndedAttempt]:
         return self.queries.attempts(self[execution_id].row)
 
     def timers(self, execution_id: str) -> dict[str, int]:

@@ -29,7 +29,7 @@ from tempolite_node.log.raft.timing import Timing
 from tempolite_node.log.replicated import ReplicatedLog
 from tempolite_node.store.database import open_reader
 from tempolite_node.store.readers import Readers
-from tempolite_node.store.snapshots import Snapshots
+from tempolite_node.store.snapshots import StoreSnapshots
 from tests.cluster.lab import free_ports
 
 from ..driver.simulated import HANDLERS, Settings, SimulatedNode
@@ -61,7 +61,7 @@ class ReplicatedNode(SimulatedNode):
 
     def make_log(self, machine: StateMachine) -> ReplicatedLog:
         self.readers = Readers(self.path)
-        self.snapshots = Snapshots(self.executions, self.readers, NODE)
+        self.snapshots = StoreSnapshots(self.executions, self.readers, NODE)
         self.log = ReplicatedLog(
             machine,
             self.config,

@@ -58,8 +58,8 @@ def host(inputs: Inputs) -> Iterator[Host]:
     host.socket.close()
 
 
-def call(number: int) -> messages.Call:
-    return messages.Call(execution_id="e1", epoch=1, call=number, request=CompleteAttempt(result=None))
+def call(number: int) -> messages.AttemptCall:
+    return messages.AttemptCall(execution_id="e1", epoch=1, call=number, request=CompleteAttempt(result=None))
 
 
 def look() -> Inspect:
