@@ -124,8 +124,8 @@ class HostProcess:
         self._pidfd = None
         if self.connection is not None:
             self.connection.shut_down()  # a process that its code has forked may hold the other end
-        ending = f"signal {-code}" if code < 0 else f"exit code {code}"
-        self._on_exit(self, f"worker host {self.number} died ({ending})")
+        ending = f"signal {-code}" if code < 0 else f"code {code}"
+        self._on_exit(self, f"worker host {self.number} exited with {ending}")
 
     def send(self, batch: Sequence[messages.ToHost]) -> None:
         if self.connection is not None:

@@ -111,7 +111,7 @@ class Supervisor:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a task of the supervisor failed", exc_info=error)
+            logger.error("the supervisor of the worker hosts has failed", exc_info=error)
 
     # --- out
 
@@ -186,7 +186,7 @@ class Supervisor:
         if self._first_load is not None and not self._first_load.done():
             self._first_load.set_result(loaded)
         if loaded.errors:
-            logger.error("a worker host can't load the handlers", host=host.number, errors=loaded.errors)
+            logger.error(f"worker host {host.number} can't load the handlers", errors=loaded.errors)
             host.kill()
             return
         host.silent_s = 0.0  # until now it had its handlers to import
@@ -203,7 +203,7 @@ class Supervisor:
         known = self._hosts.pop(host.number, None) is not None
         for number, future in self._checks.values():
             if number == host.number and not future.done():
-                future.set_exception(Unavailable("the worker host died while it checked the arguments"))
+                future.set_exception(Unavailable("the worker host exited while it checked the arguments"))
         slot = self._slots.pop(host.number, None)
         if self._stopping or not known:
             return
@@ -231,7 +231,9 @@ class Supervisor:
                 host.silent_s += listened_s
                 limit_ms = self._config.ping_timeout_ms if host.loaded else self._config.start_timeout_ms
                 if host.silent_s > limit_ms / 1000:
-                    logger.error("a worker host does not answer: killed", host=host.number, pid=host.pid)
+                    logger.error(
+                        f"worker host {host.number} does not answer and is killed", host=host.number, pid=host.pid
+                    )
                     host.kill()
                 else:
                     host.send([messages.Ping()])
