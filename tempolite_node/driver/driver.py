@@ -33,6 +33,7 @@ from tempolite_node.driver.inputs import (
 )
 from tempolite_node.driver.pending import PendingCommand, PendingCommands, asked_together
 from tempolite_node.driver.readiness import Readiness, Stage, tell_changes
+from tempolite_node.driver.runs import AttemptStep
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyCommand,
@@ -50,6 +51,9 @@ from tempolite_node.engine.effects import (
     AnyEffect,
     AnyOutcome,
     Closed,
+    Halted,
+    HostCrashed,
+    Registered,
     Rejection,
     RunAttempt,
     RunCompensation,
@@ -69,6 +73,10 @@ _UNSAVED_MAX = 1_000  #: entries that changed nothing, and so need no commit of 
 _PLACED_MAX = 500  #: executions of one round that are given to another node
 
 
+#: What those who watch over the node want to hear of, beside the ends of executions.
+Happening = Halted | HostCrashed | Registered | AttemptStep
+
+
 class Outputs(Protocol):
     """Where the results of a round go. Called in any thread, and must not block."""
 
@@ -80,6 +88,7 @@ class Outputs(Protocol):
         answers: list[tuple[Callable[[Any], None], Any]],
         closed: list[Execution],
         signalled: list[str],
+        happened: list[Happening],
         revision: int,
     ) -> None: ...
 
@@ -130,6 +139,7 @@ class Driver:
         self._looks: list[Inspect] = []
         self._closed: list[Execution] = []
         self._signalled: list[str] = []
+        self._happened: list[Happening] = []
         self._published = -1  #: applied index at the last publication
         self._thread = threading.Thread(target=self._drive, name="driver", daemon=True)
         self.dispatch = dispatch
@@ -279,7 +289,11 @@ class Driver:
             self._log.catch_up(standing.caught_up)  # a log that has nobody to ask calls back at once
         if standing.stage is not Stage.CAUGHT_UP:
             return []
-        return [PendingCommand(self._registration(self._at_ms, standing.run))]
+        return [PendingCommand(self._registration(self._at_ms, standing.run), self._registered)]
+
+    def _registered(self, outcome: AnyOutcome) -> None:
+        if isinstance(outcome, Registered):
+            self._happened.append(outcome)
 
     def _duties(self) -> list[PendingCommand]:
         """What one node does for all of them: it fires timers, and places what its owner can't run."""
@@ -402,6 +416,8 @@ class Driver:
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
+            case Halted() | HostCrashed():
+                self._happened.append(effect)
             case RunAttempt() | RunCompensation() if not self._readiness.registered:
                 pass  # an earlier process of this node asked for it; the registration queues it again
             case _:
@@ -437,6 +453,7 @@ class Driver:
         answers, self._answers = self._answers, []
         closed, self._closed = self._closed, []
         signalled, self._signalled = self._signalled, []
+        happened, self._happened = [*self._happened, *self.dispatch.take_trace()], []
         publish = partial(
             self._outputs.publish,
             frames_to_send=outgoing,
@@ -444,6 +461,7 @@ class Driver:
             answers=answers,
             closed=closed,
             signalled=signalled,
+            happened=happened,
             revision=revision,
         )
         self._log.when_durable(publish, idle=not self.inputs and not self._holds_back)

@@ -24,7 +24,7 @@ from tempolite_node.api.server import ApiServer
 from tempolite_node.clock import wall_clock_ms
 from tempolite_node.config import Config
 from tempolite_node.driver.dispatch import Dispatch
-from tempolite_node.driver.driver import Driver
+from tempolite_node.driver.driver import Driver, Happening
 from tempolite_node.driver.inputs import HostDown, HostUp, Inputs, RunInDriver
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import DrainNode, LoseNode, RegisterNode
@@ -297,6 +297,7 @@ class Node:
         answers: list[tuple[Callable[[Any], None], Any]],
         closed: list[Execution],
         signalled: list[str],
+        happened: list[Happening],  # noqa: ARG002
         revision: int,
     ) -> None:
         rest = self._supervisor.deliver(frames_to_send)

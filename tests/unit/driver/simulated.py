@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tempolite_node.driver.dispatch import Dispatch
-from tempolite_node.driver.driver import Driver
+from tempolite_node.driver.driver import Driver, Happening
 from tempolite_node.driver.inputs import HostDown, HostMessages, HostUp, Inspect, Reconfigure, RunInDriver, Submit
 from tempolite_node.engine.commands import (
     AnyCommand,
@@ -125,6 +125,8 @@ class SimulatedNode:
         self.started: list[tuple[Component, str]] = []  #: by the last round
         self.sent: list[tuple[int, messages.ToHost]] = []  #: by the last round
         self.closed_hosts: list[int] = []
+        self.closed: list[Execution] = []  #: all that it was told of
+        self.happened: list[Happening] = []  #: the same
         self._hosts_made = 0
         self.connection, self.executions = open_store(path)
         self.dispatch = Dispatch(
@@ -171,10 +173,13 @@ class SimulatedNode:
         frames_to_send: Mapping[int, Sequence[messages.ToHost]],
         hosts_to_close: list[int],
         answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[Execution],  # noqa: ARG002
+        closed: list[Execution],
         signalled: list[str],  # noqa: ARG002
+        happened: list[Happening],
         revision: int,  # noqa: ARG002
     ) -> None:
+        self.closed += closed
+        self.happened += happened
         for answer, outcome in answers:
             answer(outcome)
         for host, batch in frames_to_send.items():
