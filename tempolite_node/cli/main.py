@@ -22,6 +22,8 @@ from tempolite_node.errors import ConfigError, NodeError, StartError
 _CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 _node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
 
+_LAST_LINES_S = 5.0  #: for the lines that are still to be written at the end, if whoever reads them is slow
+
 
 @click.group(invoke_without_command=True)
 @click.option("--config", type=_CONFIG, help="The node's YAML file: run the node.")
@@ -35,14 +37,19 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
     if config is None:
         raise click.UsageError("give --config, the node's YAML file")
     loaded = _loaded(config, node_id)
-    configure_logging(loaded.log)
+    log = configure_logging(loaded.log)
     from tempolite_node.node.daemon import run
 
+    failure: StartError | None = None
     try:
-        sys.exit(run(loaded))
+        code = run(loaded, log)
     except StartError as error:
-        click.echo(f"tempolite-node: {error}", err=True)
-        sys.exit(1)
+        code, failure = 1, error
+    finally:
+        written = log.stop(_LAST_LINES_S)
+    if failure is not None and written:  # else standard error takes nothing, and would not take this either
+        click.echo(f"tempolite-node: {failure}", err=True)
+    sys.exit(code)
 
 
 main.add_command(cluster)
@@ -60,14 +67,16 @@ def config_group() -> None:
 def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
     """Reports every mistake of a config, each with its line and column."""
     loaded = _loaded(config, node_id)
-    configure_logging(loaded.log)
     if handlers:
         from tempolite_node.node.daemon import check_handlers
 
+        log = configure_logging(loaded.log)
         try:
-            errors = check_handlers(loaded)
+            errors = check_handlers(loaded, log)
         except StartError as error:
             errors = (str(error),)
+        finally:
+            log.stop(_LAST_LINES_S)
         for message in errors:
             click.echo(f"{config}: handlers: {message}", err=True)
         if errors:

@@ -37,7 +37,11 @@ from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
 from tempolite_node.log.replicated import ReplicatedLog
+from tempolite_node.logger.lines import LineFormat
+from tempolite_node.logger.records import set_level
+from tempolite_node.logger.writer import LogWriter
 from tempolite_node.node.driver_client import DriverClient
+from tempolite_node.node.execution_log import ExecutionLog
 from tempolite_node.node.raft_config import raft_config
 from tempolite_node.node.service import Facade
 from tempolite_node.node.watch import Watch
@@ -55,8 +59,11 @@ logger = structlog.get_logger("node")
 class Node:
     """One node, from start to stop, on the running event loop; and where the driver's rounds end."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, log: LogWriter) -> None:
+        """log: takes the lines of the worker hosts, and those on executions."""
         self._config = config
+        self._log = log
+        self._execution_log = ExecutionLog(config.node.id, log)
         self._loop = asyncio.get_running_loop()
         self._stop_requested = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -75,8 +82,9 @@ class Node:
             self._open_store()
             self._supervisor = Supervisor(
                 self._config.hosts,
-                load_message(self._config),
+                load_message(self._config, self._log.format),
                 self._driver.inputs,
+                self._log,
                 up=self._host_up,
                 down=self._host_down,
             )
@@ -132,6 +140,7 @@ class Node:
             clock_s=time.monotonic,
             leases=config.cluster is None,
         )
+        dispatch.traces = config.log.level == "debug"
         self._driver = Driver(
             node_id=config.node.id,
             executions=executions,
@@ -261,6 +270,7 @@ class Node:
         self._asking.stop()
         self._watch.stop()
         await self._api.stop(grace=1.0)
+        await self._supervisor.flush_logs()
         await self._stop_hosts()
         await self._loop.run_in_executor(None, self._driver.stop)
         self._facade.stop()
@@ -278,6 +288,12 @@ class Node:
         if self._stop_requested.is_set():
             self._stop_now.set()
         self._stop_requested.set()
+
+    def set_log_level(self, level: str) -> None:
+        """Of the node and of its worker hosts, from now on: "debug", "info", "warning" or "error". In the loop."""
+        set_level(level)
+        self._driver.dispatch.traces = level == "debug"
+        self._supervisor.set_log_level(level)
 
     # --- between the worker hosts and the driver
 
@@ -297,9 +313,10 @@ class Node:
         answers: list[tuple[Callable[[Any], None], Any]],
         closed: list[Execution],
         signalled: list[str],
-        happened: list[Happening],  # noqa: ARG002
+        happened: list[Happening],
         revision: int,
     ) -> None:
+        self._execution_log.published(closed, happened)
         rest = self._supervisor.deliver(frames_to_send)
         watched = self._watch.advance(closed=closed, signalled=signalled, revision=revision)
         if watched or answers or rest or hosts_to_close:
@@ -357,7 +374,7 @@ class Node:
         self.request_stop()
 
 
-def load_message(config: Config) -> messages.Load:
+def load_message(config: Config, log_format: LineFormat) -> messages.Load:
     return messages.Load(
         handlers=handler_specs(config),
         python_path=tuple(str(path) for path in config.hosts.python_path),
@@ -365,19 +382,21 @@ def load_message(config: Config) -> messages.Load:
         park_ttl_ms=config.hosts.park_ttl_ms,
         payload_bytes_max=config.api.limits.payload_bytes,
         log_level=config.log.level,
+        log_format=log_format,
     )
 
 
-def run(config: Config) -> int:
+def run(config: Config, log: LogWriter) -> int:
     """The daemon: starts, serves, and stops on SIGTERM or SIGINT; a second one stops it now. Returns the exit code.
 
+    log: is left to its caller to stop.
     StartError: it can't start.
     """
-    return asyncio.run(_run(config))
+    return asyncio.run(_run(config, log))
 
 
-async def _run(config: Config) -> int:
-    node = Node(config)
+async def _run(config: Config, log: LogWriter) -> int:
+    node = Node(config, log)
     loop = asyncio.get_running_loop()
     try:
         await node.start()
@@ -388,18 +407,18 @@ async def _run(config: Config) -> int:
     return await node.run()
 
 
-def check_handlers(config: Config) -> Sequence[str]:
+def check_handlers(config: Config, log: LogWriter) -> Sequence[str]:
     """What is wrong with the handlers of a config, found by loading them in a worker host."""
-    return asyncio.run(_check_handlers(config))
+    return asyncio.run(_check_handlers(config, log))
 
 
-async def _check_handlers(config: Config) -> Sequence[str]:
+async def _check_handlers(config: Config, log: LogWriter) -> Sequence[str]:
     def ignore(*_: object) -> None:
         """Nothing runs here."""
 
     one = config.hosts.model_copy(update={"processes": 1})
     inputs = Inputs()
-    supervisor = Supervisor(one, load_message(config), inputs, up=ignore, down=ignore)
+    supervisor = Supervisor(one, load_message(config, log.format), inputs, log, up=ignore, down=ignore)
     try:
         await supervisor.start()
     except StartError as error:

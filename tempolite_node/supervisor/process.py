@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from tempolite_node.driver.inputs import Inputs
+from tempolite_node.logger.writer import LogWriter
 from tempolite_node.protocol import framing, messages
 from tempolite_node.supervisor.connection import READ_BYTES, HostConnection
 
@@ -24,15 +25,17 @@ class HostProcess:
         *,
         number: int,
         load: messages.Load,
+        log: LogWriter,
         inputs: Inputs,
         heard: Callable[[HostProcess, list[messages.FromHost]], None],
         gone: Callable[[HostProcess, str], None],
     ) -> None:
-        """inputs: read the socket once the handlers are loaded."""
+        """log: writes the lines that it logs. inputs: read the socket once the handlers are loaded."""
         self.number = number  #: never given twice in a node's life; below zero: of one isolated attempt
         self.silent_s = 0.0  #: since its last sign of life
         self.connection: HostConnection | None = None  #: once the handlers are loaded
         self._load = load
+        self._log = log
         self._inputs = inputs
         self._heard = heard
         self._gone = gone
@@ -55,16 +58,18 @@ class HostProcess:
     async def start(self) -> None:
         """Spawns the process and asks it to import the handlers. Never forks: gRPC's threads would not survive it."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, self._log.pipe() as log_fd:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "tempolite_node.worker_host.main",
                 "--fd",
                 str(theirs.fileno()),
+                "--log-fd",
+                str(log_fd),
                 "--parent",
                 str(os.getpid()),
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), log_fd],
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),  # what user code prints is not the daemon's answer to anybody
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
