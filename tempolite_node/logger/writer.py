@@ -54,7 +54,8 @@ class LogWriter:
         self._lines_max = lines_max
         self._lines: deque[Line] = deque()
         self._dropped = 0  #: of the node's own lines
-        self._putting = threading.Lock()  #: held for the moment that a line takes
+        #: Held for the moment that a line takes. Reentrant: a collected object may log meanwhile.
+        self._putting = threading.RLock()
         self._unwritten = 0  #: lines that came to nothing where they were written to
         self._write_error = ""
         self._sources: list[LineSource] = []

@@ -93,7 +93,7 @@ class ExecutionLog:
         self._waiting_max = waiting_max
         self._waiting: deque[_Word] = deque()
         self._overflow: Counter[tuple[_Kind, str]] = Counter()  #: words that found no room, by kind and handler
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  #: reentrant: a collected object may log meanwhile
         self._windows: dict[_Kind, _Window] = {}  #: the writing thread's
         log.add(self)
 

@@ -12,6 +12,8 @@ import select
 import threading
 import time
 from collections import deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from tempolite_node.engine.model import OperationKind, prefix_of
@@ -40,28 +42,45 @@ class LogPipe:
 
     def _begin(self) -> None:
         """Also in a process that user code forked: what waits is for the one that it was forked from to send."""
-        self._lock = threading.Lock()
+        # Reentrant, like the queues: a collected object may log while a line of the same thread is on its way.
+        self._lock = threading.RLock()
         self._unsent = b""  #: goes first: the pipe may have taken the beginning of a line
         self._backlog: deque[bytes] = deque()
         self._backlog_bytes = 0
         self._dropped = 0
         self._told_s = -_TELL_EACH_S
-        self._wanted = threading.Event()  #: there is something for the thread to send
-        self._empty = threading.Event()  #: there is not
-        self._empty.set()
         self._sender: threading.Thread | None = None  #: once something had to wait
+        self._sends_on = False  #: the thread, until nothing waits
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._flushed: list[SimpleQueue[None]] = []  #: of those who wait until nothing waits
+
+    @property
+    def _waits(self) -> bool:
+        return bool(self._unsent or self._backlog or self._dropped)
 
     def send(self, line: Line) -> None:
         encoded = render(line, self._format)
         with self._lock:
-            if self._unsent or self._backlog or self._dropped:
+            if self._waits:
                 self._keep(encoded)
             else:
                 self._unsent = self._write(encoded)
                 if not self._unsent:
                     return
-            self._empty.clear()
-        self._want_sender()
+            if self._sends_on:
+                return
+            self._sends_on = True
+        self._wake_sender()
+
+    def flush(self, timeout_s: float) -> None:
+        """Waits until the node can read all that was logged, for so long at most."""
+        flushed: SimpleQueue[None] = SimpleQueue()
+        with self._lock:
+            if not self._waits:
+                return
+            self._flushed.append(flushed)
+        with suppress(Empty):
+            flushed.get(timeout=timeout_s)
 
     def _keep(self, encoded: bytes) -> None:
         """Drops the oldest for it if need be: the last words before a crash are the ones to have."""
@@ -80,29 +99,36 @@ class LogPipe:
         except OSError:
             return b""  # the node is gone, and this process will be in a moment
 
-    def _want_sender(self) -> None:
-        if self._sender is None:
-            self._sender = threading.Thread(target=self._send_on, name="log", daemon=True)
-            self._sender.start()
-        self._wanted.set()
-
-    def flush(self, timeout_s: float) -> None:
-        """Waits until the node can read all that was logged, for so long at most."""
-        self._empty.wait(timeout_s)
+    def _wake_sender(self) -> None:
+        try:
+            if self._sender is None:
+                sender = threading.Thread(target=self._send_on, name="log", daemon=True)
+                sender.start()
+                self._sender = sender
+        except RuntimeError:  # there are too many threads: the next line tries again
+            self._sends_on = False
+        else:
+            self._wake.put(None)
 
     def _send_on(self) -> None:
         room = select.poll()
         room.register(self._descriptor, select.POLLOUT)
         while True:
-            self._wanted.wait()
-            room.poll()
-            with self._lock:
-                if not self._unsent:
-                    self._unsent = self._next()
-                self._unsent = self._write(self._unsent)
-                if not (self._unsent or self._backlog or self._dropped):
-                    self._wanted.clear()
-                    self._empty.set()
+            self._wake.get()
+            while self._sends_on:
+                room.poll()
+                with self._lock:
+                    self._send_some()
+
+    def _send_some(self) -> None:
+        if not self._unsent:
+            self._unsent = self._next()
+        self._unsent = self._write(self._unsent)
+        if not self._waits:
+            self._sends_on = False
+            waiting, self._flushed = self._flushed, []
+            for flushed in waiting:
+                flushed.put(None)
 
     def _next(self) -> bytes:
         """As much of what waits as may go at once, and how many lines are missing before it."""
