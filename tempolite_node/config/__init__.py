@@ -1,4 +1,7 @@
-"""The node's config: one YAML file, validated whole before anything starts. It knows nothing of how it is used."""
+"""The node's config: one YAML file, validated whole before anything starts.
+
+It must not know how a setting is used.
+"""
 
 from tempolite_node.config.cluster import ClusterConfig, ClusterNodeConfig, PeerTlsConfig
 from tempolite_node.config.load import load_config
@@ -12,13 +15,13 @@ from tempolite_node.config.model import (
     LogConfig,
     NodeConfig,
     OperationConfig,
-    Role,
     TlsConfig,
     TokenConfig,
 )
 from tempolite_node.config.pools import WORKERS_MAX, ExecutionPoolConfig, PoolConfig, PoolsConfig, RetryConfig
 from tempolite_node.config.section import Address
 from tempolite_node.errors import ConfigError
+from tempolite_node.roles import Role
 
 __all__ = [
     "WORKERS_MAX",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, get_args, get_origin
 
 from tempolite_node.engine.model import Component
 from tempolite_node.protocol import messages, plain_types
+from tempolite_node.worker_host.python_path import extend, hidden_by_standard_library
 from tempolite_sdk.async_contexts import AsyncHandlerContext, AsyncSagaContext
 from tempolite_sdk.contexts import HandlerContext, SagaContext
 from tempolite_sdk.errors import ContextMisuse, InvalidArgument
@@ -74,6 +74,12 @@ class Registry:
             raise ContextMisuse(f"{signature.name} is served as {', '.join(names)}: enqueue it by one of these names")
         return (names[0] if len(names) == 1 else signature.name), signature
 
+    def update(self, specs: Iterable[messages.HandlerSpec]) -> None:
+        """Other settings for the attempts that start from here on."""
+        for spec in specs:
+            if (handler := self.handlers.get(spec.name)) is not None:
+                self.handlers[spec.name] = replace(handler, spec=spec)
+
     def check_arguments(self, handler: str, arguments: bytes) -> tuple[messages.Violation, ...]:
         known = self.handlers.get(handler)
         if known is None:
@@ -83,14 +89,16 @@ class Registry:
 
 def load(message: messages.Load) -> tuple[Registry, tuple[str, ...]]:
     """The handlers that could be loaded, and what is wrong with the others."""
-    sys.path[:0] = [path for path in message.python_path if path not in sys.path]
+    extend(message.python_path)
     handlers: list[Handler] = []
     errors: list[str] = []
     for spec in message.handlers:
         try:
             handlers.append(_load(spec))
         except (LoadError, InvalidArgument) as error:
-            errors.append(f"{spec.name} ({spec.target}): {error}")
+            hidden = hidden_by_standard_library(spec.target.partition(":")[0], message.python_path)
+            hint = f"; {hidden} is hidden by a module of the standard library: rename it" if hidden else ""
+            errors.append(f"{spec.name} ({spec.target}): {error}{hint}")
     return Registry(handlers), tuple(errors)
 
 

@@ -15,12 +15,12 @@ import signal
 from tempolite_node.cli.main import main
 from tempolite_node.engine.model import OperationStatus
 from tempolite_node.engine.work import Work
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 
 _moment, _, _what = os.environ["KILL_AT"].partition(":")
 _of = os.environ.get("KILL_OF")
 _commits = 0
-_save = Executions.save
+_save = StoreWriter.save
 
 
 def _counts(work: Work) -> bool:
@@ -44,7 +44,7 @@ def _is_it(work: Work) -> bool:
     return any(f"{each.kind}:{each.key}" == _what and each.status is OperationStatus.COMPLETED for each in operations)
 
 
-def _save_or_die(executions: Executions, work: Work, index: int) -> None:
+def _save_or_die(executions: StoreWriter, work: Work, index: int) -> None:
     global _commits
     counts = _counts(work)
     _commits += counts
@@ -56,5 +56,5 @@ def _save_or_die(executions: Executions, work: Work, index: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-Executions.save = _save_or_die  # type: ignore[method-assign]
+StoreWriter.save = _save_or_die  # type: ignore[method-assign]
 main(prog_name="tempolite-node")

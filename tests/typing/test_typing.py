@@ -2,51 +2,52 @@
 
 from __future__ import annotations
 
-import re
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ..snippets import python_snippets
+
 pytestmark = pytest.mark.timeout(300)  # mypy may have no cache yet
 
 ROOT = Path(__file__).parents[2]
+SNIPPETS = python_snippets(ROOT)
 HERE = Path(__file__).parent
 
 
-Errors = dict[str, dict[int, str]]  #: by file and line
-
-
-@pytest.fixture(scope="module")
-def errors(tmp_path_factory: pytest.TempPathFactory) -> Errors:
-    """What mypy says of all together. It exits with 0 or 1 when it has checked them, and otherwise could not."""
-    guide = (ROOT / "docs" / "client.md").read_text()
-    snippets = tmp_path_factory.mktemp("guide") / "snippets.py"
-    snippets.write_text("\n".join(re.findall(r"^```python\n(.*?)^```", guide, flags=re.MULTILINE | re.DOTALL)))
-    files = [HERE / "accepted.py", HERE / "rejected.py", snippets]
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--hide-error-context", *map(str, files)]
-    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+def mypy_errors(path: Path, **environment: str) -> dict[int, str]:
+    """By line. mypy exits with 0 or 1 when it has checked the file, and otherwise could not."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--hide-error-context", str(path)]
+    environ = {**os.environ, **environment}
+    checked = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=240, check=False)
     assert checked.returncode in (0, 1), checked.stderr
-    found: Errors = {path.name: {} for path in files}
-    for file, line, text in (each.split(":", 2) for each in checked.stdout.splitlines() if ": error:" in each):
-        found.setdefault(Path(file).name, {})[int(line)] = text
-    return found
+    errors = [line.split(":", 2) for line in checked.stdout.splitlines() if ": error:" in line]
+    assert all(Path(file).name == path.name for file, _, _ in errors), checked.stdout
+    return {int(line): text for _, line, text in errors}
 
 
-def test_errors_are_in_no_other_files(errors: Errors) -> None:
-    assert errors.keys() == {"accepted.py", "rejected.py", "snippets.py"}, errors
+def test_correct_calls_are_accepted_with_their_exact_types() -> None:
+    assert mypy_errors(HERE / "accepted.py") == {}
 
 
-def test_correct_calls_are_accepted_with_their_exact_types(errors: Errors) -> None:
-    assert errors["accepted.py"] == {}
+def test_each_wrong_call_is_refused_and_nothing_else() -> None:
+    path = HERE / "rejected.py"
+    wrong = {number for number, line in enumerate(path.read_text().splitlines(), 1) if line.endswith("# refused")}
+    assert mypy_errors(path).keys() == wrong
 
 
-def test_each_wrong_call_is_refused_and_nothing_else(errors: Errors) -> None:
-    lines = (HERE / "rejected.py").read_text().splitlines()
-    wrong = {number for number, line in enumerate(lines, 1) if line.endswith("# refused")}
-    assert errors["rejected.py"].keys() == wrong
+@pytest.mark.parametrize("page", SNIPPETS)
+def test_a_pages_snippets_are_correct_together(page: str, tmp_path: Path) -> None:
+    program = ""
+    for snippet in SNIPPETS[page]:
+        if snippet.file is not None:
+            (tmp_path / snippet.file).write_text(snippet.code)
+        elif not snippet.is_fragment:
+            program += snippet.code
+    path = tmp_path / "program.py"
+    path.write_text(program)
 
-
-def test_the_guides_snippets_are_correct_together(errors: Errors) -> None:
-    assert errors["snippets.py"] == {}
+    assert mypy_errors(path, MYPYPATH=str(tmp_path)) == {}

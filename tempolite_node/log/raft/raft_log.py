@@ -95,6 +95,7 @@ class RaftLog:
         on_question: what a peer asks beside the log, and the answer. Called in a thread of its own, and may block.
         """
         self._config = config
+        self.security = config.security  #: the one in use
         self._machine = machine
         self._on_failure = on_failure
         self._on_leader = on_leader
@@ -120,6 +121,11 @@ class RaftLog:
         self._ended = False
         self._known_leader: tuple[str | None, int] = (None, 0)
         self._thread = threading.Thread(target=self._run, daemon=True, name="raft")
+
+    def trust(self, security: PeerSecurity) -> None:
+        """Other certificates for the connections with peers that are made from now on."""
+        self.security = security
+        self._transport.trust(security)
 
     # --- start and stop
 
@@ -331,9 +337,9 @@ class RaftLog:
             while not self._stopping:
                 self._take(core, wait)
                 core.tick()
-                self._tell_leader(core)
-                for peer, run in core.silent():
-                    self._liveness.on_silence(peer, run)
+                self._notify_leader(core)
+                for peer, boot_id in core.silent():
+                    self._liveness.on_silence(peer, boot_id)
                 if core.raft.leader is None and core.was_removed(self._transport.strangers()):
                     self._on_removed()
                 wait = 0.0 if core.is_busy else self._config.timing.tick_s
@@ -355,7 +361,7 @@ class RaftLog:
         except Empty:
             pass
 
-    def _tell_leader(self, core: RaftCore) -> None:
+    def _notify_leader(self, core: RaftCore) -> None:
         known = (core.raft.leader, core.raft.term)
         if known != self._known_leader:
             self._known_leader = known

@@ -282,6 +282,23 @@ def name_children_badly(ctx: HandlerContext) -> list[str]:
     return told
 
 
+def set_options_badly(ctx: HandlerContext) -> list[str]:
+    told = []
+    wrong: list[dict[str, Any]] = [
+        {"prio": 1},
+        {"close_policy": "kill"},
+        {"priority": 1_001},
+        {"delay": -1},
+        {"concurrency_key": ""},
+    ]
+    for options in wrong:
+        try:
+            ctx.options(**options).enqueue(quick)
+        except (InvalidArgument, TypeError) as error:
+            told.append(f"{type(error).__name__}: {error}")
+    return told
+
+
 def use_a_key_for_two_effects(ctx: HandlerContext) -> list[int]:
     """The same key is the same side effect: it runs once."""
     return [ctx.side_effect("same", lambda: 1), ctx.side_effect("same", lambda: 2)]

@@ -86,4 +86,4 @@ async def test_an_address_that_is_taken_is_an_error_at_start():
         config = Config.model_validate(CONFIG | {"api": {"listen": address}})
 
         with pytest.raises(StartError, match=address):
-            await ApiServer(MemoryNode(config), config).start()
+            await ApiServer(MemoryNode(config).ports()).start()
