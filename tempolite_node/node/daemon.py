@@ -351,9 +351,9 @@ class Node:
             return
         self._failure = error
         event = "the node stops" if self._driver_runs else "the node stops: its driver failed"
-        logger.critical(event, error=str(error), exc_info=None if isinstance(error, Unavailable) else error)
         self._asking.fail(error)
-        self.request_stop()
+        self.request_stop()  # whatever becomes of the line below
+        logger.critical(event, error=str(error), exc_info=None if isinstance(error, Unavailable) else error)
 
 
 def load_message(config: Config) -> messages.Load:

@@ -40,10 +40,16 @@ class FrameReader(Generic[T]):
             end = start + _LENGTH.size + length
             if len(self._buffer) < end:
                 break
-            messages += self._decoder.decode(bytes(self._buffer[start + _LENGTH.size : end]))
+            messages += self._decoded(bytes(self._buffer[start + _LENGTH.size : end]))
             start = end
         del self._buffer[:start]
         return messages
+
+    def _decoded(self, frame: bytes) -> list[T]:
+        try:
+            return self._decoder.decode(frame)
+        except (msgspec.DecodeError, RecursionError) as error:  # in msgspec 0.20 and before the former is no ValueError
+            raise ValueError(f"a frame of {len(frame)} bytes is not what a peer sends: {error}") from error
 
 
 def host_reader() -> FrameReader[ToHost]:

@@ -78,7 +78,7 @@ class HostConnection:
             batch = self._reader.feed(data)
         except BlockingIOError:
             return []
-        except (OSError, ValueError):  # msgspec.DecodeError and ValidationError are ones of the latter
+        except (OSError, ValueError):
             data = b""
         if not data:
             self._lost()

@@ -92,7 +92,7 @@ class HostProcess:
                         self._connect(connection, reader)
                     self._heard(self, [message])
         except (OSError, ValueError):
-            pass  # msgspec.DecodeError and ValidationError are ones of the latter
+            pass
         finally:
             if not self.loaded:  # it is gone, or does not speak our language
                 connection.close()
