@@ -7,17 +7,13 @@ import stat
 
 import pytest
 import structlog
-from click.testing import CliRunner
 
 from tempolite_node.cli.logging import configure_logging
-from tempolite_node.cli.main import main
 from tempolite_node.config import LogConfig, Role, load_config
 
+from ..command_line import run
+
 GOOD = "node: {id: node-1, data_dir: ./var}\nhandlers:\n  - target: shop:fulfil\n"
-
-
-def run(*arguments: str):
-    return CliRunner().invoke(main, arguments)
 
 
 def test_a_good_config_is_told_to_be_fine(tmp_path):
