@@ -7,7 +7,11 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import structlog
+
 from tempolite_node.protocol import framing, messages
+
+logger = structlog.get_logger("hosts")
 
 READ_BYTES = 1 << 18
 
@@ -44,8 +48,17 @@ class HostConnection:
     # --- out
 
     def send(self, batch: Sequence[messages.ToHost]) -> None:
-        """In one frame. Never waits for the host; what it can't take by now, it gets later."""
-        frame = framing.encode(batch)
+        """Never waits for the host; what it can't take by now, it gets later.
+
+        A host that can't be told something is given up: what it runs is run again, or fails in the end.
+        """
+        try:
+            frame = framing.encode(batch)
+        except ValueError as error:
+            # No traceback: it is of our own lines, and the error says what is too large.
+            logger.error("a worker host can't be told what to run", host=self.number, error=str(error))  # noqa: TRY400
+            self._lost()
+            return
         with self._sending:
             waits = bool(self._unsent)
             self._unsent += frame

@@ -23,6 +23,7 @@ from tempolite_node.worker_host.registry import load
 from tempolite_node.worker_host.runner import Runner
 
 _READ_BYTES = 1 << 18
+_SLEEP_MAX_S = 86_400.0  #: poll(2) takes no more than 24.8 days; parked stacks may wait for longer
 _PR_SET_PDEATHSIG = 1  #: Linux, prctl(2)
 _PR_FUTEX_HASH, _PR_FUTEX_HASH_SET_SLOTS = 78, 1  #: the same, of Linux 6.16 and later
 
@@ -101,7 +102,7 @@ class WorkerHost:
                 self._handle(message, runner, services)
             runner.deliver()
             # A stack that is parked while this thread sleeps is looked at after one time to live, or sooner.
-            looks_s = [ttl_s, services.parking.unwind_expired(), services.slots.look()]
+            looks_s = [_SLEEP_MAX_S, ttl_s, services.parking.unwind_expired(), services.slots.look()]
             poll.poll(math.ceil(min(left_s for left_s in looks_s if left_s is not None) * 1_000))
             batch = self._read_ready(poll)
 

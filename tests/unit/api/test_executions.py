@@ -476,9 +476,9 @@ async def test_a_page_token_is_good_for_its_own_filter_only(served):
 
 
 async def test_a_page_ends_early_where_a_message_would_be_too_large(serve):
-    served = await serve({"limits": {"payload_bytes": 1024, "message_bytes": 128 * 1024}})
+    served = await serve(options=[("grpc.max_receive_message_length", 4 * 1024**2)])
     for number in range(1, 6):
-        served.node.queries.executions[f"e{number}"] = execution(f"e{number}", row=number, arguments=b" " * 30_000)
+        served.node.queries.executions[f"e{number}"] = execution(f"e{number}", row=number, arguments=b" " * 1_500_000)
 
     page = await served.executions.ListExecutions(pb.ListExecutionsRequest())
 
