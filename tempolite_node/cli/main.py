@@ -10,14 +10,15 @@ import re
 import secrets
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from tempolite_node import __version__
 from tempolite_node.cli.cluster import cluster
 from tempolite_node.cli.logging import configure_logging
-from tempolite_node.config import Config, Role, load_config
-from tempolite_node.errors import ConfigError, NodeError, StartError
+from tempolite_node.config import Config, Role, Source, handler_problem, load_config, source_of
+from tempolite_node.errors import ConfigError, NodeError, Problem, StartError
 
 _CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 _node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
@@ -37,9 +38,12 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
     loaded = _loaded(config, node_id)
     configure_logging(loaded.log)
     from tempolite_node.node.daemon import run
+    from tempolite_node.supervisor.supervisor import UnusableHandlers
 
     try:
         sys.exit(run(loaded))
+    except UnusableHandlers as error:
+        _refuse(ConfigError(_of_handlers(error, source_of(config, node_id=node_id))), exit_code=1)
     except StartError as error:
         click.echo(f"tempolite-node: {error}", err=True)
         sys.exit(1)
@@ -61,29 +65,43 @@ def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
     """Reports every mistake of a config, each with its line and column."""
     loaded = _loaded(config, node_id)
     configure_logging(loaded.log)
-    if handlers:
-        from tempolite_node.node.daemon import check_handlers
+    from tempolite_node.node.daemon import check_data_dir, check_handlers
 
+    source = source_of(config, node_id=node_id)
+    problems: list[Problem] = []
+    if message := check_data_dir(loaded):
+        problems.append(source.problem(("node", "data_dir"), message))
+    if handlers:
         try:
-            errors = check_handlers(loaded)
+            check_handlers(loaded)
         except StartError as error:
-            errors = (str(error),)
-        for message in errors:
-            click.echo(f"{config}: handlers: {message}", err=True)
-        if errors:
-            sys.exit(2)
+            problems += _of_handlers(error, source)
+    if problems:
+        _refuse(ConfigError(problems))
     within = f" of cluster {loaded.cluster.name}" if loaded.cluster else ""
     click.echo(f"{config}: fine. Node {loaded.node.id}{within} serves {', '.join(h.name for h in loaded.handlers)}.")
+
+
+def _of_handlers(error: StartError, source: Source) -> list[Problem]:
+    from tempolite_node.supervisor.supervisor import UnusableHandlers
+
+    if not isinstance(error, UnusableHandlers):
+        return [source.problem(("handlers",), str(error), on_key=True)]
+    return [handler_problem(source, each.handler, each.setting, each.description) for each in error.mistakes]
 
 
 def _loaded(path: Path, node_id: str | None) -> Config:
     try:
         return load_config(path, node_id=node_id)
     except ConfigError as error:
-        click.echo(str(error), err=True)
-        count = len(error.problems)
-        click.echo(f"{count} {'mistake' if count == 1 else 'mistakes'} in the config", err=True)
-        sys.exit(2)
+        _refuse(error)
+
+
+def _refuse(error: ConfigError, *, exit_code: int = 2) -> NoReturn:
+    click.echo(str(error), err=True)
+    count = len(error.problems)
+    click.echo(f"{count} {'mistake' if count == 1 else 'mistakes'} in the config", err=True)
+    sys.exit(exit_code)
 
 
 @main.group()

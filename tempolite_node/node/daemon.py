@@ -12,7 +12,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any
 
@@ -43,10 +43,10 @@ from tempolite_node.node.service import Facade
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol import messages
 from tempolite_node.store.data_directory import DataDir
-from tempolite_node.store.database import open_writer, sync, sync_directory
+from tempolite_node.store.database import explained, open_reader, open_writer, sync, sync_directory
 from tempolite_node.store.readers import Readers
 from tempolite_node.store.snapshots import Snapshots
-from tempolite_node.store.writer import Executions, claim_store
+from tempolite_node.store.writer import Executions, claim_store, foreign
 from tempolite_node.supervisor.supervisor import Supervisor
 
 logger = structlog.get_logger("node")
@@ -387,12 +387,24 @@ async def _run(config: Config) -> int:
     return await node.run()
 
 
-def check_handlers(config: Config) -> Sequence[str]:
-    """What is wrong with the handlers of a config, found by loading them in a worker host."""
-    return asyncio.run(_check_handlers(config))
+def check_data_dir(config: Config) -> str | None:
+    """Why the node can't go on with what is in its data directory; None: it can, or there is nothing yet."""
+    store = DataDir(config.node.data_dir).store
+    if not store.exists():
+        return None
+    try:
+        with closing(open_reader(store)) as connection:
+            return foreign(connection, config.node.id, config.cluster.name if config.cluster else None)
+    except apsw.Error as error:
+        return f"{store} can't be read: {explained(error)}"
 
 
-async def _check_handlers(config: Config) -> Sequence[str]:
+def check_handlers(config: Config) -> None:
+    """Loads the handlers of a config in a worker host. UnusableHandlers, StartError: what is wrong with them."""
+    asyncio.run(_check_handlers(config))
+
+
+async def _check_handlers(config: Config) -> None:
     def ignore(*_: object) -> None:
         """Nothing runs here."""
 
@@ -401,9 +413,6 @@ async def _check_handlers(config: Config) -> Sequence[str]:
     supervisor = Supervisor(one, load_message(config), inputs, up=ignore, down=ignore)
     try:
         await supervisor.start()
-    except StartError as error:
-        return str(error).splitlines()
     finally:
         await supervisor.stop()
         inputs.close()
-    return ()

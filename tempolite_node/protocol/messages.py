@@ -168,11 +168,24 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
     parameters: tuple[PlainParameter, ...] | None = None  #: None: only a worker host can check arguments
 
 
+class HandlerMistake(Struct, gc=False, frozen=True):
+    """Why a handler of the config can't be served."""
+
+    handler: str
+    target: str
+    setting: str  #: of the handler, e.g. "target" or "params.region"
+    description: str
+
+    def __str__(self) -> str:
+        place = "" if self.setting == "target" else f"{self.setting}: "
+        return f"{self.handler} ({self.target}): {place}{self.description}"
+
+
 class Loaded(Message, frozen=True, kw_only=True):
-    """Every handler is imported, or the errors say why not, one for each mistake."""
+    """Every handler is imported, or the mistakes say why not."""
 
     handlers: tuple[HandlerDescription, ...] = ()
-    errors: tuple[str, ...] = ()
+    mistakes: tuple[HandlerMistake, ...] = ()
 
 
 _Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=DURATION_MS_MAX)]

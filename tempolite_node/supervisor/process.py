@@ -88,7 +88,7 @@ class HostProcess:
                 if not data:
                     break
                 for message in reader.feed(data):
-                    if isinstance(message, messages.Loaded) and not message.errors:
+                    if isinstance(message, messages.Loaded) and not message.mistakes:
                         self._connect(connection, reader)
                     self._heard(self, [message])
         except (OSError, ValueError):

@@ -23,6 +23,14 @@ logger = structlog.get_logger("hosts")
 _RESTART_DELAY_S = 1.0
 
 
+class UnusableHandlers(StartError):
+    """Handlers of the config can't be served; every mistake is there, once."""
+
+    def __init__(self, mistakes: Sequence[messages.HandlerMistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("the handlers can't be loaded:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
+
+
 class Supervisor:
     def __init__(
         self,
@@ -47,6 +55,7 @@ class Supervisor:
         self._checks: dict[int, tuple[int, asyncio.Future[Sequence[Sequence[messages.Violation]]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._first_load: asyncio.Future[messages.Loaded] | None = None
+        self._started = False
         self._stopping = False
         self.handlers: dict[str, messages.HandlerDescription] = {}
         self._signatures: dict[str, Signature] = {}  #: of the handlers whose arguments the core itself can check
@@ -54,7 +63,7 @@ class Supervisor:
     # --- start and stop
 
     async def start(self) -> None:
-        """Starts every host. StartError: the handlers can't be loaded."""
+        """Starts every host. UnusableHandlers, StartError: the handlers can't be loaded."""
         self._first_load = asyncio.get_running_loop().create_future()
         for slot in range(self._config.processes):
             await self._start_shared(slot)
@@ -64,8 +73,9 @@ class Supervisor:
         except TimeoutError:
             limit_s = self._config.start_timeout_ms / 1000
             raise StartError(f"the handlers were not imported within {limit_s:g} s (hosts.start_timeout)") from None
-        if loaded.errors:
-            raise StartError("the handlers can't be loaded:\n" + "\n".join(f"  {error}" for error in loaded.errors))
+        if loaded.mistakes:
+            raise UnusableHandlers(loaded.mistakes)
+        self._started = True
         self._keep(asyncio.create_task(self._ping()))
 
     async def stop(self) -> None:
@@ -180,8 +190,10 @@ class Supervisor:
     def _loaded(self, host: HostProcess, loaded: messages.Loaded) -> None:
         if self._first_load is not None and not self._first_load.done():
             self._first_load.set_result(loaded)
-        if loaded.errors:
-            logger.error("a worker host can't load the handlers", host=host.number, errors=loaded.errors)
+        if loaded.mistakes:
+            if self._started:  # else it is told by the start, which fails
+                mistakes = [str(mistake) for mistake in loaded.mistakes]
+                logger.error("a worker host can't load the handlers", host=host.number, mistakes=mistakes)
             host.kill()
             return
         host.silent_s = 0.0  # until now it had its handlers to import
@@ -200,7 +212,7 @@ class Supervisor:
             if number == host.number and not future.done():
                 future.set_exception(Unavailable("the worker host died while it checked the arguments"))
         slot = self._slots.pop(host.number, None)
-        if self._stopping or not known:
+        if self._stopping or not known or self._start_has_failed():
             return
         logger.warning(message, host=host.number, pid=host.pid)
         if self._first_load is not None and not self._first_load.done():
@@ -208,6 +220,15 @@ class Supervisor:
         self._down(host.number, message)
         if slot is not None:
             self._keep(asyncio.create_task(self._restart(slot, delay_s=0.0 if host.loaded else _RESTART_DELAY_S)))
+
+    def _start_has_failed(self) -> bool:
+        loading = self._first_load
+        return (
+            loading is not None
+            and loading.done()
+            and not loading.cancelled()
+            and (loading.exception() is not None or bool(loading.result().mistakes))
+        )
 
     async def _restart(self, slot: int, *, delay_s: float) -> None:
         await asyncio.sleep(delay_s)

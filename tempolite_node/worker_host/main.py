@@ -78,10 +78,12 @@ class WorkerHost:
         assert isinstance(first, messages.Load), f"the first message is a {type(first).__name__}"
         configure_logging(self._channel, first.log_level)
         _make_room_for_waiting(first.max_parked)
-        registry, errors = load(first)
+        registry, mistakes = load(first)
         settle()
         self._channel.send(
-            messages.Loaded(handlers=tuple(handler.describe() for handler in registry.handlers.values()), errors=errors)
+            messages.Loaded(
+                handlers=tuple(handler.describe() for handler in registry.handlers.values()), mistakes=mistakes
+            )
         )
         parking = Parking(parked_max=first.max_parked, ttl_s=first.park_ttl_ms / 1_000)
         slots = LeasedSlots(lambda slots: self._channel.send(messages.ReturnSlots(slots=slots)))
