@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from grpc.aio import AbortError
 
-from tempolite_node.api.auth import Authenticator, caller
+from tempolite_node.api.auth import Authenticator, Caller, caller
 from tempolite_node.api.middleware import wrapped
 from tempolite_node.api.status import status_of
 from tempolite_node.errors import NodeError, Overloaded
@@ -79,21 +79,25 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._authenticator = authenticator
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
+        authenticator, method, metadata = self._authenticator, details.method, details.invocation_metadata
         try:
-            role = self._authenticator.admit_by_metadata(details.method, details.invocation_metadata)
+            role = authenticator.admit_by_metadata(method, metadata)
         except NodeError as error:
-            return _refusal(error, details.method)
+            return _refusal(error, method)
         handler = await continuation(details)
         if handler is None:
             return None
         if role is not None:
-            caller.set(role)  # each call is served by a task of its own
+            # Each call is served by a task of its own.
+            caller.set(Caller(authenticator, role, lambda: authenticator.admit_by_metadata(method, metadata)))
             return handler
 
         @asynccontextmanager
         async def around(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
             # Only here is the connection's certificate known.
-            caller.set(self._authenticator.admit_by_certificate(details.method, context.auth_context()))
+            shown = context.auth_context()
+            admitted = authenticator.admit_by_certificate(method, shown)
+            caller.set(Caller(authenticator, admitted, lambda: authenticator.admit_by_certificate(method, shown)))
             yield
 
         return wrapped(handler, around)

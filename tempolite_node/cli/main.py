@@ -1,6 +1,7 @@
 """argv to exit code: 0 well, 1 could not start or run, 2 wrong usage or config.
 
-Together with cluster_cli.py the only place that reads argv.
+Together with cluster.py the only place that reads argv. What a command needs, it imports when it runs: `--version` and
+`--help` load nothing of a node.
 """
 
 from __future__ import annotations
@@ -9,25 +10,37 @@ import hashlib
 import re
 import secrets
 import sys
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from tempolite_node import __version__
 from tempolite_node.cli.cluster import cluster
-from tempolite_node.cli.logging import configure_logging
-from tempolite_node.config import Config, Role, Source, handler_problem, load_config, source_of
-from tempolite_node.errors import ConfigError, NodeError, Problem, StartError
+from tempolite_node.errors import ConfigError, NodeError, Problem, StartError, UnusableHandlers
+from tempolite_node.roles import Role
+
+if TYPE_CHECKING:
+    from tempolite_node.config import Config, Source
 
 _CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 _node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
 
 
+def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from tempolite_node import __version__
+
+        click.echo(f"tempolite-node, version {__version__}")
+        context.exit()
+
+
 @click.group(invoke_without_command=True)
 @click.option("--config", type=_CONFIG, help="The node's YAML file: run the node.")
 @_node_id
-@click.version_option(__version__, prog_name="tempolite-node")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+)
 @click.pass_context
 def main(context: click.Context, config: Path | None, node_id: str | None) -> None:
     """Runs a Tempolite node."""
@@ -35,13 +48,12 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
         return
     if config is None:
         raise click.UsageError("give --config, the node's YAML file")
-    loaded = _loaded(config, node_id)
-    configure_logging(loaded.log)
+    loaded = _configured(config, node_id)
+    from tempolite_node.config import load_config, source_of
     from tempolite_node.node.daemon import run
-    from tempolite_node.supervisor.supervisor import UnusableHandlers
 
     try:
-        sys.exit(run(loaded))
+        sys.exit(run(loaded, partial(load_config, config, node_id=node_id)))
     except UnusableHandlers as error:
         _refuse(ConfigError(_of_handlers(error, source_of(config, node_id=node_id))), exit_code=1)
     except StartError as error:
@@ -63,8 +75,8 @@ def config_group() -> None:
 @click.option("--handlers/--no-handlers", default=True, help="Also import the handlers.  [default: handlers]")
 def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
     """Reports every mistake of a config, each with its line and column."""
-    loaded = _loaded(config, node_id)
-    configure_logging(loaded.log)
+    loaded = _configured(config, node_id)
+    from tempolite_node.config import source_of
     from tempolite_node.node.daemon import check_data_dir, check_handlers
 
     source = source_of(config, node_id=node_id)
@@ -83,14 +95,25 @@ def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
 
 
 def _of_handlers(error: StartError, source: Source) -> list[Problem]:
-    from tempolite_node.supervisor.supervisor import UnusableHandlers
+    from tempolite_node.config import handler_problem
 
     if not isinstance(error, UnusableHandlers):
         return [source.problem(("handlers",), str(error), on_key=True)]
     return [handler_problem(source, each.handler, each.setting, each.description) for each in error.mistakes]
 
 
+def _configured(path: Path, node_id: str | None) -> Config:
+    """The config, with the log set up as it says."""
+    from tempolite_node.cli.logging import configure_logging
+
+    loaded = _loaded(path, node_id)
+    configure_logging(loaded.log)
+    return loaded
+
+
 def _loaded(path: Path, node_id: str | None) -> Config:
+    from tempolite_node.config import load_config
+
     try:
         return load_config(path, node_id=node_id)
     except ConfigError as error:

@@ -1,4 +1,7 @@
-"""The node's config: one YAML file, validated whole before anything starts. It knows nothing of how it is used."""
+"""The node's config: one YAML file, validated whole before anything starts.
+
+It must not know how a setting is used.
+"""
 
 from tempolite_node.config.cluster import ClusterConfig, ClusterNodeConfig, PeerTlsConfig
 from tempolite_node.config.load import handler_problem, load_config, source_of
@@ -12,7 +15,6 @@ from tempolite_node.config.model import (
     LogConfig,
     NodeConfig,
     OperationConfig,
-    Role,
     TlsConfig,
     TokenConfig,
 )
@@ -20,6 +22,7 @@ from tempolite_node.config.pools import WORKERS_MAX, ExecutionPoolConfig, PoolCo
 from tempolite_node.config.section import Address
 from tempolite_node.config.source import Source
 from tempolite_node.errors import ConfigError
+from tempolite_node.roles import Role
 
 __all__ = [
     "WORKERS_MAX",

@@ -6,7 +6,6 @@ Fields that end in _ms are written without it in the file, as durations ("30s").
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
@@ -18,6 +17,7 @@ from tempolite_node.config.cluster import API_DEFAULT, ClusterConfig, completed,
 from tempolite_node.config.pools import PoolsConfig, RetryConfig
 from tempolite_node.config.section import LONG, Address, HostPort, Name, NodeId, Section, Timeout
 from tempolite_node.engine.model import PRIORITY_MAX, Isolation
+from tempolite_node.roles import Role
 
 # --- node
 
@@ -31,14 +31,6 @@ class NodeConfig(Section):
 
 
 # --- api
-
-
-class Role(StrEnum):
-    """Each may do what the one before it may, and more."""
-
-    READER = "reader"
-    OPERATOR = "operator"
-    ADMIN = "admin"
 
 
 class TlsConfig(Section):
@@ -146,10 +138,9 @@ class HostsConfig(Section):
         int, duration("500ms", "1h", "a handler that holds the GIL this long loses its host")
     ] = 30_000
     start_timeout_ms: Annotated[
-        int,
-        duration("10s", "1h", "importing the handlers takes its time, and more of it on a busy machine"),
+        int, duration("10s", "1h", "importing the handlers takes its time, and more of it on a busy machine")
     ] = 60_000
-    python_path: tuple[FilePath, ...] = ()  #: ahead of sys.path; the file's default is its own directory
+    python_path: tuple[FilePath, ...] = ()  #: behind the standard library; the file's default is its own directory
 
     @model_validator(mode="after")
     def _timeout_after_interval(self) -> HostsConfig:

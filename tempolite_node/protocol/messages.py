@@ -1,7 +1,7 @@
 """What the node and its worker hosts say to each other.
 
 Every `Call` gets exactly one `Reply` or, when the attempt lost its right to run, an `AbandonAttempt`; but the call
-that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was lent.
+that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was leased.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tempolite_node.engine.model import (
     RetryPolicy,
     Status,
 )
+from tempolite_node.errors import HandlerMistake
 from tempolite_node.protocol.plain_types import PlainParameter
 from tempolite_sdk.signatures import Signature
 
@@ -73,7 +74,7 @@ class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     ended: Status | None = None  #: of the execution waited for, when a wait is COMPLETED
 
 
-class Run(Message, frozen=True, kw_only=True):
+class RunHandler(Message, frozen=True, kw_only=True):
     """Run a handler, answering recorded operations from the journal."""
 
     execution_id: str
@@ -150,8 +151,25 @@ class Drain(Message, frozen=True, kw_only=True):
     """Unwind what waits, let the rest end; the node closes the socket when it has waited long enough."""
 
 
+class UpdateSettings(Message, frozen=True, kw_only=True):
+    """The config was read again: for the attempts that start from here on."""
+
+    handlers: tuple[HandlerSpec, ...]  #: those that are loaded, with the same targets and params
+    log_level: str
+
+
 ToHost = (
-    Load | Run | RunCompensation | Reply | LeaseSlots | CancelAttempt | AbandonAttempt | CheckArguments | Ping | Drain
+    Load
+    | RunHandler
+    | RunCompensation
+    | Reply
+    | LeaseSlots
+    | CancelAttempt
+    | AbandonAttempt
+    | CheckArguments
+    | Ping
+    | Drain
+    | UpdateSettings
 )
 
 
@@ -166,19 +184,6 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
     result_schema: str
     description: str = ""
     parameters: tuple[PlainParameter, ...] | None = None  #: None: only a worker host can check arguments
-
-
-class HandlerMistake(Struct, gc=False, frozen=True):
-    """Why a handler of the config can't be served."""
-
-    handler: str
-    target: str
-    setting: str  #: of the handler, e.g. "target" or "params.region"
-    description: str
-
-    def __str__(self) -> str:
-        place = "" if self.setting == "target" else f"{self.setting}: "
-        return f"{self.handler} ({self.target}): {place}{self.description}"
 
 
 class Loaded(Message, frozen=True, kw_only=True):
@@ -221,7 +226,7 @@ class ChildRequest(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_d
     execution_id: str | None = None  #: the caller's choice; None: a new one
 
 
-class Call(Message, frozen=True, kw_only=True):
+class AttemptCall(Message, frozen=True, kw_only=True):
     """What an attempt asks for. The frame is the side effect inside which it was asked, "" outside of any."""
 
     execution_id: str
@@ -230,13 +235,13 @@ class Call(Message, frozen=True, kw_only=True):
     request: AnyRequest | ChildRequest
     frame: str = ""
     side_effect_failures: int = 0  #: failed attempts of the side effects inside which it was asked
-    #: The side effect that it is about runs, or ran, in a slot that was lent. Of one that runs it is told, not asked:
+    #: The side effect that it is about runs, or ran, in a slot that was leased. Of one that runs it is told, not asked:
     #: there is no Reply.
     leased: bool = False
 
 
 class ReturnSlots(Message, frozen=True, kw_only=True):
-    """Slots that were lent, and that no side effect took."""
+    """Slots that were leased, and that no side effect took."""
 
     slots: int
 
@@ -270,4 +275,4 @@ class LogLine(Message, frozen=True, kw_only=True):
     at_ms: int = 0
 
 
-FromHost = Loaded | Call | ReturnSlots | ArgumentsChecked | Pong | LogLine
+FromHost = Loaded | AttemptCall | ReturnSlots | ArgumentsChecked | Pong | LogLine

@@ -22,11 +22,11 @@ from tempolite_node.engine.model import (
     Status,
     Timer,
 )
-from tempolite_node.engine.work import Work, is_wait
+from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
-from tempolite_node.store.places import Places
+from tempolite_node.store.places import PlaceIndex
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
 from tempolite_node.store.statement import Statement
 
@@ -40,7 +40,7 @@ _SEND = Statement("INSERT INTO outbox (execution_row, seq, name, payload, at_ms)
 _OPEN = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
 
 
-class Executions:
+class StoreWriter:
     """The writer's view of the store, with a write-through cache of executions, and of the journals that grow."""
 
     def __init__(self, connection: apsw.Connection) -> None:
@@ -61,7 +61,7 @@ class Executions:
         self.applied_index: int = meta[1]
         self.visible_index = self.applied_index  #: what other connections may read by now. For any thread
         self._nodes = Nodes(connection)
-        self.places = Places(connection)
+        self.places = PlaceIndex(connection)
         self._counts = self._counted()
         self._next_due_ms: int | None = None
         self._due_is_known = False
@@ -325,7 +325,7 @@ class Executions:
         for wait in changed:
             if wait.kind is not OperationKind.WAIT or wait.target_row is None:
                 continue
-            if is_wait(wait):
+            if wait.is_wait:
                 self._waits.setdefault(wait.target_row, {})[wait.execution_row, wait.key] = wait
             elif (waits := self._waits.get(wait.target_row)) is not None:
                 waits.pop((wait.execution_row, wait.key), None)

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
 
@@ -16,6 +17,28 @@ logger = structlog.get_logger("hosts")
 READ_BYTES = 1 << 18
 
 
+class SocketReader(Protocol):
+    """Reads the sockets of all hosts, in a thread of its own; any thread may call it."""
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it waits for something to read."""
+        ...
+
+    @property
+    def looks(self) -> int:
+        """How often it looked whether there is something to read."""
+        ...
+
+    def attach(self, host_socket: HostConnection) -> None:
+        """From here on the socket is read, until it is at its end."""
+        ...
+
+    def await_room(self, host_socket: HostConnection, wanted: bool) -> None:
+        """wanted: whether the connection is flushed once its socket takes more."""
+        ...
+
+
 class HostConnection:
     def __init__(
         self,
@@ -24,21 +47,21 @@ class HostConnection:
         reader: framing.FrameReader[messages.FromHost],
         *,
         await_room: Callable[[HostConnection, bool], None],
-        heard: Callable[[list[messages.FromHost]], None],
-        lost: Callable[[], None],
+        on_messages: Callable[[list[messages.FromHost]], None],
+        on_lost: Callable[[], None],
     ) -> None:
         """connection: does not block.
 
         await_room: is told whether `flush` is to be called once the socket takes more.
-        heard: is told what is not for the driver.
-        lost: is told that the host is gone, or does not speak our language.
+        on_messages: is told what is not for the driver.
+        on_lost: is told that the host is gone, or does not speak our language.
         """
         self.number = number
         self._socket = connection
         self._reader = reader
         self._await_room = await_room
-        self._heard = heard
-        self._lost = lost
+        self._on_messages = on_messages
+        self._on_lost = on_lost
         self._unsent = bytearray()  #: what the socket had no room for
         self._sending = threading.Lock()
 
@@ -57,7 +80,7 @@ class HostConnection:
         except ValueError as error:
             # No traceback: it is of our own lines, and the error says what is too large.
             logger.error("a worker host can't be told what to run", host=self.number, error=str(error))  # noqa: TRY400
-            self._lost()
+            self._on_lost()
             return
         with self._sending:
             waits = bool(self._unsent)
@@ -84,7 +107,7 @@ class HostConnection:
 
     # --- in
 
-    def read(self) -> list[messages.Call | messages.ReturnSlots] | None:
+    def read(self) -> list[messages.AttemptCall | messages.ReturnSlots] | None:
         """What it says to the driver; None: it is of no use any more, and nothing is to be read."""
         try:
             data = self._socket.recv(READ_BYTES)
@@ -94,17 +117,17 @@ class HostConnection:
         except (OSError, ValueError):
             data = b""
         if not data:
-            self._lost()
+            self._on_lost()
             return None
-        calls: list[messages.Call | messages.ReturnSlots] = []
+        calls: list[messages.AttemptCall | messages.ReturnSlots] = []
         others: list[messages.FromHost] = []
         for message in batch:
-            if isinstance(message, messages.Call | messages.ReturnSlots):
+            if isinstance(message, messages.AttemptCall | messages.ReturnSlots):
                 calls.append(message)
             else:
                 others.append(message)
         if others:
-            self._heard(others)
+            self._on_messages(others)
         return calls
 
     # --- the end

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from tempolite_node.config import HostsConfig
-from tempolite_node.driver.inputs import Inputs
-from tempolite_node.errors import StartError, Unavailable
+from tempolite_node.errors import StartError, Unavailable, UnusableHandlers
 from tempolite_node.protocol import messages, plain_types
+from tempolite_node.supervisor.children import ChildProcesses
+from tempolite_node.supervisor.connection import SocketReader
 from tempolite_node.supervisor.liveness import HostLiveness
 from tempolite_node.supervisor.process import HostProcess
 from tempolite_node.views import HostInfo
@@ -23,30 +24,26 @@ logger = structlog.get_logger("hosts")
 _RESTART_DELAY_S = 1.0
 
 
-class UnusableHandlers(StartError):
-    """Handlers of the config can't be served; every mistake is there, once."""
-
-    def __init__(self, mistakes: Sequence[messages.HandlerMistake]) -> None:
-        self.mistakes = tuple(mistakes)
-        super().__init__("the handlers can't be loaded:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
-
-
 class Supervisor:
     def __init__(
         self,
         config: HostsConfig,
         load: messages.Load,
-        inputs: Inputs,
+        reader: SocketReader,
         *,
         up: Callable[[int, Sequence[messages.HandlerDescription]], None],
-        down: Callable[[int, str], None],
+        down: Callable[[int, str, bool], None],
     ) -> None:
-        """inputs: read what the hosts say once they are up."""
+        """reader: of what the hosts say once they are up.
+
+        down: gets why a host ended, and whether one of its attempts may be to blame.
+        """
         self._config = config
         self._load = load
-        self._inputs = inputs
+        self._reader = reader
         self._up = up
         self._down = down
+        self._children = ChildProcesses()
         self._hosts: dict[int, HostProcess] = {}
         self._slots: dict[int, int] = {}  #: host number -> which of the `processes` it is
         self._starts: dict[int, int] = {}
@@ -56,6 +53,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._first_load: asyncio.Future[messages.Loaded] | None = None
         self._started = False
+        self._node_stops = False
         self._stopping = False
         self.handlers: dict[str, messages.HandlerDescription] = {}
         self._signatures: dict[str, Signature] = {}  #: of the handlers whose arguments the core itself can check
@@ -66,7 +64,7 @@ class Supervisor:
         """Starts every host. UnusableHandlers, StartError: the handlers can't be loaded."""
         self._first_load = asyncio.get_running_loop().create_future()
         for slot in range(self._config.processes):
-            await self._start_shared(slot)
+            self._start_shared(slot)
         try:
             async with asyncio.timeout(self._config.start_timeout_ms / 1000):
                 loaded = await self._first_load
@@ -77,6 +75,10 @@ class Supervisor:
             raise UnusableHandlers(loaded.mistakes)
         self._started = True
         self._keep(asyncio.create_task(self._ping()))
+
+    def begin_stop(self) -> None:
+        """The node stops: from here on a host that ends is nobody's crash, and no other one is started for it."""
+        self._node_stops = True
 
     async def stop(self) -> None:
         """Ends every host at once, whatever it runs."""
@@ -91,25 +93,38 @@ class Supervisor:
             if not future.done():
                 future.set_exception(Unavailable("the node is stopping"))
 
+    def update(self, load: messages.Load) -> None:
+        """Other settings for the hosts: for the attempts that start from here on, and for hosts that start."""
+        self._load = load
+        for host in self._hosts.values():
+            host.send([messages.UpdateSettings(handlers=load.handlers, log_level=load.log_level)])
+
     def drain(self) -> None:
         """Asks every host to unwind what waits."""
         for host in self._hosts.values():
             host.send([messages.Drain()])
 
-    async def _start_shared(self, slot: int) -> None:
+    def _start_shared(self, slot: int) -> None:
         number = next(self._numbers)
         self._slots[number] = slot
         self._starts[slot] = self._starts.get(slot, 0) + 1
-        await self._start(number)
+        self._start(number)
 
-    async def _start(self, number: int, first: Sequence[messages.ToHost] = ()) -> None:
-        host = HostProcess(number=number, load=self._load, inputs=self._inputs, heard=self._heard, gone=self._gone)
+    def _start(self, number: int, first: Sequence[messages.ToHost] = ()) -> None:
+        host = HostProcess(
+            number=number,
+            load=self._load,
+            reader=self._reader,
+            children=self._children,
+            on_messages=self._on_messages,
+            on_exit=self._on_exit,
+        )
         self._hosts[number] = host
         host.send(first)
         try:
-            await host.start()
+            host.start()
         except OSError as error:
-            self._gone(host, f"worker host {number} could not be started ({error})")
+            self._on_exit(host, f"worker host {number} could not be started ({error})")
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         """A task that fails is heard of."""
@@ -119,7 +134,7 @@ class Supervisor:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a task of the supervisor failed", exc_info=error)
+            logger.error("the supervisor of the worker hosts has failed", exc_info=error)
 
     # --- out
 
@@ -142,13 +157,16 @@ class Supervisor:
             host = self._hosts.get(number)
             if host is not None:
                 host.send(batch)
-            elif number < 0 and any(isinstance(m, messages.Run | messages.RunCompensation) for m in batch):
-                self._keep(asyncio.create_task(self._start(number, batch)))
+            elif number < 0 and any(isinstance(m, messages.RunHandler | messages.RunCompensation) for m in batch):
+                self._start(number, batch)
             # else: the host is gone, and what it held with it
         for number in to_close:
             host = self._hosts.pop(number, None)
             if host is not None:
                 host.kill()
+
+    def serves(self, handler: str) -> bool:
+        return handler in self.handlers
 
     async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[messages.Violation]]:
         """What is wrong with the arguments of each call, by the handler's own types."""
@@ -172,7 +190,7 @@ class Supervisor:
 
     # --- in
 
-    def _heard(self, host: HostProcess, batch: list[messages.FromHost]) -> None:
+    def _on_messages(self, host: HostProcess, batch: list[messages.FromHost]) -> None:
         """What is not for the driver."""
         for message in batch:
             match message:
@@ -193,7 +211,7 @@ class Supervisor:
         if loaded.mistakes:
             if self._started:  # else it is told by the start, which fails
                 mistakes = [str(mistake) for mistake in loaded.mistakes]
-                logger.error("a worker host can't load the handlers", host=host.number, mistakes=mistakes)
+                logger.error(f"worker host {host.number} can't load the handlers", mistakes=mistakes)
             host.kill()
             return
         host.silent_s = 0.0  # until now it had its handlers to import
@@ -206,19 +224,19 @@ class Supervisor:
             }
             self._up(host.number, loaded.handlers)
 
-    def _gone(self, host: HostProcess, message: str) -> None:
+    def _on_exit(self, host: HostProcess, message: str) -> None:
         known = self._hosts.pop(host.number, None) is not None
         for number, future in self._checks.values():
             if number == host.number and not future.done():
-                future.set_exception(Unavailable("the worker host died while it checked the arguments"))
+                future.set_exception(Unavailable("the worker host exited while it checked the arguments"))
         slot = self._slots.pop(host.number, None)
         if self._stopping or not known or self._start_has_failed():
             return
         logger.warning(message, host=host.number, pid=host.pid)
         if self._first_load is not None and not self._first_load.done():
             self._first_load.set_exception(StartError(f"{message} while it imported the handlers"))
-        self._down(host.number, message)
-        if slot is not None:
+        self._down(host.number, message, not self._node_stops)
+        if slot is not None and not self._node_stops:
             self._keep(asyncio.create_task(self._restart(slot, delay_s=0.0 if host.loaded else _RESTART_DELAY_S)))
 
     def _start_has_failed(self) -> bool:
@@ -232,22 +250,25 @@ class Supervisor:
 
     async def _restart(self, slot: int, *, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        await self._start_shared(slot)
+        if not self._node_stops:
+            self._start_shared(slot)
 
     # --- health
 
     async def _ping(self) -> None:
         """Kills a host that no longer answers: something in it holds the GIL, or it was stopped."""
         loop, interval_s = asyncio.get_running_loop(), self._config.ping_interval_ms / 1000
-        listening = HostLiveness(self._inputs, loop.time(), most_s=2 * interval_s)
+        liveness = HostLiveness(self._reader, loop.time(), most_s=2 * interval_s)
         while True:
             await asyncio.sleep(interval_s)
-            listened_s = listening.since(loop.time())
+            listened_s = liveness.since(loop.time())
             for host in list(self._hosts.values()):
                 host.silent_s += listened_s
                 limit_ms = self._config.ping_timeout_ms if host.loaded else self._config.start_timeout_ms
                 if host.silent_s > limit_ms / 1000:
-                    logger.error("a worker host does not answer: killed", host=host.number, pid=host.pid)
+                    logger.error(
+                        f"worker host {host.number} does not answer and is killed", host=host.number, pid=host.pid
+                    )
                     host.kill()
                 else:
                     host.send([messages.Ping()])

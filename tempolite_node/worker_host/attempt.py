@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from tempolite_node.engine.commands import (
@@ -45,6 +46,26 @@ class Waiter(Protocol):
         ...
 
 
+class Scheduler(Protocol):
+    """How the code of an attempt runs: in a thread of its own, or as a task among others on a loop."""
+
+    def flush(self) -> None:
+        """Sends what the attempt said. By its own code."""
+        ...
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Calls it where the attempt's state may be changed. By any thread, like `call_when_idle`."""
+        ...
+
+    def call_when_idle(self, function: Callable[[], object]) -> None:
+        """Calls it there once none of the attempt's code can go on by itself."""
+        ...
+
+    def cancel(self) -> None:
+        """Stops the code, where that is possible. Where `call` calls."""
+        ...
+
+
 class _Call(NamedTuple):
     """A call without an answer, and who waits for it."""
 
@@ -80,7 +101,13 @@ class Attempt:
     the one that wakes the stack.
     """
 
-    def __init__(self, run: messages.Run | messages.RunCompensation, handler: Handler, services: Services) -> None:
+    def __init__(
+        self,
+        run: messages.RunHandler | messages.RunCompensation,
+        handler: Handler,
+        services: Services,
+        scheduler: Scheduler,
+    ) -> None:
         self.run = run
         self.handler = handler
         self.services = services
@@ -89,18 +116,15 @@ class Attempt:
         self.journal = Journal(run.journal, run.generation)
         self.scope = _root_scope(run)
         self.over = False
-        self.cancel_requested = isinstance(run, messages.Run) and run.cancel_requested
-        self.cancel_reason = run.cancel_reason if isinstance(run, messages.Run) else ""
-        self._cancel_delivered = isinstance(run, messages.Run) and run.cancel_delivered
+        self.cancel_requested = isinstance(run, messages.RunHandler) and run.cancel_requested
+        self.cancel_reason = run.cancel_reason if isinstance(run, messages.RunHandler) else ""
+        self._cancel_delivered = isinstance(run, messages.RunHandler) and run.cancel_delivered
         self._calls: dict[int, _Call] = {}
         self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
         self._side_effects: set[str] = set()  #: that run now
         self._numbers = itertools.count(1)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
-        self.flush: Callable[[], object] = services.channel.flush  #: sends what was said
-        self.hop: Callable[..., object] = _directly  #: to where its state may be changed: its loop
-        self.when_idle: Callable[..., object] = _directly  #: there, once none of its code can go on by itself
-        self.on_over: Callable[[], object] | None = None  #: stops what runs, where that is possible
+        self._scheduler = scheduler
 
     def facts(self) -> Facts:
         run = self.run
@@ -136,17 +160,17 @@ class Attempt:
         if scope.frame:
             slots.announce(self)
         self._say(number, request, scope, leased=leased)
-        self.flush()
+        self._scheduler.flush()
         return number
 
     def announce(self, key: str, scope: Scope) -> None:
-        """Tells the node of a side effect that runs in a lent slot. Called by any thread."""
+        """Tells the node of a side effect that runs in a leased slot. Called by any thread."""
         self._say(next(self._numbers), BeginSideEffect(key=key, digest=b"", fresh=True), scope, leased=True)
         self.services.channel.flush()
 
     def _say(self, number: int, request: AnyRequest | messages.ChildRequest, scope: Scope, *, leased: bool) -> None:
         self.services.channel.add(
-            messages.Call(
+            messages.AttemptCall(
                 execution_id=self.execution_id,
                 epoch=self.epoch,
                 call=number,
@@ -227,11 +251,11 @@ class Attempt:
 
     def unwind(self, call: int) -> None:
         """Gives up the stack that waits in the call, unless it goes on already. Its waits stay with the node."""
-        self.when_idle(self._unwind, call)
+        self._scheduler.call_when_idle(partial(self._unwind, call))
 
     def abandon(self) -> None:
         """It has lost its right to run."""
-        self.hop(self.stop)
+        self._scheduler.call(self.stop)
 
     def _unwind(self, call: int) -> None:
         if not self._only_waits():
@@ -268,22 +292,19 @@ class Attempt:
                 break  # answered meanwhile
             self._leave_parking(number)
             call.waiter.wake(None)
-        if self.on_over is not None:
-            self.on_over()
+        self._scheduler.cancel()
 
     # --- payloads
 
     def check_size(self, what: str, data: bytes) -> None:
         limit = self.services.payload_bytes_max
         if len(data) > limit:
-            raise InvalidArgument(f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits)")
+            raise InvalidArgument(
+                f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits.payload_bytes)"
+            )
 
 
-def _directly(function: Callable[..., object], *args: object) -> object:
-    return function(*args)
-
-
-def _root_scope(run: messages.Run | messages.RunCompensation) -> Scope:
+def _root_scope(run: messages.RunHandler | messages.RunCompensation) -> Scope:
     if isinstance(run, messages.RunCompensation):
         return Scope(prefix=prefix_of(OperationKind.COMPENSATION, run.key))
     return Scope()

@@ -32,4 +32,8 @@ class NodeLogHandler(logging.Handler):
 def configure_logging(channel: Channel, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [NodeLogHandler(channel)]
-    root.setLevel(level.upper())
+    set_log_level(level)
+
+
+def set_log_level(level: str) -> None:
+    logging.getLogger().setLevel(level.upper())

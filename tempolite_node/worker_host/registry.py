@@ -8,12 +8,14 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, get_args, get_origin
 
 from tempolite_node.engine.model import Component
+from tempolite_node.errors import HandlerMistake
 from tempolite_node.protocol import messages, plain_types
+from tempolite_node.worker_host.python_path import extend, hidden_by_standard_library
 from tempolite_sdk.async_contexts import AsyncHandlerContext, AsyncSagaContext
 from tempolite_sdk.contexts import HandlerContext, SagaContext
 from tempolite_sdk.errors import ContextMisuse, InvalidArgument
@@ -86,6 +88,12 @@ class Registry:
             raise ContextMisuse(f"{signature.name} is served as {', '.join(names)}: enqueue it by one of these names")
         return (names[0] if len(names) == 1 else signature.name), signature
 
+    def update(self, specs: Iterable[messages.HandlerSpec]) -> None:
+        """Other settings for the attempts that start from here on."""
+        for spec in specs:
+            if (handler := self.handlers.get(spec.name)) is not None:
+                self.handlers[spec.name] = replace(handler, spec=spec)
+
     def check_arguments(self, handler: str, arguments: bytes) -> tuple[messages.Violation, ...]:
         known = self.handlers.get(handler)
         if known is None:
@@ -93,11 +101,11 @@ class Registry:
         return messages.violations(known.signature, arguments)
 
 
-def load(message: messages.Load) -> tuple[Registry, tuple[messages.HandlerMistake, ...]]:
+def load(message: messages.Load) -> tuple[Registry, tuple[HandlerMistake, ...]]:
     """The handlers that could be loaded, and what is wrong with the others; with a module that can't be, once."""
-    sys.path[:0] = [path for path in message.python_path if path not in sys.path]
+    extend(message.python_path)
     handlers: list[Handler] = []
-    mistakes: list[messages.HandlerMistake] = []
+    mistakes: list[HandlerMistake] = []
     unimportable: set[str] = set()
     for spec in message.handlers:
         module = spec.target.partition(":")[0]
@@ -106,7 +114,9 @@ def load(message: messages.Load) -> tuple[Registry, tuple[messages.HandlerMistak
         try:
             handlers.append(_load(spec))
         except LoadError as error:
-            mistakes.append(messages.HandlerMistake(spec.name, spec.target, error.setting, str(error)))
+            hidden = hidden_by_standard_library(module, message.python_path)
+            hint = f"; {hidden} is hidden by a module of the standard library: rename it" if hidden else ""
+            mistakes.append(HandlerMistake(spec.name, spec.target, error.setting, f"{error}{hint}"))
             if isinstance(error, UnimportableModule):
                 unimportable.add(module)
     return Registry(handlers), tuple(mistakes)

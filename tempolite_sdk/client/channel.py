@@ -41,6 +41,7 @@ class TLS:
             raise InvalidArgument("tls: cert_file and key_file go together; one of them is missing")
 
     def credentials(self) -> grpc.ChannelCredentials:
+        """As gRPC takes them. Raises `InvalidArgument` for a file that can't be read."""
         return grpc.ssl_channel_credentials(
             root_certificates=_read("tls.ca_file", self.ca_file),
             private_key=_read("tls.key_file", self.key_file),
@@ -162,18 +163,34 @@ class Wiring:
         self._pid = os.getpid()
         self._closed = False
 
-    def method(self, name: str) -> Any:
-        """name: "<service>/<method>"."""
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether this process was forked since: gRPC's threads, and whoever held a lock then, are not in it."""
+        return os.getpid() != self._pid
+
+    def check(self) -> None:
+        """FailedPrecondition: a call would hang."""
         if self._closed:
             raise FailedPrecondition("the client is closed")
-        if os.getpid() != self._pid:
+        if self.is_of_parent:
             raise FailedPrecondition("this client was made before a fork; make another one in the child process")
+
+    def method(self, name: str) -> Any:
+        """name: "<service>/<method>"."""
+        self.check()
         return self._methods[name]
 
     def close(self) -> Any:
-        """The channel, for its owner to close."""
+        """The channel, for its owner to close; None in a forked child, which has nothing to close."""
         self._closed = True
-        return self._channel
+        if not self.is_of_parent:
+            return self._channel
+        _of_parent.append(self)
+        return None
+
+
+#: Clients of the parent that were closed in this process. Kept, since gRPC would wait for its threads to let them go.
+_of_parent: list[Wiring] = []
 
 
 def resolve_targets(

@@ -9,9 +9,9 @@ import pytest
 
 _ASK = """
 import ctypes, sys
-from tempolite_node.worker_host.main import _PR_FUTEX_HASH, _make_room_for_waiting
+from tempolite_node.system import _PR_FUTEX_HASH, make_room_for_waiting
 
-_make_room_for_waiting(int(sys.argv[1]))
+make_room_for_waiting(int(sys.argv[1]))
 print(ctypes.CDLL(None).prctl(_PR_FUTEX_HASH, 2, 0, 0, 0))
 """
 
