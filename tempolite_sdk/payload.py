@@ -79,6 +79,40 @@ def decoder(type: Any) -> msgspec.json.Decoder[Any]:
         raise InvalidArgument(f"{type!r} can't be read from JSON: {error}") from error
 
 
+def unreadable_in(type: Any) -> Any | None:
+    """A class that values of the type are made of, and that no JSON can be read into; None: there is none."""
+    return _unreadable(msgspec.inspect.type_info(type), frozenset())
+
+
+def _unreadable(info: msgspec.inspect.Type, within: frozenset[Any]) -> Any | None:
+    parts: Sequence[msgspec.inspect.Type]
+    match info:
+        case msgspec.inspect.CustomType():
+            return None if hasattr(info.cls, "model_validate") else info.cls
+        case msgspec.inspect.UnionType():
+            unreadable = [_unreadable(each, within) for each in info.types]
+            return None if None in unreadable else unreadable[0]
+        case msgspec.inspect.CollectionType():
+            parts = [info.item_type]
+        case msgspec.inspect.TupleType():
+            parts = info.item_types
+        case msgspec.inspect.DictType():
+            parts = [info.key_type, info.value_type]
+        case (
+            msgspec.inspect.StructType()
+            | msgspec.inspect.DataclassType()
+            | msgspec.inspect.TypedDictType()
+            | msgspec.inspect.NamedTupleType()
+        ):
+            if info.cls in within:
+                return None  # it holds itself: the rest of it is looked at where it was met first
+            parts = [field.type for field in info.fields if field.required]
+            within |= {info.cls}
+        case _:
+            return None
+    return next((found for part in parts if (found := _unreadable(part, within)) is not None), None)
+
+
 _PLACE = re.compile(r"^(?P<description>.*?) - at `(?:key in )?\$(?P<path>[^`]*)`$", re.DOTALL)
 
 

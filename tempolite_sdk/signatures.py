@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, get_type_hints
@@ -11,7 +12,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from tempolite_sdk.errors import FieldViolation, InvalidArgument
-from tempolite_sdk.payload import decoder, encode, violation
+from tempolite_sdk.payload import decoder, encode, unreadable_in, violation
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Signature:
         try:
             bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
         except TypeError as error:
+            if unknown := self._unknown(kwargs):
+                told = "; ".join(f"{each.field} {each.description}" for each in unknown)
+                raise InvalidArgument(f"{self.name}: {told}", unknown) from error
             raise InvalidArgument(f"{self.name}: {error}") from error
         named: dict[str, Any] = {}
         for parameter in self.parameters:
@@ -39,6 +43,17 @@ class Signature:
                 value = bound.arguments[parameter.name]
                 named |= value if parameter.kind is parameter.VAR_KEYWORD else {parameter.name: value}
         return named
+
+    def _unknown(self, names: Iterable[str]) -> tuple[FieldViolation, ...]:
+        """Those that no argument has, each with the nearest that one has."""
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in self.parameters):
+            return ()
+        known = [p.name for p in self.parameters if p.kind in _NAMED]
+        return tuple(
+            FieldViolation(name, f"is no argument of {self.name}{did_you_mean(name, known)}")
+            for name in names
+            if name not in known
+        )
 
     def encode_arguments(self, named: Mapping[str, Any]) -> bytes:
         """As a JSON object by name. InvalidArgument names every argument that does not fit."""
@@ -139,8 +154,7 @@ class Signature:
                     except msgspec.DecodeError:
                         violations.append(FieldViolation(parameter.name, "must be an array"))
                         del found[parameter.name]
-        violations += [FieldViolation(name, f"is no argument of {self.name}") for name in rest]
-        return found, violations
+        return found, [*violations, *self._unknown(rest)]
 
     def _value(self, parameter: inspect.Parameter, raw: Any, violations: list[FieldViolation]) -> Any:
         name = parameter.name
@@ -172,12 +186,26 @@ class Signature:
         return msgspec.json.encode(schema).decode()
 
     def check(self) -> None:
-        """InvalidArgument: an argument, or the result, has a type that no JSON can be read into."""
-        for place, type in (*self.types.items(), ("the result", self.return_type)):
-            try:
-                decoder(type)
-            except InvalidArgument as error:
-                raise InvalidArgument(f"{self.name}: {place}: {error}") from error
+        """InvalidArgument: an argument, or the result, has a type that no JSON can be read into.
+
+        An argument with a default may have any type: nobody has to give it.
+        """
+        required = [parameter.name for parameter in self.parameters if parameter.default is parameter.empty]
+        for name, type in self.types.items():
+            self._check_type(name, type, required=name in required)
+        self._check_type("the result", self.return_type, required=True)
+
+    def _check_type(self, place: str, type: Any, *, required: bool) -> None:
+        try:
+            decoder(type)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{self.name}: {place}: {error}") from error
+        unreadable = unreadable_in(type) if required else None
+        if unreadable is not None:
+            raise InvalidArgument(
+                f"{self.name}: {place}: a {unreadable.__module__}.{unreadable.__qualname__} can't be read from JSON;"
+                " take what identifies it, or make it a dataclass"
+            )
 
     def result_schema(self) -> str:
         return msgspec.json.encode(self._schema(self.return_type)).decode()
@@ -203,8 +231,15 @@ def _schema_of_model(type: Any) -> dict[str, Any]:
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NAMED = (*_POSITIONAL, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
 _raw_arguments = msgspec.json.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw])
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean …?" with the nearest of what is known; "": nothing is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 @lru_cache(maxsize=4_096)

@@ -132,11 +132,11 @@ class ExecutionService(ExecutionServiceServicer):
         row = await self._node.reads.read(lambda queries: _found(queries, execution_id).row)
         with self._node.watch.following(execution_id) as follower:
             while True:
-                closed, signals = await self._signals(execution_id, row, name, after)
+                closed, more, signals = await self._signals(execution_id, row, name, after)
                 for signal in signals:
                     yield responses.signal(signal)
                     after = signal.seq
-                if len(signals) == SIGNALS_PER_READ:
+                if more:
                     continue
                 if closed:
                     return
@@ -145,14 +145,20 @@ class ExecutionService(ExecutionServiceServicer):
                 if self._polls.stopped:
                     raise Unavailable("the node is stopping; resume after the last sequence received")
 
-    async def _signals(self, execution_id: str, row: int, name: str, after: int) -> tuple[bool, Sequence[Signal]]:
-        """Whether the execution has ended, and its next signals. Once it has, no more can come."""
+    async def _signals(self, execution_id: str, row: int, name: str, after: int) -> tuple[bool, bool, Sequence[Signal]]:
+        """Whether the execution has ended, whether there may be more signals by now, and the next ones.
 
-        def query(queries: Queries) -> tuple[bool, Sequence[Signal]]:
+        Once it has ended, no more can come.
+        """
+        bytes_max = self._limits.message_bytes
+
+        def query(queries: Queries) -> tuple[bool, bool, Sequence[Signal]]:
             execution = queries.execution(execution_id)
             # Another row: it has ended, and its id was taken by a later execution.
             closed = execution is None or execution.row != row or execution.closed
-            return closed, queries.outbox(row, name, after, SIGNALS_PER_READ)
+            signals = queries.outbox(row, name, after, SIGNALS_PER_READ, bytes_max=bytes_max)
+            full = len(signals) == SIGNALS_PER_READ or sum(len(signal.payload) for signal in signals) > bytes_max
+            return closed, full, signals
 
         return await self._node.reads.read(query, Consistency.STALE)  # what this node announces, it has
 
@@ -229,7 +235,7 @@ def _pending(queries: Queries, execution: Execution) -> Sequence[Operation]:
 
 def _page(queries: Queries, wanted: requests.ListRequest, bytes_max: int) -> pb.ListExecutionsResponse:
     """At most page_size executions, fewer when more would not fit a message."""
-    found = queries.list_executions(wanted.filter, wanted.page_size + 1, wanted.after)
+    found = queries.list_executions(wanted.filter, wanted.page_size + 1, wanted.after, bytes_max=bytes_max)
     response = pb.ListExecutionsResponse()
     size = 0
     for index, execution in enumerate(found):

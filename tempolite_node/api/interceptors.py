@@ -1,4 +1,4 @@
-"""What every call passes on its way in: who is it, and what becomes of its errors."""
+"""What every call passes on its way in: is there room for it, who is it, and what becomes of its errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from grpc.aio import AbortError
 from tempolite_node.api.auth import Authenticator, Caller, caller
 from tempolite_node.api.middleware import wrapped
 from tempolite_node.api.status import status_of
-from tempolite_node.errors import NodeError
+from tempolite_node.errors import NodeError, Overloaded
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]
 
@@ -35,6 +35,41 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 await abort(context, error, details.method)
 
         return wrapped(handler, around)
+
+
+class LimitInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Lets in so many calls at a time; refuses the others before their messages are read, where possible.
+
+    Not by gRPC's `maximum_concurrent_rpcs`: grpcio 1.74 and earlier ignore it in asyncio servers, and those that heed
+    it do not say which limit it is, nor when to come again.
+    """
+
+    def __init__(self, concurrent_rpcs: int) -> None:
+        self._most = concurrent_rpcs
+        self._open = 0
+
+    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
+        if self._open >= self._most:
+            return _refusal(self._full(), details.method)
+        handler = await continuation(details)
+        if handler is None:
+            return None
+
+        @asynccontextmanager
+        async def around(_context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+            # Counted here and not above: of a call that is given up before, nobody would hear the end.
+            if self._open >= self._most:
+                raise self._full()
+            self._open += 1
+            try:
+                yield
+            finally:
+                self._open -= 1
+
+        return wrapped(handler, around)
+
+    def _full(self) -> Overloaded:
+        return Overloaded(f"the node has {self._most:,} calls open, and takes no more (api.limits.concurrent_rpcs)")
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]

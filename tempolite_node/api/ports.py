@@ -28,13 +28,17 @@ T = TypeVar("T")
 
 
 class Queries(Protocol):
-    """Reads of the store, on a read-only connection. Synchronous: they run in the read executor."""
+    """Reads of the store, on a read-only connection. Synchronous: they run in the read executor.
+
+    bytes_max: of payloads. The first value is taken whatever it has; the next one that goes beyond it is the last of
+    the list, and shows that there are more.
+    """
 
     def execution(self, execution_id: str) -> Execution | None: ...
 
     def operation(self, execution_id: str, kind: OperationKind, key: str) -> Operation | None: ...
 
-    def operations(self, execution_row: int, limit: int) -> list[Operation]:
+    def operations(self, execution_row: int, limit: int, *, bytes_max: int | None = None) -> list[Operation]:
         """In the order in which they were recorded."""
         ...
 
@@ -50,17 +54,21 @@ class Queries(Protocol):
         """Ended attempts of the execution and of its operations, oldest first."""
         ...
 
-    def children(self, execution_row: int, limit: int) -> list[Execution]:
+    def children(self, execution_row: int, limit: int, *, bytes_max: int | None = None) -> list[Execution]:
         """Oldest first."""
         ...
 
-    def list_executions(self, filter: ExecutionFilter, limit: int, after: int | None) -> list[Execution]:
+    def list_executions(
+        self, filter: ExecutionFilter, limit: int, after: int | None, *, bytes_max: int | None = None
+    ) -> list[Execution]:
         """Newest first; those created before the one at the row `after`."""
         ...
 
     def count_executions(self, filter: ExecutionFilter) -> int: ...
 
-    def outbox(self, execution_row: int, name: str, after: int, limit: int) -> list[Signal]:
+    def outbox(
+        self, execution_row: int, name: str, after: int, limit: int, *, bytes_max: int | None = None
+    ) -> list[Signal]:
         """By sequence, above `after`. name: "" for all names."""
         ...
 

@@ -10,7 +10,7 @@ from grpc_reflection.v1alpha import reflection
 from tempolite_node.api.auth import Authenticator
 from tempolite_node.api.cluster import ClusterService
 from tempolite_node.api.executions import ExecutionService
-from tempolite_node.api.interceptors import AuthInterceptor, StatusInterceptor
+from tempolite_node.api.interceptors import AuthInterceptor, LimitInterceptor, StatusInterceptor
 from tempolite_node.api.leader import LeaderInterceptor
 from tempolite_node.api.nodes import NodeService
 from tempolite_node.api.polls import Polls
@@ -47,11 +47,7 @@ class ApiServer:
     async def start(self) -> int:
         """The port that it listens on. StartError when it can't."""
         limits = self._config.limits
-        server = grpc.aio.server(
-            interceptors=self._interceptors(),
-            options=_channel_options(limits),
-            maximum_concurrent_rpcs=limits.concurrent_rpcs,
-        )
+        server = grpc.aio.server(interceptors=self._interceptors(), options=_channel_options(limits))
         add_ExecutionServiceServicer_to_server(ExecutionService(self._node, self._polls), server)  # type: ignore[no-untyped-call]
         add_NodeServiceServicer_to_server(NodeService(self._node, self._polls), server)  # type: ignore[no-untyped-call]
         add_ClusterServiceServicer_to_server(ClusterService(self._node), server)  # type: ignore[no-untyped-call]
@@ -66,7 +62,11 @@ class ApiServer:
 
     def _interceptors(self) -> list[grpc.aio.ServerInterceptor]:
         """Outermost first."""
-        always = [StatusInterceptor(), AuthInterceptor(self._authenticator)]
+        always = [
+            StatusInterceptor(),
+            LimitInterceptor(self._config.limits.concurrent_rpcs),
+            AuthInterceptor(self._authenticator),
+        ]
         return [*always, LeaderInterceptor(self._node)] if self._node.cluster is not None else always
 
     def _listen(self, server: grpc.aio.Server) -> int:

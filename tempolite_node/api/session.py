@@ -22,8 +22,8 @@ from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 #: Calls of one session without a reply; beyond it nothing more is read, so that the client's own sending stops.
 OPEN_CALLS_MAX = 20_000
-#: Replies of one message, which is far below the size that clients take.
-_REPLIES_MAX = 500
+_REPLIES_MAX = 500  #: of one message
+_RESULT_BYTES_MAX = 1024 * 1024  #: of the results in one message, unless it has but one
 
 _SERVICE = "/tempolite.v1.ExecutionService/"
 _METHODS = {
@@ -53,6 +53,7 @@ class Session:
         self._node = node
         self._caller = caller
         self._responses: deque[pb.SessionResponse] = deque()  #: that are ready, or being filled
+        self._filled = 0  #: bytes of results in the last of them
         self._ready = asyncio.Event()
         self._room = asyncio.Event()
         self._open = 0
@@ -210,17 +211,23 @@ class Session:
     # --- replies
 
     def _reply(self, number: int, **reply: Any) -> None:
-        self._last_response().replies.add(number=number, **reply)
+        [message] = reply.values()
+        self._response(message.ByteSize()).replies.add(number=number, **reply)
 
     def _reply_enqueued(self, number: int, outcome: Enqueued, ended: Execution | None = None) -> None:
-        responses.fill_enqueued(self._last_response().replies.add(number=number).enqueue, outcome, ended)
+        result_bytes = len(ended.result or b"") if ended is not None else 0
+        responses.fill_enqueued(self._response(result_bytes).replies.add(number=number).enqueue, outcome, ended)
 
-    def _last_response(self) -> pb.SessionResponse:
-        """Where the next reply goes. It leaves when the loop has come to that."""
-        if not self._responses or len(self._responses[-1].replies) == _REPLIES_MAX:
-            self._responses.append(pb.SessionResponse())
+    def _response(self, size: int) -> pb.SessionResponse:
+        """Where the next reply goes, with a result of that size. It leaves when the loop has come to that."""
+        self._filled += size
+        last = self._responses[-1] if self._responses else None
+        if last is None or len(last.replies) == _REPLIES_MAX or self._filled > _RESULT_BYTES_MAX:
+            last = pb.SessionResponse()
+            self._responses.append(last)
+            self._filled = size
         self._ready.set()
-        return self._responses[-1]
+        return last
 
     def _fail(self, number: int, kind: str | None, error: Exception) -> None:
         method = _METHODS.get(kind or "", _SERVICE + "Session")

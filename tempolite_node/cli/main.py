@@ -12,16 +12,16 @@ import secrets
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from tempolite_node.cli.cluster import cluster
-from tempolite_node.errors import ConfigError, NodeError, StartError
+from tempolite_node.errors import ConfigError, NodeError, Problem, StartError, UnusableHandlers
 from tempolite_node.roles import Role
 
 if TYPE_CHECKING:
-    from tempolite_node.config import Config
+    from tempolite_node.config import Config, Source
 
 _CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 _node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
@@ -52,7 +52,7 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
         raise click.UsageError("give --config, the node's YAML file")
     loaded = _loaded(config, node_id)
     from tempolite_node.cli.logging import configure_logging
-    from tempolite_node.config import load_config
+    from tempolite_node.config import load_config, source_of
 
     log = configure_logging(loaded.log)
     from tempolite_node.node.daemon import run
@@ -65,6 +65,8 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
     finally:
         written = log.stop(_LAST_LINES_S)
     if failure is not None and written:  # else standard error takes nothing, and would not take this either
+        if isinstance(failure, UnusableHandlers):
+            _refuse(ConfigError(_of_handlers(failure, source_of(config, node_id=node_id))), exit_code=1)
         click.echo(f"tempolite-node: {failure}", err=True)
     sys.exit(code)
 
@@ -84,23 +86,34 @@ def config_group() -> None:
 def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
     """Reports every mistake of a config, each with its line and column."""
     loaded = _loaded(config, node_id)
-    if handlers:
-        from tempolite_node.cli.logging import configure_logging
-        from tempolite_node.node.daemon import check_handlers
+    from tempolite_node.cli.logging import configure_logging
+    from tempolite_node.config import source_of
+    from tempolite_node.node.daemon import check_data_dir, check_handlers
 
+    source = source_of(config, node_id=node_id)
+    problems: list[Problem] = []
+    if message := check_data_dir(loaded):
+        problems.append(source.problem(("node", "data_dir"), message))
+    if handlers:
         log = configure_logging(loaded.log)
         try:
-            errors = check_handlers(loaded, log)
+            check_handlers(loaded, log)
         except StartError as error:
-            errors = (str(error),)
+            problems += _of_handlers(error, source)
         finally:
             log.stop(_LAST_LINES_S)
-        for message in errors:
-            click.echo(f"{config}: handlers: {message}", err=True)
-        if errors:
-            sys.exit(2)
+    if problems:
+        _refuse(ConfigError(problems))
     within = f" of cluster {loaded.cluster.name}" if loaded.cluster else ""
     click.echo(f"{config}: fine. Node {loaded.node.id}{within} serves {', '.join(h.name for h in loaded.handlers)}.")
+
+
+def _of_handlers(error: StartError, source: Source) -> list[Problem]:
+    from tempolite_node.config import handler_problem
+
+    if not isinstance(error, UnusableHandlers):
+        return [source.problem(("handlers",), str(error), on_key=True)]
+    return [handler_problem(source, each.handler, each.setting, each.description) for each in error.mistakes]
 
 
 def _loaded(path: Path, node_id: str | None) -> Config:
@@ -109,10 +122,14 @@ def _loaded(path: Path, node_id: str | None) -> Config:
     try:
         return load_config(path, node_id=node_id)
     except ConfigError as error:
-        click.echo(str(error), err=True)
-        count = len(error.problems)
-        click.echo(f"{count} {'mistake' if count == 1 else 'mistakes'} in the config", err=True)
-        sys.exit(2)
+        _refuse(error)
+
+
+def _refuse(error: ConfigError, *, exit_code: int = 2) -> NoReturn:
+    click.echo(str(error), err=True)
+    count = len(error.problems)
+    click.echo(f"{count} {'mistake' if count == 1 else 'mistakes'} in the config", err=True)
+    sys.exit(exit_code)
 
 
 @main.group()

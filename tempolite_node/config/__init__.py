@@ -4,7 +4,7 @@ It must not know how a setting is used.
 """
 
 from tempolite_node.config.cluster import ClusterConfig, ClusterNodeConfig, PeerTlsConfig
-from tempolite_node.config.load import load_config
+from tempolite_node.config.load import handler_problem, load_config, source_of
 from tempolite_node.config.model import (
     ApiConfig,
     ClientConfig,
@@ -20,6 +20,7 @@ from tempolite_node.config.model import (
 )
 from tempolite_node.config.pools import WORKERS_MAX, ExecutionPoolConfig, PoolConfig, PoolsConfig, RetryConfig
 from tempolite_node.config.section import Address
+from tempolite_node.config.source import Source
 from tempolite_node.errors import ConfigError
 from tempolite_node.roles import Role
 
@@ -44,7 +45,10 @@ __all__ = [
     "PoolsConfig",
     "RetryConfig",
     "Role",
+    "Source",
     "TlsConfig",
     "TokenConfig",
+    "handler_problem",
     "load_config",
+    "source_of",
 ]

@@ -31,7 +31,7 @@ def load_config(
 
     node_id: goes before the file's `node.id`, and before the environment's TEMPOLITE_NODE_ID.
     """
-    source = _read(Path(path), environment, node_id)
+    source = source_of(Path(path), environment, node_id=node_id)
     if source.value is None:
         raise ConfigError(source.problems or [source.problem((), "is empty")])
     config, problems = _validate(Config, source)
@@ -48,7 +48,15 @@ def load_config(
     return config.of_this_node()
 
 
-def _read(path: Path, environment: Mapping[str, str], node_id: str | None) -> Source:
+def handler_problem(source: Source, name: str, setting: str, message: str) -> Problem:
+    """What was found out about a handler of the file when it was imported. setting: e.g. "target", "params.region"."""
+    handlers = source.value.get("handlers") if isinstance(source.value, dict) else None
+    names = [handler_name(handler) for handler in handlers] if isinstance(handlers, list) else []
+    return source.problem(("handlers", names.index(name), *setting.split(".")), message)
+
+
+def source_of(path: Path, environment: Mapping[str, str] = os.environ, *, node_id: str | None = None) -> Source:
+    """The file as it is for one node, to say where in it a mistake is."""
     if node_id is None:
         return read_source(path, environment)
     source = read_source(path, {**environment, NODE_ID: node_id})

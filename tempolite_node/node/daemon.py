@@ -12,7 +12,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from functools import partial
 
 import apsw
@@ -53,10 +53,10 @@ from tempolite_node.node.status import NodeStatus
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol import messages
 from tempolite_node.store.data_directory import DataDir
-from tempolite_node.store.database import explained, open_writer, sync, sync_directory
+from tempolite_node.store.database import explained, open_reader, open_writer, sync, sync_directory
 from tempolite_node.store.readers import Readers
 from tempolite_node.store.snapshots import StoreSnapshots
-from tempolite_node.store.writer import StoreWriter, claim_store
+from tempolite_node.store.writer import StoreWriter, claim_store, foreign
 from tempolite_node.supervisor.supervisor import Supervisor
 
 logger = structlog.get_logger("node")
@@ -405,9 +405,9 @@ class Node:
         if self._failure is not None:
             return
         self._failure = error
-        logger.critical(event, error=str(error), exc_info=None if isinstance(error, Unavailable) else error)
         self._client.fail(error)
-        self.request_stop()
+        self.request_stop()  # whatever becomes of the line below
+        logger.critical(event, error=str(error), exc_info=None if isinstance(error, Unavailable) else error)
 
 
 def load_message(config: Config, log_format: LineFormat) -> messages.Load:
@@ -464,12 +464,24 @@ def _cancel_start(starting: asyncio.Task[None], stopped: asyncio.Event) -> None:
     starting.cancel()
 
 
-def check_handlers(config: Config, log: LogWriter) -> Sequence[str]:
-    """What is wrong with the handlers of a config, found by loading them in a worker host."""
-    return asyncio.run(_check_handlers(config, log))
+def check_data_dir(config: Config) -> str | None:
+    """Why the node can't go on with what is in its data directory; None: it can, or there is nothing yet."""
+    store = DataDir(config.node.data_dir).store
+    if not store.exists():
+        return None
+    try:
+        with closing(open_reader(store)) as connection:
+            return foreign(connection, config.node.id, config.cluster.name if config.cluster else None)
+    except apsw.Error as error:
+        return f"{store} can't be read: {explained(error)}"
 
 
-async def _check_handlers(config: Config, log: LogWriter) -> Sequence[str]:
+def check_handlers(config: Config, log: LogWriter) -> None:
+    """Loads the handlers of a config in a worker host. UnusableHandlers, StartError: what is wrong with them."""
+    asyncio.run(_check_handlers(config, log))
+
+
+async def _check_handlers(config: Config, log: LogWriter) -> None:
     def ignore(*_: object) -> None:
         """Nothing runs here."""
 
@@ -478,9 +490,6 @@ async def _check_handlers(config: Config, log: LogWriter) -> Sequence[str]:
     supervisor = Supervisor(one, load_message(config, log.format), inputs, log, up=ignore, down=ignore)
     try:
         await supervisor.start()
-    except StartError as error:
-        return str(error).splitlines()
     finally:
         await supervisor.stop()
         inputs.close()
-    return ()

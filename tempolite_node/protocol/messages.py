@@ -24,6 +24,7 @@ from tempolite_node.engine.model import (
     RetryPolicy,
     Status,
 )
+from tempolite_node.errors import HandlerMistake
 from tempolite_node.protocol.plain_types import PlainParameter
 from tempolite_sdk.signatures import Signature
 
@@ -194,10 +195,10 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
 
 
 class Loaded(Message, frozen=True, kw_only=True):
-    """Every handler is imported, or the errors say why not, one for each mistake."""
+    """Every handler is imported, or the mistakes say why not."""
 
     handlers: tuple[HandlerDescription, ...] = ()
-    errors: tuple[str, ...] = ()
+    mistakes: tuple[HandlerMistake, ...] = ()
 
 
 _Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=DURATION_MS_MAX)]

@@ -379,18 +379,25 @@ def claim_store(connection: apsw.Connection, node_id: str, cluster: str | None =
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute("INSERT INTO meta (one, applied_index, last_row) VALUES (1, 0, 0) ON CONFLICT DO NOTHING")
-        row: Any = connection.execute("SELECT node_id, cluster, applied_index FROM meta WHERE one = 1").fetchone()
-        owner, former, applied = row
-        if owner is not None and owner != node_id:
-            raise ValueError(f"the store belongs to node {owner!r}, not to {node_id!r}")
-        if (owner is not None or applied) and former != cluster:
-            raise ValueError(f"the store was written by {_writer(former)}, and this is {_writer(cluster)}")
+        if message := foreign(connection, node_id, cluster):
+            raise ValueError(message)
         connection.execute("UPDATE meta SET node_id = ?, cluster = ? WHERE one = 1", (node_id, cluster))
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def foreign(connection: apsw.Connection, node_id: str, cluster: str | None) -> str | None:
+    """Why the store is not this node's, in this cluster; None: it is, or nobody's yet."""
+    row: Any = connection.execute("SELECT node_id, cluster, applied_index FROM meta WHERE one = 1").fetchone()
+    owner, former, applied = row or (None, None, 0)
+    if owner is not None and owner != node_id:
+        return f"the store belongs to node {owner!r}, not to {node_id!r}"
+    if (owner is not None or applied) and former != cluster:
+        return f"the store was written by {_writer(former)}, and this is {_writer(cluster)}"
+    return None
 
 
 def _writer(cluster: str | None) -> str:

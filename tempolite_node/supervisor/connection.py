@@ -8,7 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+import structlog
+
 from tempolite_node.protocol import framing, messages
+
+logger = structlog.get_logger("hosts")
 
 READ_BYTES = 1 << 18
 
@@ -67,8 +71,17 @@ class HostConnection:
     # --- out
 
     def send(self, batch: Sequence[messages.ToHost]) -> None:
-        """In one frame. Never waits for the host; what it can't take by now, it gets later."""
-        frame = framing.encode(batch)
+        """Never waits for the host; what it can't take by now, it gets later.
+
+        A host that can't be told something is given up: what it runs is run again, or fails in the end.
+        """
+        try:
+            frame = framing.encode(batch)
+        except ValueError as error:
+            # No traceback: it is of our own lines, and the error says what is too large.
+            logger.error("a worker host can't be told what to run", host=self.number, error=str(error))  # noqa: TRY400
+            self._on_lost()
+            return
         with self._sending:
             waits = bool(self._unsent)
             self._unsent += frame
@@ -101,7 +114,7 @@ class HostConnection:
             batch = self._reader.feed(data)
         except BlockingIOError:
             return []
-        except (OSError, ValueError):  # msgspec.DecodeError and ValidationError are ones of the latter
+        except (OSError, ValueError):
             data = b""
         if not data:
             self._on_lost()

@@ -84,11 +84,11 @@ class HostProcess:
                 if not data:
                     break
                 for message in frames.feed(data):
-                    if isinstance(message, messages.Loaded) and not message.errors:
+                    if isinstance(message, messages.Loaded) and not message.mistakes:
                         self._connect(connection, frames)
                     self._on_messages(self, [message])
         except (OSError, ValueError):
-            pass  # msgspec.DecodeError and ValidationError are ones of the latter
+            pass
         finally:
             if not self.loaded:  # it is gone, or does not speak our language
                 connection.close()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from tempolite_node.config import HostsConfig
-from tempolite_node.errors import StartError, Unavailable
+from tempolite_node.errors import StartError, Unavailable, UnusableHandlers
 from tempolite_node.logger.writer import LogWriter
 from tempolite_node.protocol import messages, plain_types
 from tempolite_node.supervisor.children import ChildProcesses
@@ -58,6 +58,7 @@ class Supervisor:
         self._flushing: dict[int, asyncio.Future[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._first_load: asyncio.Future[messages.Loaded] | None = None
+        self._started = False
         self._node_stops = False
         self._stopping = False
         self.handlers: dict[str, messages.HandlerDescription] = {}
@@ -66,7 +67,7 @@ class Supervisor:
     # --- start and stop
 
     async def start(self) -> None:
-        """Starts every host. StartError: the handlers can't be loaded."""
+        """Starts every host. UnusableHandlers, StartError: the handlers can't be loaded."""
         self._first_load = asyncio.get_running_loop().create_future()
         for slot in range(self._config.processes):
             self._start_shared(slot)
@@ -76,8 +77,9 @@ class Supervisor:
         except TimeoutError:
             limit_s = self._config.start_timeout_ms / 1000
             raise StartError(f"the handlers were not imported within {limit_s:g} s (hosts.start_timeout)") from None
-        if loaded.errors:
-            raise StartError("the handlers can't be loaded:\n" + "\n".join(f"  {error}" for error in loaded.errors))
+        if loaded.mistakes:
+            raise UnusableHandlers(loaded.mistakes)
+        self._started = True
         self._keep(asyncio.create_task(self._ping()))
 
     def begin_stop(self) -> None:
@@ -225,8 +227,10 @@ class Supervisor:
     def _loaded(self, host: HostProcess, loaded: messages.Loaded) -> None:
         if self._first_load is not None and not self._first_load.done():
             self._first_load.set_result(loaded)
-        if loaded.errors:
-            logger.error(f"worker host {host.number} can't load the handlers", errors=loaded.errors)
+        if loaded.mistakes:
+            if self._started:  # else it is told by the start, which fails
+                mistakes = [str(mistake) for mistake in loaded.mistakes]
+                logger.error(f"worker host {host.number} can't load the handlers", mistakes=mistakes)
             host.kill()
             return
         host.silent_s = 0.0  # until now it had its handlers to import
@@ -250,7 +254,7 @@ class Supervisor:
             if number == host.number and not future.done():
                 future.set_exception(Unavailable("the worker host exited while it checked the arguments"))
         slot = self._slots.pop(host.number, None)
-        if self._stopping or not known:
+        if self._stopping or not known or self._start_has_failed():
             return
         logger.warning(message, host=host.number, pid=host.pid)
         if self._first_load is not None and not self._first_load.done():
@@ -258,6 +262,15 @@ class Supervisor:
         self._down(host.number, message, not self._node_stops)
         if slot is not None and not self._node_stops:
             self._keep(asyncio.create_task(self._restart(slot, delay_s=0.0 if host.loaded else _RESTART_DELAY_S)))
+
+    def _start_has_failed(self) -> bool:
+        loading = self._first_load
+        return (
+            loading is not None
+            and loading.done()
+            and not loading.cancelled()
+            and (loading.exception() is not None or bool(loading.result().mistakes))
+        )
 
     async def _restart(self, slot: int, *, delay_s: float) -> None:
         await asyncio.sleep(delay_s)

@@ -25,6 +25,8 @@ from tempolite_node.worker_host.runner import Runner
 from tempolite_node.worker_host.signals import leave_group_signals_to_the_node
 
 _READ_BYTES = 1 << 18
+_SLEEP_MAX_S = 86_400.0  #: poll(2) takes no more than 24.8 days; parked stacks may wait for longer
+
 logger = logging.getLogger("tempolite.host")
 
 
@@ -55,11 +57,13 @@ class WorkerHost:
         self._log = LogPipe(self._log_fd, LineFormat(first.log_format))
         configure_logging(self._log, first.log_level)
         make_room_for_waiting(first.max_parked)
-        registry, errors = load(first)
+        registry, mistakes = load(first)
         leave_group_signals_to_the_node()  # a module of the handlers may have set handlers of its own
         settle()
         self._channel.send(
-            messages.Loaded(handlers=tuple(handler.describe() for handler in registry.handlers.values()), errors=errors)
+            messages.Loaded(
+                handlers=tuple(handler.describe() for handler in registry.handlers.values()), mistakes=mistakes
+            )
         )
         parking = Parking(parked_max=first.max_parked, ttl_s=first.park_ttl_ms / 1_000)
         slots = LeasedSlots(lambda slots: self._channel.send(messages.ReturnSlots(slots=slots)))
@@ -80,7 +84,7 @@ class WorkerHost:
                 self._handle(message, runner, services)
             runner.deliver()
             # A stack that is parked while this thread sleeps is looked at after one time to live, or sooner.
-            looks_s = [ttl_s, services.parking.unwind_expired(), services.slots.look()]
+            looks_s = [_SLEEP_MAX_S, ttl_s, services.parking.unwind_expired(), services.slots.look()]
             poll.poll(math.ceil(min(left_s for left_s in looks_s if left_s is not None) * 1_000))
             batch = self._read_ready(poll)
 

@@ -20,8 +20,7 @@ DEFAULT_ADDRESS = "127.0.0.1:8367"
 DEFAULT_PORT = 8367
 DEFAULT_TIMEOUT = 30.0  #: seconds
 
-#: More than any node takes or sends in a message, whatever its `api.limits.message_bytes`: the node knows its limit.
-_MESSAGE_BYTES_MAX = 129 * 1024 * 1024
+_UNLIMITED = -1  #: what a message may be at most is the node's to say: `api.limits` of its config
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +115,8 @@ class Target:
     @property
     def options(self) -> list[tuple[str, int | str]]:
         options: list[tuple[str, int | str]] = [
-            ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),
-            ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
+            ("grpc.max_send_message_length", _UNLIMITED),
+            ("grpc.max_receive_message_length", _UNLIMITED),
             # While a call is open, so that a stream notices a peer that vanished without a word. No oftener: the node
             # cuts off who pings more often than it allows.
             ("grpc.keepalive_time_ms", 30_000),

@@ -28,7 +28,7 @@ _KINDS = {
 METHOD = "ExecutionService/Session"
 
 _CALLS_MAX = 500  #: of one message
-_BYTES_MAX = 1024 * 1024  #: of one message; the node takes 4 MiB
+_BYTES_MAX = 1024 * 1024  #: of one message; every node takes 4 MiB
 
 
 def kind_in_session(method: str, request: Any) -> str | None:

@@ -242,8 +242,9 @@ NO_HANDLERS = {
 def test_every_handler_that_cannot_be_served_is_told(refused: Daemon) -> None:
     refused.configure(handlers=[{"target": target, "name": f"h{n}"} for n, target in enumerate(NO_HANDLERS)])
     told = why_it_ended(refused)
-    for number, (target, message) in enumerate(NO_HANDLERS.items()):
-        (line,) = (line for line in told.splitlines() if f"h{number} ({target})" in line)
+    for number, message in enumerate(NO_HANDLERS.values()):
+        (line,) = (line for line in told.splitlines() if f"handlers[{number}].target: " in line)
+        assert line.startswith(f"{refused.config_file}:1:")
         assert message in line
 
 

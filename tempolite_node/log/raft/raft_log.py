@@ -386,7 +386,8 @@ class _Bound:
 
     def enter(self, size: int) -> None:
         with self._lock:
-            if self._count >= self._limits.proposals or self._bytes + size > self._limits.proposals_bytes:
+            full = self._count and self._bytes + size > self._limits.proposals_bytes
+            if full or self._count >= self._limits.proposals:
                 raise Overloaded(
                     f"{self._count} proposals with {self._bytes} bytes wait to be ordered; try again later"
                 )

@@ -324,8 +324,8 @@ class _FrameQueue:
         self._taken_bytes = 0  #: written by gRPC's thread alone
 
     def put(self, message: AnyMessage) -> None:
-        size = codec.size_of(message)
-        if self._put_bytes - self._taken_bytes + size > self._limits.link_bytes:
+        size, waiting = codec.size_of(message), self._put_bytes - self._taken_bytes
+        if waiting and waiting + size > self._limits.link_bytes:
             return  # lost, as if on the way: the leader will notice what the peer lacks
         self._put_bytes += size
         self._queue.put(message)

@@ -143,7 +143,7 @@ def _execution_options(options: EnqueueOptions) -> pb.ExecutionOptions | None:
 Progress = Callable[[int, int], None]  #: how many are done, and of how many
 
 _BATCH_MAX = 1_000  #: executions of one request, unless all are to be stored or none
-_BATCH_BYTES_MAX = 2 * 1024 * 1024
+_BATCH_BYTES_MAX = 2 * 1024 * 1024  #: of several; every node takes 4 MiB
 _ATOMIC_MAX = 10_000
 
 

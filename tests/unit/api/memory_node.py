@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -63,7 +63,7 @@ class MemoryQueries:
         row = self.executions[execution_id].row
         return next((o for o in self.operations(row, 1_000) if (o.kind, o.key) == (kind, key)), None)
 
-    def operations(self, execution_row: int, limit: int) -> list[Operation]:
+    def operations(self, execution_row: int, limit: int, **_: Any) -> list[Operation]:
         return [operation for operation in self.recorded if operation.execution_row == execution_row][:limit]
 
     def pending(self, execution_row: int) -> list[Operation]:
@@ -77,10 +77,10 @@ class MemoryQueries:
     def attempts(self, execution_row: int) -> list[EndedAttempt]:
         return [attempt for attempt in self.ended if attempt.execution_row == execution_row]
 
-    def children(self, execution_row: int, limit: int) -> list[Execution]:
+    def children(self, execution_row: int, limit: int, **_: Any) -> list[Execution]:
         return [execution for execution in self.executions.values() if execution.parent_row == execution_row][:limit]
 
-    def list_executions(self, filter: ExecutionFilter, limit: int, after: int | None) -> list[Execution]:
+    def list_executions(self, filter: ExecutionFilter, limit: int, after: int | None, **_: Any) -> list[Execution]:
         newest_first = sorted(self.executions.values(), key=lambda e: e.row, reverse=True)
         wanted = [e for e in newest_first if not filter.statuses or e.status in filter.statuses]
         return [e for e in wanted if after is None or e.row < after][:limit]
@@ -88,7 +88,7 @@ class MemoryQueries:
     def count_executions(self, filter: ExecutionFilter) -> int:
         return len(self.list_executions(filter, 1_000_000, None))
 
-    def outbox(self, execution_row: int, name: str, after: int, limit: int) -> list[Signal]:
+    def outbox(self, execution_row: int, name: str, after: int, limit: int, **_: Any) -> list[Signal]:
         sent = [s for s in self.signals if s.execution_row == execution_row and name in ("", s.name)]
         return [s for s in sent if s.seq > after][:limit]
 

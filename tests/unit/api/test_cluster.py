@@ -186,7 +186,7 @@ async def test_whoever_may_look_sees_the_cluster_and_only_an_admin_changes_it(se
 
 
 async def leader_told_by(call) -> str | None:
-    return dict(await call.initial_metadata()).get("tempolite-leader")
+    return next((value for key, value in await call.initial_metadata() if key == "tempolite-leader"), None)
 
 
 async def test_every_call_tells_who_leads(clustered):

@@ -344,11 +344,42 @@ async def test_calls_beyond_the_limit_are_refused_and_the_open_ones_go_on(serve)
         refused.append(await wait)
         if len(refused) == 10:
             break
+    answer = await told(served.executions.CountExecutions(pb.CountExecutionsRequest()))
     served.node.close("a")
     codes = [await wait.code() for wait in waits]
 
     assert set(refused) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert (answer.reason, answer.retry_after) == ("OVERLOADED", 1)
+    assert answer.message == "the node has 10 calls open, and takes no more (api.limits.concurrent_rpcs)"
     assert codes.count(grpc.StatusCode.OK) == 10
+
+
+async def test_a_call_that_has_ended_in_whatever_way_makes_room_for_another(serve):
+    served = await serve({"limits": {"concurrent_rpcs": 20, "concurrent_streams": 1_000}})
+    await enqueue(served, id="a")
+
+    async def fail() -> None:
+        await told(served.executions.GetExecution(pb.GetExecutionRequest(id="unheard")))
+
+    async def give_up() -> None:
+        async def say_nothing():
+            await asyncio.Event().wait()
+            yield
+
+        session = served.executions.Session(say_nothing())
+        await session.initial_metadata()
+        session.cancel()
+
+    async def end_a_stream() -> None:
+        session = served.executions.Session(iter(()))
+        assert [reply async for reply in session] == []
+
+    for _ in range(3):
+        await asyncio.gather(*(call() for call in (fail, give_up, end_a_stream) for _ in range(3)))
+
+    count = pb.CountExecutionsRequest()
+    while (code := await served.executions.CountExecutions(count).code()) is not grpc.StatusCode.OK:
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED  # the node has not heard yet that the last were given up
 
 
 # --- reading
@@ -455,9 +486,9 @@ async def test_a_page_token_is_good_for_its_own_filter_only(served):
 
 
 async def test_a_page_ends_early_where_a_message_would_be_too_large(serve):
-    served = await serve({"limits": {"payload_bytes": 1024, "message_bytes": 128 * 1024}})
+    served = await serve(options=[("grpc.max_receive_message_length", 4 * 1024**2)])
     for number in range(1, 6):
-        served.node.queries.executions[f"e{number}"] = execution(f"e{number}", row=number, arguments=b" " * 30_000)
+        served.node.queries.executions[f"e{number}"] = execution(f"e{number}", row=number, arguments=b" " * 1_500_000)
 
     page = await served.executions.ListExecutions(pb.ListExecutionsRequest())
 

@@ -92,6 +92,14 @@ def test_a_page_is_not_moved_by_what_is_new(executions: StoreWriter, queries: Qu
     assert [each.row for each in [*first, *second]] == [6, 5, 4, 3]
 
 
+def test_a_list_ends_with_the_first_that_does_not_fit_beside_another(executions: StoreWriter, queries: Queries) -> None:
+    put(executions, *(execution(row, arguments=b" " * 1_000) for row in range(1, 6)))
+
+    for bytes_max, rows in [(500, [5, 4]), (2_500, [5, 4, 3]), (5_000, [5, 4, 3, 2, 1])]:
+        found = queries.list_executions(ExecutionFilter(), 100, None, bytes_max=bytes_max)
+        assert [each.row for each in found] == rows
+
+
 @pytest.mark.usefixtures("orders")
 def test_children_are_listed_oldest_first(queries: Queries) -> None:
     assert [child.row for child in queries.children(1, 10)] == [2, 5]

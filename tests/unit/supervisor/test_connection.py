@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -199,6 +200,18 @@ def test_what_is_sent_comes_in_one_frame(host: Host) -> None:
     host.connection.send([messages.Ping(), messages.Drain()])
 
     assert host.read() == [messages.Ping(), messages.Drain()]
+
+
+def test_what_is_large_is_cut_into_frames_and_comes_whole_and_in_order() -> None:
+    sent = [
+        messages.CancelAttempt(execution_id=f"e{number}", epoch=1, reason="x" * 9 * 1024**2) for number in range(20)
+    ]
+
+    stream = framing.encode(sent)
+
+    (first,) = struct.unpack_from("<I", stream)
+    assert first < 80 * 1024**2 < len(stream)
+    assert framing.host_reader().feed(stream) == sent
 
 
 def test_what_the_socket_has_no_room_for_follows_in_order_when_it_has(inputs: Inputs, host: Host) -> None:
