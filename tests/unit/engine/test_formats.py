@@ -71,3 +71,13 @@ def test_the_format_of_a_node_is_in_the_store(story: Story) -> None:
     story.restart()
 
     assert story.executions.nodes()[NODE].format == 2
+
+
+def test_an_execution_keeps_the_format_that_was_in_use_when_it_was_enqueued(story: Story) -> None:
+    story.enqueue("earlier")
+    story.do(registration(NODE, run="upgraded", format=2))
+
+    story.enqueue("later")
+    story.restart()
+
+    assert (story["earlier"].format, story["later"].format) == (1, 2)
