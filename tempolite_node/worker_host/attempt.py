@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn, Protocol
 
+from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyRequest,
     BeginSideEffect,
@@ -88,6 +89,7 @@ class Attempt:
         self.epoch = run.epoch
         self.journal = Journal(run.journal, run.generation)
         self.scope = _root_scope(run)
+        self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
         self.over = False
         self.cancel_requested = isinstance(run, messages.Run) and run.cancel_requested
         self.cancel_reason = run.cancel_reason if isinstance(run, messages.Run) else ""

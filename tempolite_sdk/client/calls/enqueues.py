@@ -16,9 +16,9 @@ from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import BatchRefused, InvalidArgument, TempoliteError
 from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.ids import new_execution_id, new_request_id
-from tempolite_sdk.payload import encode
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.signatures import signature_of
+from tempolite_sdk.values.written import encode_for_reader
 
 
 class EnqueueOptions(TypedDict, total=False):
@@ -107,7 +107,7 @@ def _arguments(
             f"handler {handler!r} is given by name: pass its arguments all by position or all by keyword; "
             "only its function tells which is which"
         )
-    return handler, encode(dict(kwargs) if kwargs else list(args)), Any
+    return handler, encode_for_reader(dict(kwargs) if kwargs else list(args)), Any
 
 
 def _ids(options: EnqueueOptions) -> tuple[str, str]:
