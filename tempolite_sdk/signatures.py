@@ -51,7 +51,7 @@ class Signature:
         try:
             encoded = encode_or_locate(named)
         except InvalidArgument as error:
-            raise self._refused(error.violations) from error
+            raise self._refused(error.violations or (FieldViolation("arguments", str(error)),)) from error
         read = self._read(encoded)
         violations: list[FieldViolation] = []
         for name, value in named.items():

@@ -30,6 +30,8 @@ from tempolite_node.worker_host.registry import Handler, Registry
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
 from tempolite_sdk.operations import Facts, Operation
+from tempolite_sdk.payload import encode
+from tempolite_sdk.values.written import Written, encode_as
 
 _ENDS_SIDE_EFFECT = (CompleteSideEffect, FailSideEffect)
 
@@ -275,10 +277,27 @@ class Attempt:
 
     # --- payloads
 
+    def encode_result(self, type: Any, value: Any) -> Written:
+        """As `encode_as`. InvalidArgument tells of a size that is not allowed before all else that is wrong."""
+        try:
+            written = encode_as(type, value)
+        except InvalidArgument:
+            self.check_size("the result", _encoded_if_it_can_be(value))
+            raise
+        self.check_size("the result", written[0])
+        return written
+
     def check_size(self, what: str, data: bytes) -> None:
         limit = self.services.payload_bytes_max
         if len(data) > limit:
             raise InvalidArgument(f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits)")
+
+
+def _encoded_if_it_can_be(value: Any) -> bytes:
+    try:
+        return encode(value)
+    except InvalidArgument:
+        return b""
 
 
 def _directly(function: Callable[..., object], *args: object) -> object:

@@ -17,7 +17,7 @@ from tempolite_node.worker_host.steps import step_class
 from tempolite_node.worker_host.sync_runtime import SyncRuntime, threads
 from tempolite_sdk.errors import InvalidArgument
 from tempolite_sdk.payload import decode, decode_fields, encode
-from tempolite_sdk.values.written import encode_as, tell_once
+from tempolite_sdk.values.written import tell_once
 
 
 class Runner:
@@ -144,8 +144,7 @@ def _encoded_result(attempt: Attempt, returned: Any) -> bytes:
         attempt.check_size("the result", result)
         decode(result, signature.return_type)
         return result
-    result, _read, change = encode_as(signature.constrained_return_type, returned)
-    attempt.check_size("the result", result)
+    result, _read, change = attempt.encode_result(signature.constrained_return_type, returned)
     tell_once(f"the result of {attempt.handler.spec.name}", change)
     return result
 

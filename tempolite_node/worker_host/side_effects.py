@@ -34,7 +34,7 @@ from tempolite_sdk.handlers import (
 )
 from tempolite_sdk.operations import RunSideEffect
 from tempolite_sdk.payload import decode, digest, encode, encode_fields
-from tempolite_sdk.values.written import encode_as, tell_once
+from tempolite_sdk.values.written import tell_once
 
 if TYPE_CHECKING:
     from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime
@@ -230,8 +230,7 @@ def _checked_result(attempt: Attempt, operation: RunSideEffect, value: Any, type
         result = encode(value)
         attempt.check_size("the result", result)
         return result, decode(result, type)
-    result, read, change = encode_as(type, value)
-    attempt.check_size("the result", result)
+    result, read, change = attempt.encode_result(type, value)
     if change is not None:
         tell_once(f"the result of {_name(operation.effect)}", change)
     return result, read

@@ -112,7 +112,8 @@ def encode_or_locate(value: Any) -> bytes:
     try:
         return encode(value)
     except InvalidArgument as error:
-        refusing(_locate, value, error)
+        if not isinstance(error.__cause__, RecursionError):
+            refusing(_locate, value, error)
         raise
 
 

@@ -1,7 +1,7 @@
 """The daemon of a version to come: python -m tests.cluster.next_daemon --config …
 
-It knows one more format of the log. With that come a command, which whoever leads proposes once, and a rule: what is enqueued
-is one higher in priority. Both begin when all nodes know them, as `docs/design/versions.md` has it.
+It knows one more format of the log. With that come a command, which whoever leads proposes once, and a rule: what is
+enqueued is one higher in priority. Both begin when all nodes know them, as `docs/design/versions.md` has it.
 """
 
 from __future__ import annotations
