@@ -6,6 +6,8 @@ Side effects and saga steps stand beside the contexts that they are given, in `c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from tempolite_sdk.durations import Duration, seconds_of
@@ -50,24 +52,51 @@ class ChildHandle(Generic[T_co]):
 
 
 def result_type_of(function: Any) -> Any:
-    """The type that a side effect's function returns, by its annotation; Any without one that can be resolved."""
-    plain = getattr(function, "__func__", function)
-    code = getattr(plain, "__code__", None)
-    if code is None or "return" not in plain.__annotations__:
+    """The type that a side effect's function returns, by its annotation; Any without one that can be resolved.
+
+    That of a `functools.partial` is its function's, that of a class the class, that of an object its `__call__`'s.
+    """
+    if type(function) is FunctionType:  # most are, and the question is a quick one
+        return annotated_result_type_of(function) if function.__annotations__ else Any
+    while isinstance(function, partial):
+        function = function.func
+    if isinstance(function, type):
+        return function
+    if not isinstance(function, FunctionType | MethodType) and isinstance(type(function).__call__, FunctionType):
+        function = type(function).__call__
+    return annotated_result_type_of(function)
+
+
+def annotated_result_type_of(function: Any) -> Any:
+    """Of functions and methods alone, as executions from before values were checked have it."""
+    plain = function.__func__ if isinstance(function, MethodType) else function
+    annotations = getattr(plain, "__annotations__", None)
+    if not annotations or not isinstance(annotations, dict) or "return" not in annotations:
         return Any
-    if code not in _result_types:
-        if len(_result_types) > 10_000:  # of functions made anew at each reload
-            _result_types.clear()
-        _result_types[code] = _resolved_result_type(plain)
-    return _result_types[code]
+    key = (code_of(plain), annotations["return"])
+    try:
+        if key not in _result_types:
+            if len(_result_types) > 10_000:  # of functions made anew at each reload
+                _result_types.clear()
+            _result_types[key] = _resolved_result_type(plain)
+        return _result_types[key]
+    except TypeError:  # an annotation that can't be hashed
+        return _resolved_result_type(plain)
 
 
 _result_types: dict[Any, Any] = {}
 
 
+def code_of(function: Any) -> Any:
+    """By which functions are known that are made again at each call: what a decorator makes, by what it wraps."""
+    while isinstance(function, FunctionType) and hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return getattr(function, "__code__", None)
+
+
 def _resolved_result_type(function: Any) -> Any:
     try:
-        returned = get_type_hints(function)["return"]
+        returned = get_type_hints(function, include_extras=True)["return"]
     except Exception:
         return Any  # of names that exist for the type checker alone; its result is read as plain JSON
     return Any if isinstance(returned, TypeVar) else returned

@@ -11,7 +11,11 @@ from collections.abc import Iterable
 
 from tempolite_node.engine.model import NodeState
 
-FORMAT = 1  #: the latest that this version knows; it knows all before it
+FORMAT = 2  #: the latest that this version knows; it knows all before it
+
+#: From this one on, an execution keeps the format in which it was enqueued. The values of one that was enqueued in it
+#: or later are checked where they are written, and its keys where they are used: see docs/design/values.md.
+CHECKED_VALUES = 2
 
 
 def in_use(nodes: Iterable[NodeState | None]) -> int:

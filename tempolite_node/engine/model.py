@@ -275,6 +275,7 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
     heartbeat: bytes | None = None
     concurrency_key: str | None = None  #: only so many executions of its handler with the key are under way
     place: int | None = None  #: of its key: the row of the execution that it was given to; see `concurrency`
+    format: int = 1  #: that was in use when it was enqueued: by the rules of its time it goes on; see `formats`
 
     def __post_init__(self) -> None:
         final = self.status in FINAL

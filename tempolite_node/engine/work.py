@@ -81,6 +81,7 @@ class Work:
         self.attempts: list[EndedAttempt] = []
         self.counts: defaultdict[tuple[str, Component, Status], int] = defaultdict(int)  #: changes of `count_of`
         self.nodes: dict[str, NodeState | None] = {}  #: None: it was removed
+        self._format: int | None = None  #: None: not looked up since the nodes changed
         self.sequences: dict[str, int] = {}  #: by node: of its last batch; see log/replicated.py
         self.effects: list[AnyEffect] = []
         self.parents: deque[tuple[int, bool]] = deque()  #: see `lifecycle.reach_children`; empty between commands
@@ -174,13 +175,20 @@ class Work:
 
     def put_node(self, node: NodeState) -> None:
         self.nodes[node.id] = node
+        self._format = None
 
     def remove_node(self, node_id: str) -> None:
         self.nodes[node_id] = None
+        self._format = None
 
     @property
     def format(self) -> int:
         """In use, at this place in the log: what was decided otherwise before it came into use still is."""
+        if self._format is None:
+            self._format = self._look_up_format()
+        return self._format
+
+    def _look_up_format(self) -> int:
         stored = self._stored.nodes()
         return formats.in_use(({**stored, **self.nodes} if self.nodes else stored).values())
 

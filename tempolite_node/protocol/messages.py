@@ -92,6 +92,7 @@ class RunHandler(Message, frozen=True, kw_only=True):
     cancel_reason: str = ""
     heartbeat: bytes | None = None  #: details of the last heartbeat of an earlier attempt
     isolated: bool = False
+    format: int = 1  #: of the log, in use when the execution was enqueued: by the rules of its time it goes on
 
 
 class RunCompensation(Message, frozen=True, kw_only=True):
@@ -107,6 +108,7 @@ class RunCompensation(Message, frozen=True, kw_only=True):
     generation: int
     journal: tuple[Record, ...] = ()
     isolated: bool = False
+    format: int = 1  #: as in `Run`
 
 
 class Reply(Message, frozen=True, kw_only=True):

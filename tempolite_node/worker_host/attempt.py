@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
+from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyRequest,
     BeginSideEffect,
@@ -31,6 +32,8 @@ from tempolite_node.worker_host.registry import Handler, Registry
 from tempolite_node.worker_host.scopes import Scope, current_scope
 from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
 from tempolite_sdk.operations import Facts, Operation
+from tempolite_sdk.payload import encode
+from tempolite_sdk.values.written import Written, encode_as
 
 _ENDS_SIDE_EFFECT = (CompleteSideEffect, FailSideEffect)
 
@@ -116,6 +119,7 @@ class Attempt:
         self.epoch = run.epoch
         self.journal = Journal(run.journal, run.generation)
         self.scope: Scope = AttemptScope(run, self.journal)
+        self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
         self.over = False
         self.cancel_requested = isinstance(run, messages.RunHandler) and run.cancel_requested
         self.cancel_reason = run.cancel_reason if isinstance(run, messages.RunHandler) else ""
@@ -297,12 +301,29 @@ class Attempt:
 
     # --- payloads
 
+    def encode_result(self, type: Any, value: Any) -> Written:
+        """As `encode_as`. InvalidArgument tells of a size that is not allowed before all else that is wrong."""
+        try:
+            written = encode_as(type, value)
+        except InvalidArgument:
+            self.check_size("the result", _encoded_if_it_can_be(value))
+            raise
+        self.check_size("the result", written[0])
+        return written
+
     def check_size(self, what: str, data: bytes) -> None:
         limit = self.services.payload_bytes_max
         if len(data) > limit:
             raise InvalidArgument(
                 f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits.payload_bytes)"
             )
+
+
+def _encoded_if_it_can_be(value: Any) -> bytes:
+    try:
+        return encode(value)
+    except InvalidArgument:
+        return b""
 
 
 class AttemptRuntime(ABC):

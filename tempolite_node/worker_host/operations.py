@@ -23,6 +23,7 @@ from tempolite_sdk.errors import InvalidArgument, WaitTimeout
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
 from tempolite_sdk.options import ChildOptions
 from tempolite_sdk.payload import decode, digest, encode
+from tempolite_sdk.values.written import encode_for_reader
 
 if TYPE_CHECKING:
     from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime
@@ -67,7 +68,8 @@ def _enqueue_child(
     name, signature = attempt.services.registry.resolve(operation.handler)
     if signature is not None:
         named: Any = signature.named_arguments(operation.args, operation.kwargs)
-        arguments = signature.encode_arguments(named)
+        write = signature.encode_arguments if attempt.checks_values else signature.encode_arguments_unchecked
+        arguments = write(named)
         result_type = signature.return_type
     else:
         if operation.args and operation.kwargs:
@@ -76,7 +78,7 @@ def _enqueue_child(
             )
         named = dict(operation.kwargs) or list(operation.args)
         checked_key(name)
-        arguments, result_type = encode(named), Any
+        arguments, result_type = _encoded_for_reader(attempt, named), Any
     attempt.check_size(f"the arguments of {name}", arguments)
     execution_id = options.get("id")
     if execution_id is not None and not (isinstance(execution_id, str) and CHOSEN_ID.fullmatch(execution_id)):
@@ -228,7 +230,7 @@ def _send_signal(attempt: Attempt, scope: Scope, operation: operations.SendSigna
     name = checked_key(operation.name)
     if operation.to is not None:
         checked_id(operation.to)
-    payload = encode(operation.payload)
+    payload = _encoded_for_reader(attempt, operation.payload)
     attempt.check_size(f"signal {name!r}", payload)
     key = scope.key_of(OperationKind.SIGNAL_SENT, name, operation.key)
     request = commands.SendSignalFromAttempt(
@@ -243,6 +245,10 @@ def _send_signal(attempt: Attempt, scope: Scope, operation: operations.SendSigna
         yield from ask(request, scope)
     else:
         check_digest(attempt, record, request.digest, actual=f"signal {name} with another payload or receiver")
+
+
+def _encoded_for_reader(attempt: Attempt, value: Any) -> bytes:
+    return encode_for_reader(value) if attempt.checks_values else encode(value)
 
 
 def _memoize(attempt: Attempt, scope: Scope, operation: operations.Memoize) -> Conversation[Any]:
@@ -260,6 +266,6 @@ def _heartbeat(attempt: Attempt, scope: Scope, operation: operations.Heartbeat) 
     yield from raise_if_cancelled(
         attempt, scope, f"{scope.prefix}heartbeat:{scope.counted('heartbeat', '')}", live=True
     )
-    details = None if operation.details is None else encode(operation.details)
+    details = None if operation.details is None else _encoded_for_reader(attempt, operation.details)
     attempt.check_size("the heartbeat's details", details or b"")
     attempt.send(commands.Heartbeat(details=details), scope, None)

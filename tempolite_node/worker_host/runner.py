@@ -17,6 +17,7 @@ from tempolite_node.worker_host.steps import step_class
 from tempolite_node.worker_host.sync_runtime import SyncRuntime, ThreadScheduler, threads
 from tempolite_sdk.errors import InvalidArgument
 from tempolite_sdk.payload import decode, decode_fields, encode
+from tempolite_sdk.values.written import tell_once
 
 
 class Runner:
@@ -140,6 +141,19 @@ def _entry(runtime: AttemptRuntime) -> Callable[[], Any]:
     return partial(attempt.handler.function, handler_context(runtime), *args, **kwargs)
 
 
+def _encoded_result(attempt: Attempt, returned: Any) -> bytes:
+    """InvalidArgument: it is not what its annotation says, would come back different, or is too large."""
+    signature = attempt.handler.signature
+    if not attempt.checks_values:
+        result = encode(returned)
+        attempt.check_size("the result", result)
+        decode(result, signature.return_type)
+        return result
+    result, _read, change = attempt.encode_result(signature.constrained_return_type, returned)
+    tell_once(f"the result of {attempt.handler.spec.name}", change)
+    return result
+
+
 class StepNotFound(Exception):
     """The class of a recorded step is not in its module any more."""
 
@@ -149,12 +163,11 @@ def _finish(attempt: Attempt, returned: Any) -> None:
     if isinstance(attempt.run, messages.RunCompensation):
         attempt.finish(None)
         return
+    name = attempt.handler.spec.name
     try:
-        result = encode(returned)
-        attempt.check_size("the result", result)
-        decode(result, attempt.handler.signature.return_type)
+        result = _encoded_result(attempt, returned)
     except InvalidArgument as error:
-        message = f"the result of {attempt.handler.spec.name}: {error}"
+        message = f"the result of {name}: {error}"
         attempt.fail_with(Failure(type="InvalidResult", message=message, non_retryable=True))
     else:
         attempt.finish(None if returned is None else result)

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from threading import get_ident
 
 from tempolite_node.engine.model import KEY_SEPARATOR, OperationKind, prefix_of
+from tempolite_node.worker_host.key_uses import KeyUses
 from tempolite_sdk.errors import ContextMisuse
 
 _KEY_MAX = 200
@@ -17,7 +18,18 @@ _current: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
 class Scope:
     """A call of user code: the attempt itself, a side effect, a transaction, a compensation."""
 
-    __slots__ = ("_counts", "_used", "asked", "frame", "open", "parent", "prefix", "side_effect_failures", "thread")
+    __slots__ = (
+        "_counts",
+        "_used",
+        "asked",
+        "frame",
+        "key_uses",
+        "open",
+        "parent",
+        "prefix",
+        "side_effect_failures",
+        "thread",
+    )
 
     def __init__(
         self, *, parent: Scope | None = None, prefix: str = "", frame: str = "", side_effect_failures: int = 0
@@ -31,6 +43,7 @@ class Scope:
         self.asked = False  #: something of the node, in it or inside of it
         self._counts: dict[tuple[str, str], int] = {}
         self._used: set[tuple[str, str]] = set()
+        self.key_uses: KeyUses | None = None  #: of its side effects; None: it has had none
 
     def __enter__(self) -> Scope:
         self.thread = get_ident()

@@ -379,7 +379,7 @@ def test_a_step_key_names_one_step(asking: Client) -> None:
         asking.enqueue("use_step_keys_twice").result(PATIENCE_S)
 
 
-def test_a_side_effect_under_a_known_key_is_the_same_side_effect(asking: Client) -> None:
+def test_a_side_effect_under_a_known_key_is_the_same_side_effect_or_refused(asking: Client) -> None:
     assert asking.enqueue("use_a_key_for_two_effects").result(PATIENCE_S) == [1, 1]
 
 

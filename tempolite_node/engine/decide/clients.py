@@ -206,6 +206,7 @@ def new_execution(
         concurrency_key=concurrency_key,
         due_ms=at_ms + delay_ms if delay_ms else None,
         deadline_ms=deadline_ms,
+        format=work.format,
     )
     work.create(created)
     if delay_ms:

@@ -15,9 +15,9 @@ from tempolite_sdk.client.status import exception_of, status_of_reply
 from tempolite_sdk.errors import BatchRefused, InvalidArgument, TempoliteError
 from tempolite_sdk.ids import new_execution_id, new_request_id
 from tempolite_sdk.options import RunOptions
-from tempolite_sdk.payload import encode
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.signatures import signature_of
+from tempolite_sdk.values.written import encode_for_reader
 
 
 class EnqueueOptions(RunOptions, total=False):
@@ -95,7 +95,7 @@ def _arguments(
             f"handler {handler!r} is given by name: pass its arguments all by position or all by keyword; "
             "only its function tells which is which"
         )
-    return handler, encode(dict(kwargs) if kwargs else list(args)), Any
+    return handler, encode_for_reader(dict(kwargs) if kwargs else list(args)), Any
 
 
 def _ids(options: EnqueueOptions) -> tuple[str, str]:

@@ -26,9 +26,10 @@ from tempolite_sdk.errors import (
     InvalidArgument,
 )
 from tempolite_sdk.ids import new_request_id
-from tempolite_sdk.payload import decode, encode
+from tempolite_sdk.payload import decode
 from tempolite_sdk.pb.tempolite.v1 import common_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
+from tempolite_sdk.values.written import encode_for_reader
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ def send_signal(id: str, name: str, payload: Any, request_id: str | None) -> Cal
         name=name,
         request_id=request_id or new_request_id(),
     )
-    convert.fill_payload(request.payload, encode(payload))
+    convert.fill_payload(request.payload, encode_for_reader(payload))
     return Call("ExecutionService/SendSignal", request, lambda response: int(response.sequence))
 
 

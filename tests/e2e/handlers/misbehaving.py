@@ -300,8 +300,18 @@ def set_options_badly(ctx: HandlerContext) -> list[str]:
 
 
 def use_a_key_for_two_effects(ctx: HandlerContext) -> list[int]:
-    """The same key is the same side effect: it runs once."""
-    return [ctx.side_effect("same", lambda: 1), ctx.side_effect("same", lambda: 2)]
+    """The same key is the same side effect: it runs once. Another one is refused."""
+
+    def one() -> int:
+        happened("one under a known key")
+        return 1
+
+    same = [ctx.side_effect("same", one), ctx.side_effect("same", one)]
+    try:
+        ctx.side_effect("same", lambda: 2)
+    except ContextMisuse:
+        return same
+    return []
 
 
 async def use_a_key_at_once(ctx: AsyncHandlerContext) -> list[Any]:

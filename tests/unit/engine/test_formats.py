@@ -81,3 +81,13 @@ def test_the_id_of_a_process_is_stored_and_sent_as_run() -> None:
     assert msgspec.to_builtins(lost) == {"type": "LoseNode", "at_ms": 0, "node_id": "node-2", "run": "b"}
     assert msgspec.convert(msgspec.to_builtins(lost), LoseNode) == lost
     assert msgspec.to_builtins(Batch(node_id="n", boot_id="b", sequence=1, at_ms=0))["run"] == "b"
+
+
+def test_an_execution_keeps_the_format_that_was_in_use_when_it_was_enqueued(story: Story) -> None:
+    story.enqueue("earlier")
+    story.do(registration(NODE, boot_id="upgraded", format=2))
+
+    story.enqueue("later")
+    story.restart()
+
+    assert (story["earlier"].format, story["later"].format) == (1, 2)
