@@ -6,9 +6,7 @@ import grpc
 import pytest
 
 from tempolite_node.api.status import ERRORS, REJECTIONS, Rejected, status_of
-from tempolite_node.config import LimitsConfig
 from tempolite_node.engine.effects import Reason, Rejection
-from tempolite_sdk.client.channel import Endpoint, Target
 from tempolite_sdk.client.status import REASONS, Status, exception_of, is_connection_lost
 from tempolite_sdk.client.sync_client import Client
 from tempolite_sdk.errors import InvalidArgument, NodeFault, TempoliteError, Unavailable
@@ -64,16 +62,6 @@ def test_what_grpc_refuses_for_its_size_is_told_with_size_limit_and_what_to_do(m
 
     assert isinstance(refused, InvalidArgument)
     assert str(refused).startswith(told)
-
-
-def test_the_channel_takes_every_message_that_a_node_can_be_set_to_take() -> None:
-    most = LimitsConfig.model_validate({"message_bytes": 128 * 1024**2}).message_bytes
-    with pytest.raises(ValueError, match="message_bytes"):
-        LimitsConfig.model_validate({"message_bytes": most + 1})
-
-    options = dict(Target(Endpoint.parse("localhost")).options)
-    assert int(options["grpc.max_send_message_length"]) > most
-    assert int(options["grpc.max_receive_message_length"]) > most
 
 
 def test_details_of_another_domain_are_not_taken_for_the_nodes() -> None:

@@ -24,7 +24,7 @@ Start = Callable[..., Peer]
 _SYNC = """
 import sys
 from tempolite_sdk import Client
-client = Client(sys.argv[1])
+client = Client(sys.argv[1], timeout=600)
 {act}
 """
 
@@ -32,7 +32,7 @@ _ASYNC = """
 import asyncio, sys
 from tempolite_sdk import AsyncClient
 async def main():
-    async with AsyncClient(sys.argv[1]) as client:
+    async with AsyncClient(sys.argv[1], timeout=600) as client:
         {act}
 asyncio.run(main())
 """
@@ -102,7 +102,7 @@ def test_ctrl_c_ends_a_program_at_once_whatever_it_waits_for(
 
         program.send_signal(signal.SIGINT)
 
-        _, said = program.communicate(timeout=15)  # a node holds a poll for 20 s, and this one for ever
+        _, said = program.communicate(timeout=60)  # the node answers nothing, and the client would ask for 600 s
         assert said.rstrip().endswith("KeyboardInterrupt")
         assert "Task was destroyed" not in said
     finally:
