@@ -10,11 +10,9 @@ import ctypes
 import errno
 import fcntl
 import os
-import platform
 import select
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,16 +30,6 @@ _PR_FUTEX_HASH, _PR_FUTEX_HASH_SET_SLOTS = 78, 1  #: the same, of Linux 6.16 and
 
 #: Threads that may wait, at most and at least (those of the workers are among them); the table takes 64 bytes for each.
 _WAITING_MAX, _WAITING_LEAST = 100_000, 1_000
-
-
-def unsupported() -> str | None:
-    """What a node says of a system that it is not made for; None: it is."""
-    if sys.platform in ("linux", "darwin"):
-        return None
-    return (
-        f"a node runs on Linux, and on macOS for development; this is {platform.system() or sys.platform}, "
-        "where the client works (on Windows, a node runs in WSL)"
-    )
 
 
 # --- sockets

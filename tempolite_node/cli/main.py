@@ -6,6 +6,7 @@ Together with cluster_cli.py the only place that reads argv.
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 import secrets
 import sys
@@ -19,6 +20,8 @@ from tempolite_node.cli.cluster import cluster
 from tempolite_node.cli.logging import configure_logging
 from tempolite_node.config import Config, Role, load_config
 from tempolite_node.errors import ConfigError, NodeError, StartError
+
+_SYSTEMS = ("linux", "darwin")  #: that a node runs on; the second for development
 
 _CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 _node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
@@ -35,6 +38,7 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
         return
     if config is None:
         raise click.UsageError("give --config, the node's YAML file")
+    _require_system()
     loaded = _loaded(config, node_id)
     configure_logging(loaded.log)
     from tempolite_node.node.daemon import run
@@ -60,6 +64,8 @@ def config_group() -> None:
 @click.option("--handlers/--no-handlers", default=True, help="Also import the handlers.  [default: handlers]")
 def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
     """Reports every mistake of a config, each with its line and column."""
+    if handlers:
+        _require_system()
     loaded = _loaded(config, node_id)
     configure_logging(loaded.log)
     if handlers:
@@ -75,6 +81,16 @@ def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
             sys.exit(2)
     within = f" of cluster {loaded.cluster.name}" if loaded.cluster else ""
     click.echo(f"{config}: fine. Node {loaded.node.id}{within} serves {', '.join(h.name for h in loaded.handlers)}.")
+
+
+def _require_system() -> None:
+    if sys.platform not in _SYSTEMS:
+        click.echo(
+            "tempolite-node: a node runs on Linux, and on macOS for development; "
+            f"this is {platform.system() or sys.platform}, where the client works (on Windows, a node runs in WSL)",
+            err=True,
+        )
+        sys.exit(1)
 
 
 def _loaded(path: Path, node_id: str | None) -> Config:

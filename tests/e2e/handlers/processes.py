@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -75,3 +76,9 @@ def fail_in_a_side_effect(ctx: HandlerContext) -> None:
         raise OSError("no answer")
 
     ctx.side_effect("fail", fail)
+
+
+def list_what_linux_has(_ctx: HandlerContext) -> list[str]:
+    """Of what a node would use, where it is there."""
+    of = {"epoll": select, "eventfd": os, "pidfd_open": os}
+    return [name for name, module in of.items() if hasattr(module, name)]
