@@ -1,17 +1,15 @@
-"""What handlers are made of, beside their contexts: retry policies, side effects, saga steps, handles of children."""
+"""What handlers are made of, beside their contexts: retry policies and handles of children.
+
+Side effects and saga steps stand beside the contexts that they are given, in `contexts` and `async_contexts`.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
+from typing import Any, Generic, TypeVar, get_type_hints
 
 from tempolite_sdk.durations import Duration, seconds_of
 from tempolite_sdk.errors import InvalidArgument
-
-if TYPE_CHECKING:
-    from tempolite_sdk.async_contexts import AsyncCompensationContext, AsyncSideEffectContext, AsyncTransactionContext
-    from tempolite_sdk.contexts import CompensationContext, SideEffectContext, TransactionContext
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -49,54 +47,6 @@ class ChildHandle(Generic[T_co]):
     id: str
     key: str  #: of the operation that recorded it
     result_type: Any
-
-
-class SideEffect(ABC, Generic[T_co]):
-    """A side effect as a class of its own: its fields are its input, its `run` happens once per key.
-
-    Make it a dataclass. Called again under the same key with other fields, it is refused.
-    """
-
-    @abstractmethod
-    def run(self, ctx: SideEffectContext) -> T_co:
-        """Returns what is recorded. An error is retried by the policy of the side-effect pool."""
-
-
-class AsyncSideEffect(ABC, Generic[T_co]):
-    """`SideEffect` for `async def` handlers."""
-
-    @abstractmethod
-    async def run(self, ctx: AsyncSideEffectContext) -> T_co: ...
-
-
-class SagaStep(ABC):
-    """A step of a saga: a transaction, and the compensation that undoes it.
-
-    Make it a dataclass. Its fields are its data: recorded before the transaction and again when it has completed, and
-    given to the compensation, in another process and after any number of restarts.
-    """
-
-    #: Whether a transaction that raised may have taken effect, so that it is to be undone too.
-    compensate_on_failure: ClassVar[bool] = False
-
-    @abstractmethod
-    def transaction(self, ctx: TransactionContext) -> None: ...
-
-    @abstractmethod
-    def compensation(self, ctx: CompensationContext) -> None:
-        """May be called when the transaction's outcome is unknown, and more than once: must be safe to repeat."""
-
-
-class AsyncSagaStep(ABC):
-    """`SagaStep` for `async def` saga handlers."""
-
-    compensate_on_failure: ClassVar[bool] = False
-
-    @abstractmethod
-    async def transaction(self, ctx: AsyncTransactionContext) -> None: ...
-
-    @abstractmethod
-    async def compensation(self, ctx: AsyncCompensationContext) -> None: ...
 
 
 def result_type_of(function: Any) -> Any:

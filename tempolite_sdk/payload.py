@@ -36,13 +36,17 @@ def decode(data: bytes, type: Any = Any) -> Any:
         return decoder(type).decode(data)
     except msgspec.DecodeError as error:  # ValidationError is one
         raise InvalidArgument(str(error), (violation(str(error)),)) from error
+    except RecursionError as error:
+        raise InvalidArgument("can't be read: it is nested too deep") from error
 
 
 def _encoded(encoder: msgspec.json.Encoder, value: Any) -> bytes:
     try:
         return encoder.encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidArgument(f"can't be stored: {error}") from error
+    except RecursionError as error:  # which each version of Python says in its own words
+        raise InvalidArgument("can't be stored: it is nested too deep, or contains itself") from error
 
 
 def _to_json(value: Any) -> Any:

@@ -114,15 +114,15 @@ class Signature:
     def _of_array(self, given: list[msgspec.Raw]) -> tuple[dict[str, Any], list[FieldViolation]]:
         """Which parameter each element of an array belongs to."""
         found: dict[str, Any] = {}
-        for place, parameter in enumerate(self.parameters):
+        for index, parameter in enumerate(self.parameters):
             if parameter.kind is parameter.VAR_POSITIONAL:
-                found[parameter.name] = given[place:]
+                found[parameter.name] = given[index:]
                 return found, []
-            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD) or place >= len(given):
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD) or index >= len(given):
                 break
-            found[parameter.name] = given[place]
+            found[parameter.name] = given[index]
         surplus = range(len(found), len(given))
-        return found, [FieldViolation(f"[{place}]", "is one argument too many") for place in surplus]
+        return found, [FieldViolation(f"[{index}]", "is one argument too many") for index in surplus]
 
     def _of_object(self, given: Mapping[str, msgspec.Raw]) -> tuple[dict[str, Any], list[FieldViolation]]:
         found: dict[str, Any] = {}
@@ -147,7 +147,7 @@ class Signature:
         if isinstance(raw, dict):
             return {key: self._decoded(key, name, each, violations) for key, each in raw.items()}
         if isinstance(raw, list):
-            return [self._decoded(f"{name}[{place}]", name, each, violations) for place, each in enumerate(raw)]
+            return [self._decoded(f"{name}[{index}]", name, each, violations) for index, each in enumerate(raw)]
         return self._decoded(name, name, raw, violations)
 
     def _decoded(self, field: str, name: str, raw: msgspec.Raw, violations: list[FieldViolation]) -> Any:

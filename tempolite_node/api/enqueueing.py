@@ -8,7 +8,7 @@ from typing import TypeVar
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.convert.requests import EnqueueRequest
 from tempolite_node.api.polls import Polls, time_to_wait_ms
-from tempolite_node.api.ports import NodePort
+from tempolite_node.api.ports import NodePorts
 from tempolite_node.api.status import InvalidRequest, Rejected, status_of
 from tempolite_node.engine.commands import AnyCommand, Enqueue, EnqueueBatch
 from tempolite_node.engine.effects import AnyOutcome, Enqueued, EnqueuedBatch, Reason, Rejection
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Enqueueing:
-    def __init__(self, node: NodePort, polls: Polls) -> None:
+    def __init__(self, node: NodePorts, polls: Polls) -> None:
         self._node = node
         self._polls = polls
         self._payload_bytes_max = node.config.api.limits.payload_bytes
@@ -36,13 +36,13 @@ class Enqueueing:
         if isinstance(command, NodeError):
             raise command
         if not request.HasField("wait"):
-            outcome = accepted(command, await self._node.submit(command), Enqueued)
-            return responses.enqueued(outcome, waits_for_node=self._node.waits_for_node(command.handler))
+            outcome = accepted(command, await self._node.commands.submit(command), Enqueued)
+            return responses.enqueued(outcome, waits_for_node=self._node.catalog.waits_for_node(command.handler))
         timeout_ms = time_to_wait_ms(remaining_s, requests.enqueue_wait_ms(request))
-        with self._node.closing(command.execution_id) as closing:
-            outcome = accepted(command, await self._node.submit(command), Enqueued)
+        with self._node.watch.closing(command.execution_id) as closing:
+            outcome = accepted(command, await self._node.commands.submit(command), Enqueued)
             # One that was there before may have ended before this call.
-            end = self._node.wait_closed(command.execution_id) if outcome.existing else closing
+            end = self._node.reads.wait_closed(command.execution_id) if outcome.existing else closing
             ended = await self._polls.wait(end, timeout_ms)
         return responses.enqueued(outcome, ended if isinstance(ended, Execution) else None)
 
@@ -60,13 +60,13 @@ class Enqueueing:
         for place, command in enumerate(commands):
             if isinstance(command, NodeError):
                 raise _of_request(command, place)
-        batch = EnqueueBatch(at_ms=self._node.now_ms(), commands=tuple(good))
-        return accepted(batch, await self._node.submit(batch), EnqueuedBatch).enqueued
+        batch = EnqueueBatch(at_ms=self._node.commands.now_ms(), commands=tuple(good))
+        return accepted(batch, await self._node.commands.submit(batch), EnqueuedBatch).enqueued
 
     async def submit(self, commands: Sequence[Enqueue | NodeError]) -> Sequence[Enqueued | NodeError]:
         """What each came to, by itself; what could not become a command stays as it is."""
         good = [command for command in commands if isinstance(command, Enqueue)]
-        outcomes = iter(await self._node.submit_all(good) if good else ())
+        outcomes = iter(await self._node.commands.submit_all(good) if good else ())
         return [_outcome(next(outcomes)) if isinstance(command, Enqueue) else command for command in commands]
 
     # --- requests to commands
@@ -75,7 +75,7 @@ class Enqueueing:
         """Each request's command, or what is wrong with it. The arguments of all are checked in one go."""
         parsed = [self._parsed(request) for request in given]
         to_check = [(wanted.handler, wanted.arguments) for wanted in parsed if isinstance(wanted, EnqueueRequest)]
-        checked = iter(await self._node.check_arguments(to_check) if to_check else ())
+        checked = iter(await self._node.arguments.check_arguments(to_check) if to_check else ())
         return [
             self._command(wanted, next(checked)) if isinstance(wanted, EnqueueRequest) else wanted for wanted in parsed
         ]
@@ -85,19 +85,19 @@ class Enqueueing:
             wanted = requests.enqueue(request, self._payload_bytes_max)
         except InvalidRequest as error:
             return error
-        if self._node.handler(wanted.handler) is None:
+        if self._node.catalog.get(wanted.handler) is None:
             return Rejected(Rejection(Reason.NOT_FOUND, f"no node serves handler {wanted.handler!r}"))
         return wanted
 
     def _command(self, wanted: EnqueueRequest, violations: Sequence[Violation]) -> Enqueue | NodeError:
         if violations:
             return InvalidRequest([_within_arguments(violation) for violation in violations])
-        node = self._node
-        served = node.handler(wanted.handler)
+        catalog = self._node.catalog
+        served = catalog.get(wanted.handler)
         if served is None:
             return Rejected(Rejection(Reason.NOT_FOUND, f"no node serves handler {wanted.handler!r} any more"))
-        resolved = node.resolve(served, wanted.options)
-        at_ms = node.now_ms()
+        resolved = catalog.resolve(served, wanted.options)
+        at_ms = self._node.commands.now_ms()
         return Enqueue(
             at_ms=at_ms,
             execution_id=wanted.execution_id or _made_id(wanted.request_id, at_ms),

@@ -14,7 +14,7 @@ from tempolite_node.api.convert.requests import OperationId
 from tempolite_node.api.enqueueing import Enqueueing, accepted
 from tempolite_node.api.leader import leader_metadata
 from tempolite_node.api.polls import Polls, time_to_wait_ms
-from tempolite_node.api.ports import NodePort, Queries
+from tempolite_node.api.ports import NodePorts, Queries
 from tempolite_node.api.session import Session
 from tempolite_node.api.status import Rejected
 from tempolite_node.api.trees import execution_tree
@@ -35,7 +35,7 @@ ENVELOPE_BYTES = 64 * 1024
 
 
 class ExecutionService(ExecutionServiceServicer):
-    def __init__(self, node: NodePort, polls: Polls) -> None:
+    def __init__(self, node: NodePorts, polls: Polls) -> None:
         self._node = node
         self._polls = polls
         self._limits = node.config.api.limits
@@ -69,7 +69,7 @@ class ExecutionService(ExecutionServiceServicer):
     async def get(self, request: pb.GetExecutionRequest) -> pb.GetExecutionResponse:
         wanted, consistency = requests.get_execution(request)
         if isinstance(wanted, OperationId):
-            operation = await self._node.read(lambda queries: _operation(queries, wanted), consistency)
+            operation = await self._node.reads.read(lambda queries: _operation(queries, wanted), consistency)
             return pb.GetExecutionResponse(operation=operation)
         return pb.GetExecutionResponse(execution=await self._execution(wanted, consistency))
 
@@ -78,7 +78,7 @@ class ExecutionService(ExecutionServiceServicer):
     ) -> pb.GetExecutionTreeResponse:
         wanted = requests.tree(request)
         bytes_max = self._limits.message_bytes - ENVELOPE_BYTES
-        return await self._node.read(
+        return await self._node.reads.read(
             lambda queries: execution_tree(
                 queries, _found(queries, wanted.root_id), nodes_max=wanted.nodes_max, bytes_max=bytes_max
             ),
@@ -90,13 +90,13 @@ class ExecutionService(ExecutionServiceServicer):
     ) -> pb.ListExecutionsResponse:
         wanted = requests.list_executions(request)
         bytes_max = self._limits.message_bytes - ENVELOPE_BYTES
-        return await self._node.read(lambda queries: _page(queries, wanted, bytes_max), wanted.consistency)
+        return await self._node.reads.read(lambda queries: _page(queries, wanted, bytes_max), wanted.consistency)
 
     async def CountExecutions(
         self, request: pb.CountExecutionsRequest, _context: grpc.aio.ServicerContext
     ) -> pb.CountExecutionsResponse:
         wanted = requests.count_executions(request)
-        count = await self._node.read(lambda queries: queries.count_executions(wanted.filter), wanted.consistency)
+        count = await self._node.reads.read(lambda queries: queries.count_executions(wanted.filter), wanted.consistency)
         return pb.CountExecutionsResponse(count=count)
 
     async def WaitExecution(
@@ -107,12 +107,13 @@ class ExecutionService(ExecutionServiceServicer):
     async def wait(self, request: pb.WaitExecutionRequest, remaining_s: float | None) -> pb.WaitExecutionResponse:
         execution_id, timeout_ms = requests.wait_execution(request)
         timeout_ms = time_to_wait_ms(remaining_s, timeout_ms)
-        ended = await self._polls.wait(self._node.wait_closed(execution_id), timeout_ms)
+        ended = await self._polls.wait(self._node.reads.wait_closed(execution_id), timeout_ms)
         if isinstance(ended, Rejection):
             raise Rejected(ended)
         if ended is None:
+            # It may have ended before this call, which had no time to hear of it.
             execution = await self._execution(execution_id, Consistency.LINEARIZABLE)
-            return pb.WaitExecutionResponse(closed=False, execution=execution)
+            return pb.WaitExecutionResponse(closed=execution.HasField("close_time"), execution=execution)
         return pb.WaitExecutionResponse(closed=True, execution=responses.execution(ended))
 
     async def SendSignal(
@@ -121,15 +122,15 @@ class ExecutionService(ExecutionServiceServicer):
         return await self.send_signal(request)
 
     async def send_signal(self, request: pb.SendSignalRequest) -> pb.SendSignalResponse:
-        command = requests.send_signal(request, self._limits.payload_bytes, self._node.now_ms())
+        command = requests.send_signal(request, self._limits.payload_bytes, self._node.commands.now_ms())
         return pb.SendSignalResponse(sequence=(await self._submit(command, SignalStored)).sequence)
 
     async def ReceiveSignals(
         self, request: pb.ReceiveSignalsRequest, _context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.ReceiveSignalsResponse]:
         execution_id, name, after = requests.receive_signals(request)
-        row = await self._node.read(lambda queries: _found(queries, execution_id).row)
-        async with self._node.follow(execution_id) as follower:
+        row = await self._node.reads.read(lambda queries: _found(queries, execution_id).row)
+        with self._node.watch.following(execution_id) as follower:
             while True:
                 closed, signals = await self._signals(execution_id, row, name, after)
                 for signal in signals:
@@ -153,7 +154,7 @@ class ExecutionService(ExecutionServiceServicer):
             closed = execution is None or execution.row != row or execution.closed
             return closed, queries.outbox(row, name, after, SIGNALS_PER_READ)
 
-        return await self._node.read(query, Consistency.STALE)  # what this node announces, it has
+        return await self._node.reads.read(query, Consistency.STALE)  # what this node announces, it has
 
     async def CancelExecution(
         self, request: pb.CancelExecutionRequest, _context: grpc.aio.ServicerContext
@@ -161,25 +162,25 @@ class ExecutionService(ExecutionServiceServicer):
         return await self.cancel(request)
 
     async def cancel(self, request: pb.CancelExecutionRequest) -> pb.CancelExecutionResponse:
-        command = requests.cancel(request, self._node.now_ms())
+        command = requests.cancel(request, self._node.commands.now_ms())
         return pb.CancelExecutionResponse(status=await self._decide(request.id, command))
 
     async def TerminateExecution(
         self, request: pb.TerminateExecutionRequest, _context: grpc.aio.ServicerContext
     ) -> pb.TerminateExecutionResponse:
-        command = requests.terminate(request, self._node.now_ms())
+        command = requests.terminate(request, self._node.commands.now_ms())
         return pb.TerminateExecutionResponse(status=await self._decide(request.id, command))
 
     async def ResolveCompensation(
         self, request: pb.ResolveCompensationRequest, _context: grpc.aio.ServicerContext
     ) -> pb.ResolveCompensationResponse:
-        command = requests.resolve_compensation(request, self._node.now_ms())
+        command = requests.resolve_compensation(request, self._node.commands.now_ms())
         return pb.ResolveCompensationResponse(status=await self._decide(request.id, command))
 
     # --- shared
 
     async def _submit(self, command: AnyCommand, expected: type[T]) -> T:
-        return accepted(command, await self._node.submit(command), expected)
+        return accepted(command, await self._node.commands.submit(command), expected)
 
     async def _decide(self, execution_id: str, command: AnyCommand) -> str:
         """The execution's status after the decision."""
@@ -187,7 +188,7 @@ class ExecutionService(ExecutionServiceServicer):
         if outcome.status is not None:
             return responses.status(outcome.status)
         # What was decided here is saved here.
-        return await self._node.read(
+        return await self._node.reads.read(
             lambda queries: responses.status(_found(queries, execution_id).status), Consistency.STALE
         )
 
@@ -199,11 +200,11 @@ class ExecutionService(ExecutionServiceServicer):
                 execution,
                 attempts=attempts,
                 pending=_pending(queries, execution),
-                waits_for_node=self._node.waits_for_node(execution.handler),
+                waits_for_node=self._node.catalog.waits_for_node(execution.handler),
                 key_holders=queries.key_holders(execution, responses.KEY_HOLDERS_MAX),
             )
 
-        return await self._node.read(query, consistency)
+        return await self._node.reads.read(query, consistency)
 
 
 def _found(queries: Queries, execution_id: str) -> Execution:

@@ -1,10 +1,12 @@
-"""What the API needs of the node."""
+"""What the API needs of the node: a port for each part that it asks."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from tempolite_node.config import Config
 from tempolite_node.engine.commands import AnyCommand
@@ -69,28 +71,8 @@ class Follower(Protocol):
         ...
 
 
-class NodePort(Protocol):
-    """Raises errors.Unavailable (NoQuorum, OutcomeUnknown), StorageFailed or Overloaded where the node can't take a
-    request."""
-
-    @property
-    def config(self) -> Config: ...
-
-    def handler(self, name: str) -> ServedHandler | None:
-        """As this node serves it, or another one of its cluster."""
-        ...
-
-    def waits_for_node(self, handler: str) -> str:
-        """Why no node can run the handler now; "" if one can. From any thread."""
-        ...
-
-    def resolve(self, handler: ServedHandler, call: CallOptions) -> Resolved:
-        """How an execution of the handler is run."""
-        ...
-
-    def handlers(self) -> Sequence[HandlerDescription]:
-        """Those of this node."""
-        ...
+class CommandPort(Protocol):
+    """Raises errors.Unavailable (NoQuorum, OutcomeUnknown), StorageFailed or Overloaded: the node can't take it."""
 
     def now_ms(self) -> int: ...
 
@@ -98,13 +80,46 @@ class NodePort(Protocol):
         """The outcome, once it is on disk."""
         ...
 
-    async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[Violation]]:
-        """What is wrong with the arguments of each call, a handler and its arguments, by the handler's own types."""
-        ...
-
     async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
         """Their outcomes, in order, once all are on disk. Each is decided by itself."""
         ...
+
+
+class CatalogPort(Protocol):
+    """The handlers that this node or another one of its cluster serves. From any thread."""
+
+    def get(self, name: str) -> ServedHandler | None: ...
+
+    def resolve(self, handler: ServedHandler, call: CallOptions) -> Resolved:
+        """How an execution of the handler is run."""
+        ...
+
+    def waits_for_node(self, name: str) -> str:
+        """Why no node can run the handler now; "" if one can."""
+        ...
+
+
+class ArgumentPort(Protocol):
+    async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[Violation]]:
+        """What is wrong with the arguments of each call, a handler and its arguments, by the handler's own types.
+
+        errors.Unavailable: nobody can tell now.
+        """
+        ...
+
+
+class ReadPort(Protocol):
+    """Raises errors.Unavailable (NoQuorum), StorageFailed."""
+
+    async def read(self, query: Callable[[Queries], T], consistency: Consistency = Consistency.LINEARIZABLE) -> T: ...
+
+    async def wait_closed(self, execution_id: str) -> Execution | Rejection:
+        """The execution, once it has ended; cancel it to give up."""
+        ...
+
+
+class WatchPort(Protocol):
+    """Ends of executions and signals, as they come. Raises errors.Unavailable once the node stops."""
 
     def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> None:
         """Calls `closed` when the execution ends, after this was called and before it is forgotten."""
@@ -112,17 +127,29 @@ class NodePort(Protocol):
 
     def forget_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> None: ...
 
-    async def wait_closed(self, execution_id: str) -> Execution | Rejection:
-        """The execution, once it has ended; cancel it to give up."""
-        ...
-
     def closing(self, execution_id: str) -> AbstractContextManager[Awaitable[Execution]]:
         """The execution, once it ends after this was called."""
         ...
 
-    def follow(self, execution_id: str) -> AbstractAsyncContextManager[Follower]: ...
+    def following(self, execution_id: str) -> AbstractContextManager[Follower]: ...
 
-    async def read(self, query: Callable[[Queries], T], consistency: Consistency = Consistency.LINEARIZABLE) -> T: ...
+
+class PoolPort(Protocol):
+    async def state(self, component: Component) -> PoolState: ...
+
+    async def scale(self, component: Component, workers: int) -> PoolState: ...
+
+    async def pause(self, component: Component) -> PoolState: ...
+
+    async def resume(self, component: Component) -> PoolState: ...
+
+
+class StatusPort(Protocol):
+    """What this node serves, and what it holds and does."""
+
+    def handlers(self) -> Sequence[HandlerDescription]: ...
+
+    async def info(self) -> NodeInfo: ...
 
     async def stats(self) -> Stats: ...
 
@@ -130,23 +157,13 @@ class NodePort(Protocol):
         """Returns when the stats have a later revision."""
         ...
 
-    async def pool(self, component: Component) -> PoolState: ...
 
-    async def scale_pool(self, component: Component, workers: int) -> PoolState: ...
-
-    async def pause_pool(self, component: Component) -> PoolState: ...
-
-    async def resume_pool(self, component: Component) -> PoolState: ...
-
-    async def info(self) -> NodeInfo: ...
-
+class ClusterPort(Protocol):
     def leader_api_address(self) -> str | None:
-        """Where clients reach the node that leads the cluster, as far as this one knows. Cheap: each call asks."""
+        """Where clients reach the node that leads, as far as this one knows. Cheap: each call asks."""
         ...
 
-    async def cluster(self) -> ClusterState | None:
-        """None: the node belongs to none."""
-        ...
+    async def state(self) -> ClusterState: ...
 
     async def add_member(self, node_id: str, address: str, *, catch_up_s: float) -> None:
         """Returns when it counts as one of the cluster. errors.WrongState: it can't, and why."""
@@ -159,3 +176,20 @@ class NodePort(Protocol):
     async def transfer_leadership(self, to: str | None) -> str:
         """Who leads now. to: None: whoever has most of the log. errors.WrongState: nothing has changed, and why."""
         ...
+
+
+class NodePorts(Struct, frozen=True, kw_only=True):
+    """The parts of a node that its API asks, each implemented by the one that knows."""
+
+    config: Config
+    commands: CommandPort
+    catalog: CatalogPort
+    arguments: ArgumentPort
+    reads: ReadPort
+    watch: WatchPort
+    pools: PoolPort
+    status: StatusPort
+    cluster: ClusterPort | None  #: None: the node is alone
+
+    def leader_api_address(self) -> str | None:
+        return None if self.cluster is None else self.cluster.leader_api_address()

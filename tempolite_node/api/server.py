@@ -14,8 +14,8 @@ from tempolite_node.api.interceptors import AuthInterceptor, StatusInterceptor
 from tempolite_node.api.leader import LeaderInterceptor
 from tempolite_node.api.nodes import NodeService
 from tempolite_node.api.polls import Polls
-from tempolite_node.api.ports import NodePort
-from tempolite_node.config import ApiConfig, Config, LimitsConfig
+from tempolite_node.api.ports import NodePorts
+from tempolite_node.config import ApiConfig, LimitsConfig
 from tempolite_node.errors import StartError
 from tempolite_node.tls import ServerCertificates, read_pems
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2, execution_service_pb2, node_service_pb2
@@ -35,10 +35,9 @@ SERVICES = (
 class ApiServer:
     """Serves one node. Started and stopped once, on the loop that the node runs on."""
 
-    def __init__(self, node: NodePort, config: Config) -> None:
+    def __init__(self, node: NodePorts) -> None:
         self._node = node
-        self._config = config.api
-        self._in_cluster = config.cluster is not None
+        self._config = node.config.api
         self._polls = Polls()
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
@@ -68,7 +67,7 @@ class ApiServer:
     def _interceptors(self) -> list[grpc.aio.ServerInterceptor]:
         """Outermost first."""
         always = [StatusInterceptor(), AuthInterceptor(self._authenticator)]
-        return [*always, LeaderInterceptor(self._node)] if self._in_cluster else always
+        return [*always, LeaderInterceptor(self._node)] if self._node.cluster is not None else always
 
     def _listen(self, server: grpc.aio.Server) -> int:
         address = str(self._config.listen)

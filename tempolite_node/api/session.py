@@ -11,7 +11,7 @@ from tempolite_node.api import auth
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.enqueueing import Enqueueing
 from tempolite_node.api.polls import DeadlineWheel, time_to_wait_ms
-from tempolite_node.api.ports import NodePort
+from tempolite_node.api.ports import NodePorts, WatchPort
 from tempolite_node.api.status import InvalidRequest, TimeIsUp, status_of
 from tempolite_node.engine.commands import Enqueue
 from tempolite_node.engine.effects import Enqueued
@@ -47,7 +47,7 @@ class Answers(Protocol):
 class Session:
     """One stream. Lives and dies with it: who gets no reply asks again on another one."""
 
-    def __init__(self, answers: Answers, enqueueing: Enqueueing, node: NodePort, caller: auth.Caller) -> None:
+    def __init__(self, answers: Answers, enqueueing: Enqueueing, node: NodePorts, caller: auth.Caller) -> None:
         self._answers = answers
         self._enqueueing = enqueueing
         self._node = node
@@ -184,7 +184,7 @@ class Session:
         ended: Execution | None = None
         try:
             async with asyncio.timeout(remaining_s):
-                found = await self._node.wait_closed(outcome.execution_id)
+                found = await self._node.reads.wait_closed(outcome.execution_id)
                 ended = found if isinstance(found, Execution) else None
         except TimeoutError:
             pass  # answered without the outcome
@@ -194,9 +194,9 @@ class Session:
         self._reply_enqueued(call.number, outcome, ended)
 
     def _wait_for(self, call: pb.SessionCall, execution_id: str) -> None:
-        wait = _Wait(call.number, execution_id, _hold_s(call), self._node, self._deadlines, self._waited)
+        wait = _Wait(call.number, execution_id, _hold_s(call), self._node.watch, self._deadlines, self._waited)
         self._waits[call.number] = wait
-        self._node.on_closed(execution_id, wait.closed)
+        self._node.watch.on_closed(execution_id, wait.closed)
 
     def _waited(self, number: int, outcome: Enqueued, ended: Execution | None) -> None:
         self._drop_wait(number)
@@ -235,11 +235,11 @@ class _Wait:
         "_ended",
         "_execution_id",
         "_hold_s",
-        "_node",
         "_number",
         "_outcome",
         "_over",
         "_tick",
+        "_watch",
     )
 
     def __init__(
@@ -247,7 +247,7 @@ class _Wait:
         number: int,
         execution_id: str,
         hold_s: float,
-        node: NodePort,
+        watch: WatchPort,
         deadlines: DeadlineWheel,
         over: Callable[[int, Enqueued, Execution | None], None],
     ) -> None:
@@ -255,7 +255,7 @@ class _Wait:
         self._number = number
         self._execution_id = execution_id
         self._hold_s = hold_s
-        self._node = node
+        self._watch = watch
         self._deadlines = deadlines
         self._over = over
         self._outcome: Enqueued | None = None
@@ -282,7 +282,7 @@ class _Wait:
         if self._tick is not None:
             self._deadlines.forget(self._tick, self.give_up)
         if self._ended is None:
-            self._node.forget_closed(self._execution_id, self.closed)
+            self._watch.forget_closed(self._execution_id, self.closed)
 
 
 def _hold_s(call: pb.SessionCall) -> float:

@@ -1,25 +1,27 @@
 """argv to exit code: 0 well, 1 could not start or run, 2 wrong usage or config.
 
-Together with cluster_cli.py the only place that reads argv.
+Together with cluster.py the only place that reads argv. What a command needs, it imports when it runs: `--version` and
+`--help` load nothing of a node.
 """
 
 from __future__ import annotations
 
 import hashlib
-import platform
 import re
 import secrets
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tempolite_node import __version__
 from tempolite_node.cli.cluster import cluster
-from tempolite_node.cli.logging import configure_logging
-from tempolite_node.config import Config, Role, load_config
 from tempolite_node.errors import ConfigError, NodeError, StartError
+from tempolite_node.roles import Role
+
+if TYPE_CHECKING:
+    from tempolite_node.config import Config
 
 _SYSTEMS = ("linux", "darwin")  #: that a node runs on; the second for development
 
@@ -27,10 +29,20 @@ _CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 _node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
 
 
+def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from tempolite_node import __version__
+
+        click.echo(f"tempolite-node, version {__version__}")
+        context.exit()
+
+
 @click.group(invoke_without_command=True)
 @click.option("--config", type=_CONFIG, help="The node's YAML file: run the node.")
 @_node_id
-@click.version_option(__version__, prog_name="tempolite-node")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+)
 @click.pass_context
 def main(context: click.Context, config: Path | None, node_id: str | None) -> None:
     """Runs a Tempolite node."""
@@ -39,8 +51,8 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
     if config is None:
         raise click.UsageError("give --config, the node's YAML file")
     _require_system()
-    loaded = _loaded(config, node_id)
-    configure_logging(loaded.log)
+    loaded = _configured(config, node_id)
+    from tempolite_node.config import load_config
     from tempolite_node.node.daemon import run
 
     try:
@@ -66,8 +78,7 @@ def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
     """Reports every mistake of a config, each with its line and column."""
     if handlers:
         _require_system()
-    loaded = _loaded(config, node_id)
-    configure_logging(loaded.log)
+    loaded = _configured(config, node_id)
     if handlers:
         from tempolite_node.node.daemon import check_handlers
 
@@ -85,6 +96,8 @@ def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
 
 def _require_system() -> None:
     if sys.platform not in _SYSTEMS:
+        import platform
+
         click.echo(
             "tempolite-node: a node runs on Linux, and on macOS for development; "
             f"this is {platform.system() or sys.platform}, where the client works (on Windows, a node runs in WSL)",
@@ -93,7 +106,18 @@ def _require_system() -> None:
         sys.exit(1)
 
 
+def _configured(path: Path, node_id: str | None) -> Config:
+    """The config, with the log set up as it says."""
+    from tempolite_node.cli.logging import configure_logging
+
+    loaded = _loaded(path, node_id)
+    configure_logging(loaded.log)
+    return loaded
+
+
 def _loaded(path: Path, node_id: str | None) -> Config:
+    from tempolite_node.config import load_config
+
     try:
         return load_config(path, node_id=node_id)
     except ConfigError as error:

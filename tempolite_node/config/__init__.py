@@ -12,13 +12,13 @@ from tempolite_node.config.model import (
     LogConfig,
     NodeConfig,
     OperationConfig,
-    Role,
     TlsConfig,
     TokenConfig,
 )
 from tempolite_node.config.pools import WORKERS_MAX, ExecutionPoolConfig, PoolConfig, PoolsConfig, RetryConfig
 from tempolite_node.config.section import Address
 from tempolite_node.errors import ConfigError
+from tempolite_node.roles import Role
 
 __all__ = [
     "WORKERS_MAX",

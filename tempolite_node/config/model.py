@@ -6,7 +6,6 @@ Fields that end in _ms are written without it in the file, as durations ("30s").
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
@@ -18,6 +17,7 @@ from tempolite_node.config.cluster import API_DEFAULT, ClusterConfig, completed,
 from tempolite_node.config.pools import PoolsConfig, RetryConfig
 from tempolite_node.config.section import LONG, Address, HostPort, Name, NodeId, Section, Timeout
 from tempolite_node.engine.model import PRIORITY_MAX, Isolation
+from tempolite_node.roles import Role
 
 # --- node
 
@@ -31,14 +31,6 @@ class NodeConfig(Section):
 
 
 # --- api
-
-
-class Role(StrEnum):
-    """Each may do what the one before it may, and more."""
-
-    READER = "reader"
-    OPERATOR = "operator"
-    ADMIN = "admin"
 
 
 class TlsConfig(Section):

@@ -31,6 +31,7 @@ from tempolite_node.driver.inputs import (
     Submit,
     SubmitBatch,
 )
+from tempolite_node.driver.outputs import Outputs, RoundOutput
 from tempolite_node.driver.pending import PendingCommand, PendingCommands, asked_together
 from tempolite_node.driver.readiness import Readiness, Stage, tell_changes
 from tempolite_node.engine import formats
@@ -59,7 +60,6 @@ from tempolite_node.engine.model import Component, Execution
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import NodeError, StorageFailed, Unavailable
 from tempolite_node.log.base import Log, StateMachine
-from tempolite_node.protocol import messages
 from tempolite_node.store.database import explained
 from tempolite_node.store.writer import Executions
 
@@ -67,31 +67,6 @@ _ROUND_MAX = 2_000  #: inputs of one round: bounds how long a transaction holds 
 _TIMERS_MAX = 250  #: timers of one round, besides what was asked
 _UNSAVED_MAX = 1_000  #: entries that changed nothing, and so need no commit of their own
 _PLACED_MAX = 500  #: executions of one round that are given to another node
-
-
-class Outputs(Protocol):
-    """Where the results of a round go. Called in any thread, and must not block."""
-
-    def publish(
-        self,
-        *,
-        frames_to_send: Mapping[int, Sequence[messages.ToHost]],
-        hosts_to_close: list[int],
-        answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[Execution],
-        signalled: list[str],
-        revision: int,
-    ) -> None: ...
-
-    def restored(self) -> None:
-        """The store was replaced by that of another node: whatever was followed may have moved on unseen."""
-        ...
-
-    def removed(self) -> None:
-        """This node is no part of the cluster any more."""
-        ...
-
-    def driver_failed(self, error: BaseException) -> None: ...
 
 
 class Registration(Protocol):
@@ -107,6 +82,7 @@ class Driver:
         node_id: str,
         executions: Executions,
         dispatch: Dispatch,
+        inputs: Inputs,
         outputs: Outputs,
         children: Children,
         registration: Registration,
@@ -117,7 +93,7 @@ class Driver:
         self._outputs = outputs
         self._registration = registration
         self._log = log(self)
-        self.inputs = Inputs()
+        self.inputs = inputs
         self._work = Work(executions)
         self._at_ms = 0
         self._fired = False  #: timers that are due are on their way
@@ -370,10 +346,13 @@ class Driver:
     def take_back(self) -> None:
         self._proposals.take_back()
 
-    def lost(self, node_id: str) -> None:
-        node = self._executions.nodes().get(node_id)
-        if node is not None and node.live and node_id != self._node_id:
-            self._proposals.add(PendingCommand(LoseNode(at_ms=self._at_ms, node_id=node_id, run=node.run)))
+    @property
+    def live_runs(self) -> Mapping[str, str]:
+        return {node.id: node.run for node in self._executions.nodes().values() if node.live}
+
+    def lost(self, node_id: str, run: str) -> None:
+        if self.live_runs.get(node_id) == run and node_id != self._node_id:
+            self._proposals.add(PendingCommand(LoseNode(at_ms=self._at_ms, node_id=node_id, run=run)))
 
     def begin_anew(self, *, unclear: NodeError) -> None:
         """The store was replaced by another node's, a later one: what runs here may have been given away unseen.
@@ -438,13 +417,13 @@ class Driver:
         answers, self._answers = self._answers, []
         closed, self._closed = self._closed, []
         signalled, self._signalled = self._signalled, []
-        publish = partial(
-            self._outputs.publish,
-            frames_to_send=outgoing,
+        output = RoundOutput(
+            frames=outgoing,
             hosts_to_close=closing,
             answers=answers,
             closed=closed,
             signalled=signalled,
             revision=revision,
         )
-        self._log.when_durable(publish, idle=not self.inputs and not self._holds_back)
+        idle = not self.inputs and not self._holds_back
+        self._log.when_durable(partial(self._outputs.publish, output), idle=idle)

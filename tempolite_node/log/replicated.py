@@ -28,6 +28,7 @@ from tempolite_node.log.raft.entries import REQUEST_ID_BYTES, Entry, RequestId
 from tempolite_node.log.raft.errors import RaftBroken
 from tempolite_node.log.raft.outcomes import Committed, NotLeader, Outcome
 from tempolite_node.log.raft.raft_log import RaftConfig, RaftLog
+from tempolite_node.log.raft.silence import PeerLiveness
 
 logger = structlog.get_logger("log")
 
@@ -72,7 +73,7 @@ class ReplicatedLog:
         node_timeout_s: float,
         write_timeout_s: float,
     ) -> None:
-        """run: names the process, see `Batch`. post: has something called in the driver's thread.
+        """run: names the process, see `Batch`; from any thread. post: has something called in the driver's thread.
 
         on_failure, on_removed, on_question: called in other threads; see RaftLog.
         """
@@ -88,7 +89,12 @@ class ReplicatedLog:
             _Consumer(self, machine, snapshots, post),
             on_failure=partial(self._failed, on_failure),
             on_leader=self._leader_changed,
-            on_silence=(node_timeout_s, lambda node_id: post(partial(machine.lost, node_id))),
+            liveness=PeerLiveness(
+                timeout_s=node_timeout_s,
+                run=run,
+                live_runs=lambda: machine.live_runs,
+                on_silence=lambda node_id, silent: post(partial(machine.lost, node_id, silent)),
+            ),
             on_removed=on_removed,
             on_question=on_question,
         )

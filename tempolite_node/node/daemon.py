@@ -11,25 +11,24 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any
 
 import apsw
 import structlog
 
 from tempolite_node import __version__
+from tempolite_node.api.ports import NodePorts
 from tempolite_node.api.server import ApiServer
 from tempolite_node.clock import wall_clock_ms
-from tempolite_node.config import Config, PoolsConfig
+from tempolite_node.config import Config
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.driver import Driver
 from tempolite_node.driver.inputs import HostDown, HostUp, Inputs, RunInDriver
-from tempolite_node.driver.pools import RateLimit
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import DrainNode, LoseNode, RegisterNode
-from tempolite_node.engine.model import Component, Execution, ServedHandler
+from tempolite_node.engine.model import Component, ServedHandler
 from tempolite_node.errors import NodeError, StartError, StorageFailed, Unavailable
 from tempolite_node.handlers.catalog import HandlerCatalog
 from tempolite_node.handlers.children import Children
@@ -39,10 +38,14 @@ from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
 from tempolite_node.log.replicated import ReplicatedLog
 from tempolite_node.node import reloadable
+from tempolite_node.node.cluster import Cluster
 from tempolite_node.node.driver_client import DriverClient
+from tempolite_node.node.pools import Pools
+from tempolite_node.node.publisher import Publisher
 from tempolite_node.node.raft_config import raft_config
+from tempolite_node.node.reads import Reads
 from tempolite_node.node.reload import Part, Reload
-from tempolite_node.node.service import Facade
+from tempolite_node.node.status import NodeStatus
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol import messages
 from tempolite_node.store.data_directory import DataDir
@@ -56,7 +59,7 @@ logger = structlog.get_logger("node")
 
 
 class Node:
-    """One node, from start to stop, on the running event loop; and where the driver's rounds end."""
+    """One node, from start to stop, on the running event loop."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -64,38 +67,29 @@ class Node:
         self._stop_requested = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
-        self._driver_runs = True
         self._replicated: ReplicatedLog | None = None
-        self._looking: set[asyncio.Task[None]] = set()
         self._data_dir = DataDir(config.node.data_dir)
 
     # --- start and stop
 
     async def start(self) -> None:
         """StartError, StorageFailed: it can't start here; what was started is stopped again."""
-        self._data_dir.open()
-        try:
-            self._open_store()
-            self._supervisor = Supervisor(
-                self._config.hosts,
-                load_message(self._config),
-                self._driver.inputs,
-                up=self._host_up,
-                down=self._host_down,
-            )
+        async with AsyncExitStack() as parts:
+            self._data_dir.open()
+            parts.callback(self._data_dir.close)
+            self._open_store(parts)
+            self._make_driver(parts)
             await self._supervisor.start()
-            self._serve_handlers()
+            self._catalog_handlers()
             self._driver.start()
             if self._replicated is None:
-                await self._asking.look(lambda: None)  # what an earlier process ran is queued again
-            self._api = ApiServer(self._facade, self._config)
+                await self._client.look(lambda: None)  # what an earlier process ran is queued again
+            self._api = ApiServer(self._ports())
             port = await self._api.start()
-        except BaseException:
-            await self._stop_hosts()
-            if hasattr(self, "_driver"):
-                self._driver.stop()
-            self._data_dir.close()
-            raise
+            parts.push_async_callback(self._api.stop, grace=1.0)
+            parts.callback(self._watch.stop)
+            parts.callback(self._client.stop)
+            self._parts = parts.pop_all()
         host = self._config.api.listen.host
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._data_dir.write_address(address)
@@ -109,7 +103,7 @@ class Node:
             version=__version__,
         )
 
-    def _open_store(self) -> None:
+    def _open_store(self, parts: AsyncExitStack) -> None:
         config, store = self._config, self._data_dir.store
         connection = open_writer(store)
         try:
@@ -122,30 +116,62 @@ class Node:
         except apsw.Error as error:
             raise StorageFailed(f"{store}: the store can't be written: {explained(error)}") from error
         executions = Executions(connection)
+        parts.callback(executions.close)
         used = formats.in_use(executions.nodes().values())
         if used > formats.FORMAT:
             raise StartError(f"{store}: {formats.too_old(config.node.id, formats.FORMAT, used)}")
         self._executions = executions
         self._readers = Readers(store)
-        pools = {component: config.pools.of(component) for component in Component}
-        dispatch = Dispatch(
-            executions,
-            node_id=config.node.id,
-            pools=pools,
-            clock_s=time.monotonic,
-            leases=config.cluster is None,
+        parts.callback(self._readers.close)
+
+    def _make_driver(self, parts: AsyncExitStack) -> None:
+        """With the parts around it: what it reads, what it publishes to, and who asks it."""
+        config, executions = self._config, self._executions
+        inputs = Inputs()
+        self._supervisor = Supervisor(
+            config.hosts, load_message(config), inputs, up=self._host_up, down=self._host_down
         )
+        self._watch = Watch(executions.applied_index)
         self._driver = Driver(
             node_id=config.node.id,
             executions=executions,
-            dispatch=dispatch,
-            outputs=self,
-            children=Children(lambda: self._served),
+            dispatch=Dispatch(
+                executions,
+                node_id=config.node.id,
+                pools={component: config.pools.of(component) for component in Component},
+                clock_s=time.monotonic,
+                leases=config.cluster is None,
+            ),
+            inputs=inputs,
+            outputs=Publisher(
+                inputs=inputs,
+                executions=executions,
+                supervisor=self._supervisor,
+                watch=self._watch,
+                on_removed=self._removed,
+                on_failed=self._driver_failed,
+            ),
+            children=Children(lambda: self._catalog),
             registration=self._registration,
             log=self._make_log,
         )
-        self._asking = DriverClient(self._driver)
-        self._watch = Watch(executions.applied_index)
+        self._client = DriverClient(self._driver)
+        self._cluster = self._make_cluster(parts)
+        parts.push_async_callback(self._loop.run_in_executor, None, self._driver.stop)
+        parts.push_async_callback(self._supervisor.stop)
+
+    def _make_cluster(self, parts: AsyncExitStack) -> Cluster | None:
+        if self._replicated is None or self._config.cluster is None:
+            return None
+        cluster = Cluster(
+            self._config.cluster,
+            self._replicated.raft,
+            executions=self._executions,
+            driver=self._client,
+            supervisor=self._supervisor,
+        )
+        parts.callback(cluster.stop)
+        return cluster
 
     def _make_log(self, machine: StateMachine) -> Log:
         cluster = self._config.cluster
@@ -157,9 +183,9 @@ class Node:
             snapshots=Snapshots(self._executions, self._readers, self._config.node.id),
             run=lambda: self._driver.run,
             post=self._in_driver,
-            on_failure=self._failed,
-            on_removed=self.removed,
-            on_question=lambda peer, question: self._facade.answer_peer(peer, question),
+            on_failure=self._log_failed,
+            on_removed=self._removed,
+            on_question=self._answer_peer,
             wall_clock_ms=wall_clock_ms,
             node_timeout_s=cluster.node_timeout_ms / 1_000,
             write_timeout_s=cluster.write_timeout_ms / 1_000,
@@ -170,21 +196,54 @@ class Node:
     def _in_driver(self, act: Callable[[], None]) -> None:
         self._driver.put(RunInDriver(act))
 
-    def _serve_handlers(self) -> None:
+    def _answer_peer(self, peer: str, question: bytes) -> bytes:
+        """What another node asks. In a thread of the log's."""
+        assert self._cluster is not None, f"{peer} asks a node that is alone"
+        return self._cluster.answer(peer, question)
+
+    def _catalog_handlers(self) -> None:
         self._own_handlers = self._described_handlers()
-        self._served = HandlerCatalog(self._own_handlers, self._executions.nodes)
-        self._facade = Facade(
+        self._catalog = HandlerCatalog(self._own_handlers, self._executions.nodes, in_cluster=self._cluster is not None)
+
+    def _ports(self) -> NodePorts:
+        """What the API asks, of the parts that know."""
+        executions, dispatch, client = self._executions, self._driver.dispatch, self._client
+        self._pools = Pools(
             self._config,
-            driver=self._driver,
-            asking=self._asking,
-            watch=self._watch,
-            executions=self._executions,
-            readers=self._readers,
-            supervisor=self._supervisor,
-            served=self._served,
-            registration=self._registration,
-            raft=None if self._replicated is None else self._replicated.raft,
+            dispatch=dispatch,
+            executions=executions,
+            driver=client,
+            registration=None if self._cluster is None else self._own_registration,
         )
+        self._status = NodeStatus(
+            self._config.node.id,
+            dispatch=dispatch,
+            executions=executions,
+            driver=client,
+            supervisor=self._supervisor,
+            watch=self._watch,
+        )
+        reads = Reads(
+            readers=self._readers,
+            executions=executions,
+            driver=client,
+            watch=self._watch,
+            in_cluster=self._cluster is not None,
+        )
+        return NodePorts(
+            config=self._config,
+            commands=client,
+            catalog=self._catalog,
+            arguments=self._supervisor if self._cluster is None else self._cluster,
+            reads=reads,
+            watch=self._watch,
+            pools=self._pools,
+            status=self._status,
+            cluster=self._cluster,
+        )
+
+    def _own_registration(self) -> RegisterNode:
+        return self._registration(self._driver.now_ms(), self._driver.run)
 
     def _described_handlers(self) -> tuple[ServedHandler, ...]:
         own = [served_handler(self._config, name, each.component) for name, each in self._supervisor.handlers.items()]
@@ -212,10 +271,10 @@ class Node:
 
     async def _drain(self) -> None:
         """Lets running attempts end: those that wait are unwound, and go on after the next start, or elsewhere."""
-        self._facade.draining = True
+        self._status.draining = True
         drain_s = self._config.node.drain_timeout_ms / 1000
         logger.info("draining", timeout_s=drain_s)
-        await self._asking.change(self._pause_all)
+        await self._pools.drain()
         told = await self._tell_others(DrainNode)
         self._supervisor.drain()
         idle = asyncio.ensure_future(self._wait_idle())
@@ -235,49 +294,34 @@ class Node:
             return False
         try:
             driver = self._driver
-            await self._asking.submit(command(at_ms=driver.now_ms(), node_id=self._config.node.id, run=driver.run))
+            await self._client.submit(command(at_ms=driver.now_ms(), node_id=self._config.node.id, run=driver.run))
         except NodeError as error:
             logger.warning("the other nodes can't be told that this one stops; they will notice", error=str(error))
             return False
         return True
 
     async def _hand_over_leadership(self) -> None:
-        if self._replicated is None or not self._replicated.leads or len(self._executions.nodes()) < 2:
+        if self._replicated is None or self._cluster is None:
+            return
+        if not self._replicated.leads or len(self._executions.nodes()) < 2:
             return
         try:
-            leader = await self._facade.transfer_leadership(None)
+            leader = await self._cluster.transfer_leadership(None)
             logger.info("another node leads the cluster now", leader=leader)
         except NodeError as error:
             logger.warning("the leadership can't be handed over; the other nodes will elect", error=str(error))
 
-    def _pause_all(self) -> None:
-        for component, pool in self._driver.dispatch.pools.items():
-            if component is not Component.SIDE_EFFECT:  # attempts that are to end still need them
-                pool.paused = True
-
     async def _wait_idle(self) -> None:
         """Until no attempt is left in a worker host. Each end of one is a commit."""
         revision = self._watch.revision
-        while await self._asking.look(lambda: self._driver.dispatch.attempts):
+        while await self._client.look(lambda: self._driver.dispatch.attempts):
             await self._watch.changed_after(revision)
             revision = self._watch.revision
 
     async def stop(self) -> None:
         """Stops at once, in order. What is recorded stays; what runs is run again after the next start."""
-        self._asking.stop()
-        self._watch.stop()
-        await self._api.stop(grace=1.0)
-        await self._stop_hosts()
-        await self._loop.run_in_executor(None, self._driver.stop)
-        self._facade.stop()
-        self._readers.close()
-        self._executions.close()
-        self._data_dir.close()
+        await self._parts.aclose()
         logger.info("the node has stopped")
-
-    async def _stop_hosts(self) -> None:
-        if hasattr(self, "_supervisor"):
-            await self._supervisor.stop()
 
     def request_stop(self) -> None:
         """Once: drain and stop. Twice: stop now."""
@@ -305,22 +349,14 @@ class Node:
 
         A setting that is the same in both keeps what an operator has made of it meanwhile.
         """
-        self._config = self._facade.config = config
+        self._config = config
         self._supervisor.update(load_message(config))
         if (running.pools, running.handlers) == (config.pools, config.handlers):
             return
         self._own_handlers = self._described_handlers()
-        self._served.replace_own(self._own_handlers)
-        await self._asking.change(partial(self._take_pools, running.pools, config.pools))
-        await self._asking.submit(self._registration(self._driver.now_ms(), self._driver.run))
-
-    def _take_pools(self, running: PoolsConfig, pools: PoolsConfig) -> None:
-        for component, pool in self._driver.dispatch.pools.items():
-            before, after = running.of(component), pools.of(component)
-            if before.workers != after.workers:
-                pool.workers = after.workers
-            if before.rate_limit != after.rate_limit:
-                pool.rate = RateLimit(after.rate_limit, time.monotonic())
+        self._catalog.replace_own(self._own_handlers)
+        await self._pools.take(config)
+        await self._client.submit(self._own_registration())
 
     # --- between the worker hosts and the driver
 
@@ -330,72 +366,24 @@ class Node:
     def _host_down(self, host: int, message: str, crashed: bool) -> None:
         self._driver.put(HostDown(host, message, crashed))
 
-    # --- where the driver answers; in its thread, or in the log's
+    # --- how it ends early; called in any thread
 
-    def publish(
-        self,
-        *,
-        frames_to_send: Mapping[int, Sequence[messages.ToHost]],
-        hosts_to_close: list[int],
-        answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[Execution],
-        signalled: list[str],
-        revision: int,
-    ) -> None:
-        rest = self._supervisor.deliver(frames_to_send)
-        watched = self._watch.advance(closed=closed, signalled=signalled, revision=revision)
-        if watched or answers or rest or hosts_to_close:
-            self._loop.call_soon_threadsafe(self._published, rest, hosts_to_close, answers, closed, signalled)
+    def _driver_failed(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self._fail, "the node stops: its driver failed", error)
 
-    def driver_failed(self, error: BaseException) -> None:
-        self._driver_runs = False
-        self._failed(error)
+    def _log_failed(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self._fail, "the node stops", error)
 
-    def _failed(self, error: BaseException) -> None:
-        self._loop.call_soon_threadsafe(self._fail, error)
+    def _removed(self) -> None:
+        self._log_failed(Unavailable(f"node {self._config.node.id} was removed from its cluster"))
 
-    def removed(self) -> None:
-        self._failed(Unavailable(f"node {self._config.node.id} was removed from its cluster"))
-
-    def restored(self) -> None:
-        self._loop.call_soon_threadsafe(self._begin_to_look_again)
-
-    # --- and in the loop's
-
-    def _published(
-        self,
-        frames_to_send: Mapping[int, Sequence[messages.ToHost]],
-        hosts_to_close: list[int],
-        answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[Execution],
-        signalled: list[str],
-    ) -> None:
-        self._supervisor.send(frames_to_send, hosts_to_close)
-        for answer, value in answers:
-            answer(value)
-        self._watch.published(closed=closed, signalled=signalled)
-
-    def _begin_to_look_again(self) -> None:
-        looking = self._loop.create_task(self._look_again())
-        self._looking.add(looking)  # the loop alone would not keep it
-        looking.add_done_callback(self._looking.discard)
-
-    async def _look_again(self) -> None:
-        """What is waited for may have ended while this node was behind."""
-        ids = self._watch.waited_for()
-        with suppress(Unavailable):  # the node stops, and tells those who wait itself
-            found = await self._asking.look(lambda: [self._executions.execution(execution_id) for execution_id in ids])
-            closed = [execution for execution in found if execution is not None and execution.closed]
-            self._watch.published(closed=closed, signalled=ids)
-
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, event: str, error: BaseException) -> None:
         """Nothing can be acknowledged any more: the node goes down, loudly."""
         if self._failure is not None:
             return
         self._failure = error
-        event = "the node stops" if self._driver_runs else "the node stops: its driver failed"
         logger.critical(event, error=str(error), exc_info=None if isinstance(error, Unavailable) else error)
-        self._asking.fail(error)
+        self._client.fail(error)
         self.request_stop()
 
 

@@ -31,6 +31,10 @@ class DriverClient:
         self._asked: set[asyncio.Future[Any]] = set()  #: who waits for the driver's next commit
         self._stopped = False
 
+    def now_ms(self) -> int:
+        """Unix milliseconds, by the clock that decides what is due."""
+        return self._driver.now_ms()
+
     async def submit(self, command: AnyCommand) -> AnyOutcome:
         """The outcome, once it is on disk. Overloaded: too much waits; nothing was stored."""
         self._refuse_if_overloaded()

@@ -22,7 +22,7 @@ from tempolite_node.engine.model import (
     Status,
     Timer,
 )
-from tempolite_node.engine.work import Work, is_wait
+from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
@@ -325,7 +325,7 @@ class Executions:
         for wait in changed:
             if wait.kind is not OperationKind.WAIT or wait.target_row is None:
                 continue
-            if is_wait(wait):
+            if wait.is_wait:
                 self._waits.setdefault(wait.target_row, {})[wait.execution_row, wait.key] = wait
             elif (waits := self._waits.get(wait.target_row)) is not None:
                 waits.pop((wait.execution_row, wait.key), None)

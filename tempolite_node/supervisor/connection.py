@@ -6,10 +6,33 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from tempolite_node.protocol import framing, messages
 
 READ_BYTES = 1 << 18
+
+
+class SocketReader(Protocol):
+    """Reads the sockets of all hosts, in a thread of its own; any thread may call it."""
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it waits for something to read."""
+        ...
+
+    @property
+    def looks(self) -> int:
+        """How often it looked whether there is something to read."""
+        ...
+
+    def attach(self, host_socket: HostConnection) -> None:
+        """From here on the socket is read, until it is at its end."""
+        ...
+
+    def await_room(self, host_socket: HostConnection, wanted: bool) -> None:
+        """wanted: whether the connection is flushed once its socket takes more."""
+        ...
 
 
 class HostConnection:

@@ -13,10 +13,9 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from tempolite_node.driver.inputs import Inputs
 from tempolite_node.protocol import framing, messages
 from tempolite_node.supervisor.children import ChildProcesses
-from tempolite_node.supervisor.connection import READ_BYTES, HostConnection
+from tempolite_node.supervisor.connection import READ_BYTES, HostConnection, SocketReader
 
 
 class HostProcess:
@@ -25,17 +24,17 @@ class HostProcess:
         *,
         number: int,
         load: messages.Load,
-        inputs: Inputs,
+        reader: SocketReader,
         children: ChildProcesses,
         heard: Callable[[HostProcess, list[messages.FromHost]], None],
         gone: Callable[[HostProcess, str], None],
     ) -> None:
-        """inputs: read the socket once the handlers are loaded."""
+        """reader: of the socket, once the handlers are loaded."""
         self.number = number  #: never given twice in a node's life; below zero: of one isolated attempt
         self.silent_s = 0.0  #: since its last sign of life
         self.connection: HostConnection | None = None  #: once the handlers are loaded
         self._load = load
-        self._inputs = inputs
+        self._reader = reader
         self._heard = heard
         self._gone = gone
         self._children = children
@@ -73,16 +72,16 @@ class HostProcess:
 
     async def _load_handlers(self, connection: socket.socket) -> None:
         """Reads what the process says until its handlers are loaded; from then on, the driver does."""
-        reader = framing.node_reader()
+        frames = framing.node_reader()
         try:
             await self._loop.sock_sendall(connection, framing.encode([self._load]))
             while not self.loaded:
                 data = await self._loop.sock_recv(connection, READ_BYTES)
                 if not data:
                     break
-                for message in reader.feed(data):
+                for message in frames.feed(data):
                     if isinstance(message, messages.Loaded) and not message.errors:
-                        self._connect(connection, reader)
+                        self._connect(connection, frames)
                     self._heard(self, [message])
         except (OSError, ValueError):
             pass  # msgspec.DecodeError and ValidationError are ones of the latter
@@ -91,16 +90,16 @@ class HostProcess:
                 connection.close()
                 self.kill()
 
-    def _connect(self, connection: socket.socket, reader: framing.FrameReader[messages.FromHost]) -> None:
+    def _connect(self, connection: socket.socket, frames: framing.FrameReader[messages.FromHost]) -> None:
         made = HostConnection(
             self.number,
             connection,
-            reader,
-            await_room=self._inputs.await_room,
+            frames,
+            await_room=self._reader.await_room,
             heard=lambda batch: self._in_loop(self._heard, self, batch),
             lost=lambda: self._in_loop(self.kill),
         )
-        self._inputs.attach(made)
+        self._reader.attach(made)
         if self._unsent:
             made.send(self._unsent)
             self._unsent = []

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from tempolite_node.config import HostsConfig
-from tempolite_node.driver.inputs import Inputs
 from tempolite_node.errors import StartError, Unavailable
 from tempolite_node.protocol import messages, plain_types
 from tempolite_node.supervisor.children import ChildProcesses
+from tempolite_node.supervisor.connection import SocketReader
 from tempolite_node.supervisor.liveness import HostLiveness
 from tempolite_node.supervisor.process import HostProcess
 from tempolite_node.views import HostInfo
@@ -29,18 +29,18 @@ class Supervisor:
         self,
         config: HostsConfig,
         load: messages.Load,
-        inputs: Inputs,
+        reader: SocketReader,
         *,
         up: Callable[[int, Sequence[messages.HandlerDescription]], None],
         down: Callable[[int, str, bool], None],
     ) -> None:
-        """inputs: read what the hosts say once they are up.
+        """reader: of what the hosts say once they are up.
 
         down: gets why a host ended, and whether one of its attempts may be to blame.
         """
         self._config = config
         self._load = load
-        self._inputs = inputs
+        self._reader = reader
         self._up = up
         self._down = down
         self._children = ChildProcesses()
@@ -112,7 +112,7 @@ class Supervisor:
         host = HostProcess(
             number=number,
             load=self._load,
-            inputs=self._inputs,
+            reader=self._reader,
             children=self._children,
             heard=self._heard,
             gone=self._gone,
@@ -162,6 +162,9 @@ class Supervisor:
             host = self._hosts.pop(number, None)
             if host is not None:
                 host.kill()
+
+    def serves(self, handler: str) -> bool:
+        return handler in self.handlers
 
     async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[messages.Violation]]:
         """What is wrong with the arguments of each call, by the handler's own types."""
@@ -242,10 +245,10 @@ class Supervisor:
     async def _ping(self) -> None:
         """Kills a host that no longer answers: something in it holds the GIL, or it was stopped."""
         loop, interval_s = asyncio.get_running_loop(), self._config.ping_interval_ms / 1000
-        listening = HostLiveness(self._inputs, loop.time(), most_s=2 * interval_s)
+        liveness = HostLiveness(self._reader, loop.time(), most_s=2 * interval_s)
         while True:
             await asyncio.sleep(interval_s)
-            listened_s = listening.since(loop.time())
+            listened_s = liveness.since(loop.time())
             for host in list(self._hosts.values()):
                 host.silent_s += listened_s
                 limit_ms = self._config.ping_timeout_ms if host.loaded else self._config.start_timeout_ms

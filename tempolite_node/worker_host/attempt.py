@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from tempolite_node.engine.commands import (
@@ -45,6 +46,26 @@ class Waiter(Protocol):
         ...
 
 
+class Scheduler(Protocol):
+    """How the code of an attempt runs: in a thread of its own, or as a task among others on a loop."""
+
+    def flush(self) -> None:
+        """Sends what the attempt said. By its own code."""
+        ...
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Calls it where the attempt's state may be changed. By any thread, like `call_when_idle`."""
+        ...
+
+    def call_when_idle(self, function: Callable[[], object]) -> None:
+        """Calls it there once none of the attempt's code can go on by itself."""
+        ...
+
+    def cancel(self) -> None:
+        """Stops the code, where that is possible. Where `call` calls."""
+        ...
+
+
 class _Call(NamedTuple):
     """A call without an answer, and who waits for it."""
 
@@ -80,7 +101,13 @@ class Attempt:
     the one that wakes the stack.
     """
 
-    def __init__(self, run: messages.Run | messages.RunCompensation, handler: Handler, services: Services) -> None:
+    def __init__(
+        self,
+        run: messages.Run | messages.RunCompensation,
+        handler: Handler,
+        services: Services,
+        scheduler: Scheduler,
+    ) -> None:
         self.run = run
         self.handler = handler
         self.services = services
@@ -97,10 +124,7 @@ class Attempt:
         self._side_effects: set[str] = set()  #: that run now
         self._numbers = itertools.count(1)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
-        self.flush: Callable[[], object] = services.channel.flush  #: sends what was said
-        self.hop: Callable[..., object] = _directly  #: to where its state may be changed: its loop
-        self.when_idle: Callable[..., object] = _directly  #: there, once none of its code can go on by itself
-        self.on_over: Callable[[], object] | None = None  #: stops what runs, where that is possible
+        self._scheduler = scheduler
 
     def facts(self) -> Facts:
         run = self.run
@@ -136,7 +160,7 @@ class Attempt:
         if scope.frame:
             slots.announce(self)
         self._say(number, request, scope, leased=leased)
-        self.flush()
+        self._scheduler.flush()
         return number
 
     def announce(self, key: str, scope: Scope) -> None:
@@ -227,11 +251,11 @@ class Attempt:
 
     def unwind(self, call: int) -> None:
         """Gives up the stack that waits in the call, unless it goes on already. Its waits stay with the node."""
-        self.when_idle(self._unwind, call)
+        self._scheduler.call_when_idle(partial(self._unwind, call))
 
     def abandon(self) -> None:
         """It has lost its right to run."""
-        self.hop(self.stop)
+        self._scheduler.call(self.stop)
 
     def _unwind(self, call: int) -> None:
         if not self._only_waits():
@@ -268,19 +292,16 @@ class Attempt:
                 break  # answered meanwhile
             self._leave_parking(number)
             call.waiter.wake(None)
-        if self.on_over is not None:
-            self.on_over()
+        self._scheduler.cancel()
 
     # --- payloads
 
     def check_size(self, what: str, data: bytes) -> None:
         limit = self.services.payload_bytes_max
         if len(data) > limit:
-            raise InvalidArgument(f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits)")
-
-
-def _directly(function: Callable[..., object], *args: object) -> object:
-    return function(*args)
+            raise InvalidArgument(
+                f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits.payload_bytes)"
+            )
 
 
 def _root_scope(run: messages.Run | messages.RunCompensation) -> Scope:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tempolite_node.engine.model import KEY_SEPARATOR, OperationKind, OperationStatus, record_generation
+from tempolite_node.engine.model import CANCEL_MARKER, KEY_SEPARATOR, OperationKind, record_generation, record_holds
 from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.scopes import Scope
-
-_CANCEL_MARKER = "cancel@"  #: before the kind and key of the operation at which the cancel was raised
-
-_REDONE = (OperationStatus.FAILED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED)
 
 
 class Journal:
@@ -39,9 +35,7 @@ class Journal:
             self._live = True
             return None
         self._unmet.discard((kind, key))
-        if record.status in _REDONE and record.generation < self.generation_in(scope):
-            return None
-        return record
+        return record if record_holds(record.status, record.generation, self.generation_in(scope)) else None
 
     def add(self, record: Record) -> None:
         """What this attempt has recorded, for its later calls of the same key."""
@@ -61,14 +55,14 @@ class Journal:
 
         place: "<kind>:<key>".
         """
-        if self._cancelled_at != _CANCEL_MARKER + place:
+        if self._cancelled_at != CANCEL_MARKER + place:
             return False
         self._cancelled_at = None
         return True
 
 
 def _is_cancel(kind: OperationKind, key: str) -> bool:
-    return kind is OperationKind.MARKER and key.startswith(_CANCEL_MARKER)
+    return kind is OperationKind.MARKER and key.startswith(CANCEL_MARKER)
 
 
 def _is_met_by_replay(kind: OperationKind, key: str) -> bool:

@@ -21,6 +21,7 @@ from tempolite_sdk import operations
 from tempolite_sdk.durations import milliseconds_of
 from tempolite_sdk.errors import InvalidArgument, WaitTimeout
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
+from tempolite_sdk.options import ChildOptions
 from tempolite_sdk.payload import decode, digest, encode
 
 if TYPE_CHECKING:
@@ -77,23 +78,24 @@ def _enqueue_child(
         checked_key(name)
         arguments, result_type = encode(named), Any
     attempt.check_size(f"the arguments of {name}", arguments)
-    if options.id is not None and not (isinstance(options.id, str) and CHOSEN_ID.fullmatch(options.id)):
-        raise InvalidArgument(f"options: id {CHOSEN_ID_TOLD}, not {options.id!r}")
-    concurrency_key = options.concurrency_key
+    execution_id = options.get("id")
+    if execution_id is not None and not (isinstance(execution_id, str) and CHOSEN_ID.fullmatch(execution_id)):
+        raise InvalidArgument(f"options: id {CHOSEN_ID_TOLD}, not {execution_id!r}")
+    concurrency_key = options.get("concurrency_key")
     if concurrency_key is not None and not (
         isinstance(concurrency_key, str) and CONCURRENCY_KEY.fullmatch(concurrency_key)
     ):
         raise InvalidArgument(f"options: concurrency_key {CONCURRENCY_KEY_TOLD}, not {concurrency_key!r}")
-    key = scope.key_of(OperationKind.CHILD, name, options.key)
+    key = scope.key_of(OperationKind.CHILD, name, options.get("key"))
     request = ChildRequest(
         key=key,
         digest=digest(name, named),
         handler=name,
         arguments=arguments,
-        options=_NO_OPTIONS if options is operations.NO_OPTIONS else _call_options(options),
-        close_policy=None if options.close_policy is None else ClosePolicy(options.close_policy),
+        options=_call_options(options) if options else _NO_OPTIONS,
+        close_policy=_close_policy(options.get("close_policy")),
         concurrency_key=concurrency_key,
-        execution_id=options.id,
+        execution_id=execution_id,
     )
     record = yield from found(attempt, scope, OperationKind.CHILD, key)
     if record is not None:
@@ -106,9 +108,17 @@ def _enqueue_child(
     return ChildHandle(decode(answer.payload or b"null", str), key, result_type)
 
 
-def _call_options(options: operations.ChildOptions) -> CallOptions:
+def _close_policy(name: str | None) -> ClosePolicy | None:
+    try:
+        return None if name is None else ClosePolicy(name)
+    except ValueError:
+        known = ", ".join(repr(policy.value) for policy in ClosePolicy)
+        raise InvalidArgument(f"options: close_policy must be one of {known}, not {name!r}") from None
+
+
+def _call_options(options: ChildOptions) -> CallOptions:
     """InvalidArgument: a setting is out of its bounds."""
-    retry = options.retry or RetryPolicy()
+    retry = options.get("retry") or RetryPolicy()
     made = CallOptions(
         maximum_attempts=retry.maximum_attempts,
         initial_interval_ms=milliseconds_of("retry.initial_interval", retry.initial_interval),
@@ -116,12 +126,12 @@ def _call_options(options: operations.ChildOptions) -> CallOptions:
         maximum_interval_ms=milliseconds_of("retry.maximum_interval", retry.maximum_interval),
         jitter=retry.jitter,
         non_retryable_errors=retry.non_retryable_errors,
-        attempt_timeout_ms=milliseconds_of("attempt_timeout", options.attempt_timeout),
-        max_duration_ms=milliseconds_of("max_duration", options.max_duration),
-        queue_timeout_ms=milliseconds_of("queue_timeout", options.queue_timeout),
-        heartbeat_timeout_ms=milliseconds_of("heartbeat_timeout", options.heartbeat_timeout),
-        priority=options.priority,
-        delay_ms=milliseconds_of("delay", options.delay) or 0,
+        attempt_timeout_ms=milliseconds_of("attempt_timeout", options.get("attempt_timeout")),
+        max_duration_ms=milliseconds_of("max_duration", options.get("max_duration")),
+        queue_timeout_ms=milliseconds_of("queue_timeout", options.get("queue_timeout")),
+        heartbeat_timeout_ms=milliseconds_of("heartbeat_timeout", options.get("heartbeat_timeout")),
+        priority=options.get("priority") or 0,
+        delay_ms=milliseconds_of("delay", options.get("delay")) or 0,
     )
     try:
         return msgspec.convert(msgspec.to_builtins(made), CallOptions)  # a struct is not checked when it is made
@@ -137,7 +147,7 @@ def _wait_for_completion(attempt: Attempt, scope: Scope, operation: operations.W
     if isinstance(target, ChildHandle):
         execution_id, name, type = target.id, local_key(target.key), target.result_type
     else:
-        execution_id, name, type = checked_id(target), target, operation.type
+        execution_id, name, type = checked_id(target), target, Any
     key = scope.key_of(OperationKind.WAIT, name, operation.key)
     record = yield from found(attempt, scope, OperationKind.WAIT, key)
     if record is not None and record.target != execution_id:
@@ -156,7 +166,7 @@ def _wait_for_completion(attempt: Attempt, scope: Scope, operation: operations.W
     assert isinstance(answer, Ended), f"wait {key}: {answer}"
     if answer.status is not Status.COMPLETED:
         raise ended_badly(answer)
-    return decode(answer.result if answer.result is not None else b"null", type)
+    return decode(answer.result or b"null", type if operation.type is None else operation.type)
 
 
 def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.ReceiveSignal) -> Conversation[Any]:

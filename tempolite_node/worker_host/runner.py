@@ -9,12 +9,12 @@ from typing import Any
 from tempolite_node.engine.commands import FailAttempt
 from tempolite_node.engine.model import Failure
 from tempolite_node.protocol import messages
-from tempolite_node.worker_host.async_runtime import AsyncRuntime, AttemptLoop
+from tempolite_node.worker_host.async_runtime import AsyncRuntime, AttemptLoop, TaskScheduler
 from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime, Services
 from tempolite_node.worker_host.contexts import compensation_context, handler_context
 from tempolite_node.worker_host.registry import LoadError
 from tempolite_node.worker_host.steps import step_class
-from tempolite_node.worker_host.sync_runtime import SyncRuntime, threads
+from tempolite_node.worker_host.sync_runtime import SyncRuntime, ThreadScheduler, threads
 from tempolite_sdk.errors import InvalidArgument
 from tempolite_sdk.payload import decode, decode_fields, encode
 
@@ -26,6 +26,7 @@ class Runner:
         self._services = services
         self._attempts: dict[str, Attempt] = {}
         self._loop = AttemptLoop(services.channel)
+        self._threads = ThreadScheduler(services.channel)
         self._for_loop: list[tuple[Attempt, int, Any]] = []  #: answers of this batch, taken to the loop at once
 
     def start(self, run: messages.Run | messages.RunCompensation) -> None:
@@ -33,13 +34,17 @@ class Runner:
         if handler is None:
             self._refuse(run)
             return
-        attempt = Attempt(run, handler, self._services)
-        self._attempts[run.execution_id] = attempt
-        ended = partial(self._forget, attempt)
         if handler.asynchronous:
-            self._loop.start(attempt, partial(_run_async, attempt), ended)
+            task = TaskScheduler(self._loop)
+            attempt = self._add(Attempt(run, handler, self._services, task))
+            task.start(partial(_run_async, attempt), partial(self._forget, attempt))
         else:
-            threads.start(partial(_run_sync, attempt, ended))
+            attempt = self._add(Attempt(run, handler, self._services, self._threads))
+            threads.start(partial(_run_sync, attempt, partial(self._forget, attempt)))
+
+    def _add(self, attempt: Attempt) -> Attempt:
+        self._attempts[attempt.execution_id] = attempt
+        return attempt
 
     def _refuse(self, run: messages.Run | messages.RunCompensation) -> None:
         failure = Failure(type="HandlerNotFound", message=f"no handler {run.handler!r} in this worker host")

@@ -22,9 +22,11 @@ from tempolite_node.worker_host.conversations import Conversation, RunUserCode, 
 from tempolite_node.worker_host.failures import failed_side_effect, failure_of
 from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled
 from tempolite_node.worker_host.scopes import Scope, checked_key
+from tempolite_sdk.async_contexts import AsyncSideEffect
+from tempolite_sdk.contexts import SideEffect
 from tempolite_sdk.durations import milliseconds_of, seconds_of
 from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
-from tempolite_sdk.handlers import AsyncSideEffect, RetryPolicy, SideEffect, result_type_of
+from tempolite_sdk.handlers import RetryPolicy, result_type_of
 from tempolite_sdk.operations import RunSideEffect
 from tempolite_sdk.payload import decode, digest, encode, encode_fields
 

@@ -17,8 +17,9 @@ from tempolite_node.worker_host.failures import failed_step, failure_of
 from tempolite_node.worker_host.registry import LoadError, import_target
 from tempolite_node.worker_host.replay import check_digest, found
 from tempolite_node.worker_host.scopes import Scope
+from tempolite_sdk.async_contexts import AsyncSagaStep
+from tempolite_sdk.contexts import SagaStep
 from tempolite_sdk.errors import ContextMisuse
-from tempolite_sdk.handlers import AsyncSagaStep, SagaStep
 from tempolite_sdk.operations import RunStep
 from tempolite_sdk.payload import digest, encode_fields, restore_fields
 

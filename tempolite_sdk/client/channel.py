@@ -20,9 +20,8 @@ DEFAULT_ADDRESS = "127.0.0.1:8367"
 DEFAULT_PORT = 8367
 DEFAULT_TIMEOUT = 30.0  #: seconds
 
-#: The node takes messages of 4 MiB; its answers (pages, trees) may be larger.
-_SEND_BYTES_MAX = 4 * 1024 * 1024 + 64 * 1024
-_RECEIVE_BYTES_MAX = 64 * 1024 * 1024
+#: More than any node takes or sends in a message, whatever its `api.limits.message_bytes`: the node knows its limit.
+_MESSAGE_BYTES_MAX = 129 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,7 @@ class TLS:
             raise InvalidArgument("tls: cert_file and key_file go together; one of them is missing")
 
     def credentials(self) -> grpc.ChannelCredentials:
+        """As gRPC takes them. Raises `InvalidArgument` for a file that can't be read."""
         return grpc.ssl_channel_credentials(
             root_certificates=_read("tls.ca_file", self.ca_file),
             private_key=_read("tls.key_file", self.key_file),
@@ -116,8 +116,8 @@ class Target:
     @property
     def options(self) -> list[tuple[str, int | str]]:
         options: list[tuple[str, int | str]] = [
-            ("grpc.max_send_message_length", _SEND_BYTES_MAX),
-            ("grpc.max_receive_message_length", _RECEIVE_BYTES_MAX),
+            ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),
+            ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
             # While a call is open, so that a stream notices a peer that vanished without a word. No oftener: the node
             # cuts off who pings more often than it allows.
             ("grpc.keepalive_time_ms", 30_000),

@@ -1,7 +1,9 @@
-"""The daemon, which kills itself with SIGKILL around its n-th commit: python -m tests.e2e.killing_daemon --config …
+"""The daemon, which kills itself with SIGKILL around a commit: python -m tests.e2e.killing_daemon --config …
 
-KILL_AT: "before:3", "after:3", or "signal:1", after the commit that takes the first signal. After: the commit is on
-disk, and nobody has been told. Commits that are of nodes alone, like the registration at the start, don't count.
+KILL_AT: before or after the commit that records an operation as completed: "before:step:Charge#1"; that takes a signal:
+"after:signal"; or that is the n-th one: "before:3". After: the commit is on disk, and nobody has been told. Several
+operations may be recorded in one commit, so how many commits something takes depends on the machine. Commits that are
+of nodes alone, like the registration at the start, don't count.
 """
 
 from __future__ import annotations
@@ -10,21 +12,33 @@ import os
 import signal
 
 from tempolite_node.cli.main import main
+from tempolite_node.engine.model import OperationStatus
 from tempolite_node.engine.work import Work
 from tempolite_node.store.writer import Executions
 
-_moment, _, _number = os.environ["KILL_AT"].partition(":")
-_left = int(_number)
+_moment, _, _what = os.environ["KILL_AT"].partition(":")
+_commits = 0
 _save = Executions.save
 
 
+def _is_it(work: Work) -> bool:
+    """Whether it is the commit."""
+    if _what.isdigit():
+        return int(_what) == _commits
+    if _what == "signal":
+        return bool(work.inbox)
+    operations = (operation for of_one in work.operations.values() for operation in of_one.values())
+    return any(f"{each.kind}:{each.key}" == _what and each.status is OperationStatus.COMPLETED for each in operations)
+
+
 def _save_or_die(executions: Executions, work: Work, index: int) -> None:
-    global _left
-    _left -= bool(work.inbox) if _moment == "signal" else bool(work.executions or work.operations)
-    if _left == 0 and _moment == "before":
+    global _commits
+    _commits += bool(work.executions or work.operations)
+    dies = _is_it(work)
+    if dies and _moment == "before":
         os.kill(os.getpid(), signal.SIGKILL)
     _save(executions, work, index)
-    if _left <= 0:
+    if dies:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -83,7 +83,7 @@ def test_a_signal_whose_answer_was_lost_is_received_once(node: Start) -> None:
         handle = client.enqueue("listen")
         until_status(client, handle.id, ExecutionStatus.WAITING)
         daemon.kill()
-        daemon.start(*KILLING, KILL_AT="signal:1")
+        daemon.start(*KILLING, KILL_AT="after:signal")
         with ThreadPoolExecutor(1) as sending:
             answer = sending.submit(handle.send_signal, "word", "once")
             daemon.wait()

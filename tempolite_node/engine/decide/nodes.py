@@ -27,7 +27,6 @@ from tempolite_node.engine.model import (
     OperationStatus,
     RetryState,
     Status,
-    moved,
 )
 from tempolite_node.engine.placement import emit_ready, placed
 from tempolite_node.engine.work import Work
@@ -168,9 +167,9 @@ def _attached(execution: Execution, *, at_ms: int) -> dict[str, Any]:
 
 def _start_handler(work: Work, execution: Execution, *, at_ms: int) -> None:
     started = work.put(
-        moved(
+        replace(
             execution,
-            Status.RUNNING,
+            status=Status.RUNNING,
             attempt=execution.attempt + (execution.attempt_started_ms is None),
             started_ms=at_ms if execution.started_ms is None else execution.started_ms,
             **_attached(execution, at_ms=at_ms),
@@ -185,7 +184,8 @@ def _start_handler(work: Work, execution: Execution, *, at_ms: int) -> None:
 def _start_compensation(work: Work, execution: Execution, *, at_ms: int) -> None:
     operation = lifecycle.current_compensation(work, execution)
     new = execution.attempt_started_ms is None
-    work.put_operation(replace(operation, status=OperationStatus.RUNNING, attempt=operation.attempt + new, due_ms=None))
+    running = replace(operation, status=OperationStatus.RUNNING, attempt=operation.attempt + new, due_ms=None)
+    work.put_operation(running, before=operation)
     started = work.put(replace(execution, **_attached(execution, at_ms=at_ms)))
     _set_attempt_timers(work, started, at_ms=at_ms)
     work.emit(RunCompensation(execution_id=started.id, owner=started.owner, epoch=started.epoch, key=operation.key))

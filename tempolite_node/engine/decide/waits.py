@@ -9,7 +9,7 @@ from tempolite_node.engine.commands import DeliverCancel, ReceiveSignal, Sleep, 
 from tempolite_node.engine.decide.operations import recorded, refused
 from tempolite_node.engine.effects import AnyAnswer, Interrupted, Reason, TimedOut, Value
 from tempolite_node.engine.markers import put_marker
-from tempolite_node.engine.model import Execution, Operation, OperationKind, OperationStatus, Status, moved
+from tempolite_node.engine.model import CANCEL_MARKER, Execution, Operation, OperationKind, OperationStatus, Status
 from tempolite_node.engine.times import later
 from tempolite_node.engine.work import Work
 
@@ -60,7 +60,8 @@ def _begin(
             generation=generation,
             started_ms=at_ms,
             due_ms=due_ms,
-        )
+        ),
+        before=before,
     )
     if due_ms is not None:
         work.set_timer(execution.row, lifecycle.operation_timer(kind, key), due_ms)
@@ -75,7 +76,7 @@ def _interrupt(work: Work, execution: Execution) -> Interrupted:
 
 def _wait(work: Work, execution: Execution) -> None:
     """A compensation that waits goes on being COMPENSATING."""
-    work.put(moved(execution, Status.WAITING) if execution.status is Status.RUNNING else execution)
+    work.put(replace(execution, status=Status.WAITING) if execution.status is Status.RUNNING else execution)
 
 
 def _over_at_once(
@@ -105,7 +106,8 @@ def _over_at_once(
             result=result,
             started_ms=at_ms,
             closed_ms=at_ms,
-        )
+        ),
+        before=before,
     )
 
 
@@ -274,7 +276,7 @@ def deliver_cancel(
         if lifecycle.operation_timer(wait.kind, wait.key) == request.key:
             lifecycle.close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
             pending -= 1
-    marker = f"cancel@{request.key}"
+    marker = CANCEL_MARKER + request.key
     if work.operation(execution.row, OperationKind.MARKER, marker) is None:
         put_marker(work, execution, marker, b"true", generation, at_ms=at_ms)
     work.put(replace(execution, cancel_delivered=True, pending=pending))

@@ -106,6 +106,11 @@ class Owner(Protocol):
 
     def append_acknowledged(self, peer: str, ack: Ack) -> None: ...
 
+    @property
+    def run(self) -> str:
+        """Names this process to the leader, among all that the node has had."""
+        ...
+
 
 class _Outbox(Transport):
     """The library's transport: turns what it says into messages, and leaves the rest to the owner."""
@@ -403,7 +408,8 @@ class GuardedRaft(SyncObj):
         self.owner.send(peer, self.new_ack(index + 1, success=True))
 
     def new_ack(self, next_index: int, *, success: bool, rejected: int = 0) -> Ack:
-        return Ack(self.term, next_index, success, rejected, self.journal.state.phase is not Phase.PROVEN)
+        recovering = self.journal.state.phase is not Phase.PROVEN
+        return Ack(self.term, next_index, success, rejected, recovering, self.owner.run)
 
     def _hear_commit_index(self, peer: str, term: int, commit_index: int) -> None:
         self._library_receives(

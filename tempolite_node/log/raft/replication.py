@@ -13,12 +13,8 @@ from typing import Protocol
 
 from tempolite_node.log.raft.entries import LogEntry
 from tempolite_node.log.raft.guards import GuardedRaft
-from tempolite_node.log.raft.messages import Ack, AnyMessage, AppendEntries
+from tempolite_node.log.raft.messages import Ack, AppendEntries, Outbox
 from tempolite_node.log.raft.timing import Limits, Timing
-
-
-class Outbox(Protocol):
-    def send(self, peer: str, message: AnyMessage) -> None: ...
 
 
 class Snapshots(Protocol):

@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol, TypeVar
 from tempolite_node.log.raft.errors import RaftBroken
 from tempolite_node.log.raft.guards import GuardedRaft
 from tempolite_node.log.raft.log_store import SnapshotMark
-from tempolite_node.log.raft.messages import AnyMessage, SnapshotAck, SnapshotChunk
+from tempolite_node.log.raft.messages import Outbox, SnapshotAck, SnapshotChunk
 from tempolite_node.log.raft.timing import Limits, Timing
 from tempolite_node.system import sync_file
 
@@ -27,10 +27,6 @@ _STEP_BYTES = 1024 * 1024  #: written, or given back, between two syncs: whoever
 _RETRY_AFTER_S = 30.0  #: a snapshot that could not be made
 
 T = TypeVar("T")
-
-
-class Outbox(Protocol):
-    def send(self, peer: str, message: AnyMessage) -> None: ...
 
 
 class Background(Protocol):

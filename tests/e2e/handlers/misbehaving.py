@@ -155,7 +155,7 @@ _RESULTS: dict[str, Any] = {
 def return_it(_ctx: HandlerContext, name: str) -> int:
     if name == "deep":
         deep: list[Any] = []
-        for _ in range(100_000):
+        for _ in range(1_000_000):
             deep = [deep]
         return deep  # type: ignore[return-value]
     return _RESULTS[name]
@@ -279,6 +279,23 @@ def name_children_badly(ctx: HandlerContext) -> list[str]:
             ctx.options(id=id).enqueue(quick)
         except InvalidArgument as error:
             told.append(str(error))
+    return told
+
+
+def set_options_badly(ctx: HandlerContext) -> list[str]:
+    told = []
+    wrong: list[dict[str, Any]] = [
+        {"prio": 1},
+        {"close_policy": "kill"},
+        {"priority": 1_001},
+        {"delay": -1},
+        {"concurrency_key": ""},
+    ]
+    for options in wrong:
+        try:
+            ctx.options(**options).enqueue(quick)
+        except (InvalidArgument, TypeError) as error:
+            told.append(f"{type(error).__name__}: {error}")
     return told
 
 

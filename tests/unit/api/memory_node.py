@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from msgspec.structs import replace
 
-from tempolite_node.api.ports import Queries
+from tempolite_node.api.ports import NodePorts, Queries
 from tempolite_node.config import Config
 from tempolite_node.engine.commands import AnyCommand, Cancel, Enqueue, EnqueueBatch, SendSignal, Terminate
 from tempolite_node.engine.effects import Accepted, AnyOutcome, Enqueued, EnqueuedBatch, Reason, Rejection, SignalStored
@@ -25,7 +25,6 @@ from tempolite_node.engine.model import (
     Signal,
     Status,
 )
-from tempolite_node.errors import no_cluster
 from tempolite_node.handlers import options
 from tempolite_node.handlers.options import Resolved
 from tempolite_node.node.watch import Watch
@@ -95,6 +94,8 @@ class MemoryQueries:
 
 
 class MemoryNode:
+    """Implements every port of the API but the cluster's: see `ports`."""
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self.queries = MemoryQueries()
@@ -108,8 +109,7 @@ class MemoryNode:
         self.changes = asyncio.Event()
         self.revision = 1
         self.watch = Watch(self.revision)
-        self.workers = dict.fromkeys(Component, 1)
-        self.paused: set[Component] = set()
+        self.catch_up_s = 0.0  #: of the member that was added last
 
     # --- what a test makes happen
 
@@ -132,13 +132,26 @@ class MemoryNode:
         self.changes.set()
         self.changes = asyncio.Event()
 
-    # --- NodePort
+    def ports(self) -> NodePorts:
+        return NodePorts(
+            config=self.config,
+            commands=self,
+            catalog=self,
+            arguments=self,
+            reads=self,
+            watch=self,
+            pools=MemoryPools(),
+            status=self,
+            cluster=None if self.config.cluster is None else MemoryCluster(self),
+        )
 
-    def handler(self, name: str) -> ServedHandler | None:
+    # --- the ports
+
+    def get(self, name: str) -> ServedHandler | None:
         known = self.config.handler(name)
         return None if known is None else options.served_handler(self.config, name, Component.HANDLER)
 
-    def waits_for_node(self, handler: str) -> str:  # noqa: ARG002
+    def waits_for_node(self, name: str) -> str:  # noqa: ARG002
         return ""
 
     def resolve(self, handler: ServedHandler, call: CallOptions) -> Resolved:
@@ -221,10 +234,11 @@ class MemoryNode:
         if found is None:
             return Rejection(Reason.NOT_FOUND, f"no execution {execution_id!r}")
         with self.watch.closing(execution_id) as closing:
+            await asyncio.sleep(0)  # a node asks its driver, and a deadline may pass meanwhile
             return found if found.closed else await closing
 
-    @asynccontextmanager
-    async def follow(self, execution_id: str) -> AsyncIterator[MemoryFollower]:
+    @contextmanager
+    def following(self, execution_id: str) -> Iterator[MemoryFollower]:
         assert execution_id in self.queries.executions
         yield MemoryFollower(self)
 
@@ -241,30 +255,6 @@ class MemoryNode:
         while self.revision <= after_revision:
             await self.changes.wait()
 
-    async def pool(self, component: Component) -> PoolState:
-        return PoolState(
-            component=component,
-            workers=self.workers[component],
-            busy=0,
-            paused=component in self.paused,
-            queued=0,
-            queue_limit=0,
-            rate_limit=0.0,
-            retry=RetryPolicy(),
-        )
-
-    async def scale_pool(self, component: Component, workers: int) -> PoolState:
-        self.workers[component] = workers
-        return await self.pool(component)
-
-    async def pause_pool(self, component: Component) -> PoolState:
-        self.paused.add(component)
-        return await self.pool(component)
-
-    async def resume_pool(self, component: Component) -> PoolState:
-        self.paused.discard(component)
-        return await self.pool(component)
-
     async def info(self) -> NodeInfo:
         return NodeInfo(
             node_id=self.config.node.id,
@@ -278,29 +268,65 @@ class MemoryNode:
             hosts=(HostInfo(number=1, pid=2, attempts=3, starts=4),),
         )
 
-    def leader_api_address(self) -> str | None:
-        return None if self.state is None else self.state.leader_api_address
 
-    async def cluster(self) -> ClusterState | None:
-        return self.state
+class MemoryPools:
+    def __init__(self) -> None:
+        self._workers = dict.fromkeys(Component, 1)
+        self._paused: set[Component] = set()
+
+    async def state(self, component: Component) -> PoolState:
+        return PoolState(
+            component=component,
+            workers=self._workers[component],
+            busy=0,
+            paused=component in self._paused,
+            queued=0,
+            queue_limit=0,
+            rate_limit=0.0,
+            retry=RetryPolicy(),
+        )
+
+    async def scale(self, component: Component, workers: int) -> PoolState:
+        self._workers[component] = workers
+        return await self.state(component)
+
+    async def pause(self, component: Component) -> PoolState:
+        self._paused.add(component)
+        return await self.state(component)
+
+    async def resume(self, component: Component) -> PoolState:
+        self._paused.discard(component)
+        return await self.state(component)
+
+
+class MemoryCluster:
+    """Of which the node is a member once a test has given it a state."""
+
+    def __init__(self, node: MemoryNode) -> None:
+        self._node = node
+
+    def leader_api_address(self) -> str | None:
+        return None if self._node.state is None else self._node.state.leader_api_address
+
+    async def state(self) -> ClusterState:
+        assert self._node.state is not None, "the test gives none"
+        return self._node.state
 
     async def add_member(self, node_id: str, address: str, *, catch_up_s: float) -> None:
-        self.catch_up_s = catch_up_s
-        self._change_members("add", node_id, address)
+        self._node.catch_up_s = catch_up_s
+        self._change("add", node_id, address)
 
     async def remove_member(self, node_id: str) -> None:
-        self._change_members("remove", node_id)
+        self._change("remove", node_id)
 
     async def transfer_leadership(self, to: str | None) -> str:
-        self._change_members("transfer", to or "")
+        self._change("transfer", to or "")
         return to or "node-2"
 
-    def _change_members(self, *change: str) -> None:
-        if self.state is None:
-            raise no_cluster()
-        if self.fails_with is not None:
-            raise self.fails_with
-        self.members.append(change)
+    def _change(self, *change: str) -> None:
+        if self._node.fails_with is not None:
+            raise self._node.fails_with
+        self._node.members.append(change)
 
 
 class MemoryFollower:

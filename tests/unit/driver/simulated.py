@@ -7,14 +7,24 @@ have several calls open. It knows what the node sent it, and nothing of the node
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.driver import Driver
-from tempolite_node.driver.inputs import HostDown, HostMessages, HostUp, Inspect, Reconfigure, RunInDriver, Submit
+from tempolite_node.driver.inputs import (
+    HostDown,
+    HostMessages,
+    HostUp,
+    Inputs,
+    Inspect,
+    Reconfigure,
+    RunInDriver,
+    Submit,
+)
+from tempolite_node.driver.outputs import RoundOutput
 from tempolite_node.engine.commands import (
     AnyCommand,
     AnyRequest,
@@ -33,7 +43,6 @@ from tempolite_node.engine.commands import (
 from tempolite_node.engine.effects import Failed, Granted
 from tempolite_node.engine.model import (
     Component,
-    Execution,
     Failure,
     OperationKind,
     Options,
@@ -138,6 +147,7 @@ class SimulatedNode:
             node_id=NODE,
             executions=self.executions,
             dispatch=self.dispatch,
+            inputs=Inputs(),
             outputs=self,
             children=self._child,
             registration=lambda at_ms, run: registration(at_ms=at_ms, run=run, handlers=HANDLERS),
@@ -165,24 +175,15 @@ class SimulatedNode:
             self.driver.put(given)
         self.driver._round()
 
-    def publish(
-        self,
-        *,
-        frames_to_send: Mapping[int, Sequence[messages.ToHost]],
-        hosts_to_close: list[int],
-        answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[Execution],  # noqa: ARG002
-        signalled: list[str],  # noqa: ARG002
-        revision: int,  # noqa: ARG002
-    ) -> None:
-        for answer, outcome in answers:
+    def publish(self, output: RoundOutput) -> None:
+        for answer, outcome in output.answers:
             answer(outcome)
-        for host, batch in frames_to_send.items():
+        for host, batch in output.frames.items():
             for message in batch:
                 self.sent.append((host, message))
                 self._hear(host, message)
-        self.closed_hosts += hosts_to_close
-        for host in hosts_to_close:
+        self.closed_hosts += output.hosts_to_close
+        for host in output.hosts_to_close:
             for attempt in self.attempts_of(host):
                 self._forget(attempt)
 

@@ -174,8 +174,11 @@ class Story:
     def close(self) -> None:
         self.connection.close()
 
+    def make_work(self) -> Work:
+        return Work(self.executions)
+
     def do(self, command: AnyCommand) -> AnyOutcome:
-        work = Work(self.executions)
+        work = self.make_work()
         outcome = decide(work, command)
         self.effects = list(work.effects)
         if changed_nothing(outcome):

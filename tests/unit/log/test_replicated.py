@@ -264,6 +264,21 @@ def test_what_is_under_way_when_another_process_turns_up_is_not_lost(node: Repli
     assert node.executions.nodes()[NODE].run == node.driver.run
 
 
+def test_the_silence_of_a_process_that_another_one_has_followed_costs_nobody_anything(node: ReplicatedNode) -> None:
+    first, second = (registration("node-2", run=run, handlers=()) for run in ("first", "second"))
+    for process in (first, second):
+        entry(node, Batch(node_id="node-2", run=process.run, sequence=1, at_ms=0, commands=(process,)))
+    node.outcomes(enqueue("a"))  # and what was ordered before is saved
+
+    node.driver.lost("node-2", "first")
+    node.outcomes(enqueue("b"))
+    assert node.driver.live_runs == {NODE: node.driver.run, "node-2": "second"}
+
+    node.driver.lost("node-2", "second")
+    node.outcomes(enqueue("c"))
+    assert node.driver.live_runs == {NODE: node.driver.run}
+
+
 def test_what_a_node_could_not_start_while_it_was_taken_for_dead_is_started_when_it_is_back(
     node: ReplicatedNode,
 ) -> None:

@@ -192,7 +192,7 @@ def test_large_values_are_not_cached(executions: Executions, writer: apsw.Connec
 
 
 def test_an_execution_that_grows_large_leaves_the_cache(executions: Executions, writer: apsw.Connection) -> None:
-    put(executions, execution(1))
+    put(executions, execution(1, status=Status.RUNNING))
     put(executions, execution(1, status=Status.COMPLETED, result=b"x" * 5_000))
 
     assert plan(writer, lambda: executions.execution("order-1")) != []
@@ -216,26 +216,26 @@ def test_the_cache_forgets_those_that_were_not_saved_for_the_longest_time(
 def test_the_journal_of_a_running_execution_is_what_is_stored(executions: Executions, path: Path) -> None:
     work = Work(executions)
     work.put(execution(work.next_row(), status=Status.RUNNING, attached=True, epoch=1))
-    work.put_operation(marker(seq=work.next_row(), key="a"))
+    first = work.put_operation(child(seq=work.next_row(), key="a"), before=None)
     executions.save(work, 1)
     work = Work(executions)
-    work.put_operation(marker(seq=work.next_row(), key="b"))
-    work.put_operation(marker(seq=2, key="a", result=b"2"))
+    work.put_operation(child(seq=work.next_row(), key="b"), before=None)
+    work.put_operation(child(seq=2, key="a", result=b"2"), before=first)
     executions.save(work, 2)
 
     stored = Executions(open_writer(path)).operations(1)
 
     assert [(op.key, op.result) for op in stored] == [("a", b"2"), ("b", b"1")]
     assert executions.operations(1) == stored
-    assert executions.operations_of_kind(1, OperationKind.MARKER) == stored
-    assert executions.operation(1, OperationKind.MARKER, "a") == stored[0]
-    assert executions.operation(1, OperationKind.MARKER, "c") is None
+    assert executions.operations_of_kind(1, OperationKind.CHILD) == stored
+    assert executions.operation(1, OperationKind.CHILD, "a") == stored[0]
+    assert executions.operation(1, OperationKind.CHILD, "c") is None
 
 
-def marker(*, seq: int, key: str, result: bytes = b"1") -> Operation:
+def child(*, seq: int, key: str, result: bytes = b"1") -> Operation:
     return Operation(
         execution_row=1,
-        kind=OperationKind.MARKER,
+        kind=OperationKind.CHILD,
         key=key,
         seq=seq,
         status=OperationStatus.COMPLETED,
@@ -288,7 +288,8 @@ def wait_for(work: Work, row: int, target_row: int) -> Operation:
             status=OperationStatus.PENDING,
             target_row=target_row,
             started_ms=NOW_MS,
-        )
+        ),
+        before=None,
     )
 
 
@@ -308,7 +309,7 @@ def test_a_wait_that_is_over_is_none_any_more(executions: Executions) -> None:
     first, second = wait_for(work, 1, 3), wait_for(work, 2, 3)
     executions.save(work, 2)
     work = Work(executions)
-    work.put_operation(replace(first, status=OperationStatus.CANCELLED, closed_ms=NOW_MS))
+    work.put_operation(replace(first, status=OperationStatus.CANCELLED, closed_ms=NOW_MS), before=first)
     work.put(replace(work.execution_at(3), waiters=1))
     executions.save(work, 3)
 

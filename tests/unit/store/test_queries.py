@@ -123,12 +123,13 @@ def test_operations_attempts_and_signals_are_read_in_their_order(executions: Exe
         [
             (OperationKind.MARKER, OperationStatus.COMPLETED),
             (OperationKind.COMPENSATION, OperationStatus.PENDING),
-            (OperationKind.CHILD, OperationStatus.PENDING),
+            (OperationKind.TIMER, OperationStatus.PENDING),
         ],
         start=1,
     ):
         work.put_operation(
-            Operation(execution_row=1, kind=kind, key="k", seq=seq, status=status, started_ms=NOW_MS, result=b"1")
+            Operation(execution_row=1, kind=kind, key="k", seq=seq, status=status, started_ms=NOW_MS, result=b"1"),
+            before=None,
         )
     for number in (1, 2):
         work.add_attempt(
@@ -142,7 +143,7 @@ def test_operations_attempts_and_signals_are_read_in_their_order(executions: Exe
 
     assert [op.seq for op in queries.operations(1, 10)] == [1, 2, 3]
     assert [op.seq for op in queries.operations(1, 2)] == [1, 2]
-    assert [op.kind for op in queries.pending(1)] == [OperationKind.CHILD]
+    assert [op.kind for op in queries.pending(1)] == [OperationKind.TIMER]
     assert queries.operation("order-1", OperationKind.MARKER, "k") == queries.operations(1, 1)[0]
     assert queries.operation("order-1", OperationKind.WAIT, "k") is None
     assert [attempt.number for attempt in queries.attempts(1)] == [1, 2]
