@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tempolite_sdk import Client
 
 from .conftest import Start
-from .daemon import PATIENCE_S, Daemon
+from .daemon import DAEMON, PATIENCE_S, Daemon
 
 LONG = [
     {"target": "processes:run_long"},
@@ -108,6 +110,27 @@ def test_hosts_end_with_a_node_that_is_killed(node: Start) -> None:
         for host in hosts:
             assert select.select([host], [], [], PATIENCE_S)[0], "a host outlives its node"
             os.close(host)
+
+
+# --- the first process of a container
+
+
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def test_the_first_process_of_a_container_reaps_orphans_and_stops_on_a_sigterm(node: Start) -> None:
+    if subprocess.run([*CONTAINER, "true"], capture_output=True).returncode:
+        pytest.skip("process namespaces need root")
+    daemon = node("processes:leave_orphans")
+    daemon.stop()
+    daemon.start(*CONTAINER, *DAEMON)
+    with daemon.client() as client:
+        assert client.execute("leave_orphans") == []
+        assert client.node_info().hosts[0].starts == 1, "its own children are left to who waits for them"
+
+    (first,) = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
+    os.kill(int(first), signal.SIGTERM)
+    assert daemon.wait() == 0
 
 
 # --- a node that runs
