@@ -14,7 +14,7 @@ import select
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
@@ -184,6 +184,18 @@ def _prctl(*arguments: int) -> None:
     call: Any = getattr(ctypes.CDLL(None), "prctl", None)
     if call is not None:
         call(arguments[0], *map(ctypes.c_ulong, arguments[1:]))
+
+
+class Terminals:
+    """Those that the process was started in. Who closes one wants what runs there to end."""
+
+    def __init__(self, descriptors: Sequence[int] = (0, 1, 2)) -> None:
+        self._open = [descriptor for descriptor in descriptors if os.isatty(descriptor)]
+
+    @property
+    def closed(self) -> bool:
+        """Whether one of them is gone."""
+        return not all(map(os.isatty, self._open))
 
 
 # --- files

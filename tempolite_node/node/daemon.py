@@ -54,6 +54,7 @@ from tempolite_node.store.readers import Readers
 from tempolite_node.store.snapshots import Snapshots
 from tempolite_node.store.writer import Executions, claim_store
 from tempolite_node.supervisor.supervisor import Supervisor
+from tempolite_node.system import Terminals
 
 logger = structlog.get_logger("node")
 
@@ -401,13 +402,14 @@ def load_message(config: Config) -> messages.Load:
 def run(config: Config, read_again: Callable[[], Config]) -> int:
     """The daemon: starts, serves, and stops on SIGTERM or SIGINT; a second one stops it now. Returns the exit code.
 
-    read_again: the config, on SIGHUP. StartError: it can't start.
+    read_again: the config, on SIGHUP; that of a terminal that was closed stops it. StartError: it can't start.
     """
     return asyncio.run(_run(config, read_again))
 
 
 async def _run(config: Config, read_again: Callable[[], Config]) -> int:
     node = Node(config)
+    terminals = Terminals()
     loop = asyncio.get_running_loop()
     starting = loop.create_task(node.start())
     stopped, hung_up = asyncio.Event(), asyncio.Event()
@@ -428,9 +430,16 @@ async def _run(config: Config, read_again: Callable[[], Config]) -> int:
     if stopped.is_set():
         node.request_stop()  # it came when the start was over, and this function had not gone on yet
     reload = Reload(config, read_again, node.reloadable())
-    loop.add_signal_handler(signal.SIGHUP, reload.request)
+
+    def hang_up() -> None:
+        if terminals.closed:
+            node.request_stop()
+        else:
+            reload.request()
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     if hung_up.is_set():
-        reload.request()
+        hang_up()
     return await node.run()
 
 

@@ -61,6 +61,19 @@ def test_a_signal_to_every_process_of_the_node_drains_it(node: Start, number: si
         assert [handle.result(PATIENCE_S) for handle in handles] == [1, 1], "each ended in its first attempt"
 
 
+def test_a_node_that_is_told_to_stop_while_it_starts_does_so_at_once(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, {"handlers": [{"target": "slow_import:serve"}]})
+    try:
+        with daemon.gate("import"):
+            daemon.spawn()
+            daemon.until("slow_import is imported")
+            daemon.signal(signal.SIGTERM)
+            assert daemon.wait() == 0
+        assert [line["event"] for line in daemon.log] == ["the node was stopped before it served"]
+    finally:
+        daemon.close()
+
+
 def test_restarts_in_which_every_process_gets_a_sigterm_are_nobodys_crash(node: Start) -> None:
     daemon = node(
         *LONG, node={"id": "n1", "data_dir": "data", "drain_timeout": "0s"}, pools={"handler": {"workers": 2}}
