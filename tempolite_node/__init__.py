@@ -1,4 +1,7 @@
-"""The node daemon: durable execution over an embedded SQLite store. Start reading at ARCHITECTURE.md."""
+"""The node daemon: durable execution over an embedded SQLite store. Start reading at ARCHITECTURE.md.
+
+A package is a thread, a process or a boundary. The modules beside them know the engine at most.
+"""
 
 __version__: str  #: looked up when it is asked for: reading the metadata takes longer than all else that a host imports
 

@@ -57,9 +57,9 @@ class Enqueueing:
 
     async def _all_or_none(self, commands: Sequence[Enqueue | NodeError]) -> Sequence[Enqueued | NodeError]:
         good = [command for command in commands if isinstance(command, Enqueue)]
-        for place, command in enumerate(commands):
+        for index, command in enumerate(commands):
             if isinstance(command, NodeError):
-                raise _of_request(command, place)
+                raise _of_request(command, index)
         batch = EnqueueBatch(at_ms=self._node.commands.now_ms(), commands=tuple(good))
         return accepted(batch, await self._node.commands.submit(batch), EnqueuedBatch).enqueued
 
@@ -141,9 +141,9 @@ def _fill_result(result: pb.BatchEnqueueResult, outcome: Enqueued | NodeError) -
         responses.fill_enqueued(result.enqueued, outcome)
 
 
-def _of_request(error: NodeError, place: int) -> NodeError:
+def _of_request(error: NodeError, index: int) -> NodeError:
     """Says which request of a batch it is about."""
-    within = f"requests[{place}]"
+    within = f"requests[{index}]"
     if isinstance(error, InvalidRequest):
         return InvalidRequest([Violation(f"{within}.{each.field}", each.description) for each in error.violations])
     if isinstance(error, Rejected):

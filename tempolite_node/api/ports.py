@@ -12,8 +12,8 @@ from tempolite_node.config import Config
 from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import AnyOutcome, Rejection
 from tempolite_node.engine.model import (
-    Attempt,
     Component,
+    EndedAttempt,
     Execution,
     Operation,
     OperationKind,
@@ -46,7 +46,7 @@ class Queries(Protocol):
         """Ids of executions that hold the concurrency key which the execution waits for; of others, none."""
         ...
 
-    def attempts(self, execution_row: int) -> list[Attempt]:
+    def attempts(self, execution_row: int) -> list[EndedAttempt]:
         """Ended attempts of the execution and of its operations, oldest first."""
         ...
 

@@ -1,4 +1,7 @@
-"""The node's config: one YAML file, validated whole before anything starts. It knows nothing of how it is used."""
+"""The node's config: one YAML file, validated whole before anything starts.
+
+It must not know how a setting is used.
+"""
 
 from tempolite_node.config.cluster import ClusterConfig, ClusterNodeConfig, PeerTlsConfig
 from tempolite_node.config.load import load_config

@@ -217,8 +217,8 @@ def _problems_in_the_cluster(config: Config, source: Source) -> list[Problem]:
     if cluster is None:
         return []
     problems = [
-        source.problem(("cluster", "nodes", place, "listen"), message)
-        for place, node in enumerate(cluster.nodes)
+        source.problem(("cluster", "nodes", index, "listen"), message)
+        for index, node in enumerate(cluster.nodes)
         if (message := config.api.exposed(node.listen))
     ]
     if cluster.tls is None:

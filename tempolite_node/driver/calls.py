@@ -11,7 +11,7 @@ from typing import Protocol
 
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.pending import PendingCommand
-from tempolite_node.driver.runs import Run
+from tempolite_node.driver.runs import RunningAttempt
 from tempolite_node.engine.commands import (
     AnyRequest,
     BeginSideEffect,
@@ -32,19 +32,19 @@ from tempolite_node.engine.model import OperationKind
 from tempolite_node.protocol import messages
 
 
-class Children(Protocol):
+class ResolveChild(Protocol):
     """Turns what an attempt asks for a child into the engine's request; or says why that can't be."""
 
     def __call__(self, request: messages.ChildRequest, at_ms: int) -> AnyRequest | Refused: ...
 
 
 class Requests:
-    def __init__(self, dispatch: Dispatch, children: Children) -> None:
+    def __init__(self, dispatch: Dispatch, children: ResolveChild) -> None:
         self._dispatch = dispatch
         self._children = children
 
-    def heard(
-        self, host: int, calls: Sequence[messages.Call | messages.ReturnSlots], *, at_ms: int, is_current: bool
+    def on_messages(
+        self, host: int, calls: Sequence[messages.AttemptCall | messages.ReturnSlots], *, at_ms: int, is_current: bool
     ) -> Iterator[PendingCommand]:
         """What a worker host says. Part of it is done at once: it changes nothing that is stored.
 
@@ -102,7 +102,9 @@ class _Answering:
 
     __slots__ = ("_call", "_dispatch", "_request", "_run")
 
-    def __init__(self, dispatch: Dispatch, run: Run, call: messages.Call, request: AnyRequest) -> None:
+    def __init__(
+        self, dispatch: Dispatch, run: RunningAttempt, call: messages.AttemptCall, request: AnyRequest
+    ) -> None:
         self._dispatch = dispatch
         self._run = run
         self._call = call

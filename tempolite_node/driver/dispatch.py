@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tempolite_node.driver import run_messages
 from tempolite_node.driver.pools import WINDOW_MAX, Order, Pool
-from tempolite_node.driver.runs import Due, Frame, OpenCall, Run
+from tempolite_node.driver.runs import Due, Frame, OpenCall, RunningAttempt
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
@@ -55,13 +55,13 @@ class Dispatch:
         window_max: int = WINDOW_MAX,
         leases: bool = True,
     ) -> None:
-        """lends: side effects may begin in slots that hosts have, unasked: no other node can take them over."""
+        """leases: side effects may begin in slots that hosts have, unasked: no other node can take them over."""
         self._source = source
         self._node_id = node_id
         self._clock_s = clock_s
         self._window_max = window_max
         self._leases = leases
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, RunningAttempt] = {}
         self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
         self._isolated = 0  #: processes for one attempt each get numbers below zero
         self._handlers: frozenset[str] = frozenset()
@@ -85,7 +85,7 @@ class Dispatch:
         self._hosts[host] = 0
         self._handlers = frozenset(handlers)
 
-    def host_down(self, host: int) -> list[tuple[Run, bool]]:
+    def host_down(self, host: int) -> list[tuple[RunningAttempt, bool]]:
         """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
         self._hosts.pop(host, None)
         self.give_back(host, self._leased[host])
@@ -135,7 +135,7 @@ class Dispatch:
             return  # the attempt has not asked again since its stack was lost; replay will find it recorded
         self._over(run, open_call, effect.key, effect.answer)
 
-    def _over(self, run: Run, call: OpenCall, key: str, answer: AnyAnswer) -> None:
+    def _over(self, run: RunningAttempt, call: OpenCall, key: str, answer: AnyAnswer) -> None:
         """An open call has its answer: a side effect may start, or one wait less holds its frame back."""
         if isinstance(answer, Granted):
             self._start_side_effect(run, call, key, answer)
@@ -171,7 +171,7 @@ class Dispatch:
 
     # --- calls of attempts
 
-    def run_of(self, host: int, call: messages.Call) -> Run | None:
+    def run_of(self, host: int, call: messages.AttemptCall) -> RunningAttempt | None:
         """The attempt that calls, or None when it has lost its right to run; then it is told so."""
         run = self._runs.get(call.execution_id)
         if run is not None and run.epoch == call.epoch and run.host == host:
@@ -179,11 +179,11 @@ class Dispatch:
         self._send(host, messages.AbandonAttempt(execution_id=call.execution_id, epoch=call.epoch))
         return None
 
-    def answer(self, run: Run, call: messages.Call, answer: AnyAnswer) -> None:
+    def answer(self, run: RunningAttempt, call: messages.AttemptCall, answer: AnyAnswer) -> None:
         """The call is over as soon as it was made."""
         self._reply(run, call.call, answer)
 
-    def wait(self, run: Run, call: messages.Call, kind: OperationKind, key: str) -> None:
+    def wait(self, run: RunningAttempt, call: messages.AttemptCall, kind: OperationKind, key: str) -> None:
         """The call is a wait that is not over: its frame holds no slot from here on."""
         frame = run.frames.get(call.frame, run.root)  # a task may outlive the side effect that made it
         run.calls[kind, key] = OpenCall(call.call, frame)
@@ -193,7 +193,9 @@ class Dispatch:
             frame.waking = None
             self._reply(run, due.call, due.answer)
 
-    def begin_side_effect(self, run: Run, call: messages.Call, key: str, answer: AnyAnswer | None) -> None:
+    def begin_side_effect(
+        self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None
+    ) -> None:
         """A side effect waits for its slot, or for the end of its backoff (no answer yet), or is recorded already."""
         if answer is not None and not isinstance(answer, Granted):
             self._reply(run, call.call, answer)
@@ -203,7 +205,7 @@ class Dispatch:
             open_call = run.calls.pop((OperationKind.SIDE_EFFECT, key))
             self._start_side_effect(run, open_call, key, answer)
 
-    # --- slots that are lent: see docs/design/slots.md
+    # --- slots that are leased: see docs/design/slots.md
 
     @property
     def leased(self) -> int:
@@ -211,14 +213,14 @@ class Dispatch:
         return self._leased.total()
 
     def give_back(self, host: int, slots: int) -> None:
-        """A host has no more than it was lent, whatever it says."""
+        """A host has no more than it was leased, whatever it says."""
         given = min(slots, self._leased[host])
         self._leased[host] -= given
         for _ in range(given):
             self.pools[Component.SIDE_EFFECT].release()
 
-    def announced(self, run: Run, call: messages.Call, key: str) -> None:
-        """A side effect runs in a slot that was lent, and is given back: it is one like any other from here on."""
+    def announced(self, run: RunningAttempt, call: messages.AttemptCall, key: str) -> None:
+        """A side effect runs in a slot that was leased, and is given back: it is one like any other from here on."""
         if call.frame not in run.frames:
             return  # a task that outlives the side effect that made it: nobody waits for it
         self.wait(run, call, OperationKind.SIDE_EFFECT, key)
@@ -246,12 +248,14 @@ class Dispatch:
             self._leased[host] += slots
             self._outgoing[host].insert(0, messages.LeaseSlots(slots=slots))  # before the answers that make use of them
 
-    def _start_side_effect(self, run: Run, call: OpenCall, key: str, go: Granted) -> None:
+    def _start_side_effect(self, run: RunningAttempt, call: OpenCall, key: str, go: Granted) -> None:
         frame = Frame(key, Component.SIDE_EFFECT, parent=call.frame)
         run.frames[key] = frame
         self.pools[Component.SIDE_EFFECT].starting.append(Due(run, frame, call.number, go))
 
-    def end_side_effect(self, run: Run, call: messages.Call, key: str, answer: AnyAnswer | None) -> None:
+    def end_side_effect(
+        self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None
+    ) -> None:
         """A side effect ran. No answer: it failed and is made again after its backoff."""
         self.ended[Component.SIDE_EFFECT, answer is not None and not isinstance(answer, Failed)] += 1
         self._side_effects_ended[run.host] += 1
@@ -274,14 +278,16 @@ class Dispatch:
         else:
             self._over(run, open_call, key, answer)
 
-    def _end_unannounced(self, run: Run, call: messages.Call, key: str, answer: AnyAnswer | None) -> None:
+    def _end_unannounced(
+        self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None
+    ) -> None:
         """A side effect that was not heard of before: the frame around it did not wait, and may begin to now."""
         if answer is None:
             self.wait(run, call, OperationKind.SIDE_EFFECT, key)
         else:
             self._reply(run, call.call, answer)
 
-    def _leave(self, run: Run, ended: Frame) -> None:
+    def _leave(self, run: RunningAttempt, ended: Frame) -> None:
         """The frame is over, with all that was begun inside of it and not waited for."""
         inside = [ended] if not ended.outstanding else [f for f in run.frames.values() if f.is_within(ended)]
         for frame in inside:
@@ -290,14 +296,14 @@ class Dispatch:
             del run.frames[frame.key]
         if not ended.outstanding:
             return
-        for place in [place for place, open_call in run.calls.items() if open_call.frame.over]:
-            del run.calls[place]
+        for operation in [operation for operation, call in run.calls.items() if call.frame.over]:
+            del run.calls[operation]
 
-    def lost(self, run: Run, call: messages.Call) -> None:
+    def lost(self, run: RunningAttempt, call: messages.AttemptCall) -> None:
         """The call came too late: the attempt has lost its right to run."""
         self._abandon(Abandon(execution_id=run.execution_id, epoch=call.epoch))
 
-    def end(self, run: Run, *, well: bool) -> None:
+    def end(self, run: RunningAttempt, *, well: bool) -> None:
         """The attempt is over, well or not, or was unwound. Nobody waits for an answer to its last call."""
         if run.root.pool is Component.COMPENSATION:
             self.ended[Component.COMPENSATION, well] += 1
@@ -305,7 +311,7 @@ class Dispatch:
         if run.host < 0:
             self._closing.append(run.host)
 
-    def _forget(self, run: Run) -> bool:
+    def _forget(self, run: RunningAttempt) -> bool:
         """Gives back its slots. Returns whether its code was running."""
         was_running = False
         for frame in run.frames.values():
@@ -323,7 +329,7 @@ class Dispatch:
             frame.slot = False
             self.pools[frame.pool].release()
 
-    def _reply(self, run: Run, call: int, answer: AnyAnswer) -> None:
+    def _reply(self, run: RunningAttempt, call: int, answer: AnyAnswer) -> None:
         self._send(run.host, messages.Reply(execution_id=run.execution_id, epoch=run.epoch, call=call, answer=answer))
 
     def _send(self, host: int, message: messages.ToHost) -> None:
@@ -423,7 +429,7 @@ class Dispatch:
             return  # it ended in the batch that started it
         host = self._host_for(execution)
         root = Frame("", execution.pool, parent=None, slot=True)
-        run = Run(execution.id, execution.epoch, execution.handler, host, root, frames={"": root})
+        run = RunningAttempt(execution.id, execution.epoch, execution.handler, host, root, frames={"": root})
         self._runs[execution.id] = run
         if host in self._hosts:
             self._hosts[host] += 1

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import apsw
 
-from tempolite_node.driver.calls import Children, Requests
+from tempolite_node.driver.calls import Requests, ResolveChild
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.inputs import (
     Barrier,
@@ -31,9 +31,10 @@ from tempolite_node.driver.inputs import (
     Submit,
     SubmitBatch,
 )
+from tempolite_node.driver.node_changes import log_node_changes
 from tempolite_node.driver.outputs import Outputs, RoundOutput
-from tempolite_node.driver.pending import PendingCommand, PendingCommands, asked_together
-from tempolite_node.driver.readiness import Readiness, Stage, tell_changes
+from tempolite_node.driver.pending import PendingCommand, PendingCommands, commands_of_batch
+from tempolite_node.driver.readiness import Readiness, Stage
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyCommand,
@@ -61,7 +62,7 @@ from tempolite_node.engine.work import Work
 from tempolite_node.errors import NodeError, StorageFailed, Unavailable
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.store.database import explained
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 
 _ROUND_MAX = 2_000  #: inputs of one round: bounds how long a transaction holds its answers back
 _TIMERS_MAX = 250  #: timers of one round, besides what was asked
@@ -72,7 +73,7 @@ _PLACED_MAX = 500  #: executions of one round that are given to another node
 class Registration(Protocol):
     """What this node tells the others of itself."""
 
-    def __call__(self, at_ms: int, run: str) -> RegisterNode: ...
+    def __call__(self, at_ms: int, boot_id: str) -> RegisterNode: ...
 
 
 class Driver:
@@ -80,11 +81,11 @@ class Driver:
         self,
         *,
         node_id: str,
-        executions: Executions,
+        executions: StoreWriter,
         dispatch: Dispatch,
         inputs: Inputs,
         outputs: Outputs,
-        children: Children,
+        children: ResolveChild,
         registration: Registration,
         log: Callable[[StateMachine], Log],
     ) -> None:
@@ -100,10 +101,10 @@ class Driver:
         self._readiness = Readiness()
         self._look_for_misplaced = True
         self._stopping = False
-        self._proposals = PendingCommands()
+        self._pending = PendingCommands()
         self._requests = Requests(dispatch, children)
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
-        self._looks: list[Inspect] = []
+        self._inspections: list[Inspect] = []
         self._closed: list[Execution] = []
         self._signalled: list[str] = []
         self._published = -1  #: applied index at the last publication
@@ -121,7 +122,7 @@ class Driver:
         self.inputs.put(given)
 
     def waiting_inputs(self) -> int:
-        return len(self.inputs) + len(self._proposals)
+        return len(self.inputs) + len(self._pending)
 
     def stop(self) -> None:
         """Ends the thread after the round that is under way. All that it saved is on disk then, and let out."""
@@ -139,9 +140,9 @@ class Driver:
         return self._log.now_ms()
 
     @property
-    def run(self) -> str:
+    def boot_id(self) -> str:
         """Names this process of the node, among all that there were."""
-        return self._readiness.run
+        return self._readiness.boot_id
 
     # --- the thread
 
@@ -162,29 +163,29 @@ class Driver:
         for given in inputs:
             match given:
                 case HostMessages():
-                    heard = self._requests.heard(
+                    calls = self._requests.on_messages(
                         given.host, given.calls, at_ms=self._at_ms, is_current=self._is_current
                     )
-                    self._proposals.add_all(heard)
+                    self._pending.add_all(calls)
                 case Submit():
-                    self._ask(given)
+                    self._submit(given)
                 case SubmitBatch():
                     answer = partial(self._answer, given.answer)
-                    self._proposals.add_all(asked_together(given.commands, answer))
+                    self._pending.add_all(commands_of_batch(given.commands, answer))
                 case RunInDriver():
                     given.act()
                 case Barrier():
                     self._log.barrier(partial(self._answer, given.answer))
                 case Inspect():
-                    self._looks.append(given)
+                    self._inspections.append(given)
                 case Reconfigure():
-                    self._answers.append((given.answer, given.change()))
+                    self._answers.append((given.answer, given.reconfigure()))
                 case HostUp():
                     self.dispatch.host_up(given.host, given.handlers)
                     self.dispatch.refill(everything=True)
                 case HostDown():
                     lost = self._requests.host_down(given.host, given.message, crashed=given.crashed, at_ms=self._at_ms)
-                    self._proposals.add_all(lost)
+                    self._pending.add_all(lost)
                 case Stop():
                     self._stopping = True
         self._advance()
@@ -196,7 +197,7 @@ class Driver:
     @property
     def _holds_back(self) -> bool:
         """Something was asked that the log would take now: it was more than one round may propose."""
-        return bool(self._proposals) and self._log.idle and self._readiness.registered
+        return bool(self._pending) and self._log.idle and self._readiness.registered
 
     def _idle_s(self) -> float | None:
         if not self._log.idle or self._readiness.stage is Stage.CATCHING_UP:
@@ -223,40 +224,40 @@ class Driver:
         """Once this round's commit is on disk."""
         self._answers.append((answer, value))
 
-    def _ask(self, given: Submit) -> None:
-        told = None if given.answer is None else partial(self._answer, given.answer)
-        self._proposals.add(PendingCommand(given.command, told, told))
+    def _submit(self, given: Submit) -> None:
+        answer = None if given.answer is None else partial(self._answer, given.answer)
+        self._pending.add(PendingCommand(given.command, answer, answer))
 
     # --- through the log
 
     def _advance(self) -> None:
         """Saves what the log has ordered, proposes what a round may for as long as it takes it, and saves that too."""
         self._save()
-        limit = self._log.round_max(len(self._proposals))
-        while self._log.idle and (proposals := self._next_proposals(limit)):
-            limit = max(0, limit - len(proposals))
-            self._proposals.propose(proposals, self._log)
+        limit = self._log.round_max(len(self._pending))
+        while self._log.idle and (pending := self._next_commands(limit)):
+            limit = max(0, limit - len(pending))
+            self._pending.propose(pending, self._log)
         if not self._log.idle:
             self._grant()  # who has a stack here and waits for a slot only, need not wait for the log
         elif self._readiness.live and self.dispatch.holds_side_effects:
             self._log.renew()
         self._save()
 
-    def _next_proposals(self, limit: int) -> list[PendingCommand]:
+    def _next_commands(self, limit: int) -> list[PendingCommand]:
         """The registration first; then what was asked, up to the limit, and the starts that free slots allow."""
         if not self._readiness.registered:
             return self._to_register()
         duties = self._duties() if self._log.leads else []
-        return duties + self._proposals.take(limit) + self._starts()
+        return duties + self._pending.take(limit) + self._starts()
 
     def _to_register(self) -> list[PendingCommand]:
-        standing = self._readiness
-        if standing.stage is Stage.BEHIND:
-            standing.stage = Stage.CATCHING_UP
-            self._log.catch_up(standing.caught_up)  # a log that has nobody to ask calls back at once
-        if standing.stage is not Stage.CAUGHT_UP:
+        readiness = self._readiness
+        if readiness.stage is Stage.BEHIND:
+            readiness.stage = Stage.CATCHING_UP
+            self._log.catch_up(readiness.caught_up)  # a log that has nobody to ask calls back at once
+        if readiness.stage is not Stage.CAUGHT_UP:
             return []
-        return [PendingCommand(self._registration(self._at_ms, standing.run))]
+        return [PendingCommand(self._registration(self._at_ms, readiness.boot_id))]
 
     def _duties(self) -> list[PendingCommand]:
         """What one node does for all of them: it fires timers, and places what its owner can't run."""
@@ -307,13 +308,13 @@ class Driver:
         return self._executions.applied_index
 
     def apply(self, commands: Sequence[AnyCommand], *, own: bool) -> None:
-        under_way = self._proposals.ordered() if own else []
+        under_way = self._pending.ordered() if own else []
         self._executions.look_up(ids_of_new(commands))
-        for place, command in enumerate(commands):
+        for index, command in enumerate(commands):
             outcome = decide(self._work, command)
             # A call is answered, and its frame loses its slot if it waits, before effects of later commands wake it.
-            if under_way and not (proposal := under_way[place]).given_up and proposal.on_outcome is not None:
-                proposal.on_outcome(outcome)
+            if under_way and not (pending := under_way[index]).given_up and pending.on_outcome is not None:
+                pending.on_outcome(outcome)
             self._take_effects()
         if self._work.nodes:
             self._check_format()
@@ -338,33 +339,33 @@ class Driver:
         return admit(self._work, batch)
 
     def forget(self) -> None:
-        self._proposals.ordered()
+        self._pending.ordered()
 
-    def give_up(self, *, under_way: NodeError, waiting: NodeError) -> None:
-        self._proposals.give_up(under_way=under_way, waiting=waiting)
+    def fail_pending(self, *, under_way: NodeError, waiting: NodeError) -> None:
+        self._pending.fail(under_way=under_way, waiting=waiting)
 
-    def take_back(self) -> None:
-        self._proposals.take_back()
+    def requeue(self) -> None:
+        self._pending.requeue()
 
     @property
-    def live_runs(self) -> Mapping[str, str]:
-        return {node.id: node.run for node in self._executions.nodes().values() if node.live}
+    def live_boot_ids(self) -> Mapping[str, str]:
+        return {node.id: node.boot_id for node in self._executions.nodes().values() if node.live}
 
-    def lost(self, node_id: str, run: str) -> None:
-        if self.live_runs.get(node_id) == run and node_id != self._node_id:
-            self._proposals.add(PendingCommand(LoseNode(at_ms=self._at_ms, node_id=node_id, run=run)))
+    def lost(self, node_id: str, boot_id: str) -> None:
+        if self.live_boot_ids.get(node_id) == boot_id and node_id != self._node_id:
+            self._pending.add(PendingCommand(LoseNode(at_ms=self._at_ms, node_id=node_id, boot_id=boot_id)))
 
-    def begin_anew(self, *, unclear: NodeError) -> None:
+    def reset(self, *, unclear: NodeError) -> None:
         """The store was replaced by another node's, a later one: what runs here may have been given away unseen.
 
         unclear: what the clients are told whose commands are under way.
         """
-        self._proposals.give_up_all(unclear)
+        self._pending.fail_all(unclear)
         self.dispatch.abandon_all()
         self.dispatch.refill(everything=True)
         self._work = Work(self._executions)
         self._check_format()
-        self._readiness.begin_anew()
+        self._readiness.reset()
         self._look_for_misplaced = True
         self._outputs.restored()
 
@@ -397,7 +398,7 @@ class Driver:
         self._executions.save(work, self._log.index)
         if work.nodes:
             self._look_for_misplaced = True
-            tell_changes(self._node_id, before, self._executions.nodes())
+            log_node_changes(self._node_id, before, self._executions.nodes())
             if self._node_id in work.nodes:
                 self.dispatch.refill(everything=True)  # it may have been refused starts meanwhile
         self._work = Work(self._executions)
@@ -407,9 +408,9 @@ class Driver:
 
     def _publish(self) -> None:
         outgoing, closing = self.dispatch.collect()
-        for look in self._looks:
-            self._answers.append((look.answer, look.look()))
-        self._looks = []
+        for inspection in self._inspections:
+            self._answers.append((inspection.answer, inspection.inspect()))
+        self._inspections = []
         revision = self._executions.applied_index
         if not (outgoing or closing or self._answers or revision != self._published):
             return

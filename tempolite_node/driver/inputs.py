@@ -28,7 +28,7 @@ class Submit(Struct):
 
 
 class SubmitBatch(Struct):
-    """Commands, and who wants all of their outcomes, or why there are none. Called like that of an `Submit`."""
+    """Commands, and who wants all of their outcomes, or why there are none. Called like that of a `Submit`."""
 
     commands: Sequence[AnyCommand]
     answer: Callable[[list[AnyOutcome] | NodeError], None]
@@ -37,14 +37,14 @@ class SubmitBatch(Struct):
 class Inspect(Struct):
     """A question to the driver's own state, answered after the round's commit."""
 
-    look: Callable[[], Any]
+    inspect: Callable[[], Any]
     answer: Callable[[Any], None]
 
 
 class Reconfigure(Struct):
     """A change of what decides which work starts. Made before the round's starts, answered after its commit."""
 
-    change: Callable[[], Any]
+    reconfigure: Callable[[], Any]
     answer: Callable[[Any], None]
 
 
@@ -67,7 +67,7 @@ class HostUp(Struct):
 
 class HostMessages(Struct):
     host: int
-    calls: list[messages.Call | messages.ReturnSlots]
+    calls: list[messages.AttemptCall | messages.ReturnSlots]
 
 
 class HostDown(Struct):
@@ -90,7 +90,7 @@ class HostSocket(Protocol):
 
     def fileno(self) -> int: ...
 
-    def read(self) -> list[messages.Call | messages.ReturnSlots] | None:
+    def read(self) -> list[messages.AttemptCall | messages.ReturnSlots] | None:
         """What it says to the driver; None: it has gone silent for good, and its socket is closed."""
         ...
 
@@ -106,7 +106,7 @@ class Inputs:
 
     def __init__(self) -> None:
         self._given: deque[Input] = deque()
-        self._speakers: dict[int, HostSocket] = {}  #: by file descriptor
+        self._sockets: dict[int, HostSocket] = {}  #: by file descriptor
         self._poller = poller()
         # For any thread to see:
         self.sleeps = False  #: the driver's thread, until there is something for it
@@ -125,7 +125,7 @@ class Inputs:
 
     def attach(self, host_socket: HostSocket) -> None:
         """From here on it is read, until it goes silent."""
-        self._speakers[host_socket.fileno()] = host_socket
+        self._sockets[host_socket.fileno()] = host_socket
         self._poller.watch(host_socket.fileno(), READABLE | WRITABLE)
 
     def await_room(self, host_socket: HostSocket, wanted: bool) -> None:
@@ -152,9 +152,9 @@ class Inputs:
         events = self._poller.poll(0.0 if self._given else wait_s)
         self.sleeps = False
         self.looks += 1
-        said: list[Input] = []
+        received: list[Input] = []
         for descriptor, event in events:
-            host_socket = self._speakers.get(descriptor)
+            host_socket = self._sockets.get(descriptor)
             if host_socket is None:
                 continue  # the wake of who put something
             if event & WRITABLE:
@@ -164,17 +164,17 @@ class Inputs:
                 if calls is None:
                     self._detach(descriptor)
                 elif calls:
-                    said.append(HostMessages(host_socket.number, calls))
-        return said
+                    received.append(HostMessages(host_socket.number, calls))
+        return received
 
     def _detach(self, descriptor: int) -> None:
         self._poller.forget(descriptor)
-        self._speakers.pop(descriptor).close()
+        self._sockets.pop(descriptor).close()
 
     def close(self) -> None:
         """Once the driver's thread has ended."""
         if self._poller.closed:
             return
-        for descriptor in list(self._speakers):
+        for descriptor in list(self._sockets):
             self._detach(descriptor)
         self._poller.close()

@@ -18,9 +18,9 @@ class Source(Protocol):
     def operations(self, row: int) -> list[Operation]: ...
 
 
-def run(source: Source, execution: Execution, *, isolated: bool) -> messages.Run:
+def run(source: Source, execution: Execution, *, isolated: bool) -> messages.RunHandler:
     """Of the handler."""
-    return messages.Run(
+    return messages.RunHandler(
         execution_id=execution.id,
         epoch=execution.epoch,
         handler=execution.handler,

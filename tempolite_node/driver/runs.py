@@ -33,7 +33,7 @@ class OpenCall(Struct, eq=False):
     frame: Frame
 
 
-class Run(Struct, eq=False):
+class RunningAttempt(Struct, eq=False):
     execution_id: str
     epoch: int
     handler: str
@@ -47,7 +47,7 @@ class Run(Struct, eq=False):
 class Due(Struct, eq=False):
     """An answer that goes out once its frame has a slot: a wait is over, or a side effect may start."""
 
-    run: Run
+    run: RunningAttempt
     frame: Frame
     call: int
     answer: AnyAnswer

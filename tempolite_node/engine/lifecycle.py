@@ -18,9 +18,9 @@ from tempolite_node.engine.effects import (
     Wake,
 )
 from tempolite_node.engine.model import (
-    Attempt,
     ClosePolicy,
     Component,
+    EndedAttempt,
     Execution,
     Failure,
     Operation,
@@ -120,7 +120,7 @@ def record_attempt(work: Work, execution: Execution, failure: Failure, *, at_ms:
     else:
         kind, key, number = None, "", execution.attempt
     work.add_attempt(
-        Attempt(
+        EndedAttempt(
             execution_row=execution.row,
             kind=kind,
             key=key,

@@ -373,7 +373,7 @@ def record_holds(status: OperationStatus, made_in: int, generation: int) -> bool
     return made_in >= generation or status not in _DONE_AGAIN
 
 
-class Attempt(Struct, gc=False, frozen=True, kw_only=True):
+class EndedAttempt(Struct, gc=False, frozen=True, kw_only=True):
     """An attempt that ended without completing its execution or operation."""
 
     execution_row: int
@@ -415,12 +415,16 @@ class ServedHandler(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
     concurrency_key_limit: int = 1  #: executions with one key that are under way at a time
 
 
-class NodeState(Struct, gc=False, frozen=True, kw_only=True):
+#: Fields that are stored and sent by another name.
+STORED_NAMES: Mapping[str, str] = {"boot_id": "run"}
+
+
+class NodeState(Struct, gc=False, frozen=True, kw_only=True, rename=STORED_NAMES):
     """A node as all nodes know it. A single node knows itself alone."""
 
     id: str
-    run: str  #: of its process, random: what an earlier process of the node still sends is dropped
-    incarnation: int  #: counts its runs
+    boot_id: str  #: of its process, random: what an earlier process of the node still sends is dropped
+    incarnation: int  #: counts its processes
     live: bool = True
     draining: bool = False  #: it stops soon: nothing new is given to it
     handlers: tuple[ServedHandler, ...] = ()

@@ -15,8 +15,8 @@ from tempolite_node.engine.effects import AnyEffect
 from tempolite_node.engine.model import (
     EXECUTION_MOVES,
     OPERATION_MOVES,
-    Attempt,
     Component,
+    EndedAttempt,
     Execution,
     NodeState,
     Operation,
@@ -78,7 +78,7 @@ class Work:
         self.timers_cleared: set[int] = set()  #: rows whose stored timers are all gone; saved before `timers`
         self.inbox: defaultdict[int, dict[int, Signal]] = defaultdict(dict)
         self.outbox: list[Signal] = []
-        self.attempts: list[Attempt] = []
+        self.attempts: list[EndedAttempt] = []
         self.counts: defaultdict[tuple[str, Component, Status], int] = defaultdict(int)  #: changes of `count_of`
         self.nodes: dict[str, NodeState | None] = {}  #: None: it was removed
         self.sequences: dict[str, int] = {}  #: by node: of its last batch; see log/replicated.py
@@ -185,7 +185,7 @@ class Work:
         return formats.in_use(({**stored, **self.nodes} if self.nodes else stored).values())
 
     def sequence(self, node_id: str) -> int:
-        """Of the last batch that was applied of the node's run; 0: none was."""
+        """Of the last batch that was applied of the node's process; 0: none was."""
         given = self.sequences.get(node_id)
         return self._stored.sequence(node_id) if given is None else given
 
@@ -232,7 +232,7 @@ class Work:
         merged = _overlaid(self._stored.waiters(target_row), changed, lambda op: (op.execution_row, op.key))
         return sorted((op for op in merged if op.is_wait and op.target_row == target_row), key=lambda op: op.seq)
 
-    def add_attempt(self, attempt: Attempt) -> None:
+    def add_attempt(self, attempt: EndedAttempt) -> None:
         self.attempts.append(attempt)
 
     # --- timers

@@ -38,24 +38,24 @@ class StateMachine(Protocol):
         """What this node proposed last was applied, and nobody can tell any more what it came to."""
         ...
 
-    def give_up(self, *, under_way: NodeError, waiting: NodeError) -> None:
+    def fail_pending(self, *, under_way: NodeError, waiting: NodeError) -> None:
         """Answers the clients whose commands this node proposed last, and those whose commands wait behind them."""
         ...
 
-    def take_back(self) -> None:
+    def requeue(self) -> None:
         """What this node proposed last was not ordered and never will be. It proposes again what nobody gave up."""
         ...
 
     @property
-    def live_runs(self) -> Mapping[str, str]:
+    def live_boot_ids(self) -> Mapping[str, str]:
         """By node: the process of it that is registered and held to be live, as of what is saved. From any thread."""
         ...
 
-    def lost(self, node_id: str, run: str) -> None:
+    def lost(self, node_id: str, boot_id: str) -> None:
         """This process of a node has been silent for too long."""
         ...
 
-    def begin_anew(self, *, unclear: NodeError) -> None:
+    def reset(self, *, unclear: NodeError) -> None:
         """The store has been replaced by that of another node."""
         ...
 

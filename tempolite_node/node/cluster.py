@@ -29,7 +29,7 @@ from tempolite_node.log.raft.raft_log import RaftLog
 from tempolite_node.log.raft.transport import NotAnswered
 from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.protocol.messages import Violation
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 from tempolite_node.supervisor.supervisor import Supervisor
 from tempolite_node.views import ClusterState, MemberState
 
@@ -95,7 +95,7 @@ class Cluster:
         config: ClusterConfig,
         raft: RaftLog,
         *,
-        executions: Executions,
+        executions: StoreWriter,
         driver: DriverClient,
         supervisor: Supervisor,
     ) -> None:
@@ -128,7 +128,7 @@ class Cluster:
 
     async def state(self) -> ClusterState:
         status = await self._loop.run_in_executor(self._asking, self._raft.status)
-        counts = await self._driver.look(self._executions.open_by_owner)
+        counts = await self._driver.inspect(self._executions.open_by_owner)
         peers = {peer.node_id: peer for peer in status.peers}
         ids = sorted({*status.members, *peers})
         return ClusterState(
@@ -176,14 +176,14 @@ class Cluster:
         """
         checked: list[Sequence[Violation]] = [()] * len(calls)
         by_node: dict[str | None, list[int]] = {}
-        for place, (handler, _) in enumerate(calls):
-            by_node.setdefault(self._checker(handler), []).append(place)
-        for node_id, places in by_node.items():
+        for index, (handler, _) in enumerate(calls):
+            by_node.setdefault(self._checker(handler), []).append(index)
+        for node_id, indices in by_node.items():
             if node_id is None:
                 continue
-            found = await self._check_at(node_id, [calls[place] for place in places])
-            for place, violations in zip(places, found, strict=True):
-                checked[place] = violations
+            found = await self._check_at(node_id, [calls[index] for index in indices])
+            for index, violations in zip(indices, found, strict=True):
+                checked[index] = violations
         return checked
 
     def _checker(self, handler: str) -> str | None:
@@ -286,8 +286,8 @@ class Cluster:
     async def _ask(self, peer: str, question: Question, timeout_s: float) -> Answer:
         data = msgspec.msgpack.encode(question)
         try:
-            told = await self._loop.run_in_executor(self._asking, self._raft.ask, peer, data, timeout_s)
-            answer: Answer = _answer.decode(told)
+            reply = await self._loop.run_in_executor(self._asking, self._raft.ask, peer, data, timeout_s)
+            answer: Answer = _answer.decode(reply)
         except (NotAnswered, msgspec.DecodeError) as error:
             raise Unavailable(str(error)) from error
         return answer

@@ -31,7 +31,7 @@ from tempolite_node.engine.commands import DrainNode, LoseNode, RegisterNode
 from tempolite_node.engine.model import Component, ServedHandler
 from tempolite_node.errors import NodeError, StartError, StorageFailed, Unavailable
 from tempolite_node.handlers.catalog import HandlerCatalog
-from tempolite_node.handlers.children import Children
+from tempolite_node.handlers.children import ChildResolver
 from tempolite_node.handlers.options import handler_specs, served_handler
 from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
@@ -51,8 +51,8 @@ from tempolite_node.protocol import messages
 from tempolite_node.store.data_directory import DataDir
 from tempolite_node.store.database import explained, open_writer, sync, sync_directory
 from tempolite_node.store.readers import Readers
-from tempolite_node.store.snapshots import Snapshots
-from tempolite_node.store.writer import Executions, claim_store
+from tempolite_node.store.snapshots import StoreSnapshots
+from tempolite_node.store.writer import StoreWriter, claim_store
 from tempolite_node.supervisor.supervisor import Supervisor
 from tempolite_node.system import Terminals
 
@@ -84,7 +84,7 @@ class Node:
             self._catalog_handlers()
             self._driver.start()
             if self._replicated is None:
-                await self._client.look(lambda: None)  # what an earlier process ran is queued again
+                await self._client.inspect(lambda: None)  # what an earlier process ran is queued again
             self._api = ApiServer(self._ports())
             port = await self._api.start()
             parts.push_async_callback(self._api.stop, grace=1.0)
@@ -116,7 +116,7 @@ class Node:
             raise StartError(f"{store}: {error}") from error
         except apsw.Error as error:
             raise StorageFailed(f"{store}: the store can't be written: {explained(error)}") from error
-        executions = Executions(connection)
+        executions = StoreWriter(connection)
         parts.callback(executions.close)
         used = formats.in_use(executions.nodes().values())
         if used > formats.FORMAT:
@@ -152,7 +152,7 @@ class Node:
                 on_removed=self._removed,
                 on_failed=self._driver_failed,
             ),
-            children=Children(lambda: self._catalog),
+            children=ChildResolver(lambda: self._catalog),
             registration=self._registration,
             log=self._make_log,
         )
@@ -181,8 +181,8 @@ class Node:
         replicated = ReplicatedLog(
             machine,
             raft_config(self._config),
-            snapshots=Snapshots(self._executions, self._readers, self._config.node.id),
-            run=lambda: self._driver.run,
+            snapshots=StoreSnapshots(self._executions, self._readers, self._config.node.id),
+            boot_id=lambda: self._driver.boot_id,
             post=self._in_driver,
             on_failure=self._log_failed,
             on_removed=self._removed,
@@ -244,18 +244,18 @@ class Node:
         )
 
     def _own_registration(self) -> RegisterNode:
-        return self._registration(self._driver.now_ms(), self._driver.run)
+        return self._registration(self._driver.now_ms(), self._driver.boot_id)
 
     def _described_handlers(self) -> tuple[ServedHandler, ...]:
         own = [served_handler(self._config, name, each.component) for name, each in self._supervisor.handlers.items()]
         return tuple(sorted(own, key=lambda served: served.name))
 
-    def _registration(self, at_ms: int, run: str) -> RegisterNode:
+    def _registration(self, at_ms: int, boot_id: str) -> RegisterNode:
         cluster = self._config.cluster
         return RegisterNode(
             at_ms=at_ms,
             node_id=self._config.node.id,
-            run=run,
+            boot_id=boot_id,
             handlers=self._own_handlers,
             slots={component: pool.workers for component, pool in self._driver.dispatch.pools.items()},
             address="" if cluster is None else str(cluster.node(self._config.node.id).advertise),
@@ -276,7 +276,7 @@ class Node:
         drain_s = self._config.node.drain_timeout_ms / 1000
         logger.info("draining", timeout_s=drain_s)
         await self._pools.drain()
-        told = await self._tell_others(DrainNode)
+        notified = await self._notify_others(DrainNode)
         self._supervisor.drain()
         idle = asyncio.ensure_future(self._wait_idle())
         now = asyncio.ensure_future(self._stop_now.wait())
@@ -285,17 +285,19 @@ class Node:
             logger.warning("stopping with attempts under way; they run again after the next start")
         idle.cancel()
         now.cancel()
-        if told:  # else nobody hears it, and it would only wait once more
-            await self._tell_others(LoseNode)
+        if notified:  # else the others can't be reached, and it would only wait once more
+            await self._notify_others(LoseNode)
         await self._hand_over_leadership()
 
-    async def _tell_others(self, command: type[DrainNode] | type[LoseNode]) -> bool:
-        """Whether they have heard it."""
+    async def _notify_others(self, command: type[DrainNode] | type[LoseNode]) -> bool:
+        """Whether the others know."""
         if self._replicated is None:
             return False
         try:
             driver = self._driver
-            await self._client.submit(command(at_ms=driver.now_ms(), node_id=self._config.node.id, run=driver.run))
+            await self._client.submit(
+                command(at_ms=driver.now_ms(), node_id=self._config.node.id, boot_id=driver.boot_id)
+            )
         except NodeError as error:
             logger.warning("the other nodes can't be told that this one stops; they will notice", error=str(error))
             return False
@@ -315,7 +317,7 @@ class Node:
     async def _wait_idle(self) -> None:
         """Until no attempt is left in a worker host. Each end of one is a commit."""
         revision = self._watch.revision
-        while await self._client.look(lambda: self._driver.dispatch.attempts):
+        while await self._client.inspect(lambda: self._driver.dispatch.attempts):
             await self._watch.changed_after(revision)
             revision = self._watch.revision
 

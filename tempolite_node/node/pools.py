@@ -13,7 +13,7 @@ from tempolite_node.engine.model import Component
 from tempolite_node.handlers.options import pool_retry, queue_limit
 from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.node.stats import stats_of
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 from tempolite_node.views import PoolState
 
 
@@ -23,7 +23,7 @@ class Pools:
         config: Config,
         *,
         dispatch: Dispatch,
-        executions: Executions,
+        executions: StoreWriter,
         driver: DriverClient,
         registration: Callable[[], RegisterNode] | None,
     ) -> None:
@@ -38,7 +38,7 @@ class Pools:
         self._registration = registration
 
     async def state(self, component: Component) -> PoolState:
-        return await self._driver.look(lambda: self._state(component))
+        return await self._driver.inspect(lambda: self._state(component))
 
     def _state(self, component: Component) -> PoolState:
         pool = self._dispatch.pools[component]
@@ -58,7 +58,7 @@ class Pools:
         def scale() -> None:
             self._dispatch.pools[component].workers = workers
 
-        await self._driver.change(scale)
+        await self._driver.reconfigure(scale)
         if self._registration is not None:
             await self._driver.submit(self._registration())  # executions are placed by slots
         return await self.state(component)
@@ -73,7 +73,7 @@ class Pools:
         def set_paused() -> None:
             self._dispatch.pools[component].paused = paused
 
-        await self._driver.change(set_paused)
+        await self._driver.reconfigure(set_paused)
         return await self.state(component)
 
     async def take(self, config: Config) -> None:
@@ -88,7 +88,7 @@ class Pools:
                     pool.rate = RateLimit(after.rate_limit, time.monotonic())
             self._config = config
 
-        await self._driver.change(take)
+        await self._driver.reconfigure(take)
 
     async def drain(self) -> None:
         """Pauses those that start executions: side effects of attempts that are to end still need theirs."""
@@ -98,4 +98,4 @@ class Pools:
                 if component is not Component.SIDE_EFFECT:
                     pool.paused = True
 
-        await self._driver.change(pause)
+        await self._driver.reconfigure(pause)

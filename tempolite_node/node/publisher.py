@@ -10,7 +10,7 @@ from tempolite_node.driver.outputs import RoundOutput
 from tempolite_node.engine.model import Execution
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol import messages
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 from tempolite_node.supervisor.supervisor import Supervisor
 
 
@@ -21,7 +21,7 @@ class Publisher:
         self,
         *,
         inputs: Inputs,
-        executions: Executions,
+        executions: StoreWriter,
         supervisor: Supervisor,
         watch: Watch,
         on_removed: Callable[[], None],

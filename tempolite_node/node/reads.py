@@ -12,7 +12,7 @@ from tempolite_node.node.read_barrier import SharedBarrier
 from tempolite_node.node.watch import Watch
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.readers import Readers
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 from tempolite_node.views import Consistency
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 class Reads:
     def __init__(
-        self, *, readers: Readers, executions: Executions, driver: DriverClient, watch: Watch, in_cluster: bool
+        self, *, readers: Readers, executions: StoreWriter, driver: DriverClient, watch: Watch, in_cluster: bool
     ) -> None:
         """executions: but for its visible index, inspected in the driver's thread alone."""
         self._readers = readers
@@ -49,4 +49,4 @@ class Reads:
             return execution if execution.closed else await closing
 
     async def _execution(self, execution_id: str) -> Execution | None:
-        return await self._driver.look(lambda: self._executions.execution(execution_id))
+        return await self._driver.inspect(lambda: self._executions.execution(execution_id))

@@ -13,7 +13,7 @@ from tempolite_node.node.stats import stats_of
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol.messages import HandlerDescription
 from tempolite_node.store.database import sqlite_version
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 from tempolite_node.supervisor.supervisor import Supervisor
 from tempolite_node.views import NodeInfo, Stats
 
@@ -24,7 +24,7 @@ class NodeStatus:
         node_id: str,
         *,
         dispatch: Dispatch,
-        executions: Executions,
+        executions: StoreWriter,
         driver: DriverClient,
         supervisor: Supervisor,
         watch: Watch,
@@ -43,7 +43,7 @@ class NodeStatus:
         return sorted(self._supervisor.handlers.values(), key=lambda handler: handler.name)
 
     async def info(self) -> NodeInfo:
-        return await self._driver.look(self._info)
+        return await self._driver.inspect(self._info)
 
     def _info(self) -> NodeInfo:
         own = self._executions.nodes().get(self._node_id)
@@ -60,7 +60,7 @@ class NodeStatus:
         )
 
     async def stats(self) -> Stats:
-        return await self._driver.look(lambda: stats_of(self._executions, self._dispatch))
+        return await self._driver.inspect(lambda: stats_of(self._executions, self._dispatch))
 
     async def wait_stats(self, after_revision: int) -> None:
         await self._watch.changed_after(after_revision)

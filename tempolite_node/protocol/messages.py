@@ -1,7 +1,7 @@
 """What the node and its worker hosts say to each other.
 
 Every `Call` gets exactly one `Reply` or, when the attempt lost its right to run, an `AbandonAttempt`; but the call
-that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was lent.
+that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was leased.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     ended: Status | None = None  #: of the execution waited for, when a wait is COMPLETED
 
 
-class Run(Message, frozen=True, kw_only=True):
+class RunHandler(Message, frozen=True, kw_only=True):
     """Run a handler, answering recorded operations from the journal."""
 
     execution_id: str
@@ -159,7 +159,7 @@ class UpdateSettings(Message, frozen=True, kw_only=True):
 
 ToHost = (
     Load
-    | Run
+    | RunHandler
     | RunCompensation
     | Reply
     | LeaseSlots
@@ -225,7 +225,7 @@ class ChildRequest(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_d
     execution_id: str | None = None  #: the caller's choice; None: a new one
 
 
-class Call(Message, frozen=True, kw_only=True):
+class AttemptCall(Message, frozen=True, kw_only=True):
     """What an attempt asks for. The frame is the side effect inside which it was asked, "" outside of any."""
 
     execution_id: str
@@ -234,13 +234,13 @@ class Call(Message, frozen=True, kw_only=True):
     request: AnyRequest | ChildRequest
     frame: str = ""
     side_effect_failures: int = 0  #: failed attempts of the side effects inside which it was asked
-    #: The side effect that it is about runs, or ran, in a slot that was lent. Of one that runs it is told, not asked:
+    #: The side effect that it is about runs, or ran, in a slot that was leased. Of one that runs it is told, not asked:
     #: there is no Reply.
     leased: bool = False
 
 
 class ReturnSlots(Message, frozen=True, kw_only=True):
-    """Slots that were lent, and that no side effect took."""
+    """Slots that were leased, and that no side effect took."""
 
     slots: int
 
@@ -274,4 +274,4 @@ class LogLine(Message, frozen=True, kw_only=True):
     at_ms: int = 0
 
 
-FromHost = Loaded | Call | ReturnSlots | ArgumentsChecked | Pong | LogLine
+FromHost = Loaded | AttemptCall | ReturnSlots | ArgumentsChecked | Pong | LogLine

@@ -6,7 +6,7 @@ from typing import Any
 
 import apsw
 
-from tempolite_node.engine.model import Attempt, Execution, Operation, OperationKind, Signal
+from tempolite_node.engine.model import EndedAttempt, Execution, Operation, OperationKind, Signal
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS
 from tempolite_node.views import ExecutionFilter
 
@@ -46,7 +46,7 @@ class Queries:
         bindings = (execution.handler, execution.concurrency_key, limit)
         return [row[0] for row in self._connection.execute(sql, bindings)]
 
-    def attempts(self, execution_row: int) -> list[Attempt]:
+    def attempts(self, execution_row: int) -> list[EndedAttempt]:
         """Ended attempts of the execution and of its operations: the latest 1,000, oldest first."""
         sql = f"{ATTEMPTS.select} WHERE execution_row = ? ORDER BY rowid DESC LIMIT 1000"
         return [ATTEMPTS.value(row) for row in self._connection.execute(sql, (execution_row,))][::-1]

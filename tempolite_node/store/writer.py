@@ -26,7 +26,7 @@ from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
-from tempolite_node.store.places import Places
+from tempolite_node.store.places import PlaceIndex
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
 from tempolite_node.store.statement import Statement
 
@@ -40,7 +40,7 @@ _SEND = Statement("INSERT INTO outbox (execution_row, seq, name, payload, at_ms)
 _OPEN = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
 
 
-class Executions:
+class StoreWriter:
     """The writer's view of the store, with a write-through cache of executions, and of the journals that grow."""
 
     def __init__(self, connection: apsw.Connection) -> None:
@@ -61,7 +61,7 @@ class Executions:
         self.applied_index: int = meta[1]
         self.visible_index = self.applied_index  #: what other connections may read by now. For any thread
         self._nodes = Nodes(connection)
-        self.places = Places(connection)
+        self.places = PlaceIndex(connection)
         self._counts = self._counted()
         self._next_due_ms: int | None = None
         self._due_is_known = False

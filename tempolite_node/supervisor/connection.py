@@ -43,21 +43,21 @@ class HostConnection:
         reader: framing.FrameReader[messages.FromHost],
         *,
         await_room: Callable[[HostConnection, bool], None],
-        heard: Callable[[list[messages.FromHost]], None],
-        lost: Callable[[], None],
+        on_messages: Callable[[list[messages.FromHost]], None],
+        on_lost: Callable[[], None],
     ) -> None:
         """connection: does not block.
 
         await_room: is told whether `flush` is to be called once the socket takes more.
-        heard: is told what is not for the driver.
-        lost: is told that the host is gone, or does not speak our language.
+        on_messages: is told what is not for the driver.
+        on_lost: is told that the host is gone, or does not speak our language.
         """
         self.number = number
         self._socket = connection
         self._reader = reader
         self._await_room = await_room
-        self._heard = heard
-        self._lost = lost
+        self._on_messages = on_messages
+        self._on_lost = on_lost
         self._unsent = bytearray()  #: what the socket had no room for
         self._sending = threading.Lock()
 
@@ -94,7 +94,7 @@ class HostConnection:
 
     # --- in
 
-    def read(self) -> list[messages.Call | messages.ReturnSlots] | None:
+    def read(self) -> list[messages.AttemptCall | messages.ReturnSlots] | None:
         """What it says to the driver; None: it is of no use any more, and nothing is to be read."""
         try:
             data = self._socket.recv(READ_BYTES)
@@ -104,17 +104,17 @@ class HostConnection:
         except (OSError, ValueError):  # msgspec.DecodeError and ValidationError are ones of the latter
             data = b""
         if not data:
-            self._lost()
+            self._on_lost()
             return None
-        calls: list[messages.Call | messages.ReturnSlots] = []
+        calls: list[messages.AttemptCall | messages.ReturnSlots] = []
         others: list[messages.FromHost] = []
         for message in batch:
-            if isinstance(message, messages.Call | messages.ReturnSlots):
+            if isinstance(message, messages.AttemptCall | messages.ReturnSlots):
                 calls.append(message)
             else:
                 others.append(message)
         if others:
-            self._heard(others)
+            self._on_messages(others)
         return calls
 
     # --- the end

@@ -26,8 +26,8 @@ class HostProcess:
         load: messages.Load,
         reader: SocketReader,
         children: ChildProcesses,
-        heard: Callable[[HostProcess, list[messages.FromHost]], None],
-        gone: Callable[[HostProcess, str], None],
+        on_messages: Callable[[HostProcess, list[messages.FromHost]], None],
+        on_exit: Callable[[HostProcess, str], None],
     ) -> None:
         """reader: of the socket, once the handlers are loaded."""
         self.number = number  #: never given twice in a node's life; below zero: of one isolated attempt
@@ -35,8 +35,8 @@ class HostProcess:
         self.connection: HostConnection | None = None  #: once the handlers are loaded
         self._load = load
         self._reader = reader
-        self._heard = heard
-        self._gone = gone
+        self._on_messages = on_messages
+        self._on_exit = on_exit
         self._children = children
         self._loop = asyncio.get_running_loop()
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,7 +82,7 @@ class HostProcess:
                 for message in frames.feed(data):
                     if isinstance(message, messages.Loaded) and not message.errors:
                         self._connect(connection, frames)
-                    self._heard(self, [message])
+                    self._on_messages(self, [message])
         except (OSError, ValueError):
             pass  # msgspec.DecodeError and ValidationError are ones of the latter
         finally:
@@ -96,8 +96,8 @@ class HostProcess:
             connection,
             frames,
             await_room=self._reader.await_room,
-            heard=lambda batch: self._in_loop(self._heard, self, batch),
-            lost=lambda: self._in_loop(self.kill),
+            on_messages=lambda batch: self._in_loop(self._on_messages, self, batch),
+            on_lost=lambda: self._in_loop(self.kill),
         )
         self._reader.attach(made)
         if self._unsent:
@@ -112,9 +112,9 @@ class HostProcess:
     def _ended(self, code: int) -> None:
         if self.connection is not None:
             self.connection.shut_down()  # a process that its code has forked may hold the other end
-        ending = f"signal {-code}" if code < 0 else f"exit code {code}"
+        ending = f"signal {-code}" if code < 0 else f"code {code}"
         self._exited.set()
-        self._gone(self, f"worker host {self.number} died ({ending})")
+        self._on_exit(self, f"worker host {self.number} exited with {ending}")
 
     def send(self, batch: Sequence[messages.ToHost]) -> None:
         if self.connection is not None:

@@ -114,15 +114,15 @@ class Supervisor:
             load=self._load,
             reader=self._reader,
             children=self._children,
-            heard=self._heard,
-            gone=self._gone,
+            on_messages=self._on_messages,
+            on_exit=self._on_exit,
         )
         self._hosts[number] = host
         host.send(first)
         try:
             host.start()
         except OSError as error:
-            self._gone(host, f"worker host {number} could not be started ({error})")
+            self._on_exit(host, f"worker host {number} could not be started ({error})")
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         """A task that fails is heard of."""
@@ -132,7 +132,7 @@ class Supervisor:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a task of the supervisor failed", exc_info=error)
+            logger.error("the supervisor of the worker hosts has failed", exc_info=error)
 
     # --- out
 
@@ -155,7 +155,7 @@ class Supervisor:
             host = self._hosts.get(number)
             if host is not None:
                 host.send(batch)
-            elif number < 0 and any(isinstance(m, messages.Run | messages.RunCompensation) for m in batch):
+            elif number < 0 and any(isinstance(m, messages.RunHandler | messages.RunCompensation) for m in batch):
                 self._start(number, batch)
             # else: the host is gone, and what it held with it
         for number in to_close:
@@ -188,7 +188,7 @@ class Supervisor:
 
     # --- in
 
-    def _heard(self, host: HostProcess, batch: list[messages.FromHost]) -> None:
+    def _on_messages(self, host: HostProcess, batch: list[messages.FromHost]) -> None:
         """What is not for the driver."""
         for message in batch:
             match message:
@@ -207,7 +207,7 @@ class Supervisor:
         if self._first_load is not None and not self._first_load.done():
             self._first_load.set_result(loaded)
         if loaded.errors:
-            logger.error("a worker host can't load the handlers", host=host.number, errors=loaded.errors)
+            logger.error(f"worker host {host.number} can't load the handlers", errors=loaded.errors)
             host.kill()
             return
         host.silent_s = 0.0  # until now it had its handlers to import
@@ -220,11 +220,11 @@ class Supervisor:
             }
             self._up(host.number, loaded.handlers)
 
-    def _gone(self, host: HostProcess, message: str) -> None:
+    def _on_exit(self, host: HostProcess, message: str) -> None:
         known = self._hosts.pop(host.number, None) is not None
         for number, future in self._checks.values():
             if number == host.number and not future.done():
-                future.set_exception(Unavailable("the worker host died while it checked the arguments"))
+                future.set_exception(Unavailable("the worker host exited while it checked the arguments"))
         slot = self._slots.pop(host.number, None)
         if self._stopping or not known:
             return
@@ -253,7 +253,9 @@ class Supervisor:
                 host.silent_s += listened_s
                 limit_ms = self._config.ping_timeout_ms if host.loaded else self._config.start_timeout_ms
                 if host.silent_s > limit_ms / 1000:
-                    logger.error("a worker host does not answer: killed", host=host.number, pid=host.pid)
+                    logger.error(
+                        f"worker host {host.number} does not answer and is killed", host=host.number, pid=host.pid
+                    )
                     host.kill()
                 else:
                     host.send([messages.Ping()])

@@ -103,7 +103,7 @@ class Attempt:
 
     def __init__(
         self,
-        run: messages.Run | messages.RunCompensation,
+        run: messages.RunHandler | messages.RunCompensation,
         handler: Handler,
         services: Services,
         scheduler: Scheduler,
@@ -116,9 +116,9 @@ class Attempt:
         self.journal = Journal(run.journal, run.generation)
         self.scope = _root_scope(run)
         self.over = False
-        self.cancel_requested = isinstance(run, messages.Run) and run.cancel_requested
-        self.cancel_reason = run.cancel_reason if isinstance(run, messages.Run) else ""
-        self._cancel_delivered = isinstance(run, messages.Run) and run.cancel_delivered
+        self.cancel_requested = isinstance(run, messages.RunHandler) and run.cancel_requested
+        self.cancel_reason = run.cancel_reason if isinstance(run, messages.RunHandler) else ""
+        self._cancel_delivered = isinstance(run, messages.RunHandler) and run.cancel_delivered
         self._calls: dict[int, _Call] = {}
         self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
         self._side_effects: set[str] = set()  #: that run now
@@ -164,13 +164,13 @@ class Attempt:
         return number
 
     def announce(self, key: str, scope: Scope) -> None:
-        """Tells the node of a side effect that runs in a lent slot. Called by any thread."""
+        """Tells the node of a side effect that runs in a leased slot. Called by any thread."""
         self._say(next(self._numbers), BeginSideEffect(key=key, digest=b"", fresh=True), scope, leased=True)
         self.services.channel.flush()
 
     def _say(self, number: int, request: AnyRequest | messages.ChildRequest, scope: Scope, *, leased: bool) -> None:
         self.services.channel.add(
-            messages.Call(
+            messages.AttemptCall(
                 execution_id=self.execution_id,
                 epoch=self.epoch,
                 call=number,
@@ -304,7 +304,7 @@ class Attempt:
             )
 
 
-def _root_scope(run: messages.Run | messages.RunCompensation) -> Scope:
+def _root_scope(run: messages.RunHandler | messages.RunCompensation) -> Scope:
     if isinstance(run, messages.RunCompensation):
         return Scope(prefix=prefix_of(OperationKind.COMPENSATION, run.key))
     return Scope()

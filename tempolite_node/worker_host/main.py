@@ -96,7 +96,7 @@ class WorkerHost:
         match message:
             case messages.Reply():
                 runner.reply(message)
-            case messages.Run() | messages.RunCompensation():
+            case messages.RunHandler() | messages.RunCompensation():
                 runner.start(message)
             case messages.LeaseSlots():
                 services.slots.leased(message.slots)

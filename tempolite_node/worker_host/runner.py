@@ -29,7 +29,7 @@ class Runner:
         self._threads = ThreadScheduler(services.channel)
         self._for_loop: list[tuple[Attempt, int, Any]] = []  #: answers of this batch, taken to the loop at once
 
-    def start(self, run: messages.Run | messages.RunCompensation) -> None:
+    def start(self, run: messages.RunHandler | messages.RunCompensation) -> None:
         handler = self._services.registry.handlers.get(run.handler)
         if handler is None:
             self._refuse(run)
@@ -46,9 +46,9 @@ class Runner:
         self._attempts[attempt.execution_id] = attempt
         return attempt
 
-    def _refuse(self, run: messages.Run | messages.RunCompensation) -> None:
+    def _refuse(self, run: messages.RunHandler | messages.RunCompensation) -> None:
         failure = Failure(type="HandlerNotFound", message=f"no handler {run.handler!r} in this worker host")
-        call = messages.Call(
+        call = messages.AttemptCall(
             execution_id=run.execution_id, epoch=run.epoch, call=1, request=FailAttempt(failure=failure)
         )
         self._services.channel.send(call)

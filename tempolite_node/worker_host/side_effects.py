@@ -68,7 +68,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
 
 
 def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, *, fresh: bool) -> Conversation[Any]:
-    """The answer of the node, in whose place a lent slot says that it may run.
+    """The answer of the node, in whose place a leased slot says that it may run.
 
     fresh: nothing that holds is recorded of it.
     """

@@ -14,11 +14,11 @@ import signal
 from tempolite_node.cli.main import main
 from tempolite_node.engine.model import OperationStatus
 from tempolite_node.engine.work import Work
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 
 _moment, _, _what = os.environ["KILL_AT"].partition(":")
 _commits = 0
-_save = Executions.save
+_save = StoreWriter.save
 
 
 def _is_it(work: Work) -> bool:
@@ -31,7 +31,7 @@ def _is_it(work: Work) -> bool:
     return any(f"{each.kind}:{each.key}" == _what and each.status is OperationStatus.COMPLETED for each in operations)
 
 
-def _save_or_die(executions: Executions, work: Work, index: int) -> None:
+def _save_or_die(executions: StoreWriter, work: Work, index: int) -> None:
     global _commits
     _commits += bool(work.executions or work.operations)
     dies = _is_it(work)
@@ -42,5 +42,5 @@ def _save_or_die(executions: Executions, work: Work, index: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-Executions.save = _save_or_die  # type: ignore[method-assign]
+StoreWriter.save = _save_or_die  # type: ignore[method-assign]
 main(prog_name="tempolite-node")

@@ -96,7 +96,7 @@ def test_a_killed_host_costs_no_work(crowded: Daemon, client: Client) -> None:
     (ended,) = running.info().attempts
     assert ended.failure is not None
     assert ended.failure.type == "WorkerHostDied"
-    assert "signal 9" in ended.failure.message
+    assert "exited with signal 9" in ended.failure.message
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGSTOP, signal.SIGSEGV])
@@ -127,7 +127,7 @@ def test_a_handler_that_holds_the_gil_is_found_and_killed(crowded: Daemon, clien
     assert holder.info().crashes == 1
     waiting.send_signal("word", "heard")
     assert waiting.result(PATIENCE_S) == "heard"
-    crowded.until_logged("a worker host does not answer: killed")
+    crowded.until_logged("does not answer and is killed")
 
 
 def test_a_handler_that_kills_its_host_fails_in_the_end_and_others_go_on(crowded: Daemon, client: Client) -> None:
@@ -143,7 +143,7 @@ def test_a_handler_that_kills_its_host_fails_in_the_end_and_others_go_on(crowded
     assert [each.result(PATIENCE_S) for each in beside] == ["beside in attempt 2", "heard"]
     assert raised.value.failure is not None
     assert raised.value.failure.cause is not None
-    assert "exit code 3" in raised.value.failure.cause.message
+    assert "exited with code 3" in raised.value.failure.cause.message
     info = poisoned.info()
     assert (info.crashes, len(info.attempts), info.retry_state) == (3, 3, RetryState.CRASHED_TOO_OFTEN)
     assert beside[0].info().crashes == 1, "disturbed once, by the first crash: then the suspects are apart"

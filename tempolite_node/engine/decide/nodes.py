@@ -35,7 +35,7 @@ from tempolite_node.engine.work import Work
 def admit(work: Work, batch: Batch) -> Admission:
     """Whether a batch is to be applied; notes that it is. A process begins with its registration."""
     node = work.node(batch.node_id)
-    if node is None or node.run != batch.run:
+    if node is None or node.boot_id != batch.boot_id:
         if not (batch.commands and isinstance(batch.commands[0], RegisterNode)):
             return Admission.OUTDATED
     elif batch.sequence <= work.sequence(batch.node_id):
@@ -52,12 +52,12 @@ def register_node(work: Work, command: RegisterNode) -> Accepted | Rejection:
     if command.format < work.format:
         return Rejection(Reason.WRONG_STATE, formats.too_old(command.node_id, command.format, work.format))
     before = work.node(command.node_id)
-    anew = before is None or before.run != command.run
+    anew = before is None or before.boot_id != command.boot_id
     limits = concurrency.limits(work, (*(before.handlers if before else ()), *command.handlers))
     work.put_node(
         NodeState(
             id=command.node_id,
-            run=command.run,
+            boot_id=command.boot_id,
             incarnation=(before.incarnation if before else 0) + anew,
             draining=before is not None and before.draining and not anew,
             handlers=command.handlers,
@@ -99,7 +99,7 @@ def lose_node(work: Work, command: LoseNode) -> Accepted | Rejection:
 
 def _node_of_run(work: Work, command: DrainNode | LoseNode) -> NodeState | Rejection:
     node = work.node(command.node_id)
-    if node is None or node.run != command.run or not node.live:
+    if node is None or node.boot_id != command.boot_id or not node.live:
         return Rejection(Reason.WRONG_STATE, f"node {command.node_id} is down, or has been started again")
     return node
 

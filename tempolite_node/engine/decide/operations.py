@@ -21,7 +21,7 @@ from tempolite_node.engine.decide.clients import new_execution, take_id
 from tempolite_node.engine.effects import AnyAnswer, Failed, Granted, Reason, Refused, Rejection, SignalSent, Value
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
-    Attempt,
+    EndedAttempt,
     Execution,
     Operation,
     OperationKind,
@@ -113,7 +113,7 @@ def fail_side_effect(
     execution = lifecycle.leave(work, execution, OperationKind.SIDE_EFFECT, request.key, at_ms=at_ms)
     attempt = before.attempt + 1 if before else 1
     work.add_attempt(
-        Attempt(
+        EndedAttempt(
             execution_row=execution.row,
             kind=OperationKind.SIDE_EFFECT,
             key=request.key,
@@ -227,7 +227,7 @@ def fail_step(work: Work, execution: Execution, request: FailStep, *, at_ms: int
         return step
     lifecycle.leave(work, execution, OperationKind.STEP, request.key, at_ms=at_ms)
     work.add_attempt(
-        Attempt(
+        EndedAttempt(
             execution_row=execution.row,
             kind=OperationKind.STEP,
             key=request.key,

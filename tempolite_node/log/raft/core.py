@@ -134,7 +134,7 @@ class RaftCore:
             may_stand=self._may_stand,
             on_silence=self.recovery.ask_for_members,
         )
-        self.proposals = Proposals(raft, self, limits=limits, timing=timing, clock=clock, run=liveness.run)
+        self.proposals = Proposals(raft, self, limits=limits, timing=timing, clock=clock, boot_id=liveness.boot_id)
         self.transfer = LeadershipTransfer(raft, self, timing, clock)
         self.sender = SnapshotSender(
             raft,
@@ -234,7 +234,7 @@ class RaftCore:
                     self.sender.acknowledged(peer, message)
             case Forward():
                 if message.kind == Kind.DATA:  # a node that catches up asks by barriers how far it is
-                    self._silence.heard(peer, message.run, self._clock())
+                    self._silence.heard(peer, message.boot_id, self._clock())
                 self.proposals.forwarded(peer, message)
             case ForwardRefused():
                 self.proposals.refused(peer, message)
@@ -342,13 +342,13 @@ class RaftCore:
 
     def append_acknowledged(self, peer: str, ack: Ack) -> None:
         if not ack.recovering:
-            self._silence.heard(peer, ack.run, self._clock())
+            self._silence.heard(peer, ack.boot_id, self._clock())
         self.replication.acknowledged(peer, ack)
         self.membership.acknowledged(peer, ack)
 
     @property
-    def run(self) -> str:
-        return self._liveness.run()
+    def boot_id(self) -> str:
+        return self._liveness.boot_id()
 
     def silent(self) -> list[tuple[str, str]]:
         """At the leader: members whose registered process has been silent for too long, and which; see silence.py."""
@@ -356,12 +356,12 @@ class RaftCore:
         if now < self._looks_at:
             return []
         self._looks_at = now + self._timing.tick_s  # a thread that is busy asks more often than anybody need know
-        return self._silence.look(self._runs_of_others() if leads else {}, now, leads=leads)
+        return self._silence.look(self._boot_ids_of_others() if leads else {}, now, leads=leads)
 
-    def _runs_of_others(self) -> dict[str, str]:
-        runs = self._liveness.live_runs()
+    def _boot_ids_of_others(self) -> dict[str, str]:
+        boot_ids = self._liveness.live_boot_ids()
         others = (member.node_id for member in self.membership.current if member.node_id != self.raft.node_id)
-        return {node_id: runs[node_id] for node_id in others if node_id in runs}
+        return {node_id: boot_ids[node_id] for node_id in others if node_id in boot_ids}
 
     def was_removed(self, strangers: Collection[str]) -> bool:
         """Whether so many members say that this node is none that they can be right. strangers: those who say so."""

@@ -42,15 +42,15 @@ class Proposals:
         limits: Limits,
         timing: Timing,
         clock: Callable[[], float],
-        run: Callable[[], str],
+        boot_id: Callable[[], str],
     ) -> None:
-        """run: names this process to the leader."""
+        """boot_id: names this process to the leader."""
         self._raft = raft
         self._outbox = outbox
         self._limits = limits
         self._timing = timing
         self._clock = clock
-        self._run = run
+        self._boot_id = boot_id
         self._queue: deque[Proposal] = deque()
         self._by_id: dict[RequestId, Proposal] = {}
         self._deadlines: list[tuple[float, int, Proposal]] = []
@@ -124,7 +124,7 @@ class Proposals:
                 later.append(proposal)
             else:
                 proposal.given_to = (leader, self._raft.term)
-                forward = Forward(self._raft.term, proposal.request_id, proposal.kind, proposal.data, self._run())
+                forward = Forward(self._raft.term, proposal.request_id, proposal.kind, proposal.data, self._boot_id())
                 self._outbox.send(leader, forward)
         self._queue.extend(later)
 

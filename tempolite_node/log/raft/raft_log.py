@@ -337,9 +337,9 @@ class RaftLog:
             while not self._stopping:
                 self._take(core, wait)
                 core.tick()
-                self._tell_leader(core)
-                for peer, run in core.silent():
-                    self._liveness.on_silence(peer, run)
+                self._notify_leader(core)
+                for peer, boot_id in core.silent():
+                    self._liveness.on_silence(peer, boot_id)
                 if core.raft.leader is None and core.was_removed(self._transport.strangers()):
                     self._on_removed()
                 wait = 0.0 if core.is_busy else self._config.timing.tick_s
@@ -361,7 +361,7 @@ class RaftLog:
         except Empty:
             pass
 
-    def _tell_leader(self, core: RaftCore) -> None:
+    def _notify_leader(self, core: RaftCore) -> None:
         known = (core.raft.leader, core.raft.term)
         if known != self._known_leader:
             self._known_leader = known

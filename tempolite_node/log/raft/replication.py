@@ -17,7 +17,7 @@ from tempolite_node.log.raft.messages import Ack, AppendEntries, Outbox
 from tempolite_node.log.raft.timing import Limits, Timing
 
 
-class Snapshots(Protocol):
+class SnapshotSender(Protocol):
     def send_to(self, peer: str) -> bool:
         """Sends a part of a snapshot. False: there is none to be sent yet."""
         ...
@@ -57,7 +57,7 @@ class Replication:
         self,
         raft: GuardedRaft,
         outbox: Outbox,
-        snapshots: Snapshots,
+        snapshots: SnapshotSender,
         *,
         limits: Limits,
         timing: Timing,

@@ -15,13 +15,13 @@ class PeerLiveness:
     """What the node around the log knows of the nodes' processes. Called in the raft thread; must not block."""
 
     timeout_s: float  #: of silence
-    run: Callable[[], str]  #: names the process of this node that speaks now; told to the leader
-    live_runs: Callable[[], Mapping[str, str]]  #: by node: the process that is registered and held to be live
+    boot_id: Callable[[], str]  #: names the process of this node that speaks now; told to the leader
+    live_boot_ids: Callable[[], Mapping[str, str]]  #: by node: the process that is registered and held to be live
     on_silence: Callable[[str, str], None]  #: at the leader: the node, and its process that is silent
 
 
 NOBODY_IS_WATCHED = PeerLiveness(
-    timeout_s=float("inf"), run=lambda: "", live_runs=dict, on_silence=lambda _node_id, _run: None
+    timeout_s=float("inf"), boot_id=lambda: "", live_boot_ids=dict, on_silence=lambda _node_id, _boot_id: None
 )
 
 
@@ -30,43 +30,45 @@ class Silence:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._runs: dict[str, str] = {}
+        self._boot_ids: dict[str, str] = {}
         self._heard: dict[str, float] = {}
         self._told: dict[str, float] = {}
         self._since = -float("inf")  #: from when on it could have heard them: it leads, and runs
         self._looked = -float("inf")
 
-    def heard(self, peer: str, run: str, now: float) -> None:
+    def heard(self, peer: str, boot_id: str, now: float) -> None:
         """The peer has answered an AppendEntries, or proposes: words reach it, and its own come back.
 
-        run: the process that said so; empty: the peer is of a version that does not tell.
+        boot_id: the process that said so; empty: the peer is of a version that does not tell.
         """
-        if run in ("", self._runs.get(peer)):
+        if boot_id in ("", self._boot_ids.get(peer)):
             self._heard[peer] = now
             self._told.pop(peer, None)
 
-    def look(self, runs: Mapping[str, str], now: float, *, leads: bool) -> list[tuple[str, str]]:
+    def look(self, boot_ids: Mapping[str, str], now: float, *, leads: bool) -> list[tuple[str, str]]:
         """Peers whose process has been silent for the timeout, and which; each again after another one, if it still is.
 
-        runs: by peer, the process that counts.
+        boot_ids: by peer, the process that counts.
         """
         stood_still = now - self._looked > self._timeout_s / 2  # this process did, and they may have spoken
         self._looked = now
-        if runs != self._runs:
-            self._follow(runs, now)
+        if boot_ids != self._boot_ids:
+            self._follow(boot_ids, now)
         if not leads or stood_still:
             self._since = now
             return []
         silent = [
-            (peer, run)
-            for peer, run in runs.items()
+            (peer, boot_id)
+            for peer, boot_id in boot_ids.items()
             if now - max(self._heard[peer], self._told.get(peer, 0.0), self._since) >= self._timeout_s
         ]
         self._told.update((peer, now) for peer, _ in silent)
         return silent
 
-    def _follow(self, runs: Mapping[str, str], now: float) -> None:
+    def _follow(self, boot_ids: Mapping[str, str], now: float) -> None:
         """What a process said before it was known to be registered did not count: it has the whole timeout."""
-        self._heard = {peer: self._heard.get(peer, now) if self._runs.get(peer) == runs[peer] else now for peer in runs}
-        self._told = {peer: at for peer, at in self._told.items() if self._runs.get(peer) == runs.get(peer)}
-        self._runs = dict(runs)
+        self._heard = {
+            peer: self._heard.get(peer, now) if self._boot_ids.get(peer) == boot_ids[peer] else now for peer in boot_ids
+        }
+        self._told = {peer: at for peer, at in self._told.items() if self._boot_ids.get(peer) == boot_ids.get(peer)}
+        self._boot_ids = dict(boot_ids)

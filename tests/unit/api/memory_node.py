@@ -14,8 +14,8 @@ from tempolite_node.config import Config
 from tempolite_node.engine.commands import AnyCommand, Cancel, Enqueue, EnqueueBatch, SendSignal, Terminate
 from tempolite_node.engine.effects import Accepted, AnyOutcome, Enqueued, EnqueuedBatch, Reason, Rejection, SignalStored
 from tempolite_node.engine.model import (
-    Attempt,
     Component,
+    EndedAttempt,
     Execution,
     Operation,
     OperationKind,
@@ -53,7 +53,7 @@ class MemoryQueries:
     def __init__(self) -> None:
         self.executions: dict[str, Execution] = {}
         self.recorded: list[Operation] = []
-        self.ended: list[Attempt] = []
+        self.ended: list[EndedAttempt] = []
         self.signals: list[Signal] = []
 
     def execution(self, execution_id: str) -> Execution | None:
@@ -74,7 +74,7 @@ class MemoryQueries:
         holders = (e for e in self.executions.values() if e.place is not None and (e.handler, e.concurrency_key) == key)
         return [holder.id for holder in holders][:limit] if execution.waits_for_place else []
 
-    def attempts(self, execution_row: int) -> list[Attempt]:
+    def attempts(self, execution_row: int) -> list[EndedAttempt]:
         return [attempt for attempt in self.ended if attempt.execution_row == execution_row]
 
     def children(self, execution_row: int, limit: int) -> list[Execution]:

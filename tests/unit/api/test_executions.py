@@ -10,7 +10,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tempolite_node.api import polls
 from tempolite_node.engine.commands import Enqueue
-from tempolite_node.engine.model import Attempt, Failure, Operation, OperationKind, OperationStatus, RetryPolicy, Status
+from tempolite_node.engine.model import (
+    EndedAttempt,
+    Failure,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    RetryPolicy,
+    Status,
+)
 from tempolite_node.errors import StorageFailed
 from tempolite_node.protocol.messages import Violation
 from tempolite_sdk.pb.tempolite.v1 import common_pb2
@@ -351,7 +359,9 @@ async def test_an_execution_is_shown_with_its_attempts_and_what_it_waits_for(ser
     queries = served.node.queries
     queries.executions["a"] = execution("a", row=1, status=Status.WAITING, ready_at=None, pending=1, failure=failure)
     queries.ended = [
-        Attempt(execution_row=1, kind=None, key="", number=1, failure=failure, started_ms=NOW_MS, ended_ms=NOW_MS + 5)
+        EndedAttempt(
+            execution_row=1, kind=None, key="", number=1, failure=failure, started_ms=NOW_MS, ended_ms=NOW_MS + 5
+        )
     ]
     queries.recorded = [operation(1, OperationKind.SIGNAL, "approve#1", OperationStatus.PENDING)]
 

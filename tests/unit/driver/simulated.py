@@ -87,7 +87,7 @@ class Attempt:
     pool: Component
     recorded: set[tuple[OperationKind, str]]
     frames: dict[str, str] = field(default_factory=lambda: {"": ""})  #: key of each that runs: key of the one around it
-    unannounced: set[str] = field(default_factory=set)  #: side effects that run in lent slots
+    unannounced: set[str] = field(default_factory=set)  #: side effects that run in leased slots
     calls: dict[int, OpenCall] = field(default_factory=dict)
     numbers: int = 0
     keys: Counter[str] = field(default_factory=Counter)
@@ -130,7 +130,7 @@ class SimulatedNode:
         self.window_max = window_max
         self.attempts: dict[str, Attempt] = {}
         self.hosts: set[int] = set()
-        self.spare: Counter[int] = Counter()  #: lent slots of each host in which nothing runs
+        self.spare: Counter[int] = Counter()  #: leased slots of each host in which nothing runs
         self.started: list[tuple[Component, str]] = []  #: by the last round
         self.sent: list[tuple[int, messages.ToHost]] = []  #: by the last round
         self.closed_hosts: list[int] = []
@@ -150,7 +150,7 @@ class SimulatedNode:
             inputs=Inputs(),
             outputs=self,
             children=self._child,
-            registration=lambda at_ms, run: registration(at_ms=at_ms, run=run, handlers=HANDLERS),
+            registration=lambda at_ms, boot_id: registration(at_ms=at_ms, boot_id=boot_id, handlers=HANDLERS),
             log=self.make_log,
         )
 
@@ -171,7 +171,7 @@ class SimulatedNode:
     def round(self, *inputs: Any) -> None:
         """What is put in is one batch; what comes out is with the worker hosts when it returns."""
         self.started, self.sent = [], []
-        for given in inputs or (Inspect(look=lambda: None, answer=lambda _: None),):
+        for given in inputs or (Inspect(inspect=lambda: None, answer=lambda _: None),):
             self.driver.put(given)
         self.driver._round()
 
@@ -199,8 +199,8 @@ class SimulatedNode:
     def ask(self, command: AnyCommand) -> None:
         self.round(Submit(command=command))
 
-    def change(self, change: Callable[[], Any]) -> None:
-        self.round(Reconfigure(change=change, answer=lambda _: None))
+    def reconfigure(self, change: Callable[[], Any]) -> None:
+        self.round(Reconfigure(reconfigure=change, answer=lambda _: None))
 
     # --- worker hosts
 
@@ -221,13 +221,13 @@ class SimulatedNode:
         return [attempt for attempt in self.attempts.values() if attempt.host == host]
 
     def _forget(self, attempt: Attempt) -> None:
-        """Nothing runs of it any more: what it had of lent slots is spare again."""
+        """Nothing runs of it any more: what it had of leased slots is spare again."""
         del self.attempts[attempt.execution_id]
         self.spare[attempt.host] += len(attempt.unannounced)
 
     def _hear(self, host: int, message: messages.ToHost) -> None:
         match message:
-            case messages.Run() | messages.RunCompensation():
+            case messages.RunHandler() | messages.RunCompensation():
                 self._run(host, message)
             case messages.Reply():
                 attempt = self.attempts.get(message.execution_id)
@@ -240,7 +240,7 @@ class SimulatedNode:
                 if attempt is not None and (attempt.host, attempt.epoch) == (host, message.epoch):
                     self._forget(attempt)
 
-    def _run(self, host: int, message: messages.Run | messages.RunCompensation) -> None:
+    def _run(self, host: int, message: messages.RunHandler | messages.RunCompensation) -> None:
         assert message.execution_id not in self.attempts, f"{message.execution_id} runs twice"
         execution = self.executions.execution(message.execution_id)
         assert execution is not None
@@ -286,7 +286,7 @@ class SimulatedNode:
     def _say(
         self, attempt: Attempt, frame: str, request: AnyRequest | messages.ChildRequest, *, leased: bool = False
     ) -> None:
-        call = messages.Call(
+        call = messages.AttemptCall(
             execution_id=attempt.execution_id,
             epoch=attempt.epoch,
             call=attempt.numbers,
@@ -307,7 +307,7 @@ class SimulatedNode:
         self.say(attempt, frame, BeginSideEffect(key=key, digest=b"", fresh=fresh))
 
     def announce(self, attempt: Attempt) -> None:
-        """Tells of what runs in lent slots."""
+        """Tells of what runs in leased slots."""
         for key in [key for key in attempt.frames if key in attempt.unannounced]:
             if key in attempt.unannounced:
                 attempt.unannounced.discard(key)
@@ -315,14 +315,14 @@ class SimulatedNode:
                 request = BeginSideEffect(key=key, digest=b"", fresh=True)
                 self._say(attempt, attempt.frames[key], request, leased=True)
 
-    def look_at_lent_slots(self, host: int) -> None:
+    def look_at_leased_slots(self, host: int) -> None:
         """What runs is told of, and what is spare is given back."""
         for attempt in self.attempts_of(host):
             self.announce(attempt)
         spare, self.spare[host] = self.spare[host], 0
         self.round(HostMessages(host=host, calls=[messages.ReturnSlots(slots=spare)]))
 
-    def _end_lent(self, attempt: Attempt, key: str) -> bool:
+    def _end_leased(self, attempt: Attempt, key: str) -> bool:
         """Whether the side effect ran without the node's knowledge; its slot goes back with the word of its end."""
         leased = key in attempt.unannounced
         attempt.unannounced.discard(key)
@@ -330,14 +330,14 @@ class SimulatedNode:
 
     def complete_side_effect(self, attempt: Attempt, frame: str) -> None:
         around = attempt.frames[frame]
-        leased = self._end_lent(attempt, frame)
+        leased = self._end_leased(attempt, frame)
         attempt.leave(frame)
         request = CompleteSideEffect(key=frame, digest=b"", result=b"1", started_ms=self.now_ms)
         self.say(attempt, around, request, leased=leased)
 
     def fail_side_effect(self, attempt: Attempt, frame: str, attempts: int) -> None:
         around = attempt.frames[frame]
-        leased = self._end_lent(attempt, frame)
+        leased = self._end_leased(attempt, frame)
         attempt.leave(frame)
         request = FailSideEffect(
             key=frame,

@@ -49,8 +49,8 @@ from tempolite_node.engine.commands import (
 from tempolite_node.engine.decide import decide
 from tempolite_node.engine.effects import AnyEffect, AnyOutcome, Ended, Refused, Rejection
 from tempolite_node.engine.model import (
-    Attempt,
     Component,
+    EndedAttempt,
     Execution,
     Failure,
     Operation,
@@ -64,7 +64,7 @@ from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_writer
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.rows import INBOX
-from tempolite_node.store.writer import Executions, claim_store
+from tempolite_node.store.writer import StoreWriter, claim_store
 
 T = TypeVar("T")
 
@@ -95,11 +95,11 @@ def new_store(path: Path) -> Path:
     return path
 
 
-def open_store(path: Path) -> tuple[apsw.Connection, Executions]:
+def open_store(path: Path) -> tuple[apsw.Connection, StoreWriter]:
     connection = open_writer(path)
     connection.pragma("synchronous", "off")  # no test cuts the power
     claim_store(connection, NODE)
-    return connection, Executions(connection)
+    return connection, StoreWriter(connection)
 
 
 def changes(work: Work) -> list[Any]:
@@ -130,7 +130,7 @@ def registration(
     node_id: str = NODE,
     *,
     at_ms: int = START_MS,
-    run: str = "run-1",
+    boot_id: str = "run-1",
     handlers: Sequence[str] = HANDLERS,
     slots: int = 10,
     queue_limit: int = 0,
@@ -141,7 +141,7 @@ def registration(
     return RegisterNode(
         at_ms=at_ms,
         node_id=node_id,
-        run=run,
+        boot_id=boot_id,
         handlers=tuple(
             ServedHandler(
                 name=name,
@@ -202,7 +202,7 @@ class Story:
     def operations(self, execution_id: str, kind: OperationKind) -> list[Operation]:
         return [op for op in self.queries.operations(self[execution_id].row, 1_000) if op.kind is kind]
 
-    def attempts(self, execution_id: str) -> list[Attempt]:
+    def attempts(self, execution_id: str) -> list[EndedAttempt]:
         return self.queries.attempts(self[execution_id].row)
 
     def timers(self, execution_id: str) -> dict[str, int]:
@@ -264,11 +264,11 @@ class Story:
         """The node starts, or says again what it serves. run: another one means that it was started again."""
         return self.do(registration(node_id, at_ms=self.now_ms, **fields))
 
-    def drain(self, node_id: str, *, run: str = "run-1") -> AnyOutcome:
-        return self.do(DrainNode(at_ms=self.now_ms, node_id=node_id, run=run))
+    def drain(self, node_id: str, *, boot_id: str = "run-1") -> AnyOutcome:
+        return self.do(DrainNode(at_ms=self.now_ms, node_id=node_id, boot_id=boot_id))
 
-    def lose(self, node_id: str, *, run: str = "run-1") -> AnyOutcome:
-        return self.do(LoseNode(at_ms=self.now_ms, node_id=node_id, run=run))
+    def lose(self, node_id: str, *, boot_id: str = "run-1") -> AnyOutcome:
+        return self.do(LoseNode(at_ms=self.now_ms, node_id=node_id, boot_id=boot_id))
 
     def remove(self, node_id: str) -> AnyOutcome:
         return self.do(RemoveNode(at_ms=self.now_ms, node_id=node_id))
@@ -307,7 +307,7 @@ class Story:
         """The node stops without a word, and starts again."""
         self.reopen()
         self._runs += 1
-        self.register(run=f"run-{self._runs}")
+        self.register(boot_id=f"run-{self._runs}")
 
     def reopen(self) -> None:
         self.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tempolite_node.engine.commands import RemoveNode
+import msgspec
+
+from tempolite_node.engine.commands import Batch, LoseNode, RemoveNode
 from tempolite_node.engine.decide import decide
 from tempolite_node.engine.effects import Reason, Rejection
 from tempolite_node.engine.work import Work
@@ -23,14 +25,14 @@ def test_the_format_in_use_is_the_latest_that_all_nodes_know(story: Story) -> No
     story.do(registration("node-2", format=3))
     assert format_in_use(story) == 1
 
-    story.do(registration(NODE, run="upgraded", format=2))
+    story.do(registration(NODE, boot_id="upgraded", format=2))
 
     assert format_in_use(story) == 2
 
 
 def test_a_node_that_is_down_holds_it_back_and_one_that_is_removed_does_not(story: Story) -> None:
     story.do(registration("node-2"))
-    story.do(registration(NODE, run="upgraded", format=2))
+    story.do(registration(NODE, boot_id="upgraded", format=2))
     story.lose("node-2")
     assert format_in_use(story) == 1
 
@@ -41,18 +43,18 @@ def test_a_node_that_is_down_holds_it_back_and_one_that_is_removed_does_not(stor
 
 def test_a_node_may_go_back_to_an_earlier_version_until_its_format_is_in_use(story: Story) -> None:
     story.do(registration("node-2"))
-    story.do(registration(NODE, run="upgraded", format=2))
-    story.do(registration(NODE, run="went back"))
-    assert story.executions.nodes()[NODE].run == "went back"
-    story.do(registration(NODE, run="upgraded again", format=2))
-    story.do(registration("node-2", run="upgraded", format=2))
+    story.do(registration(NODE, boot_id="upgraded", format=2))
+    story.do(registration(NODE, boot_id="went back"))
+    assert story.executions.nodes()[NODE].boot_id == "went back"
+    story.do(registration(NODE, boot_id="upgraded again", format=2))
+    story.do(registration("node-2", boot_id="upgraded", format=2))
 
-    outcome = story.do(registration(NODE, run="went back again"))
+    outcome = story.do(registration(NODE, boot_id="went back again"))
 
     assert isinstance(outcome, Rejection)
     assert outcome.reason is Reason.WRONG_STATE
     assert outcome.message == f"the log is in format 2, and this version of node {NODE} knows up to 1: upgrade it"
-    assert story.executions.nodes()[NODE].run == "upgraded again"
+    assert story.executions.nodes()[NODE].boot_id == "upgraded again"
     assert format_in_use(story) == 2
 
 
@@ -60,14 +62,22 @@ def test_a_format_comes_into_use_within_the_entry_that_brings_it(story: Story) -
     work = Work(story.executions)
     assert work.format == 1
 
-    decide(work, registration(NODE, run="upgraded", format=2))
+    decide(work, registration(NODE, boot_id="upgraded", format=2))
 
     assert work.format == 2
 
 
 def test_the_format_of_a_node_is_in_the_store(story: Story) -> None:
-    story.do(registration(NODE, run="upgraded", format=2))
+    story.do(registration(NODE, boot_id="upgraded", format=2))
 
     story.restart()
 
     assert story.executions.nodes()[NODE].format == 2
+
+
+def test_the_id_of_a_process_is_stored_and_sent_as_run() -> None:
+    lost = LoseNode(at_ms=0, node_id="node-2", boot_id="b")
+
+    assert msgspec.to_builtins(lost) == {"type": "LoseNode", "at_ms": 0, "node_id": "node-2", "run": "b"}
+    assert msgspec.convert(msgspec.to_builtins(lost), LoseNode) == lost
+    assert msgspec.to_builtins(Batch(node_id="n", boot_id="b", sequence=1, at_ms=0))["run"] == "b"

@@ -42,7 +42,7 @@ MESSAGES: list[AnyMessage] = [
     AppendEntries(7, 3, 2, 3, []),
     Ack(7, 5, success=True),
     Ack(7, 5, success=False, rejected=9, recovering=True),
-    Ack(7, 5, success=True, run="5d1f7c0a93e2b846"),
+    Ack(7, 5, success=True, boot_id="5d1f7c0a93e2b846"),
     RequestVote(7, 3, 2),
     Vote(7),
     PreVote(8, 3, 2),
@@ -82,7 +82,7 @@ def test_messages_of_a_version_that_does_not_name_its_process_are_understood() -
 def test_what_a_later_version_adds_at_the_end_of_a_message_is_passed_over() -> None:
     later = msgspec.msgpack.encode([[2, 7, 5, True, 0, False, "5d1f7c0a93e2b846", "more"]])
 
-    assert decode(later) == [Ack(7, 5, success=True, run="5d1f7c0a93e2b846")]
+    assert decode(later) == [Ack(7, 5, success=True, boot_id="5d1f7c0a93e2b846")]
 
 
 def test_messages_that_wait_together_come_back_in_order() -> None:

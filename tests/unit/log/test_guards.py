@@ -67,8 +67,8 @@ class Node:
             rng=random.Random(1),
             liveness=PeerLiveness(
                 timeout_s=SILENCE_S,
-                run=lambda: self.run_name,
-                live_runs=lambda: self.registered,
+                boot_id=lambda: self.run_name,
+                live_boot_ids=lambda: self.registered,
                 on_silence=lambda *_: None,
             ),
         )
@@ -345,8 +345,11 @@ def test_a_leader_writes_while_its_followers_do(node: Node) -> None:
 
 def test_answers_of_a_process_that_is_not_registered_do_not_keep_the_one_before_it_live(node: Node) -> None:
     node.elect()
-    answers = [(peer, Ack(1, 2, success=True, run=node.registered[peer])) for peer in ("p1", "p2", "p3")]
-    again = ("p4", Ack(1, 2, success=True, run="p4-2"))  # it has its journal, and votes; it has registered nowhere yet
+    answers = [(peer, Ack(1, 2, success=True, boot_id=node.registered[peer])) for peer in ("p1", "p2", "p3")]
+    again = (
+        "p4",
+        Ack(1, 2, success=True, boot_id="p4-2"),
+    )  # it has its journal, and votes; it has registered nowhere yet
 
     assert node.listen(SILENCE_S - 0.5, *answers, again) == set()
     assert node.listen(1.0, *answers, again) == {("p4", "p4-1")}
@@ -357,7 +360,7 @@ def test_answers_of_a_process_that_is_not_registered_do_not_keep_the_one_before_
 
 def test_a_batch_for_the_log_is_a_sign_of_life_of_the_process_that_made_it(node: Node) -> None:
     node.elect()
-    majority = [(peer, Ack(1, 2, success=True, run=node.registered[peer])) for peer in ("p1", "p2")]
+    majority = [(peer, Ack(1, 2, success=True, boot_id=node.registered[peer])) for peer in ("p1", "p2")]
     forwards = [
         (peer, Forward(1, RequestId(peer.encode() * 8), Kind.DATA, b"", run))
         for peer, run in (("p3", "p3-1"), ("p4", "p4-2"))
@@ -368,13 +371,13 @@ def test_a_batch_for_the_log_is_a_sign_of_life_of_the_process_that_made_it(node:
 
 def test_a_node_names_its_process_to_the_leader_and_another_one_when_it_begins_anew(node: Node) -> None:
     node.run_name = "me-1"
-    assert node.hear("p1", append(1, (1, 0), [1])) == [Ack(1, 3, success=True, run="me-1")]
+    assert node.hear("p1", append(1, (1, 0), [1])) == [Ack(1, 3, success=True, boot_id="me-1")]
     node.run_name = "me-2"
-    assert node.hear("p1", append(1, (2, 1))) == [Ack(1, 3, success=True, run="me-2")]
+    assert node.hear("p1", append(1, (2, 1))) == [Ack(1, 3, success=True, boot_id="me-2")]
 
     node.propose(1)
 
-    assert [message.run for _, message in node.sent if isinstance(message, Forward)] == ["me-2"]
+    assert [message.boot_id for _, message in node.sent if isinstance(message, Forward)] == ["me-2"]
 
 
 # --- pre-vote, handing over

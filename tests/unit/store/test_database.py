@@ -20,7 +20,7 @@ from tempolite_node.errors import StorageFailed
 from tempolite_node.store import database
 from tempolite_node.store.database import APPLICATION_ID, open_reader, open_writer, schema, sync
 from tempolite_node.store.rows import EXECUTIONS
-from tempolite_node.store.writer import Executions, claim_store
+from tempolite_node.store.writer import StoreWriter, claim_store
 from tempolite_node.system import sync_file
 
 from .conftest import NOW_MS, execution
@@ -217,10 +217,10 @@ def test_what_an_earlier_version_stored_is_kept_when_its_store_is_brought_up_to_
     connection = open_writer(of_first_version)
     claim_store(connection, "node-1")
 
-    executions = Executions(connection)
+    executions = StoreWriter(connection)
     assert (executions.applied_index, executions.last_row()) == (41, 1)
     assert executions.execution("order-1") == RUNNING
-    assert (executions.nodes()["node-1"].incarnation, executions.nodes()["node-1"].run) == (5, "")
+    assert (executions.nodes()["node-1"].incarnation, executions.nodes()["node-1"].boot_id) == (5, "")
     assert connection.pragma("integrity_check") == "ok"
     with pytest.raises(apsw.ConstraintError):
         connection.execute("UPDATE executions SET status = 'completed'")  # without the time of its end
@@ -231,9 +231,9 @@ def test_what_a_node_of_an_earlier_version_ran_is_queued_again_when_it_starts(
 ) -> None:
     connection = open_writer(of_first_version)
     claim_store(connection, "node-1")
-    work = Work(Executions(connection))
+    work = Work(StoreWriter(connection))
 
-    decide(work, RegisterNode(at_ms=NOW_MS, node_id="node-1", run="r", handlers=(), slots={}))
+    decide(work, RegisterNode(at_ms=NOW_MS, node_id="node-1", boot_id="r", handlers=(), slots={}))
 
     assert work.execution_at(1).status is Status.QUEUED
     started = work.node("node-1")
@@ -247,7 +247,7 @@ def test_a_store_of_the_first_version_that_was_never_started_has_no_nodes(path: 
     connection = open_writer(path)
     claim_store(connection, "node-1", "shop")
 
-    assert Executions(connection).nodes() == {}
+    assert StoreWriter(connection).nodes() == {}
 
 
 # --- files that are refused
@@ -358,4 +358,4 @@ def test_two_nodes_can_not_write_one_store_at_once(store: Path) -> None:
         claim_store(second, "node-1")
 
     first.execute("ROLLBACK")
-    assert Executions(second).applied_index == 0
+    assert StoreWriter(second).applied_index == 0

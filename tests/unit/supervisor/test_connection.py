@@ -27,8 +27,8 @@ class Host:
             ours,
             framing.node_reader(),
             await_room=inputs.await_room,
-            heard=self.heard.extend,
-            lost=self._lose,
+            on_messages=self.heard.extend,
+            on_lost=self._lose,
         )
         self.reader = framing.host_reader()
         inputs.attach(self.connection)
@@ -58,12 +58,12 @@ def host(inputs: Inputs) -> Iterator[Host]:
     host.socket.close()
 
 
-def call(number: int) -> messages.Call:
-    return messages.Call(execution_id="e1", epoch=1, call=number, request=CompleteAttempt(result=None))
+def call(number: int) -> messages.AttemptCall:
+    return messages.AttemptCall(execution_id="e1", epoch=1, call=number, request=CompleteAttempt(result=None))
 
 
 def look() -> Inspect:
-    return Inspect(look=lambda: None, answer=lambda _: None)
+    return Inspect(inspect=lambda: None, answer=lambda _: None)
 
 
 def take_now(inputs: Inputs, most: int = 100) -> list[object]:
