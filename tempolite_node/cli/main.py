@@ -28,6 +28,8 @@ _SYSTEMS = ("linux", "darwin")  #: that a node runs on; the second for developme
 _CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 _node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
 
+_LAST_LINES_S = 5.0  #: for the lines that are still to be written at the end, if whoever reads them is slow
+
 
 def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
@@ -51,15 +53,23 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
     if config is None:
         raise click.UsageError("give --config, the node's YAML file")
     _require_system()
-    loaded = _configured(config, node_id)
+    loaded = _loaded(config, node_id)
+    from tempolite_node.cli.logging import configure_logging
     from tempolite_node.config import load_config
+
+    log = configure_logging(loaded.log)
     from tempolite_node.node.daemon import run
 
+    failure: StartError | None = None
     try:
-        sys.exit(run(loaded, partial(load_config, config, node_id=node_id)))
+        code = run(loaded, log, partial(load_config, config, node_id=node_id))
     except StartError as error:
-        click.echo(f"tempolite-node: {error}", err=True)
-        sys.exit(1)
+        code, failure = 1, error
+    finally:
+        written = log.stop(_LAST_LINES_S)
+    if failure is not None and written:  # else standard error takes nothing, and would not take this either
+        click.echo(f"tempolite-node: {failure}", err=True)
+    sys.exit(code)
 
 
 main.add_command(cluster)
@@ -78,14 +88,18 @@ def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
     """Reports every mistake of a config, each with its line and column."""
     if handlers:
         _require_system()
-    loaded = _configured(config, node_id)
+    loaded = _loaded(config, node_id)
     if handlers:
+        from tempolite_node.cli.logging import configure_logging
         from tempolite_node.node.daemon import check_handlers
 
+        log = configure_logging(loaded.log)
         try:
-            errors = check_handlers(loaded)
+            errors = check_handlers(loaded, log)
         except StartError as error:
             errors = (str(error),)
+        finally:
+            log.stop(_LAST_LINES_S)
         for message in errors:
             click.echo(f"{config}: handlers: {message}", err=True)
         if errors:
@@ -104,15 +118,6 @@ def _require_system() -> None:
             err=True,
         )
         sys.exit(1)
-
-
-def _configured(path: Path, node_id: str | None) -> Config:
-    """The config, with the log set up as it says."""
-    from tempolite_node.cli.logging import configure_logging
-
-    loaded = _loaded(path, node_id)
-    configure_logging(loaded.log)
-    return loaded
 
 
 def _loaded(path: Path, node_id: str | None) -> Config:

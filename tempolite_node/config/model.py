@@ -200,9 +200,14 @@ class HandlerConfig(Section):
 # --- log
 
 
+def _log_format(value: object) -> object:
+    return "text" if value == "console" else value  # its former name
+
+
 class LogConfig(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["json", "console"] = "json"
+    #: auto: text on a terminal, JSON elsewhere
+    format: Annotated[Literal["auto", "text", "json"], BeforeValidator(_log_format)] = "auto"
 
 
 # --- the whole

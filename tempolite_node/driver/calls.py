@@ -11,7 +11,7 @@ from typing import Protocol
 
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.pending import PendingCommand
-from tempolite_node.driver.runs import RunningAttempt
+from tempolite_node.driver.runs import AttemptEnd, RunningAttempt
 from tempolite_node.engine.commands import (
     AnyRequest,
     BeginSideEffect,
@@ -30,6 +30,13 @@ from tempolite_node.engine.commands import (
 from tempolite_node.engine.effects import AnyOutcome, Granted, Reason, Refused, Rejection
 from tempolite_node.engine.model import OperationKind
 from tempolite_node.protocol import messages
+
+_END_OF = {
+    CompleteAttempt: AttemptEnd.COMPLETED,
+    FailAttempt: AttemptEnd.FAILED,
+    UnwindAttempt: AttemptEnd.UNWOUND,
+    SuspendAttempt: AttemptEnd.SUSPENDED,
+}
 
 
 class ResolveChild(Protocol):
@@ -124,7 +131,7 @@ class _Answering:
             case CompleteSideEffect(key=key) | FailSideEffect(key=key):
                 dispatch.end_side_effect(run, call, key, outcome)  # type: ignore[arg-type]
             case CompleteAttempt() | FailAttempt() | UnwindAttempt() | SuspendAttempt():
-                dispatch.end(run, well=isinstance(request, CompleteAttempt))
+                dispatch.end(run, _END_OF[type(request)], request.failure if isinstance(request, FailAttempt) else None)
             case WaitForExecution(key=key) if outcome is None:
                 dispatch.wait(run, call, OperationKind.WAIT, key)
             case ReceiveSignal(key=key) if outcome is None:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tempolite_node.driver import run_messages
 from tempolite_node.driver.pools import WINDOW_MAX, Order, Pool
-from tempolite_node.driver.runs import Due, Frame, OpenCall, RunningAttempt
+from tempolite_node.driver.runs import AttemptEnd, AttemptStep, Due, Frame, OpenCall, RunningAttempt
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
@@ -26,7 +26,7 @@ from tempolite_node.engine.effects import (
     RunCompensation,
     Wake,
 )
-from tempolite_node.engine.model import Component, Execution, Isolation, OperationKind
+from tempolite_node.engine.model import Component, Execution, Failure, Isolation, OperationKind
 from tempolite_node.protocol import messages
 
 
@@ -70,6 +70,8 @@ class Dispatch:
         self._closing: list[int] = []
         self._leased: Counter[int] = Counter()  #: slots of the side-effect pool that each host has, running and spare
         self._side_effects_ended: Counter[int] = Counter()  #: on each host, in this round
+        self.traces = False  #: attempts, for `take_trace`. Set by any thread
+        self._trace: list[AttemptStep] = []
         self.pools: dict[Component, Pool[Due]] = {
             component: Pool(settings.workers, settings.rate_limit, clock_s(), window_max=window_max)
             for component, settings in pools.items()
@@ -90,7 +92,7 @@ class Dispatch:
         self._hosts.pop(host, None)
         self.give_back(host, self._leased[host])
         lost = [run for run in self._runs.values() if run.host == host]
-        return [(run, self._forget(run)) for run in lost]
+        return [(run, self._forget(run, AttemptEnd.LOST)) for run in lost]
 
     @property
     def attempts(self) -> int:
@@ -152,7 +154,7 @@ class Dispatch:
         run = self._runs.get(effect.execution_id)
         if run is None or run.epoch != effect.epoch:
             return
-        self._forget(run)
+        self._forget(run, AttemptEnd.ABANDONED)
         if run.host < 0:
             self._closing.append(run.host)
         else:
@@ -303,16 +305,18 @@ class Dispatch:
         """The call came too late: the attempt has lost its right to run."""
         self._abandon(Abandon(execution_id=run.execution_id, epoch=call.epoch))
 
-    def end(self, run: RunningAttempt, *, well: bool) -> None:
-        """The attempt is over, well or not, or was unwound. Nobody waits for an answer to its last call."""
+    def end(self, run: RunningAttempt, end: AttemptEnd, failure: Failure | None = None) -> None:
+        """The attempt is over, or was unwound. Nobody waits for an answer to its last call."""
         if run.root.pool is Component.COMPENSATION:
-            self.ended[Component.COMPENSATION, well] += 1
-        self._forget(run)
+            self.ended[Component.COMPENSATION, end is AttemptEnd.COMPLETED] += 1
+        self._forget(run, end, failure)
         if run.host < 0:
             self._closing.append(run.host)
 
-    def _forget(self, run: RunningAttempt) -> bool:
+    def _forget(self, run: RunningAttempt, end: AttemptEnd, failure: Failure | None = None) -> bool:
         """Gives back its slots. Returns whether its code was running."""
+        if self.traces:
+            self._note(run, end, failure)
         was_running = False
         for frame in run.frames.values():
             if frame.slot:
@@ -323,6 +327,16 @@ class Dispatch:
         if run.host in self._hosts:
             self._hosts[run.host] -= 1
         return was_running
+
+    def _note(self, run: RunningAttempt, end: AttemptEnd | None = None, failure: Failure | None = None) -> None:
+        self._trace.append(
+            AttemptStep(run.execution_id, run.handler, run.attempt, run.compensation, run.host, end, failure)
+        )
+
+    def take_trace(self) -> list[AttemptStep]:
+        """The attempts that started and ended since it was asked before, if they are traced."""
+        trace, self._trace = self._trace, []
+        return trace
 
     def _release(self, frame: Frame) -> None:
         if frame.slot:
@@ -433,10 +447,16 @@ class Dispatch:
         self._runs[execution.id] = run
         if host in self._hosts:
             self._hosts[host] += 1
+        message: messages.RunHandler | messages.RunCompensation
         if isinstance(effect, RunCompensation):
-            self._send(host, run_messages.run_compensation(self._source, execution, effect.key, isolated=host < 0))
+            message = run_messages.run_compensation(self._source, execution, effect.key, isolated=host < 0)
+            run.compensation = effect.key
         else:
-            self._send(host, run_messages.run(self._source, execution, isolated=host < 0))
+            message = run_messages.run(self._source, execution, isolated=host < 0)
+        run.attempt = message.attempt
+        self._send(host, message)
+        if self.traces:
+            self._note(run)
 
     def _host_for(self, execution: Execution) -> int:
         """The least loaded host; a process of its own for what asked for one, or may have killed a host before."""

@@ -32,7 +32,7 @@ from tempolite_node.driver.inputs import (
     SubmitBatch,
 )
 from tempolite_node.driver.node_changes import log_node_changes
-from tempolite_node.driver.outputs import Outputs, RoundOutput
+from tempolite_node.driver.outputs import Happening, Outputs, RoundOutput
 from tempolite_node.driver.pending import PendingCommand, PendingCommands, commands_of_batch
 from tempolite_node.driver.readiness import Readiness, Stage
 from tempolite_node.engine import formats
@@ -52,6 +52,9 @@ from tempolite_node.engine.effects import (
     AnyEffect,
     AnyOutcome,
     Closed,
+    Halted,
+    HostCrashed,
+    Registered,
     Rejection,
     RunAttempt,
     RunCompensation,
@@ -107,6 +110,7 @@ class Driver:
         self._inspections: list[Inspect] = []
         self._closed: list[Execution] = []
         self._signalled: list[str] = []
+        self._happened: list[Happening] = []
         self._published = -1  #: applied index at the last publication
         self._thread = threading.Thread(target=self._drive, name="driver", daemon=True)
         self.dispatch = dispatch
@@ -257,7 +261,11 @@ class Driver:
             self._log.catch_up(readiness.caught_up)  # a log that has nobody to ask calls back at once
         if readiness.stage is not Stage.CAUGHT_UP:
             return []
-        return [PendingCommand(self._registration(self._at_ms, readiness.boot_id))]
+        return [PendingCommand(self._registration(self._at_ms, readiness.boot_id), self._registered)]
+
+    def _registered(self, outcome: AnyOutcome) -> None:
+        if isinstance(outcome, Registered):
+            self._happened.append(outcome)
 
     def _duties(self) -> list[PendingCommand]:
         """What one node does for all of them: it fires timers, and places what its owner can't run."""
@@ -383,6 +391,8 @@ class Driver:
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
+            case Halted() | HostCrashed():
+                self._happened.append(effect)
             case RunAttempt() | RunCompensation() if not self._readiness.registered:
                 pass  # an earlier process of this node asked for it; the registration queues it again
             case _:
@@ -418,12 +428,14 @@ class Driver:
         answers, self._answers = self._answers, []
         closed, self._closed = self._closed, []
         signalled, self._signalled = self._signalled, []
+        happened, self._happened = [*self._happened, *self.dispatch.take_trace()], []
         output = RoundOutput(
             frames=outgoing,
             hosts_to_close=closing,
             answers=answers,
             closed=closed,
             signalled=signalled,
+            happened=happened,
             revision=revision,
         )
         idle = not self.inputs and not self._holds_back

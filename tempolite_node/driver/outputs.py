@@ -7,8 +7,13 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from tempolite_node.driver.runs import AttemptStep
+from tempolite_node.engine.effects import Halted, HostCrashed, Registered
 from tempolite_node.engine.model import Execution
 from tempolite_node.protocol import messages
+
+#: What those who watch over the node want to hear of, beside the ends of executions.
+Happening = Halted | HostCrashed | Registered | AttemptStep
 
 
 class RoundOutput(Struct, frozen=True, kw_only=True):
@@ -19,6 +24,7 @@ class RoundOutput(Struct, frozen=True, kw_only=True):
     answers: Sequence[tuple[Callable[[Any], None], Any]]  #: who asked, and what is answered
     closed: Sequence[Execution]
     signalled: Sequence[str]  #: ids of executions that sent a signal to clients
+    happened: Sequence[Happening]
     revision: int  #: the applied index of the store
 
 

@@ -13,6 +13,7 @@ from tempolite_node.engine.effects import (
     Closed,
     Ended,
     Granted,
+    Halted,
     Interrupted,
     RequestCancel,
     Wake,
@@ -260,7 +261,8 @@ def stick(work: Work, execution: Execution, failure: Failure, *, retry_state: Re
         ),
         before=operation,
     )
-    work.put(replace(execution, status=Status.STUCK, ready_at=None, due_ms=None, attempt_started_ms=None))
+    stuck = work.put(replace(execution, status=Status.STUCK, ready_at=None, due_ms=None, attempt_started_ms=None))
+    work.emit(Halted(execution_id=stuck.id, execution=stuck, failure=failure))
 
 
 def current_compensation(work: Work, execution: Execution) -> Operation:

@@ -37,9 +37,13 @@ from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
 from tempolite_node.log.replicated import ReplicatedLog
+from tempolite_node.logger.lines import LineFormat
+from tempolite_node.logger.records import set_level
+from tempolite_node.logger.writer import LogWriter
 from tempolite_node.node import reloadable
 from tempolite_node.node.cluster import Cluster
 from tempolite_node.node.driver_client import DriverClient
+from tempolite_node.node.execution_log import ExecutionLog
 from tempolite_node.node.pools import Pools
 from tempolite_node.node.publisher import Publisher
 from tempolite_node.node.raft_config import raft_config
@@ -62,8 +66,11 @@ logger = structlog.get_logger("node")
 class Node:
     """One node, from start to stop, on the running event loop."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, log: LogWriter) -> None:
+        """log: takes the lines of the worker hosts, and those on executions."""
         self._config = config
+        self._log = log
+        self._execution_log = ExecutionLog(config.node.id, log)
         self._loop = asyncio.get_running_loop()
         self._stop_requested = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -85,6 +92,7 @@ class Node:
             self._driver.start()
             if self._replicated is None:
                 await self._client.inspect(lambda: None)  # what an earlier process ran is queued again
+            parts.push_async_callback(self._supervisor.flush_logs)
             self._api = ApiServer(self._ports())
             port = await self._api.start()
             parts.push_async_callback(self._api.stop, grace=1.0)
@@ -130,25 +138,33 @@ class Node:
         config, executions = self._config, self._executions
         inputs = Inputs()
         self._supervisor = Supervisor(
-            config.hosts, load_message(config), inputs, up=self._host_up, down=self._host_down
+            config.hosts,
+            load_message(config, self._log.format),
+            inputs,
+            self._log,
+            up=self._host_up,
+            down=self._host_down,
         )
         self._watch = Watch(executions.applied_index)
+        dispatch = Dispatch(
+            executions,
+            node_id=config.node.id,
+            pools={component: config.pools.of(component) for component in Component},
+            clock_s=time.monotonic,
+            leases=config.cluster is None,
+        )
+        dispatch.traces = config.log.level == "debug"
         self._driver = Driver(
             node_id=config.node.id,
             executions=executions,
-            dispatch=Dispatch(
-                executions,
-                node_id=config.node.id,
-                pools={component: config.pools.of(component) for component in Component},
-                clock_s=time.monotonic,
-                leases=config.cluster is None,
-            ),
+            dispatch=dispatch,
             inputs=inputs,
             outputs=Publisher(
                 inputs=inputs,
                 executions=executions,
                 supervisor=self._supervisor,
                 watch=self._watch,
+                execution_log=self._execution_log,
                 on_removed=self._removed,
                 on_failed=self._driver_failed,
             ),
@@ -338,7 +354,7 @@ class Node:
     def reloadable(self) -> Sequence[Part]:
         """The parts that take new settings, once it has started."""
         parts = [
-            reloadable.log_level(),
+            reloadable.log_level(self._set_log_level),
             reloadable.callers(self._api),
             reloadable.api_certificates(self._api),
             reloadable.executions(self._take_settings),
@@ -353,13 +369,18 @@ class Node:
         A setting that is the same in both keeps what an operator has made of it meanwhile.
         """
         self._config = config
-        self._supervisor.update(load_message(config))
+        self._supervisor.update(load_message(config, self._log.format))
         if (running.pools, running.handlers) == (config.pools, config.handlers):
             return
         self._own_handlers = self._described_handlers()
         self._catalog.replace_own(self._own_handlers)
         await self._pools.take(config)
         await self._client.submit(self._own_registration())
+
+    def _set_log_level(self, level: str) -> None:
+        """Of the node; that of the worker hosts goes with the settings of the executions."""
+        set_level(level)
+        self._driver.dispatch.traces = level == "debug"
 
     # --- between the worker hosts and the driver
 
@@ -390,7 +411,7 @@ class Node:
         self.request_stop()
 
 
-def load_message(config: Config) -> messages.Load:
+def load_message(config: Config, log_format: LineFormat) -> messages.Load:
     return messages.Load(
         handlers=handler_specs(config),
         python_path=tuple(str(path) for path in config.hosts.python_path),
@@ -398,19 +419,21 @@ def load_message(config: Config) -> messages.Load:
         park_ttl_ms=config.hosts.park_ttl_ms,
         payload_bytes_max=config.api.limits.payload_bytes,
         log_level=config.log.level,
+        log_format=log_format,
     )
 
 
-def run(config: Config, read_again: Callable[[], Config]) -> int:
+def run(config: Config, log: LogWriter, read_again: Callable[[], Config]) -> int:
     """The daemon: starts, serves, and stops on SIGTERM or SIGINT; a second one stops it now. Returns the exit code.
 
-    read_again: the config, on SIGHUP; that of a terminal that was closed stops it. StartError: it can't start.
+    log: is left to its caller to stop. read_again: the config, on SIGHUP; that of a terminal that was closed stops it.
+    StartError: it can't start.
     """
-    return asyncio.run(_run(config, read_again))
+    return asyncio.run(_run(config, log, read_again))
 
 
-async def _run(config: Config, read_again: Callable[[], Config]) -> int:
-    node = Node(config)
+async def _run(config: Config, log: LogWriter, read_again: Callable[[], Config]) -> int:
+    node = Node(config, log)
     terminals = Terminals()
     loop = asyncio.get_running_loop()
     starting = loop.create_task(node.start())
@@ -450,18 +473,18 @@ def _cancel_start(starting: asyncio.Task[None], stopped: asyncio.Event) -> None:
     starting.cancel()
 
 
-def check_handlers(config: Config) -> Sequence[str]:
+def check_handlers(config: Config, log: LogWriter) -> Sequence[str]:
     """What is wrong with the handlers of a config, found by loading them in a worker host."""
-    return asyncio.run(_check_handlers(config))
+    return asyncio.run(_check_handlers(config, log))
 
 
-async def _check_handlers(config: Config) -> Sequence[str]:
+async def _check_handlers(config: Config, log: LogWriter) -> Sequence[str]:
     def ignore(*_: object) -> None:
         """Nothing runs here."""
 
     one = config.hosts.model_copy(update={"processes": 1})
     inputs = Inputs()
-    supervisor = Supervisor(one, load_message(config), inputs, up=ignore, down=ignore)
+    supervisor = Supervisor(one, load_message(config, log.format), inputs, log, up=ignore, down=ignore)
     try:
         await supervisor.start()
     except StartError as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tempolite_node.driver.inputs import Inputs, Inspect
 from tempolite_node.driver.outputs import RoundOutput
 from tempolite_node.engine.model import Execution
+from tempolite_node.node.execution_log import ExecutionLog
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol import messages
 from tempolite_node.store.writer import StoreWriter
@@ -24,6 +25,7 @@ class Publisher:
         executions: StoreWriter,
         supervisor: Supervisor,
         watch: Watch,
+        execution_log: ExecutionLog,
         on_removed: Callable[[], None],
         on_failed: Callable[[BaseException], None],
     ) -> None:
@@ -35,11 +37,13 @@ class Publisher:
         self._executions = executions
         self._supervisor = supervisor
         self._watch = watch
+        self._execution_log = execution_log
         self._on_removed = on_removed
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
 
     def publish(self, output: RoundOutput) -> None:
+        self._execution_log.published(output.closed, output.happened)
         rest = self._supervisor.deliver(output.frames)
         watched = self._watch.advance(closed=output.closed, signalled=output.signalled, revision=output.revision)
         if watched or output.answers or rest or output.hosts_to_close:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ _OF_A_HANDLER = (
 )
 
 
-def log_level() -> Part:
+def log_level(set_level: Callable[[str], None]) -> Part:
     """Of the node; that of the worker hosts goes with the settings of the executions."""
 
     def prepare(running: Config, config: Config) -> Prepared | None:
@@ -38,7 +37,7 @@ def log_level() -> Part:
             return None
 
         async def apply() -> None:
-            logging.getLogger().setLevel(config.log.level.upper())
+            set_level(config.log.level)
 
         return Prepared(apply)
 

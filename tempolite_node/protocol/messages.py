@@ -1,4 +1,4 @@
-"""What the node and its worker hosts say to each other.
+"""What the node and its worker hosts say to each other. What hosts log has a pipe of its own: `logger/writer.py`.
 
 Every `Call` gets exactly one `Reply` or, when the attempt lost its right to run, an `AbandonAttempt`; but the call
 that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was leased.
@@ -55,6 +55,7 @@ class Load(Message, frozen=True, kw_only=True):
     park_ttl_ms: int
     payload_bytes_max: int
     log_level: str = "info"
+    log_format: str = "json"  #: a `logger.lines.LineFormat`
 
 
 class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
@@ -146,6 +147,12 @@ class Ping(Message, frozen=True, kw_only=True):
     """Are you alive? Answered by Pong from the loop that reads the socket."""
 
 
+class FlushLog(Message, frozen=True, kw_only=True):
+    """Have what was logged leave this process, which is about to be ended. Answered by LogFlushed."""
+
+    timeout_ms: int
+
+
 class Drain(Message, frozen=True, kw_only=True):
     """Unwind what waits, let the rest end; the node closes the socket when it has waited long enough."""
 
@@ -167,6 +174,7 @@ ToHost = (
     | AbandonAttempt
     | CheckArguments
     | Ping
+    | FlushLog
     | Drain
     | UpdateSettings
 )
@@ -260,18 +268,12 @@ class ArgumentsChecked(Message, frozen=True, kw_only=True):
     violations: tuple[tuple[Violation, ...], ...]  #: of each call
 
 
+class LogFlushed(Message, frozen=True, kw_only=True):
+    """The node has what was logged, or the time was up."""
+
+
 class Pong(Message, frozen=True, kw_only=True):
     parked: int = 0  #: stacks that wait
 
 
-class LogLine(Message, frozen=True, kw_only=True):
-    """What user code or the worker host logs; the node writes it with its own."""
-
-    level: str
-    logger: str
-    message: str
-    execution_id: str = ""
-    at_ms: int = 0
-
-
-FromHost = Loaded | AttemptCall | ReturnSlots | ArgumentsChecked | Pong | LogLine
+FromHost = Loaded | AttemptCall | ReturnSlots | ArgumentsChecked | LogFlushed | Pong

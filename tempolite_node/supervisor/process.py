@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from tempolite_node.logger.writer import LogWriter
 from tempolite_node.protocol import framing, messages
 from tempolite_node.supervisor.children import ChildProcesses
 from tempolite_node.supervisor.connection import READ_BYTES, HostConnection, SocketReader
@@ -24,16 +25,18 @@ class HostProcess:
         *,
         number: int,
         load: messages.Load,
+        log: LogWriter,
         reader: SocketReader,
         children: ChildProcesses,
         on_messages: Callable[[HostProcess, list[messages.FromHost]], None],
         on_exit: Callable[[HostProcess, str], None],
     ) -> None:
-        """reader: of the socket, once the handlers are loaded."""
+        """log: writes the lines that it logs. reader: of the socket, once the handlers are loaded."""
         self.number = number  #: never given twice in a node's life; below zero: of one isolated attempt
         self.silent_s = 0.0  #: since its last sign of life
         self.connection: HostConnection | None = None  #: once the handlers are loaded
         self._load = load
+        self._log = log
         self._reader = reader
         self._on_messages = on_messages
         self._on_exit = on_exit
@@ -55,12 +58,13 @@ class HostProcess:
     def start(self) -> None:
         """Spawns the process and asks it to import the handlers. OSError: it can't be spawned."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, self._log.pipe() as log_fd:
             command = [sys.executable, "-P", "-m", "tempolite_node.worker_host.main"]
+            arguments = ["--fd", theirs.fileno(), "--log-fd", log_fd, "--parent", os.getpid()]
             try:
                 self._process = self._children.spawn(
-                    [*command, "--fd", str(theirs.fileno()), "--parent", str(os.getpid())],
-                    pass_fds=[theirs.fileno()],
+                    [*command, *map(str, arguments)],
+                    pass_fds=[theirs.fileno(), log_fd],
                     environment={**os.environ, "PYTHONUNBUFFERED": "1"},
                     ended=self._ended,
                 )

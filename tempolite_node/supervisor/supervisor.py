@@ -10,6 +10,7 @@ import structlog
 
 from tempolite_node.config import HostsConfig
 from tempolite_node.errors import StartError, Unavailable
+from tempolite_node.logger.writer import LogWriter
 from tempolite_node.protocol import messages, plain_types
 from tempolite_node.supervisor.children import ChildProcesses
 from tempolite_node.supervisor.connection import SocketReader
@@ -23,6 +24,8 @@ logger = structlog.get_logger("hosts")
 #: Between two starts of a host that dies before its handlers are loaded.
 _RESTART_DELAY_S = 1.0
 
+_FLUSH_S = 1.0  #: for what hosts have logged and could not hand over, when they are ended
+
 
 class Supervisor:
     def __init__(
@@ -30,17 +33,19 @@ class Supervisor:
         config: HostsConfig,
         load: messages.Load,
         reader: SocketReader,
+        log: LogWriter,
         *,
         up: Callable[[int, Sequence[messages.HandlerDescription]], None],
         down: Callable[[int, str, bool], None],
     ) -> None:
-        """reader: of what the hosts say once they are up.
+        """reader: of what the hosts say once they are up. log: writes what they log.
 
         down: gets why a host ended, and whether one of its attempts may be to blame.
         """
         self._config = config
         self._load = load
         self._reader = reader
+        self._log = log
         self._up = up
         self._down = down
         self._children = ChildProcesses()
@@ -50,6 +55,7 @@ class Supervisor:
         self._numbers = itertools.count(1)
         self._calls = itertools.count(1)
         self._checks: dict[int, tuple[int, asyncio.Future[Sequence[Sequence[messages.Violation]]]]] = {}
+        self._flushing: dict[int, asyncio.Future[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._first_load: asyncio.Future[messages.Loaded] | None = None
         self._node_stops = False
@@ -97,6 +103,18 @@ class Supervisor:
         for host in self._hosts.values():
             host.send([messages.UpdateSettings(handlers=load.handlers, log_level=load.log_level)])
 
+    async def flush_logs(self) -> None:
+        """Gives the hosts a moment for what they have logged, if it came faster than it could be written.
+
+        While the driver reads what they say.
+        """
+        hosts = [host for host in self._hosts.values() if host.loaded]
+        for host in hosts:
+            self._flushing[host.number] = asyncio.get_running_loop().create_future()
+            host.send([messages.FlushLog(timeout_ms=round(_FLUSH_S * 1_000))])
+        if hosts:
+            await asyncio.wait(self._flushing.values(), timeout=_FLUSH_S)
+
     def drain(self) -> None:
         """Asks every host to unwind what waits."""
         for host in self._hosts.values():
@@ -112,6 +130,7 @@ class Supervisor:
         host = HostProcess(
             number=number,
             load=self._load,
+            log=self._log,
             reader=self._reader,
             children=self._children,
             on_messages=self._on_messages,
@@ -196,10 +215,10 @@ class Supervisor:
                     _, future = self._checks.get(message.call, (0, None))
                     if future is not None and not future.done():
                         future.set_result(message.violations)
+                case messages.LogFlushed():
+                    self._log_flushed(host)
                 case messages.Pong():
                     host.silent_s = 0.0
-                case messages.LogLine():
-                    _write_log(message)
                 case messages.Loaded():
                     self._loaded(host, message)
 
@@ -220,7 +239,12 @@ class Supervisor:
             }
             self._up(host.number, loaded.handlers)
 
+    def _log_flushed(self, host: HostProcess) -> None:
+        if (flushing := self._flushing.get(host.number)) is not None and not flushing.done():
+            flushing.set_result(None)
+
     def _on_exit(self, host: HostProcess, message: str) -> None:
+        self._log_flushed(host)
         known = self._hosts.pop(host.number, None) is not None
         for number, future in self._checks.values():
             if number == host.number and not future.done():
@@ -266,18 +290,3 @@ class Supervisor:
             for number, host in self._hosts.items()
             if number in self._slots
         )
-
-
-def _write_log(line: messages.LogLine) -> None:
-    fields = {"execution_id": line.execution_id} if line.execution_id else {}
-    write = getattr(structlog.get_logger(line.logger or "handlers"), _LEVELS.get(line.level, "info"))
-    write(line.message, **fields)
-
-
-_LEVELS = {
-    "debug": "debug",
-    "info": "info",
-    "warning": "warning",
-    "error": "error",
-    "critical": "error",
-}

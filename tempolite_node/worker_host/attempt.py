@@ -19,15 +19,16 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
 )
 from tempolite_node.engine.effects import AnyAnswer
-from tempolite_node.engine.model import Failure, OperationKind, operation_id, prefix_of
+from tempolite_node.engine.model import Failure, OperationKind, operation_id
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.failures import failure_of
 from tempolite_node.worker_host.journal import Journal
 from tempolite_node.worker_host.leased_slots import LeasedSlots
+from tempolite_node.worker_host.logs import AttemptScope
 from tempolite_node.worker_host.parking import Parking
 from tempolite_node.worker_host.registry import Handler, Registry
-from tempolite_node.worker_host.scopes import Scope
+from tempolite_node.worker_host.scopes import Scope, current_scope
 from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
 from tempolite_sdk.operations import Facts, Operation
 
@@ -114,7 +115,7 @@ class Attempt:
         self.execution_id = run.execution_id
         self.epoch = run.epoch
         self.journal = Journal(run.journal, run.generation)
-        self.scope = _root_scope(run)
+        self.scope: Scope = AttemptScope(run, self.journal)
         self.over = False
         self.cancel_requested = isinstance(run, messages.RunHandler) and run.cancel_requested
         self.cancel_reason = run.cancel_reason if isinstance(run, messages.RunHandler) else ""
@@ -304,12 +305,6 @@ class Attempt:
             )
 
 
-def _root_scope(run: messages.RunHandler | messages.RunCompensation) -> Scope:
-    if isinstance(run, messages.RunCompensation):
-        return Scope(prefix=prefix_of(OperationKind.COMPENSATION, run.key))
-    return Scope()
-
-
 class AttemptRuntime(ABC):
     """What contexts ask: an attempt, seen from one of its scopes. Sync and async ones differ in `perform`."""
 
@@ -323,7 +318,10 @@ class AttemptRuntime(ABC):
 
     @property
     def replaying(self) -> bool:
-        return self.attempt.journal.replaying
+        """Whether the code that asks does again what it did in an earlier attempt."""
+        current = current_scope()
+        inside = current is not None and current.is_within(self.scope)
+        return self.attempt.journal.replays_in(current if current is not None and inside else self.scope)
 
     @abstractmethod
     def perform(self, operation: Operation) -> Any: ...

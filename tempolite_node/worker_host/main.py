@@ -11,12 +11,14 @@ import socket
 from typing import NoReturn, assert_never
 
 from tempolite_node.interpreter import settle
+from tempolite_node.logger.lines import LineFormat
+from tempolite_node.logger.records import set_level
 from tempolite_node.protocol import framing, messages
 from tempolite_node.system import die_with_parent, make_room_for_waiting
 from tempolite_node.worker_host.attempt import Services
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.leased_slots import LeasedSlots
-from tempolite_node.worker_host.logs import configure_logging, set_log_level
+from tempolite_node.worker_host.logs import LogPipe, configure_logging
 from tempolite_node.worker_host.parking import Parking
 from tempolite_node.worker_host.registry import load
 from tempolite_node.worker_host.runner import Runner
@@ -29,18 +31,20 @@ logger = logging.getLogger("tempolite.host")
 def main() -> None:
     parser = argparse.ArgumentParser(description="A worker host of a Tempolite node; started by the node alone.")
     parser.add_argument("--fd", type=int, required=True, help="the socket to the node")
+    parser.add_argument("--log-fd", type=int, required=True, help="the pipe that takes the lines that it logs")
     parser.add_argument("--parent", type=int, required=True, help="the node's process id")
     arguments = parser.parse_args()
     # What a lingering host does would run beside the attempt that a restarted node begins.
     die_with_parent(arguments.parent)
     leave_group_signals_to_the_node()
     connection = socket.socket(fileno=arguments.fd)
-    WorkerHost(connection).serve()
+    WorkerHost(connection, log_fd=arguments.log_fd).serve()
 
 
 class WorkerHost:
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, log_fd: int) -> None:
         self._connection = connection
+        self._log_fd = log_fd
         self._channel = Channel(connection)
         self._reader = framing.host_reader()
 
@@ -48,7 +52,8 @@ class WorkerHost:
         batch = self._read()
         first = batch[0]
         assert isinstance(first, messages.Load), f"the first message is a {type(first).__name__}"
-        configure_logging(self._channel, first.log_level)
+        self._log = LogPipe(self._log_fd, LineFormat(first.log_format))
+        configure_logging(self._log, first.log_level)
         make_room_for_waiting(first.max_parked)
         registry, errors = load(first)
         leave_group_signals_to_the_node()  # a module of the handlers may have set handlers of its own
@@ -110,10 +115,13 @@ class WorkerHost:
             case messages.Ping():
                 pong = messages.Pong(parked=len(services.parking))
                 runner.when_responsive(lambda: self._channel.send(pong))
+            case messages.FlushLog():
+                self._log.flush(message.timeout_ms / 1_000)
+                self._channel.send(messages.LogFlushed())
             case messages.Drain():
                 services.parking.drain()
             case messages.UpdateSettings():
-                set_log_level(message.log_level)
+                set_level(message.log_level)
                 services.registry.update(message.handlers)
             case messages.Load():
                 raise AssertionError("the handlers are loaded already")

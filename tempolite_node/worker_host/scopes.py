@@ -71,6 +71,13 @@ class Scope:
             scope = scope.parent
         return scope is other
 
+    def root(self) -> Scope:
+        """The outermost one around it: the attempt's."""
+        scope = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
+
     def asks(self) -> None:
         scope: Scope | None = self
         while scope is not None and not scope.asked:
@@ -100,6 +107,11 @@ class Scope:
         return f"{name}#{number}"
 
 
+def current_scope() -> Scope | None:
+    """The innermost scope of the code that asks, in whatever thread or task; None: no attempt's code asks."""
+    return _current.get()
+
+
 def checked_key(key: str) -> str:
     if not isinstance(key, str) or not 1 <= len(key) <= _KEY_MAX or not key.isprintable() or KEY_SEPARATOR in key:
         raise ContextMisuse(f"a key is 1 to {_KEY_MAX} printable characters without {KEY_SEPARATOR!r}, not {key!r}")
@@ -115,3 +127,9 @@ def checked_id(execution_id: str) -> str:
 def local_key(key: str) -> str:
     """A key without the prefix of its scope."""
     return key.rpartition(KEY_SEPARATOR)[2]
+
+
+def scope_prefix(key: str) -> str:
+    """The prefix of the scope that an operation's key belongs to; "" for the handler itself."""
+    around, separator, _ = key.rpartition(KEY_SEPARATOR)
+    return around + separator

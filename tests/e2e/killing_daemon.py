@@ -4,6 +4,7 @@ KILL_AT: before or after the commit that records an operation as completed: "bef
 "after:signal"; or that is the n-th one: "before:3". After: the commit is on disk, and nobody has been told. Several
 operations may be recorded in one commit, so how many commits something takes depends on the machine. Commits that are
 of nodes alone, like the registration at the start, don't count.
+KILL_OF: the id of an execution: commits that change nothing of it, or of what came of it, don't count either.
 """
 
 from __future__ import annotations
@@ -17,8 +18,20 @@ from tempolite_node.engine.work import Work
 from tempolite_node.store.writer import StoreWriter
 
 _moment, _, _what = os.environ["KILL_AT"].partition(":")
+_of = os.environ.get("KILL_OF")
 _commits = 0
 _save = StoreWriter.save
+
+
+def _counts(work: Work) -> bool:
+    rows = {*work.executions, *work.operations}
+    return any(_of is None or _root(work, row) == _of for row in rows)
+
+
+def _root(work: Work, row: int) -> str:
+    """The id of the execution that it came of."""
+    execution = work.execution_at(row)
+    return execution.id if execution.parent_row is None else _root(work, execution.parent_row)
 
 
 def _is_it(work: Work) -> bool:
@@ -33,8 +46,9 @@ def _is_it(work: Work) -> bool:
 
 def _save_or_die(executions: StoreWriter, work: Work, index: int) -> None:
     global _commits
-    _commits += bool(work.executions or work.operations)
-    dies = _is_it(work)
+    counts = _counts(work)
+    _commits += counts
+    dies = counts and _is_it(work)
     if dies and _moment == "before":
         os.kill(os.getpid(), signal.SIGKILL)
     _save(executions, work, index)

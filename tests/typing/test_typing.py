@@ -11,6 +11,8 @@ import pytest
 
 from ..snippets import python_snippets
 
+pytestmark = pytest.mark.timeout(300)  # mypy may have no cache yet
+
 ROOT = Path(__file__).parents[2]
 SNIPPETS = python_snippets(ROOT)
 HERE = Path(__file__).parent
@@ -20,7 +22,7 @@ def mypy_errors(path: Path, **environment: str) -> dict[int, str]:
     """By line. mypy exits with 0 or 1 when it has checked the file, and otherwise could not."""
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--hide-error-context", str(path)]
     environ = {**os.environ, **environment}
-    checked = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=110, check=False)
+    checked = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=240, check=False)
     assert checked.returncode in (0, 1), checked.stderr
     errors = [line.split(":", 2) for line in checked.stdout.splitlines() if ": error:" in line]
     assert all(Path(file).name == path.name for file, _, _ in errors), checked.stdout

@@ -124,15 +124,16 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "engine": (),
     "protocol": ("engine", "tempolite_sdk.signatures"),
     "config": ("engine",),
+    "logger": (),
     "log": ("engine",),
     "store": ("engine",),
     "handlers": ("config", "engine", "protocol", "tempolite_sdk.ids"),
     "driver": ("engine", "log.base", "protocol", "store"),
-    "supervisor": ("config", "protocol", "tempolite_sdk.signatures"),
-    "worker_host": ("engine", "protocol", "tempolite_sdk"),
+    "supervisor": ("config", "logger", "protocol", "tempolite_sdk.signatures"),
+    "worker_host": ("engine", "logger", "protocol", "tempolite_sdk"),
     "api": ("config", "engine", "handlers", "protocol", "tempolite_sdk.ids", "tempolite_sdk.pb"),
-    "node": ("api", "config", "driver", "engine", "handlers", "log", "protocol", "store", "supervisor"),
-    "cli": ("config", "node", "store.data_directory", "store.database", "tempolite_sdk"),
+    "node": ("api", "config", "driver", "engine", "handlers", "log", "logger", "protocol", "store", "supervisor"),
+    "cli": ("config", "logger", "node", "store.data_directory", "store.database", "tempolite_sdk"),
 }
 #: What lies in no package: what it knows of the node is the engine.
 LOOSE = tuple(path.stem for path in (ROOT / "tempolite_node").glob("*.py") if path.stem != "__main__")

@@ -29,7 +29,7 @@ from tempolite_node.engine.commands import (
     WaitForExecution,
 )
 from tempolite_node.engine.decide import operations, waits
-from tempolite_node.engine.effects import AnyAnswer, Reason, Rejection, Value
+from tempolite_node.engine.effects import AnyAnswer, Halted, Reason, Rejection, Value
 from tempolite_node.engine.model import (
     Component,
     Execution,
@@ -168,6 +168,8 @@ def _suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms
     suspended = work.put(replace(detached, status=Status.SUSPENDED, failure=failure, attempt_started_ms=None))
     if lifecycle.cancel_due(suspended):
         lifecycle.end_cancelled(work, suspended, at_ms=at_ms)
+    else:
+        work.emit(Halted(execution_id=suspended.id, execution=suspended, failure=failure))
     return Value()
 
 

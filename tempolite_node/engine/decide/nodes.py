@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from msgspec.structs import replace
@@ -18,7 +19,16 @@ from tempolite_node.engine.commands import (
     StartAttempt,
 )
 from tempolite_node.engine.decide.clients import not_found
-from tempolite_node.engine.effects import Accepted, Admission, Reason, Rejection, RunAttempt, RunCompensation
+from tempolite_node.engine.effects import (
+    Accepted,
+    Admission,
+    HostCrashed,
+    Reason,
+    Registered,
+    Rejection,
+    RunAttempt,
+    RunCompensation,
+)
 from tempolite_node.engine.model import (
     Component,
     Execution,
@@ -44,7 +54,7 @@ def admit(work: Work, batch: Batch) -> Admission:
     return Admission.NEW
 
 
-def register_node(work: Work, command: RegisterNode) -> Accepted | Rejection:
+def register_node(work: Work, command: RegisterNode) -> Registered | Rejection:
     """Makes the node known, as one that takes work. Queues again what an earlier process of it held.
 
     That is no crash of theirs, so it is not counted. A node that comes back with the stacks it had keeps them.
@@ -66,6 +76,7 @@ def register_node(work: Work, command: RegisterNode) -> Accepted | Rejection:
             format=command.format,
         )
     )
+    requeued: Counter[str] = Counter()
     if anew:
         restarted = Failure(type="NodeRestarted", message=f"node {command.node_id} stopped while it ran")
         for execution in work.attached_or_suspended(command.node_id):
@@ -73,8 +84,9 @@ def register_node(work: Work, command: RegisterNode) -> Accepted | Rejection:
                 lifecycle.requeue(work, execution, at_ms=command.at_ms, failure=restarted)
             else:
                 resume_suspended(work, execution, at_ms=command.at_ms)
+            requeued[execution.handler] += 1
     concurrency.settle(work, limits, at_ms=command.at_ms)
-    return Accepted()
+    return Registered(requeued=dict(requeued))
 
 
 def resume_suspended(work: Work, execution: Execution, *, at_ms: int) -> None:
@@ -210,6 +222,8 @@ def crash_attempt(work: Work, command: CrashAttempt) -> Accepted | Rejection:
     failure = Failure(type="WorkerHostDied", message=command.message)
     crashes = execution.crashes + command.suspect
     counted = replace(execution, crashes=crashes)
+    if command.suspect:
+        work.emit(HostCrashed(execution_id=execution.id, execution=counted, failure=failure))
     if command.suspect and crashes >= execution.options.max_crashes:
         _poisoned(work, counted, failure, at_ms=command.at_ms)
     else:

@@ -102,23 +102,24 @@ def test_certificates_have_private_keys_and_an_authority_is_kept(tmp_path):
     assert {stat.S_IMODE(key.stat().st_mode) for key in (tmp_path / "c").glob("*.key")} == {0o600}
 
 
-def test_log_lines_are_json_objects_without_local_variables(capsys):
+def test_log_lines_are_json_objects_without_local_variables(capfd):
     root, before = logging.getLogger(), (logging.getLogger().handlers, logging.getLogger().level)
     try:
-        configure_logging(LogConfig(level="info", format="json"))
+        log = configure_logging(LogConfig(level="info"))
         secret = "hush" + "hush"
         try:
             raise ValueError(len(secret))
         except ValueError:
             structlog.get_logger("tempolite_node.test").exception("it failed", attempt=1)
-        logging.getLogger("grpc").warning("of the standard library")
+        logging.getLogger("grpc").warning("of the %s", "standard library", extra={"peer": "n2"})
         logging.getLogger("grpc").debug("below the level")
     finally:
         root.handlers, root.level = before
         structlog.reset_defaults()
+    assert log.stop(60)
 
-    ours, theirs = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    ours, theirs = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert (ours["event"], ours["level"], ours["attempt"]) == ("it failed", "error", 1)
     assert "ValueError: 8" in ours["exception"]
     assert "hushhush" not in ours["exception"]
-    assert (theirs["event"], theirs["logger"]) == ("of the standard library", "grpc")
+    assert (theirs["event"], theirs["logger"], theirs["peer"]) == ("of the standard library", "grpc", "n2")

@@ -24,7 +24,7 @@ from tempolite_node.driver.inputs import (
     RunInDriver,
     Submit,
 )
-from tempolite_node.driver.outputs import RoundOutput
+from tempolite_node.driver.outputs import Happening, RoundOutput
 from tempolite_node.engine.commands import (
     AnyCommand,
     AnyRequest,
@@ -43,6 +43,7 @@ from tempolite_node.engine.commands import (
 from tempolite_node.engine.effects import Failed, Granted
 from tempolite_node.engine.model import (
     Component,
+    Execution,
     Failure,
     OperationKind,
     Options,
@@ -134,6 +135,8 @@ class SimulatedNode:
         self.started: list[tuple[Component, str]] = []  #: by the last round
         self.sent: list[tuple[int, messages.ToHost]] = []  #: by the last round
         self.closed_hosts: list[int] = []
+        self.closed: list[Execution] = []  #: all that it was told of
+        self.happened: list[Happening] = []  #: the same
         self._hosts_made = 0
         self.connection, self.executions = open_store(path)
         self.dispatch = Dispatch(
@@ -176,6 +179,8 @@ class SimulatedNode:
         self.driver._round()
 
     def publish(self, output: RoundOutput) -> None:
+        self.closed += output.closed
+        self.happened += output.happened
         for answer, outcome in output.answers:
             answer(outcome)
         for host, batch in output.frames.items():

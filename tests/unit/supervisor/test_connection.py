@@ -137,11 +137,11 @@ def test_it_sleeps_no_longer_than_it_may(inputs: Inputs) -> None:
 
 
 def test_what_is_not_for_the_driver_is_heard_beside_it(inputs: Inputs, host: Host) -> None:
-    line = messages.LogLine(level="info", logger="shop", message="packed")
-    host.say(line, call(1), messages.Pong())
+    checked = messages.ArgumentsChecked(call=1, violations=())
+    host.say(checked, call(1), messages.Pong())
 
     assert take(inputs) == [HostMessages(1, [call(1)])]
-    assert host.heard == [line, messages.Pong()]
+    assert host.heard == [checked, messages.Pong()]
 
 
 def test_a_message_that_comes_in_parts_is_heard_when_it_is_whole(inputs: Inputs, host: Host) -> None:
