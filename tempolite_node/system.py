@@ -10,13 +10,11 @@ import ctypes
 import errno
 import fcntl
 import os
-import platform
 import select
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
@@ -32,16 +30,6 @@ _PR_FUTEX_HASH, _PR_FUTEX_HASH_SET_SLOTS = 78, 1  #: the same, of Linux 6.16 and
 
 #: Threads that may wait, at most and at least (those of the workers are among them); the table takes 64 bytes for each.
 _WAITING_MAX, _WAITING_LEAST = 100_000, 1_000
-
-
-def unsupported() -> str | None:
-    """What a node says of a system that it is not made for; None: it is."""
-    if sys.platform in ("linux", "darwin"):
-        return None
-    return (
-        f"a node runs on Linux, and on macOS for development; this is {platform.system() or sys.platform}, "
-        "where the client works (on Windows, a node runs in WSL)"
-    )
 
 
 # --- sockets
@@ -196,6 +184,18 @@ def _prctl(*arguments: int) -> None:
     call: Any = getattr(ctypes.CDLL(None), "prctl", None)
     if call is not None:
         call(arguments[0], *map(ctypes.c_ulong, arguments[1:]))
+
+
+class Terminals:
+    """Those that the process was started in. Who closes one wants what runs there to end."""
+
+    def __init__(self, descriptors: Sequence[int] = (0, 1, 2)) -> None:
+        self._open = [descriptor for descriptor in descriptors if os.isatty(descriptor)]
+
+    @property
+    def closed(self) -> bool:
+        """Whether one of them is gone."""
+        return not all(map(os.isatty, self._open))
 
 
 # --- files

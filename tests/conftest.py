@@ -1,13 +1,25 @@
-"""For all tests: what does not depend on the machine, and what was not run on it."""
+"""For all tests: what does not depend on the machine, and what was not run on it.
+
+With TEMPOLITE_TESTS_PORTABLE set they run without what is Linux's own (`scripts/test --portable`).
+"""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if os.environ.get("TEMPOLITE_TESTS_PORTABLE"):
+    from tests.portable.without_linux import take_away
+
+    take_away()
+    # And so do the processes that they start.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent / "portable")
 
 # How long an example takes is a matter of the machine, and of what else it does.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -23,6 +23,8 @@ from tempolite_node.roles import Role
 if TYPE_CHECKING:
     from tempolite_node.config import Config, Source
 
+_SYSTEMS = ("linux", "darwin")  #: that a node runs on; the second for development
+
 _CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 _node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
 
@@ -50,6 +52,7 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
         return
     if config is None:
         raise click.UsageError("give --config, the node's YAML file")
+    _require_system()
     loaded = _loaded(config, node_id)
     from tempolite_node.cli.logging import configure_logging
     from tempolite_node.config import load_config, source_of
@@ -85,6 +88,8 @@ def config_group() -> None:
 @click.option("--handlers/--no-handlers", default=True, help="Also import the handlers.  [default: handlers]")
 def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
     """Reports every mistake of a config, each with its line and column."""
+    if handlers:
+        _require_system()
     loaded = _loaded(config, node_id)
     from tempolite_node.cli.logging import configure_logging
     from tempolite_node.config import source_of
@@ -114,6 +119,18 @@ def _of_handlers(error: StartError, source: Source) -> list[Problem]:
     if not isinstance(error, UnusableHandlers):
         return [source.problem(("handlers",), str(error), on_key=True)]
     return [handler_problem(source, each.handler, each.setting, each.description) for each in error.mistakes]
+
+
+def _require_system() -> None:
+    if sys.platform not in _SYSTEMS:
+        import platform
+
+        click.echo(
+            "tempolite-node: a node runs on Linux, and on macOS for development; "
+            f"this is {platform.system() or sys.platform}, where the client works (on Windows, a node runs in WSL)",
+            err=True,
+        )
+        sys.exit(1)
 
 
 def _loaded(path: Path, node_id: str | None) -> Config:

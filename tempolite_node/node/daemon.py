@@ -58,6 +58,7 @@ from tempolite_node.store.readers import Readers
 from tempolite_node.store.snapshots import StoreSnapshots
 from tempolite_node.store.writer import StoreWriter, claim_store, foreign
 from tempolite_node.supervisor.supervisor import Supervisor
+from tempolite_node.system import Terminals
 
 logger = structlog.get_logger("node")
 
@@ -425,7 +426,7 @@ def load_message(config: Config, log_format: LineFormat) -> messages.Load:
 def run(config: Config, log: LogWriter, read_again: Callable[[], Config]) -> int:
     """The daemon: starts, serves, and stops on SIGTERM or SIGINT; a second one stops it now. Returns the exit code.
 
-    log: is left to its caller to stop. read_again: the config, on SIGHUP.
+    log: is left to its caller to stop. read_again: the config, on SIGHUP; that of a terminal that was closed stops it.
     StartError: it can't start.
     """
     return asyncio.run(_run(config, log, read_again))
@@ -433,6 +434,7 @@ def run(config: Config, log: LogWriter, read_again: Callable[[], Config]) -> int
 
 async def _run(config: Config, log: LogWriter, read_again: Callable[[], Config]) -> int:
     node = Node(config, log)
+    terminals = Terminals()
     loop = asyncio.get_running_loop()
     starting = loop.create_task(node.start())
     stopped, hung_up = asyncio.Event(), asyncio.Event()
@@ -453,9 +455,16 @@ async def _run(config: Config, log: LogWriter, read_again: Callable[[], Config])
     if stopped.is_set():
         node.request_stop()  # it came when the start was over, and this function had not gone on yet
     reload = Reload(config, read_again, node.reloadable())
-    loop.add_signal_handler(signal.SIGHUP, reload.request)
+
+    def hang_up() -> None:
+        if terminals.closed:
+            node.request_stop()
+        else:
+            reload.request()
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     if hung_up.is_set():
-        reload.request()
+        hang_up()
     return await node.run()
 
 

@@ -1,4 +1,4 @@
-"""What the node does while another program holds the store's lock: it waits, says so, and not for ever."""
+"""What the node does while another program holds a lock of the store: it waits, says so, and not for ever."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class BusyHandler:
         if waited_s >= _WARN_S and not self._warned:
             self._warned = True
             logger.warning(
-                f"another program holds the store's lock: nothing is saved until it lets go, for {WAIT_S:g} s at most",
+                f"another program holds a lock of the store: the node waits until it lets go, for {WAIT_S:g} s at most",
                 store=str(self._path),
             )
         self._sleep(_SLEEPS_S[min(tries, len(_SLEEPS_S) - 1)])

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tempolite_sdk import Client
 
 from .conftest import Start
-from .daemon import PATIENCE_S, Daemon
+from .daemon import DAEMON, PATIENCE_S, Daemon
 
 LONG = [
     {"target": "processes:run_long"},
@@ -57,6 +59,19 @@ def test_a_signal_to_every_process_of_the_node_drains_it(node: Start, number: si
     with daemon.start().client() as client:
         handles = [client.handle(id) for id in ids]
         assert [handle.result(PATIENCE_S) for handle in handles] == [1, 1], "each ended in its first attempt"
+
+
+def test_a_node_that_is_told_to_stop_while_it_starts_does_so_at_once(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, {"handlers": [{"target": "slow_import:serve"}]})
+    try:
+        with daemon.gate("import"):
+            daemon.spawn()
+            daemon.until("slow_import is imported")
+            daemon.signal(signal.SIGTERM)
+            assert daemon.wait() == 0
+        assert [line["event"] for line in daemon.log] == ["the node was stopped before it served"]
+    finally:
+        daemon.close()
 
 
 def test_restarts_in_which_every_process_gets_a_sigterm_are_nobodys_crash(node: Start) -> None:
@@ -108,6 +123,27 @@ def test_hosts_end_with_a_node_that_is_killed(node: Start) -> None:
         for host in hosts:
             assert select.select([host], [], [], PATIENCE_S)[0], "a host outlives its node"
             os.close(host)
+
+
+# --- the first process of a container
+
+
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def test_the_first_process_of_a_container_reaps_orphans_and_stops_on_a_sigterm(node: Start) -> None:
+    if subprocess.run([*CONTAINER, "true"], capture_output=True).returncode:
+        pytest.skip("process namespaces need root")
+    daemon = node("processes:leave_orphans")
+    daemon.stop()
+    daemon.start(*CONTAINER, *DAEMON)
+    with daemon.client() as client:
+        assert client.execute("leave_orphans") == []
+        assert client.node_info().hosts[0].starts == 1, "its own children are left to who waits for them"
+
+    (first,) = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
+    os.kill(int(first), signal.SIGTERM)
+    assert daemon.wait() == 0
 
 
 # --- a node that runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -66,6 +67,16 @@ def wait_through_signals(_ctx: HandlerContext, name: str) -> int:
     return len(os.read(reading, 10))
 
 
+def leave_orphans(_ctx: HandlerContext) -> list[str]:
+    """Of processes that were left to the first one of the container: those that nobody has reaped."""
+    script = "sleep 0.05 & echo $!"
+    left = [subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True).stdout.strip() for _ in range(5)]
+    deadline = time.monotonic() + 60
+    while (there := [pid for pid in left if os.path.exists(f"/proc/{pid}")]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return there
+
+
 def whisper(_ctx: HandlerContext, word: str) -> None:
     logging.getLogger("shop").debug(word)
 
@@ -75,3 +86,9 @@ def fail_in_a_side_effect(ctx: HandlerContext) -> None:
         raise OSError("no answer")
 
     ctx.side_effect("fail", fail)
+
+
+def list_what_linux_has(_ctx: HandlerContext) -> list[str]:
+    """Of what a node would use, where it is there."""
+    of = {"epoll": select, "eventfd": os, "pidfd_open": os}
+    return [name for name, module in of.items() if hasattr(module, name)]

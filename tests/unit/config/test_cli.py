@@ -29,6 +29,20 @@ def test_a_good_config_is_told_to_be_fine(tmp_path):
     assert "fine. Node node-1 serves fulfil." in result.stdout
 
 
+@pytest.mark.parametrize("command", [["config", "check", "--config"], ["--config"]])
+def test_a_system_that_no_node_runs_on_is_told_so_in_one_line(tmp_path, monkeypatch, command):
+    path = tmp_path / "node.yaml"
+    path.write_text(GOOD)
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+
+    result = run(*command, str(path))
+
+    (line,) = result.stderr.splitlines()
+    assert result.exit_code == 1
+    assert "a node runs on Linux, and on macOS for development; this is Windows, where the client works" in line
+
+
 def test_a_config_that_nodes_share_is_checked_for_one_of_them(tmp_path):
     path = tmp_path / "cluster.yaml"
     path.write_text(

@@ -48,16 +48,17 @@ class Inbox:
         assert seen, f"connected are {self._connected}"
 
 
-def security(directory: Path, node_id: str) -> PeerSecurity:
+def security(directory: Path, node_id: str, *trusted: Path) -> PeerSecurity:
+    """A certificate of one directory; the authorities trusted are those of others, or its own."""
     return PeerSecurity(
         certificate=(directory / f"peer-{node_id}.pem").read_bytes(),
         key=(directory / f"peer-{node_id}.key").read_bytes(),
-        authority=(directory / "ca.pem").read_bytes(),
+        authority=b"".join((each / "ca.pem").read_bytes() for each in trusted or (directory,)),
     )
 
 
 class Peer:
-    def __init__(self, node_id: str, certificates: Path) -> None:
+    def __init__(self, node_id: str, certificates: Path, *trusted: Path) -> None:
         self.id = node_id
         self.inbox = Inbox()
         self.transport = Transport(
@@ -66,7 +67,7 @@ class Peer:
                 node_id=node_id,
                 listen="127.0.0.1:0",
                 incarnation=hash((node_id, certificates)),
-                security=security(certificates, node_id),
+                security=security(certificates, node_id, *trusted),
                 limits=Limits(),
             ),
             self.inbox,
@@ -83,10 +84,23 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def test_peers_connect_again_with_the_certificates_as_they_are_now(tmp_path: Path, stack: ExitStack) -> None:
-    before, after = tmp_path / "before", tmp_path / "after"
-    for directory in (before, after):
-        make_certificates(directory, hosts=["localhost"], clients=[], peers=["a", "b", "c"])
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    return certificates_in(tmp_path / "before")
+
+
+@pytest.fixture
+def after(tmp_path: Path) -> Path:
+    return certificates_in(tmp_path / "after")
+
+
+def certificates_in(directory: Path) -> Path:
+    """Of an authority of their own."""
+    make_certificates(directory, hosts=["localhost"], clients=[], peers=["a", "b", "c"])
+    return directory
+
+
+def test_peers_connect_again_with_the_certificates_as_they_are_now(before: Path, after: Path, stack: ExitStack) -> None:
     a, b, c = Peer("a", before), Peer("b", before), Peer("c", after)
     for peer in (a, b, c):
         stack.callback(peer.transport.stop)
@@ -101,3 +115,19 @@ def test_peers_connect_again_with_the_certificates_as_they_are_now(tmp_path: Pat
 
     a.inbox.until("b", "c")  # b: the connection that was there
     c.inbox.until("a")
+
+
+def test_who_trusts_two_authorities_speaks_with_peers_of_either(before: Path, after: Path, stack: ExitStack) -> None:
+    """So that a cluster can change its authority node by node."""
+    a, b, c = Peer("a", before, before), Peer("b", before, before, after), Peer("c", after, before, after)
+    for peer in (a, b, c):
+        stack.callback(peer.transport.stop)
+    for one, other in ((a, b), (b, a), (b, c), (c, b)):
+        one.meet(other)
+
+    b.inbox.until("a", "c")
+
+    a.transport.trust(security(before, "a", before, after))
+    a.meet(c)
+    c.meet(a)
+    a.inbox.until("b", "c")

@@ -51,7 +51,7 @@ def test_a_lock_that_is_held_for_long_is_warned_of_once_each_time() -> None:
             waited_s(handler, clock, until_s=8)
 
     assert [line["log_level"] for line in lines] == ["warning"] * 2
-    assert "another program holds the store's lock" in lines[0]["event"]
+    assert "another program holds a lock of the store" in lines[0]["event"]
 
 
 def test_a_lock_that_is_never_let_go_is_given_up() -> None:

@@ -17,9 +17,11 @@ from tempolite_node.engine.decide import decide
 from tempolite_node.engine.model import FINAL, Status
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
+from tempolite_node.store import database
 from tempolite_node.store.database import APPLICATION_ID, open_reader, open_writer, schema, sync
 from tempolite_node.store.rows import EXECUTIONS
 from tempolite_node.store.writer import StoreWriter, claim_store
+from tempolite_node.system import sync_file
 
 from .conftest import NOW_MS, execution
 
@@ -100,18 +102,18 @@ def test_a_commit_does_not_wait_for_the_disk_and_keeps_the_store_whole_if_the_po
 def test_a_sync_has_the_disk_keep_the_wal_that_the_commits_are_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = open_writer(path)
     claim_store(connection, "node-1")
-    synced: list[Path] = []
-    fdatasync = os.fdatasync
+    synced: list[os.stat_result] = []
 
     def note(file: int) -> None:
-        synced.append(Path(f"/proc/self/fd/{file}").readlink())
-        fdatasync(file)
+        synced.append(os.fstat(file))
+        sync_file(file)
 
-    monkeypatch.setattr(os, "fdatasync", note)
+    monkeypatch.setattr(database, "sync_file", note)
     sync(path)
 
-    assert synced == [Path(connection.filename_wal)]
-    assert synced[0].stat().st_size > 0
+    (wal,) = synced
+    assert os.path.samestat(wal, Path(connection.filename_wal).stat())
+    assert wal.st_size > 0
 
 
 def test_a_store_that_can_not_be_synced_says_so(path: Path) -> None:

@@ -273,9 +273,10 @@ def test_another_program_that_has_the_store_open_does_no_harm_to_the_one_in_its_
 
 
 def test_a_store_that_another_program_reads_is_not_replaced(
-    ahead: NodeStore, behind: NodeStore, snapshot: Path
+    ahead: NodeStore, behind: NodeStore, snapshot: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead.snapshots.make(snapshot)
+    monkeypatch.setattr("tempolite_node.store.busy.WAIT_S", 0.0)
 
     with another_program(behind.path, "BEGIN", "SELECT * FROM meta"):
         put(behind.executions, execution(8))
