@@ -133,7 +133,7 @@ CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 def test_the_first_process_of_a_container_reaps_orphans_and_stops_on_a_sigterm(node: Start) -> None:
     if subprocess.run([*CONTAINER, "true"], capture_output=True).returncode:
-        pytest.skip("process namespaces need root")
+        pytest.skip("process namespaces are not to be had here; they need root")
     daemon = node("processes:leave_orphans")
     daemon.stop()
     daemon.start(*CONTAINER, *DAEMON)
