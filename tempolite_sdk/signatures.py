@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any, get_type_hints
 
 import msgspec
@@ -19,6 +22,7 @@ class Signature:
     """A handler as its callers see it: its name, its arguments after the context, its result."""
 
     name: str
+    function: str  #: see `function_of`
     description: str  #: first line of the docstring
     context_type: Any  #: annotation of the first parameter; None without one
     return_type: Any
@@ -224,9 +228,38 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
     returned = hints.get("return", Any)
     return Signature(
         name=name,
+        function=function_of(handler),
         description=documentation.strip().split("\n")[0],
         context_type=hints.get(parameters[0].name),
         return_type=None if returned is type(None) else returned,
         parameters=parameters[1:],
         types={parameter.name: hints.get(parameter.name, Any) for parameter in parameters[1:]},
     )
+
+
+def function_of(handler: Callable[..., Any]) -> str:
+    """What the function is, wherever it was imported from: "module:qualified name", e.g. "shop.orders:fulfil".
+
+    Of a program's main module only its file tells a name, and of that the last part: ".orders:fulfil" for what
+    `python shop/orders.py` runs. "" where there is no file either, as in an interactive session.
+    """
+    module = handler.__module__
+    if module in _MAIN_MODULES:
+        module = _name_of_main(sys.modules.get(module))
+    return f"{module}:{handler.__qualname__}" if module else ""
+
+
+#: What a program runs, in its own process and in those that `multiprocessing` starts.
+_MAIN_MODULES = ("__main__", "__mp_main__")
+
+
+def _name_of_main(main: ModuleType | None) -> str:
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None and spec.name not in _MAIN_MODULES:
+        return str(spec.name)  # of `python -m shop.orders`
+    return f".{Path(file).stem}" if file else ""
+
+
+def is_function(given: str, known: str) -> bool:
+    """Whether what a caller says of a function may be the one that is known in full; both as `function_of` tells."""
+    return given == known or (given.startswith(".") and f".{known}".endswith(given))

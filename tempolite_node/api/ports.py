@@ -76,8 +76,8 @@ class NodePort(Protocol):
     @property
     def config(self) -> Config: ...
 
-    def handler(self, name: str) -> ServedHandler | None:
-        """As this node serves it, or another one of its cluster."""
+    def find_handler(self, name: str, function: str) -> ServedHandler | Rejection:
+        """As this node serves it, or another one of its cluster. See `HandlerCatalog.find`."""
         ...
 
     def waits_for_node(self, handler: str) -> str:

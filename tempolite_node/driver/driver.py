@@ -418,10 +418,21 @@ class Driver:
         if work.nodes:
             self._look_for_misplaced = True
             tell_changes(self._node_id, before, self._executions.nodes())
+            if formats.in_use(self._executions.nodes().values()) > formats.in_use(before.values()):
+                self._tell_more()
             if self._node_id in work.nodes:
                 self.dispatch.refill(everything=True)  # it may have been refused starts meanwhile
         self._work = Work(self._executions)
         self._log.saved()
+
+    def _tell_more(self) -> None:
+        """Says again what this node serves, if the format that has come into use has room for more of it."""
+        own = self._executions.nodes().get(self._node_id)
+        if own is None or own.run != self._readiness.run:
+            return
+        told = self._registration(self._at_ms, own.run)
+        if told.handlers != own.handlers:
+            self._proposals.add(PendingCommand(told))
 
     # --- out
 

@@ -217,6 +217,7 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
     heartbeat: bytes | None = None
     concurrency_key: str | None = None  #: only so many executions of its handler with the key are under way
     place: int | None = None  #: of its key: the row of the execution that it was given to; see `concurrency`
+    format: int = 1  #: of the log, when it was enqueued: a repeat of its request is decided by the rule of then
 
     def __post_init__(self) -> None:
         final = self.status in FINAL
@@ -333,6 +334,7 @@ class ServedHandler(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
 
     name: str
     component: Component  #: HANDLER or SAGA
+    function: str = ""  #: "module:qualified name", from format 2 on; "": not told
     options: Options = Options()
     priority: int = 0
     max_duration_ms: int | None = None

@@ -24,10 +24,10 @@ class Resolved(NamedTuple):
     max_duration_ms: int | None
 
 
-def served_handler(config: Config, name: str, component: Component) -> ServedHandler:
+def served_handler(config: Config, name: str, component: Component, function: str = "") -> ServedHandler:
     """How executions of a configured handler are run where a call sets nothing: by handler, pool and default.
 
-    component: HANDLER or SAGA.
+    component: HANDLER or SAGA. function: "module:qualified name".
     """
     handler = config.handler(name)
     assert handler is not None, f"handler {name} is loaded and not configured"
@@ -35,6 +35,7 @@ def served_handler(config: Config, name: str, component: Component) -> ServedHan
     return ServedHandler(
         name=name,
         component=component,
+        function=function,
         options=Options(
             retry=_merged(handler.retry, pool.retry, default=DEFAULT_RETRY),
             compensation_retry=_merged(

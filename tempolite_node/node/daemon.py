@@ -168,7 +168,10 @@ class Node:
         self._driver.put(RunInDriver(act))
 
     def _serve_handlers(self) -> None:
-        own = [served_handler(self._config, name, each.component) for name, each in self._supervisor.handlers.items()]
+        own = [
+            served_handler(self._config, name, each.component, each.function)
+            for name, each in self._supervisor.handlers.items()
+        ]
         self._own_handlers = tuple(sorted(own, key=lambda served: served.name))
         self._served = HandlerCatalog(self._own_handlers, self._executions.nodes)
         self._facade = Facade(
@@ -186,11 +189,12 @@ class Node:
 
     def _registration(self, at_ms: int, run: str) -> RegisterNode:
         cluster = self._config.cluster
+        others = [node for node_id, node in self._executions.nodes().items() if node_id != self._config.node.id]
         return RegisterNode(
             at_ms=at_ms,
             node_id=self._config.node.id,
             run=run,
-            handlers=self._own_handlers,
+            handlers=formats.handlers_in(formats.in_use_with(others), self._own_handlers),
             slots={component: pool.workers for component, pool in self._driver.dispatch.pools.items()},
             address="" if cluster is None else str(cluster.node(self._config.node.id).advertise),
             format=formats.FORMAT,

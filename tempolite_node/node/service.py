@@ -89,8 +89,8 @@ class Facade:
 
     # --- handlers
 
-    def handler(self, name: str) -> ServedHandler | None:
-        return self._served.get(name)
+    def find_handler(self, name: str, function: str) -> ServedHandler | Rejection:
+        return self._served.find(name, function)
 
     def waits_for_node(self, handler: str) -> str:
         return "" if self._cluster is None else self._served.waits_for_node(handler)

@@ -160,6 +160,7 @@ ToHost = (
 
 class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     name: str
+    function: str = ""  #: "module:qualified name", as the function says itself
     component: Component
     asynchronous: bool
     arguments_schema: str
@@ -201,6 +202,7 @@ class ChildRequest(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_d
     key: str
     digest: bytes
     handler: str
+    function: str = ""  #: that the caller means, as "module:qualified name"; "": whichever has the name
     arguments: bytes
     options: CallOptions = CallOptions()
     close_policy: ClosePolicy | None = None

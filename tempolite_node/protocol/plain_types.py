@@ -69,6 +69,7 @@ def signature(handler: str, parameters: tuple[PlainParameter, ...]) -> Signature
     """What checks arguments just as the handler's own signature does. Its defaults are not the handler's."""
     return Signature(
         name=handler,
+        function="",
         description="",
         context_type=None,
         return_type=Any,

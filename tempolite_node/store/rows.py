@@ -135,6 +135,7 @@ EXECUTIONS = Table(
         "request_id",
         "priority",
         "concurrency_key",
+        "format",
     ),
 )
 OPERATIONS = Table("operations", Operation, key=("execution_row", "kind", "key"), fixed=("seq",))

@@ -89,6 +89,7 @@ def _enqueue_child(
         key=key,
         digest=digest(name, named),
         handler=name,
+        function="" if isinstance(operation.handler, str) or signature is None else signature.function,
         arguments=arguments,
         options=_NO_OPTIONS if options is operations.NO_OPTIONS else _call_options(options),
         close_policy=None if options.close_policy is None else ClosePolicy(options.close_policy),

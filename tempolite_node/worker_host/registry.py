@@ -40,6 +40,7 @@ class Handler:
     def describe(self) -> messages.HandlerDescription:
         return messages.HandlerDescription(
             name=self.spec.name,
+            function=self.signature.function,
             component=self.component,
             asynchronous=self.asynchronous,
             arguments_schema=self.signature.arguments_schema(),

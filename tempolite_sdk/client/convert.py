@@ -324,6 +324,7 @@ def handler(message: node_service_pb2.Handler) -> HandlerInfo:
         result_schema=_schema(message.result_schema),
         retry_policy=_retry_policy(message),
         concurrency_key_limit=message.concurrency_key_limit,
+        function=message.function,
     )
 
 

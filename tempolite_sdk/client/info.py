@@ -290,6 +290,7 @@ class HandlerInfo:
     result_schema: Mapping[str, Any] = field(default_factory=dict)  #: JSON Schema
     retry_policy: RetryPolicy | None = None
     concurrency_key_limit: int = 1  #: executions with one concurrency key that are under way at a time
+    function: str = ""  #: "module:qualified name", as the function says itself
 
 
 def _between(start: datetime | None, end: datetime | None) -> timedelta | None:

@@ -1,7 +1,7 @@
 """The daemon of a version to come: python -m tests.cluster.next_daemon --config …
 
-It knows format 2 of the log. With that come a command, which whoever leads proposes once, and a rule: what is enqueued
-is one higher in priority. Both begin when all nodes know them, as `docs/design/versions.md` has it.
+It knows one more format of the log. With that come a command, which whoever leads proposes once, and a rule: what is
+enqueued is one higher in priority. Both begin when all nodes know them, as `docs/design/versions.md` has it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from tempolite_node.engine.commands import AnyCommand, Batch, Command, Enqueue
 from tempolite_node.engine.effects import Accepted, AnyOutcome
 from tempolite_node.engine.work import Work
 from tempolite_node.log import replicated
+
+NEXT = formats.FORMAT + 1
 
 log = structlog.get_logger("driver")
 
@@ -42,7 +44,7 @@ def _next_decide(work: Work, command: AnyCommand | Note) -> AnyOutcome:
     if isinstance(command, Note):
         log.info("a note was applied", text=command.text, format=work.format)
         return Accepted()
-    if isinstance(command, Enqueue) and work.format >= 2:
+    if isinstance(command, Enqueue) and work.format >= NEXT:
         command = msgspec.structs.replace(command, priority=command.priority + 1)
     return _decide(work, command)
 
@@ -50,13 +52,13 @@ def _next_decide(work: Work, command: AnyCommand | Note) -> AnyOutcome:
 def _next_duties(self: Driver) -> list[Proposal]:
     global _noted
     duties = _duties(self)
-    if self.format >= 2 and not _noted:
+    if self.format >= NEXT and not _noted:
         _noted = True
         duties.append(Proposal(Note(at_ms=self.now_ms(), text="hello")))  # type: ignore[arg-type]
     return duties
 
 
-formats.FORMAT = 2
+formats.FORMAT = NEXT
 replicated._decoder = msgspec.msgpack.Decoder(NextBatch)
 driver.decide = _next_decide  # type: ignore[assignment]
 Driver._duties = _next_duties  # type: ignore[method-assign]

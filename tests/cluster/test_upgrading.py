@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from tempolite_node.engine.formats import FORMAT
 from tempolite_sdk.errors import TempoliteError
 from tests.e2e.daemon import PATIENCE_S
 
@@ -17,7 +18,7 @@ from .test_stopping import POOLS, Load, load
 NEXT = (sys.executable, "-m", "tests.cluster.next_daemon")
 NODES = {"a": {}, "b": {}, "c": {}, "d": {"join": True}}
 IN_USE = "all nodes know a later format of the log: it is in use now"
-TOO_OLD = "the log is in format 2, and this version of node {} knows up to 1: upgrade it"
+TOO_OLD = f"the log is in format {FORMAT + 1}, and this version of node {{}} knows up to {FORMAT}: upgrade it"
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -52,13 +53,13 @@ def test_three_nodes_upgraded_one_after_the_other_under_load_fail_no_call(three:
         swap(three, nodes[1], callers, *NEXT)
         # then: what the third one does not know is not used yet
         waits = nodes[1].until_logged("the log stays in its format until these nodes are upgraded")
-        assert (waits["format"], waits["older"]) in [(1, [nodes[2].id]), (1, [nodes[1].id, nodes[2].id])]
+        assert (waits["format"], waits["older"]) in [(FORMAT, [nodes[2].id]), (FORMAT, [nodes[1].id, nodes[2].id])]
         assert not any(logged(node, IN_USE) or logged(node, "a note was applied") for node in nodes)
         # and when it is upgraded, it is used
         swap(three, nodes[2], callers, *NEXT)
         for node in nodes:
-            assert node.until_logged(IN_USE)["format"] == 2
-            assert node.until_logged("a note was applied")["format"] == 2
+            assert node.until_logged(IN_USE)["format"] == FORMAT + 1
+            assert node.until_logged("a note was applied")["format"] == FORMAT + 1
         callers.until_it_goes_on()
     assert callers.errors == []
     assert all(result == [number, number + 1, number] for number, result in callers.results)

@@ -239,6 +239,7 @@ def handler(source: HandlerDescription, served: ServedHandler) -> node_pb.Handle
         description=source.description,
         retry_policy=retry_policy(served.options.retry),
         concurrency_key_limit=served.concurrency_key_limit,
+        function=source.function,
     )
 
 

@@ -27,6 +27,7 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.errors import no_cluster
 from tempolite_node.handlers import options
+from tempolite_node.handlers.catalog import HandlerCatalog
 from tempolite_node.handlers.options import Resolved
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol.messages import CallOptions, HandlerDescription, Violation
@@ -134,9 +135,12 @@ class MemoryNode:
 
     # --- NodePort
 
-    def handler(self, name: str) -> ServedHandler | None:
-        known = self.config.handler(name)
-        return None if known is None else options.served_handler(self.config, name, Component.HANDLER)
+    def find_handler(self, name: str, function: str) -> ServedHandler | Rejection:
+        served = [
+            options.served_handler(self.config, each.name, Component.HANDLER, each.target)
+            for each in self.config.handlers
+        ]
+        return HandlerCatalog(served, dict).find(name, function)
 
     def waits_for_node(self, handler: str) -> str:  # noqa: ARG002
         return ""

@@ -111,6 +111,39 @@ async def test_a_handler_that_the_node_does_not_serve_is_not_found(served):
     assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
 
 
+async def test_the_handler_that_is_the_callers_function_runs_whatever_its_name(served):
+    served.node.config.handlers[1].__dict__["name"] = "send"
+
+    await enqueue(served, handler="fulfil", function="shop:fulfil")
+    await enqueue(served, handler="fulfil", function="shop:ship")
+
+    assert [command.handler for command in served.node.commands] == ["fulfil", "send"]
+
+
+async def test_another_function_than_the_handler_of_that_name_is_not_found_and_both_are_named(served):
+    request = pb.EnqueueExecutionRequest(handler="fulfil", function="other:fulfil")
+
+    answer = await told(served.executions.EnqueueExecution(request))
+
+    assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+    assert "other:fulfil" in answer.message
+    assert "shop:fulfil" in answer.message
+    assert served.node.commands == []
+
+
+async def test_a_batch_tells_which_of_its_functions_is_not_served(served):
+    wrong = pb.EnqueueExecutionRequest(handler="fulfil", function="other:fulfil")
+    batch = [pb.EnqueueExecutionRequest(handler="fulfil", function="shop:fulfil"), wrong]
+
+    single = await served.executions.BatchEnqueueExecutions(pb.BatchEnqueueExecutionsRequest(requests=batch))
+    atomic = await told(
+        served.executions.BatchEnqueueExecutions(pb.BatchEnqueueExecutionsRequest(requests=batch, atomic=True))
+    )
+
+    assert [result.WhichOneof("result") for result in single.results] == ["enqueued", "error"]
+    assert atomic.message.startswith("requests[1]: no node serves other:fulfil")
+
+
 async def test_a_taken_id_already_exists(served):
     await enqueue(served, id="a", request_id="1")
 

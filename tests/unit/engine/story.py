@@ -48,6 +48,7 @@ from tempolite_node.engine.commands import (
 )
 from tempolite_node.engine.decide import decide
 from tempolite_node.engine.effects import AnyEffect, AnyOutcome, Ended, Refused, Rejection
+from tempolite_node.engine.formats import FORMAT
 from tempolite_node.engine.model import (
     Attempt,
     Component,
@@ -135,7 +136,7 @@ def registration(
     slots: int = 10,
     queue_limit: int = 0,
     concurrency_key_limit: int = 1,
-    format: int = 1,
+    format: int = FORMAT,
 ) -> RegisterNode:
     """Of a node with as many slots in each pool. The component of a handler is the enqueueing command's to say."""
     return RegisterNode(
@@ -260,6 +261,11 @@ class Story:
     def register(self, node_id: str = NODE, **fields: Any) -> AnyOutcome:
         """The node starts, or says again what it serves. run: another one means that it was started again."""
         return self.do(registration(node_id, at_ms=self.now_ms, **fields))
+
+    def of_format(self, format: int) -> None:
+        """From here on the node is one of an earlier version, that knows this format of the log and no later one."""
+        self.remove(NODE)
+        self.register(run=f"of format {format}", format=format)
 
     def drain(self, node_id: str, *, run: str = "run-1") -> AnyOutcome:
         return self.do(DrainNode(at_ms=self.now_ms, node_id=node_id, run=run))

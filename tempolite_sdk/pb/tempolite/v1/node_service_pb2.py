@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tempolite_sdk.pb.tempolite.v1 import common_pb2 as tempolite_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftempolite/v1/node_service.proto\x12\x0ctempolite.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19tempolite/v1/common.proto\"\x14\n\x12GetNodeInfoRequest\"\xfe\x01\n\x13GetNodeInfoResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12\x15\n\rapplied_index\x18\x05 \x01(\x04\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x16\n\x0epython_version\x18\x07 \x01(\t\x12\x16\n\x0esqlite_version\x18\x08 \x01(\t\x12\'\n\x05hosts\x18\t \x03(\x0b\x32\x18.tempolite.v1.WorkerHost\"K\n\nWorkerHost\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x0e\n\x06starts\x18\x04 \x01(\r\"\x15\n\x13ListHandlersRequest\"?\n\x14ListHandlersResponse\x12\'\n\x08handlers\x18\x01 \x03(\x0b\x32\x15.tempolite.v1.Handler\"\xef\x01\n\x07Handler\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\tcomponent\x18\x02 \x01(\x0e\x32\x17.tempolite.v1.Component\x12\x14\n\x0c\x61synchronous\x18\x03 \x01(\x08\x12\x18\n\x10\x61rguments_schema\x18\x04 \x01(\t\x12\x15\n\rresult_schema\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12/\n\x0cretry_policy\x18\x07 \x01(\x0b\x32\x19.tempolite.v1.RetryPolicy\x12\x1d\n\x15\x63oncurrency_key_limit\x18\x08 \x01(\r\"\xa7\x01\n\x0e\x43omponentStats\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\x04\x12\x11\n\tscheduled\x18\x02 \x01(\x04\x12\x0e\n\x06queued\x18\x03 \x01(\x04\x12\x0f\n\x07running\x18\x04 \x01(\x04\x12\x0f\n\x07waiting\x18\x05 \x01(\x04\x12\x11\n\tcompleted\x18\x06 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x07 \x01(\x04\x12\x0f\n\x07workers\x18\x08 \x01(\r\x12\x0c\n\x04\x62usy\x18\t \x01(\r\"\xdb\x01\n\x05Stats\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12-\n\x07handler\x18\x02 \x01(\x0b\x32\x1c.tempolite.v1.ComponentStats\x12*\n\x04saga\x18\x03 \x01(\x0b\x32\x1c.tempolite.v1.ComponentStats\x12\x32\n\x0c\x63ompensation\x18\x04 \x01(\x0b\x32\x1c.tempolite.v1.ComponentStats\x12\x31\n\x0bside_effect\x18\x05 \x01(\x0b\x32\x1c.tempolite.v1.ComponentStats\"\x11\n\x0fGetStatsRequest\"6\n\x10GetStatsResponse\x12\"\n\x05stats\x18\x01 \x01(\x0b\x32\x13.tempolite.v1.Stats\"\x83\x01\n\x10WaitStatsRequest\x12\x16\n\x0e\x61\x66ter_revision\x18\x01 \x01(\x04\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"7\n\x11WaitStatsResponse\x12\"\n\x05stats\x18\x01 \x01(\x0b\x32\x13.tempolite.v1.Stats\"\xcb\x01\n\x04Pool\x12*\n\tcomponent\x18\x01 \x01(\x0e\x32\x17.tempolite.v1.Component\x12\x0f\n\x07workers\x18\x02 \x01(\r\x12\x0c\n\x04\x62usy\x18\x03 \x01(\r\x12\x0e\n\x06paused\x18\x04 \x01(\x08\x12\x0e\n\x06queued\x18\x05 \x01(\x04\x12\x13\n\x0bqueue_limit\x18\x06 \x01(\x04\x12\x12\n\nrate_limit\x18\x07 \x01(\x01\x12/\n\x0cretry_policy\x18\x08 \x01(\x0b\x32\x19.tempolite.v1.RetryPolicy\"\x12\n\x10ListPoolsRequest\"6\n\x11ListPoolsResponse\x12!\n\x05pools\x18\x01 \x03(\x0b\x32\x12.tempolite.v1.Pool\"<\n\x0eGetPoolRequest\x12*\n\tcomponent\x18\x01 \x01(\x0e\x32\x17.tempolite.v1.Component\"3\n\x0fGetPoolResponse\x12 \n\x04pool\x18\x01 \x01(\x0b\x32\x12.tempolite.v1.Pool\"O\n\x10ScalePoolRequest\x12*\n\tcomponent\x18\x01 \x01(\x0e\x32\x17.tempolite.v1.Component\x12\x0f\n\x07workers\x18\x02 \x01(\r\"5\n\x11ScalePoolResponse\x12 \n\x04pool\x18\x01 \x01(\x0b\x32\x12.tempolite.v1.Pool\">\n\x10PausePoolRequest\x12*\n\tcomponent\x18\x01 \x01(\x0e\x32\x17.tempolite.v1.Component\"5\n\x11PausePoolResponse\x12 \n\x04pool\x18\x01 \x01(\x0b\x32\x12.tempolite.v1.Pool\"?\n\x11ResumePoolRequest\x12*\n\tcomponent\x18\x01 \x01(\x0e\x32\x17.tempolite.v1.Component\"6\n\x12ResumePoolResponse\x12 \n\x04pool\x18\x01 \x01(\x0b\x32\x12.tempolite.v1.Pool2\xd4\x05\n\x0bNodeService\x12R\n\x0bGetNodeInfo\x12 .tempolite.v1.GetNodeInfoRequest\x1a!.tempolite.v1.GetNodeInfoResponse\x12U\n\x0cListHandlers\x12!.tempolite.v1.ListHandlersRequest\x1a\".tempolite.v1.ListHandlersResponse\x12I\n\x08GetStats\x12\x1d.tempolite.v1.GetStatsRequest\x1a\x1e.tempolite.v1.GetStatsResponse\x12L\n\tWaitStats\x12\x1e.tempolite.v1.WaitStatsRequest\x1a\x1f.tempolite.v1.WaitStatsResponse\x12L\n\tListPools\x12\x1e.tempolite.v1.ListPoolsRequest\x1a\x1f.tempolite.v1.ListPoolsResponse\x12\x46\n\x07GetPool\x12\x1c.tempolite.v1.GetPoolRequest\x1a\x1d.tempolite.v1.GetPoolResponse\x12L\n\tScalePool\x12\x1e.tempolite.v1.ScalePoolRequest\x1a\x1f.tempolite.v1.ScalePoolResponse\x12L\n\tPausePool\x12\x1e.tempolite.v1.PausePoolRequest\x1a\x1f.tempolite.v1.PausePoolResponse\x12O\n\nResumePool\x12\x1f.tempolite.v1.ResumePoolRequest\x1a .tempolite.v1.ResumePoolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftempolite/v1/node_service.proto\x12\x0ctempolite.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19tempolite/v1/common.proto\"\x14\n\x12GetNodeInfoRequest\"\xfe\x01\n\x13GetNodeInfoResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12\x15\n\rapplied_index\x18\x05 \x01(\x04\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x16\n\x0epython_version\x18\x07 \x01(\t\x12\x16\n\x0esqlite_version\x18\x08 \x01(\t\x12\'\n\x05hosts\x18\t \x03(\x0b\x32\x18.tempolite.v1.WorkerHost\"K\n\nWorkerHost\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x0e\n\x06starts\x18\x04 \x01(\r\"\x15\n\x13ListHandlersRequest\"?\n\x14ListHandlersResponse\x12\'\n\x08handlers\x18\x01 \x03(\x0b\x32\x15.tempolite.v1.Handler\"\x81\x02\n\x07Handler\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\tcomponent\x18\x02 \x01(\x0e\x32\x17.tempolite.v1.Component\x12\x14\n\x0c\x61synchronous\x18\x03 \x01(\x08\x12\x18\n\x10\x61rguments_schema\x18\x04 \x01(\t\x12\x15\n\rresult_schema\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12/\n\x0cretry_policy\x18\x07 \x01(\x0b\x32\x19.tempolite.v1.RetryPolicy\x12\x1d\n\x15\x63oncurrency_key_limit\x18\x08 \x01(\r\x12\x10\n\x08\x66unction\x18\t \x01(\t\"\xa7\x01\n\x0e\x43omponentStats\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\x04\x12\x11\n\tscheduled\x18\x02 \x01(\x04\x12\x0e\n\x06queued\x18\x03 \x01(\x04\x12\x0f\n\x07running\x18\x04 \x01(\x04\x12\x0f\n\x07waiting\x18\x05 \x01(\x04\x12\x11\n\tcompleted\x18\x06 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x07 \x01(\x04\x12\x0f\n\x07workers\x18\x08 \x01(\r\x12\x0c\n\x04\x62usy\x18\t \x01(\r\"\xdb\x01\n\x05Stats\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12-\n\x07handler\x18\x02 \x01(\x0b\x32\x1c.tempolite.v1.ComponentStats\x12*\n\x04saga\x18\x03 \x01(\x0b\x32\x1c.tempolite.v1.ComponentStats\x12\x32\n\x0c\x63ompensation\x18\x04 \x01(\x0b\x32\x1c.tempolite.v1.ComponentStats\x12\x31\n\x0bside_effect\x18\x05 \x01(\x0b\x32\x1c.tempolite.v1.ComponentStats\"\x11\n\x0fGetStatsRequest\"6\n\x10GetStatsResponse\x12\"\n\x05stats\x18\x01 \x01(\x0b\x32\x13.tempolite.v1.Stats\"\x83\x01\n\x10WaitStatsRequest\x12\x16\n\x0e\x61\x66ter_revision\x18\x01 \x01(\x04\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"7\n\x11WaitStatsResponse\x12\"\n\x05stats\x18\x01 \x01(\x0b\x32\x13.tempolite.v1.Stats\"\xcb\x01\n\x04Pool\x12*\n\tcomponent\x18\x01 \x01(\x0e\x32\x17.tempolite.v1.Component\x12\x0f\n\x07workers\x18\x02 \x01(\r\x12\x0c\n\x04\x62usy\x18\x03 \x01(\r\x12\x0e\n\x06paused\x18\x04 \x01(\x08\x12\x0e\n\x06queued\x18\x05 \x01(\x04\x12\x13\n\x0bqueue_limit\x18\x06 \x01(\x04\x12\x12\n\nrate_limit\x18\x07 \x01(\x01\x12/\n\x0cretry_policy\x18\x08 \x01(\x0b\x32\x19.tempolite.v1.RetryPolicy\"\x12\n\x10ListPoolsRequest\"6\n\x11ListPoolsResponse\x12!\n\x05pools\x18\x01 \x03(\x0b\x32\x12.tempolite.v1.Pool\"<\n\x0eGetPoolRequest\x12*\n\tcomponent\x18\x01 \x01(\x0e\x32\x17.tempolite.v1.Component\"3\n\x0fGetPoolResponse\x12 \n\x04pool\x18\x01 \x01(\x0b\x32\x12.tempolite.v1.Pool\"O\n\x10ScalePoolRequest\x12*\n\tcomponent\x18\x01 \x01(\x0e\x32\x17.tempolite.v1.Component\x12\x0f\n\x07workers\x18\x02 \x01(\r\"5\n\x11ScalePoolResponse\x12 \n\x04pool\x18\x01 \x01(\x0b\x32\x12.tempolite.v1.Pool\">\n\x10PausePoolRequest\x12*\n\tcomponent\x18\x01 \x01(\x0e\x32\x17.tempolite.v1.Component\"5\n\x11PausePoolResponse\x12 \n\x04pool\x18\x01 \x01(\x0b\x32\x12.tempolite.v1.Pool\"?\n\x11ResumePoolRequest\x12*\n\tcomponent\x18\x01 \x01(\x0e\x32\x17.tempolite.v1.Component\"6\n\x12ResumePoolResponse\x12 \n\x04pool\x18\x01 \x01(\x0b\x32\x12.tempolite.v1.Pool2\xd4\x05\n\x0bNodeService\x12R\n\x0bGetNodeInfo\x12 .tempolite.v1.GetNodeInfoRequest\x1a!.tempolite.v1.GetNodeInfoResponse\x12U\n\x0cListHandlers\x12!.tempolite.v1.ListHandlersRequest\x1a\".tempolite.v1.ListHandlersResponse\x12I\n\x08GetStats\x12\x1d.tempolite.v1.GetStatsRequest\x1a\x1e.tempolite.v1.GetStatsResponse\x12L\n\tWaitStats\x12\x1e.tempolite.v1.WaitStatsRequest\x1a\x1f.tempolite.v1.WaitStatsResponse\x12L\n\tListPools\x12\x1e.tempolite.v1.ListPoolsRequest\x1a\x1f.tempolite.v1.ListPoolsResponse\x12\x46\n\x07GetPool\x12\x1c.tempolite.v1.GetPoolRequest\x1a\x1d.tempolite.v1.GetPoolResponse\x12L\n\tScalePool\x12\x1e.tempolite.v1.ScalePoolRequest\x1a\x1f.tempolite.v1.ScalePoolResponse\x12L\n\tPausePool\x12\x1e.tempolite.v1.PausePoolRequest\x1a\x1f.tempolite.v1.PausePoolResponse\x12O\n\nResumePool\x12\x1f.tempolite.v1.ResumePoolRequest\x1a .tempolite.v1.ResumePoolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,41 +45,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTHANDLERSRESPONSE']._serialized_start=520
   _globals['_LISTHANDLERSRESPONSE']._serialized_end=583
   _globals['_HANDLER']._serialized_start=586
-  _globals['_HANDLER']._serialized_end=825
-  _globals['_COMPONENTSTATS']._serialized_start=828
-  _globals['_COMPONENTSTATS']._serialized_end=995
-  _globals['_STATS']._serialized_start=998
-  _globals['_STATS']._serialized_end=1217
-  _globals['_GETSTATSREQUEST']._serialized_start=1219
-  _globals['_GETSTATSREQUEST']._serialized_end=1236
-  _globals['_GETSTATSRESPONSE']._serialized_start=1238
-  _globals['_GETSTATSRESPONSE']._serialized_end=1292
-  _globals['_WAITSTATSREQUEST']._serialized_start=1295
-  _globals['_WAITSTATSREQUEST']._serialized_end=1426
-  _globals['_WAITSTATSRESPONSE']._serialized_start=1428
-  _globals['_WAITSTATSRESPONSE']._serialized_end=1483
-  _globals['_POOL']._serialized_start=1486
-  _globals['_POOL']._serialized_end=1689
-  _globals['_LISTPOOLSREQUEST']._serialized_start=1691
-  _globals['_LISTPOOLSREQUEST']._serialized_end=1709
-  _globals['_LISTPOOLSRESPONSE']._serialized_start=1711
-  _globals['_LISTPOOLSRESPONSE']._serialized_end=1765
-  _globals['_GETPOOLREQUEST']._serialized_start=1767
-  _globals['_GETPOOLREQUEST']._serialized_end=1827
-  _globals['_GETPOOLRESPONSE']._serialized_start=1829
-  _globals['_GETPOOLRESPONSE']._serialized_end=1880
-  _globals['_SCALEPOOLREQUEST']._serialized_start=1882
-  _globals['_SCALEPOOLREQUEST']._serialized_end=1961
-  _globals['_SCALEPOOLRESPONSE']._serialized_start=1963
-  _globals['_SCALEPOOLRESPONSE']._serialized_end=2016
-  _globals['_PAUSEPOOLREQUEST']._serialized_start=2018
-  _globals['_PAUSEPOOLREQUEST']._serialized_end=2080
-  _globals['_PAUSEPOOLRESPONSE']._serialized_start=2082
-  _globals['_PAUSEPOOLRESPONSE']._serialized_end=2135
-  _globals['_RESUMEPOOLREQUEST']._serialized_start=2137
-  _globals['_RESUMEPOOLREQUEST']._serialized_end=2200
-  _globals['_RESUMEPOOLRESPONSE']._serialized_start=2202
-  _globals['_RESUMEPOOLRESPONSE']._serialized_end=2256
-  _globals['_NODESERVICE']._serialized_start=2259
-  _globals['_NODESERVICE']._serialized_end=2983
+  _globals['_HANDLER']._serialized_end=843
+  _globals['_COMPONENTSTATS']._serialized_start=846
+  _globals['_COMPONENTSTATS']._serialized_end=1013
+  _globals['_STATS']._serialized_start=1016
+  _globals['_STATS']._serialized_end=1235
+  _globals['_GETSTATSREQUEST']._serialized_start=1237
+  _globals['_GETSTATSREQUEST']._serialized_end=1254
+  _globals['_GETSTATSRESPONSE']._serialized_start=1256
+  _globals['_GETSTATSRESPONSE']._serialized_end=1310
+  _globals['_WAITSTATSREQUEST']._serialized_start=1313
+  _globals['_WAITSTATSREQUEST']._serialized_end=1444
+  _globals['_WAITSTATSRESPONSE']._serialized_start=1446
+  _globals['_WAITSTATSRESPONSE']._serialized_end=1501
+  _globals['_POOL']._serialized_start=1504
+  _globals['_POOL']._serialized_end=1707
+  _globals['_LISTPOOLSREQUEST']._serialized_start=1709
+  _globals['_LISTPOOLSREQUEST']._serialized_end=1727
+  _globals['_LISTPOOLSRESPONSE']._serialized_start=1729
+  _globals['_LISTPOOLSRESPONSE']._serialized_end=1783
+  _globals['_GETPOOLREQUEST']._serialized_start=1785
+  _globals['_GETPOOLREQUEST']._serialized_end=1845
+  _globals['_GETPOOLRESPONSE']._serialized_start=1847
+  _globals['_GETPOOLRESPONSE']._serialized_end=1898
+  _globals['_SCALEPOOLREQUEST']._serialized_start=1900
+  _globals['_SCALEPOOLREQUEST']._serialized_end=1979
+  _globals['_SCALEPOOLRESPONSE']._serialized_start=1981
+  _globals['_SCALEPOOLRESPONSE']._serialized_end=2034
+  _globals['_PAUSEPOOLREQUEST']._serialized_start=2036
+  _globals['_PAUSEPOOLREQUEST']._serialized_end=2098
+  _globals['_PAUSEPOOLRESPONSE']._serialized_start=2100
+  _globals['_PAUSEPOOLRESPONSE']._serialized_end=2153
+  _globals['_RESUMEPOOLREQUEST']._serialized_start=2155
+  _globals['_RESUMEPOOLREQUEST']._serialized_end=2218
+  _globals['_RESUMEPOOLRESPONSE']._serialized_start=2220
+  _globals['_RESUMEPOOLRESPONSE']._serialized_end=2274
+  _globals['_NODESERVICE']._serialized_start=2277
+  _globals['_NODESERVICE']._serialized_end=3001
 # @@protoc_insertion_point(module_scope)
