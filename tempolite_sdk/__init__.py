@@ -29,6 +29,7 @@ from tempolite_sdk.client.info import (
     RetryState,
     SentSignal,
     Stats,
+    UnconsumedSignal,
 )
 from tempolite_sdk.client.sync_client import Client, ExecutionHandle
 from tempolite_sdk.client.tree import ExecutionTree
@@ -150,6 +151,7 @@ __all__ = [
     "TransactionContext",
     "Unauthenticated",
     "Unavailable",
+    "UnconsumedSignal",
     "WaitCycle",
     "WaitTimeout",
 ]

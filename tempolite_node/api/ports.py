@@ -58,6 +58,10 @@ class Queries(Protocol):
 
     def count_executions(self, filter: ExecutionFilter) -> int: ...
 
+    def unconsumed_signals(self, execution_row: int, limit: int) -> list[Signal]:
+        """That it received and did not take, those that were set aside too; by sequence."""
+        ...
+
     def outbox(self, execution_row: int, name: str, after: int, limit: int) -> list[Signal]:
         """By sequence, above `after`. name: "" for all names."""
         ...

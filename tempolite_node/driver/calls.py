@@ -22,6 +22,7 @@ from tempolite_node.engine.commands import (
     FailSideEffect,
     FromAttempt,
     ReceiveSignal,
+    SetSignalAside,
     Sleep,
     SuspendAttempt,
     UnwindAttempt,
@@ -125,7 +126,7 @@ class _Answering:
                 dispatch.end(run, well=isinstance(request, CompleteAttempt))
             case WaitForExecution(key=key) if outcome is None:
                 dispatch.wait(run, call, OperationKind.WAIT, key)
-            case ReceiveSignal(key=key) if outcome is None:
+            case ReceiveSignal(key=key) | SetSignalAside(key=key) if outcome is None:
                 dispatch.wait(run, call, OperationKind.SIGNAL, key)
             case Sleep(key=key) if outcome is None:
                 dispatch.wait(run, call, OperationKind.TIMER, key)

@@ -31,6 +31,7 @@ from tempolite_node.driver.inputs import (
     Submit,
     SubmitBatch,
 )
+from tempolite_node.driver.notices import tell_set_aside
 from tempolite_node.driver.pending import PendingCommand, PendingCommands, asked_together
 from tempolite_node.driver.readiness import Readiness, Stage, tell_changes
 from tempolite_node.engine import formats
@@ -54,6 +55,7 @@ from tempolite_node.engine.effects import (
     RunAttempt,
     RunCompensation,
     SignalSent,
+    SignalSetAside,
 )
 from tempolite_node.engine.model import Component, Execution
 from tempolite_node.engine.work import Work
@@ -402,6 +404,9 @@ class Driver:
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
+            case SignalSetAside():
+                if effect.owner == self._node_id:
+                    tell_set_aside(effect)
             case RunAttempt() | RunCompensation() if not self._readiness.registered:
                 pass  # an earlier process of this node asked for it; the registration queues it again
             case _:

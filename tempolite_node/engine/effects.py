@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from tempolite_node.engine.model import Component, Execution, Failure, OperationKind, Status
+from tempolite_node.engine.model import Component, Execution, Failure, OperationKind, Signal, Status
 
 # --- answers: what a call of an attempt gets back. They cross to the worker host as they are.
 
@@ -185,4 +185,12 @@ class SignalSent(Effect, frozen=True, kw_only=True):
     """A signal for the clients that follow it."""
 
 
-AnyEffect = Ready | RunAttempt | RunCompensation | Wake | RequestCancel | Abandon | Closed | SignalSent
+class SignalSetAside(Effect, frozen=True, kw_only=True):
+    """A signal was set aside: operators want to know whose it is, and what is wrong with it."""
+
+    owner: str
+    handler: str
+    signal: Signal
+
+
+AnyEffect = Ready | RunAttempt | RunCompensation | Wake | RequestCancel | Abandon | Closed | SignalSent | SignalSetAside

@@ -16,7 +16,8 @@ from tempolite_node.engine.model import NodeState, ServedHandler
 #: The latest that this version knows; it knows all before it.
 #:
 #: 2: nodes tell which function a handler is; a repeated request and an execution that is used in place of a new one are
-#: compared by handler and arguments; an execution has the format in which it was enqueued.
+#: compared by handler and arguments; an execution has the format in which it was enqueued. A wait has the number of the
+#: signal that it took, and gives it back when the code can't read it; a signal has its sender.
 FORMAT = 2
 
 

@@ -271,6 +271,7 @@ class Operation(Struct, gc=False, frozen=True, kw_only=True):
     started_ms: int
     closed_ms: int | None = None
     due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait
+    signal_seq: int | None = None  #: of the signal in the inbox that a COMPLETED wait took; None before format 2
 
 
 #: Between the keys of an operation and of another inside of it.
@@ -321,6 +322,13 @@ class Signal(Struct, gc=False, frozen=True, kw_only=True):
     at_ms: int
     request_id: str | None = None
     consumed: bool = False
+    sender: str = ""  #: "execution <id>" or "client <address>", from format 2 on
+    set_aside: str | None = None  #: why no wait of its name takes it: what is wrong with its payload
+
+    @property
+    def in_line(self) -> bool:
+        """Whether the next wait for its name may take it."""
+        return not self.consumed and self.set_aside is None
 
 
 class Timer(Struct, gc=False, frozen=True, kw_only=True):

@@ -93,6 +93,28 @@ def test_a_signal_whose_answer_was_lost_is_received_once(node: Start) -> None:
         assert handle.info().unconsumed_signals == 0
 
 
+@pytest.mark.parametrize("commit", [1, 2])
+def test_a_signal_that_can_not_be_read_is_set_aside_once_whenever_the_node_dies(node: Start, commit: int) -> None:
+    """After the commit that takes it, or after the one that sets it aside."""
+    daemon = node(*HANDLERS)
+    with daemon.client() as client:
+        handle = client.enqueue("listen")
+        until_status(client, handle.id, ExecutionStatus.WAITING)
+        daemon.kill()
+        daemon.start(*KILLING, KILL_AT=f"signal:{commit}")
+        with ThreadPoolExecutor(1) as sending:
+            answer = sending.submit(handle.send_signal, "word", 5)
+            daemon.wait()
+            daemon.start()
+            assert answer.result(PATIENCE_S) == 1
+        until(client, lambda: [each.set_aside for each in handle.info().unconsumed] == ["Expected `str`, got `int`"])
+        until_status(client, handle.id, ExecutionStatus.WAITING)
+        handle.send_signal("word", "right")
+        assert handle.result(PATIENCE_S) == "right"
+        assert handle.info().unconsumed_signals == 1
+    assert daemon.effects()[f"{handle.id} before"] == 1
+
+
 def test_two_hundred_executions_in_flight_when_the_node_dies_end_right(node: Start) -> None:
     pools = {name: {"workers": 8} for name in ("handler", "saga", "side_effect")}
     daemon = node(*HANDLERS, pools=pools)

@@ -252,7 +252,8 @@ def wait_execution(request: pb.WaitExecutionRequest) -> tuple[str, int]:
     return request.id, WAIT_MS_MAX if timeout_ms is None else min(timeout_ms, WAIT_MS_MAX)
 
 
-def send_signal(request: pb.SendSignalRequest, payload_bytes_max: int, at_ms: int) -> SendSignal:
+def send_signal(request: pb.SendSignalRequest, payload_bytes_max: int, at_ms: int, peer: str) -> SendSignal:
+    """peer: address of the client, as gRPC has it."""
     checks = Checks()
     checks.known_id("execution_id", request.execution_id)
     checks.name("name", request.name)
@@ -265,6 +266,7 @@ def send_signal(request: pb.SendSignalRequest, payload_bytes_max: int, at_ms: in
         name=request.name,
         payload=payload,
         request_id=request.request_id or None,
+        sender=f"client {peer}",
     )
 
 

@@ -263,6 +263,7 @@ def send_signal(work: Work, command: SendSignal) -> SignalStored | Rejection:
         name=command.name,
         payload=command.payload,
         request_id=command.request_id,
+        sender=command.sender,
         at_ms=command.at_ms,
     )
     return stored if isinstance(stored, Rejection) else SignalStored(sequence=stored)

@@ -57,6 +57,7 @@ class MemoryQueries:
         self.recorded: list[Operation] = []
         self.ended: list[Attempt] = []
         self.signals: list[Signal] = []
+        self.received: list[Signal] = []
 
     def execution(self, execution_id: str) -> Execution | None:
         return self.executions.get(execution_id)
@@ -89,6 +90,9 @@ class MemoryQueries:
 
     def count_executions(self, filter: ExecutionFilter) -> int:
         return len(self.list_executions(filter, 1_000_000, None))
+
+    def unconsumed_signals(self, execution_row: int, limit: int) -> list[Signal]:
+        return [s for s in self.received if s.execution_row == execution_row and not s.consumed][:limit]
 
     def outbox(self, execution_row: int, name: str, after: int, limit: int) -> list[Signal]:
         sent = [s for s in self.signals if s.execution_row == execution_row and name in ("", s.name)]

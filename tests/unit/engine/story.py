@@ -39,6 +39,7 @@ from tempolite_node.engine.commands import (
     ResolveCompensation,
     SendSignal,
     SendSignalFromAttempt,
+    SetSignalAside,
     Sleep,
     StartAttempt,
     SuspendAttempt,
@@ -446,6 +447,22 @@ class Story:
     ) -> AnyOutcome:
         request = ReceiveSignal(key=key or f"{name}#1", name=name, timeout_ms=timeout_ms)
         return self.ask(execution_id, request, side_effect_failures=side_effect_failures)
+
+    def set_aside(
+        self,
+        execution_id: str,
+        name: str = "approve",
+        *,
+        key: str | None = None,
+        error: str = "by: Expected `str`",
+        timeout_ms: int | None = None,
+        replayed: bool = False,
+    ) -> AnyOutcome:
+        """The code can't read what the wait has taken."""
+        request = SetSignalAside(
+            key=key or f"{name}#1", name=name, error=error, timeout_ms=timeout_ms, replayed=replayed
+        )
+        return self.ask(execution_id, request)
 
     def sleep(self, execution_id: str, duration_ms: int = 60_000, *, key: str = "sleep#1") -> AnyOutcome:
         return self.ask(execution_id, Sleep(key=key, duration_ms=duration_ms))
