@@ -79,6 +79,7 @@ from tempolite_sdk.handlers import (
     SagaStep,
     SideEffect,
 )
+from tempolite_sdk.signals import Signal
 
 __all__ = [
     "TLS",
@@ -145,6 +146,7 @@ __all__ = [
     "SideEffect",
     "SideEffectContext",
     "SideEffectFailed",
+    "Signal",
     "Stats",
     "StepFailed",
     "TempoliteError",

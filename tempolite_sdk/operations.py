@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
+from tempolite_sdk.signals import Signal
 
 ClosePolicy = Literal["abandon", "request_cancel", "terminate"]
 
@@ -67,7 +68,7 @@ class ReceiveSignal(Struct, frozen=True):
 
 
 class SendSignal(Struct, frozen=True):
-    name: str
+    signal: Signal[Any] | str
     payload: Any
     to: str | None
     key: str | None

@@ -15,6 +15,7 @@ import msgspec
 
 from tempolite_sdk.errors import FieldViolation, InvalidArgument
 from tempolite_sdk.payload import decoder, encode, violation
+from tempolite_sdk.signals import declared
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Signature:
     return_type: Any
     parameters: tuple[inspect.Parameter, ...]
     types: Mapping[str, Any] = field(repr=False)
+    signals: Mapping[str, Any] = field(default_factory=dict, repr=False)  #: types of those declared, by name
 
     def named_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Each argument under its parameter's name. InvalidArgument: the handler can't be called so."""
@@ -176,8 +178,9 @@ class Signature:
         return msgspec.json.encode(schema).decode()
 
     def check(self) -> None:
-        """InvalidArgument: an argument, or the result, has a type that no JSON can be read into."""
-        for place, type in (*self.types.items(), ("the result", self.return_type)):
+        """InvalidArgument: an argument, the result or a signal has a type that no JSON can be read into."""
+        signals = ((f"signal {name!r}", type) for name, type in self.signals.items())
+        for place, type in (*self.types.items(), ("the result", self.return_type), *signals):
             try:
                 decoder(type)
             except InvalidArgument as error:
@@ -185,6 +188,10 @@ class Signature:
 
     def result_schema(self) -> str:
         return msgspec.json.encode(self._schema(self.return_type)).decode()
+
+    def signal_schema(self, name: str) -> str:
+        """JSON Schema of the payload of a signal that the handler declares."""
+        return msgspec.json.encode(self._schema(self.signals[name])).decode()
 
     def _whole_type(self, parameter: inspect.Parameter) -> Any:
         of_one = self.types.get(parameter.name, Any)
@@ -219,6 +226,7 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
         raise InvalidArgument(f"a handler is a function, or its name; {handler!r} is neither")
     try:
         hints = get_type_hints(handler)
+        annotated = get_type_hints(handler, include_extras=True)
     except Exception as error:
         raise InvalidArgument(f"{name}: an annotation can't be resolved: {error}") from error
     parameters = tuple(inspect.signature(handler).parameters.values())
@@ -234,7 +242,15 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
         return_type=None if returned is type(None) else returned,
         parameters=parameters[1:],
         types={parameter.name: hints.get(parameter.name, Any) for parameter in parameters[1:]},
+        signals=_signals(name, annotated.get(parameters[0].name)),
     )
+
+
+def _signals(name: str, context: Any) -> Mapping[str, Any]:
+    try:
+        return declared(context)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{name}: {error}") from error
 
 
 def function_of(handler: Callable[..., Any]) -> str:

@@ -16,7 +16,7 @@ from tempolite_node.api.leader import leader_metadata
 from tempolite_node.api.polls import Polls, time_to_wait_ms
 from tempolite_node.api.ports import NodePort, Queries
 from tempolite_node.api.session import Session
-from tempolite_node.api.status import Rejected
+from tempolite_node.api.status import InvalidRequest, Rejected
 from tempolite_node.api.trees import execution_tree, unconsumed_signals
 from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import Accepted, Reason, Rejection, SignalStored
@@ -122,6 +122,9 @@ class ExecutionService(ExecutionServiceServicer):
 
     async def send_signal(self, request: pb.SendSignalRequest, peer: str) -> pb.SendSignalResponse:
         command = requests.send_signal(request, self._limits.payload_bytes, self._node.now_ms(), peer)
+        violations = await self._node.check_signal(command.execution_id, command.name, command.payload)
+        if violations:
+            raise InvalidRequest(violations)
         return pb.SendSignalResponse(sequence=(await self._submit(command, SignalStored)).sequence)
 
     async def ReceiveSignals(

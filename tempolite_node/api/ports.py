@@ -106,6 +106,10 @@ class NodePort(Protocol):
         """What is wrong with the arguments of each call, a handler and its arguments, by the handler's own types."""
         ...
 
+    async def check_signal(self, execution_id: str, name: str, payload: bytes) -> Sequence[Violation]:
+        """What is wrong with a signal to the execution, whose handler may declare those that it takes."""
+        ...
+
     async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
         """Their outcomes, in order, once all are on disk. Each is decided by itself."""
         ...

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import apsw
 
-from tempolite_node.driver.calls import Children, Requests
+from tempolite_node.driver.calls import Children, Requests, SignalCheck
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.inputs import (
     Barrier,
@@ -27,6 +27,7 @@ from tempolite_node.driver.inputs import (
     Inspect,
     Reconfigure,
     RunInDriver,
+    SignalChecked,
     Stop,
     Submit,
     SubmitBatch,
@@ -111,6 +112,7 @@ class Driver:
         dispatch: Dispatch,
         outputs: Outputs,
         children: Children,
+        signals: SignalCheck,
         registration: Registration,
         log: Callable[[StateMachine], Log],
     ) -> None:
@@ -127,7 +129,7 @@ class Driver:
         self._look_for_misplaced = True
         self._stopping = False
         self._proposals = PendingCommands()
-        self._requests = Requests(dispatch, children)
+        self._requests = Requests(dispatch, children, signals, self.inputs.put)
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
         self._looks: list[Inspect] = []
         self._closed: list[Execution] = []
@@ -210,6 +212,8 @@ class Driver:
                     self.dispatch.refill(everything=True)
                 case HostDown():
                     self._proposals.add_all(self._requests.host_down(given.host, given.message, at_ms=self._at_ms))
+                case SignalChecked():
+                    self._proposals.add_all(self._requests.signal_checked(given, at_ms=self._at_ms))
                 case Stop():
                     self._stopping = True
         self._advance()

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from tempolite_node.engine.commands import AnyCommand
-from tempolite_node.engine.effects import AnyOutcome
+from tempolite_node.engine.effects import AnyOutcome, Refused
 from tempolite_node.errors import NodeError
 from tempolite_node.protocol import messages
 
@@ -76,11 +76,31 @@ class HostDown(Struct):
     message: str
 
 
+class SignalChecked(Struct):
+    """An attempt's signal to another execution has been checked by who knows the types of that one's handler."""
+
+    host: int
+    call: messages.Call
+    refused: Refused | None  #: None: it may be sent
+
+
 class Stop(Struct):
     pass
 
 
-Input = Submit | SubmitBatch | Inspect | Reconfigure | Barrier | RunInDriver | HostUp | HostMessages | HostDown | Stop
+Input = (
+    Submit
+    | SubmitBatch
+    | Inspect
+    | Reconfigure
+    | Barrier
+    | RunInDriver
+    | HostUp
+    | HostMessages
+    | HostDown
+    | SignalChecked
+    | Stop
+)
 
 
 class HostSocket(Protocol):

@@ -86,6 +86,7 @@ class Reason(StrEnum):
     WAIT_CYCLE = "wait_cycle"
     NON_DETERMINISM = "non_determinism"
     WRONG_STATE = "wrong_state"
+    INVALID_ARGUMENT = "invalid_argument"
 
 
 class Rejection(Struct, gc=False, frozen=True):

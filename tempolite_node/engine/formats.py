@@ -15,9 +15,9 @@ from tempolite_node.engine.model import NodeState, ServedHandler
 
 #: The latest that this version knows; it knows all before it.
 #:
-#: 2: nodes tell which function a handler is; a repeated request and an execution that is used in place of a new one are
-#: compared by handler and arguments; an execution has the format in which it was enqueued. A wait has the number of the
-#: signal that it took, and gives it back when the code can't read it; a signal has its sender.
+#: 2: nodes tell which function a handler is, and its signals; a repeated request and an execution that is used in place
+#: of a new one are compared by handler and arguments; an execution has the format in which it was enqueued. A wait has
+#: the number of the signal that it took, and gives it back when the code can't read it; a signal has its sender.
 FORMAT = 2
 
 
@@ -33,7 +33,7 @@ def in_use_with(others: Iterable[NodeState]) -> int:
 
 def handlers_in(format: int, handlers: Sequence[ServedHandler]) -> tuple[ServedHandler, ...]:
     """What a node tells of its handlers while the format is in use."""
-    return tuple(handlers if format >= 2 else [replace(handler, function="") for handler in handlers])
+    return tuple(handlers if format >= 2 else [replace(handler, function="", signals=()) for handler in handlers])
 
 
 def too_old(node_id: str, known: int, used: int) -> str:

@@ -343,6 +343,7 @@ class ServedHandler(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
     name: str
     component: Component  #: HANDLER or SAGA
     function: str = ""  #: "module:qualified name", from format 2 on; "": not told
+    signals: tuple[str, ...] = ()  #: names of those it declares, from format 2 on; none: it takes any
     options: Options = Options()
     priority: int = 0
     max_duration_ms: int | None = None

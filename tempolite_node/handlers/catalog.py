@@ -46,6 +46,16 @@ class HandlerCatalog:
             return view.by_name[names[0]]
         return Rejection(Reason.NOT_FOUND, _not_the_function(name, function, served, names))
 
+    def signals_of(self, name: str) -> tuple[str, ...]:
+        """Names of the signals that the handler declares; none: it takes any, as far as is known."""
+        served = self._current().by_name.get(name)
+        return () if served is None else served.signals
+
+    @property
+    def declares_signals(self) -> bool:
+        """Whether any handler does."""
+        return self._current().declares_signals
+
     def resolve(self, served: ServedHandler, call: CallOptions) -> Resolved:
         """How an execution of the handler is run."""
         return self._view.resolve(served, call)
@@ -68,6 +78,7 @@ class _View:
         others = sorted(nodes.values(), key=lambda node: (not node.live, node.id))
         ranked = [*own, *(served for node in others for served in node.handlers)]
         self.by_name = {served.name: served for served in reversed(ranked)}
+        self.declares_signals = any(served.signals for served in self.by_name.values())
         # Nodes that are deployed one after the other may have moved a function meanwhile: each of its places will do.
         self._functions: defaultdict[str, set[str]] = defaultdict(set)
         for served in ranked:

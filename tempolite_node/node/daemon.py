@@ -23,11 +23,13 @@ from tempolite_node import __version__
 from tempolite_node.api.server import ApiServer
 from tempolite_node.clock import wall_clock_ms
 from tempolite_node.config import Config
+from tempolite_node.driver.calls import Undecided
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.driver import Driver
 from tempolite_node.driver.inputs import HostDown, HostUp, Inputs, RunInDriver
 from tempolite_node.engine import formats
-from tempolite_node.engine.commands import DrainNode, LoseNode, RegisterNode
+from tempolite_node.engine.commands import DrainNode, LoseNode, RegisterNode, SendSignalFromAttempt
+from tempolite_node.engine.effects import Refused
 from tempolite_node.engine.model import Component, Execution
 from tempolite_node.errors import NodeError, StartError, StorageFailed, Unavailable
 from tempolite_node.handlers.catalog import HandlerCatalog
@@ -138,6 +140,7 @@ class Node:
             dispatch=dispatch,
             outputs=self,
             children=Children(lambda: self._served),
+            signals=self._check_signal,
             registration=self._registration,
             log=self._make_log,
         )
@@ -164,12 +167,22 @@ class Node:
         self._replicated = replicated
         return replicated
 
+    def _check_signal(self, request: SendSignalFromAttempt) -> Refused | Undecided | None:
+        """In the driver's thread."""
+        return self._facade.signal_checks.of_attempt(request)
+
     def _in_driver(self, act: Callable[[], None]) -> None:
         self._driver.put(RunInDriver(act))
 
     def _serve_handlers(self) -> None:
         own = [
-            served_handler(self._config, name, each.component, each.function)
+            served_handler(
+                self._config,
+                name,
+                each.component,
+                function=each.function,
+                signals=tuple(signal.name for signal in each.signals),
+            )
             for name, each in self._supervisor.handlers.items()
         ]
         self._own_handlers = tuple(sorted(own, key=lambda served: served.name))

@@ -21,6 +21,7 @@ from tempolite_node.log.raft.raft_log import RaftLog
 from tempolite_node.node.cluster import Cluster
 from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.node.read_barrier import SharedBarrier
+from tempolite_node.node.signal_checks import SignalChecks
 from tempolite_node.node.stats import stats_of
 from tempolite_node.node.watch import Follower, Watch
 from tempolite_node.protocol import messages
@@ -65,6 +66,7 @@ class Facade:
         self._cluster: Cluster | None = None
         if raft is not None and config.cluster is not None:
             self._cluster = Cluster(config.cluster, self, raft, executions.nodes)
+        self.signal_checks = SignalChecks(served, supervisor, executions, self._cluster)
 
     @property
     def _peers(self) -> Cluster:
@@ -112,6 +114,17 @@ class Facade:
     async def check_own_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[messages.Violation]]:
         return await self._supervisor.check_arguments(calls)
 
+    async def check_signal(self, execution_id: str, name: str, payload: bytes) -> Sequence[messages.Violation]:
+        if not self.signal_checks.needed:
+            return ()
+        target = await self._known_execution(execution_id)
+        if target is None or target.closed:
+            return ()  # the engine says so
+        return await self.signal_checks.violations(target.handler, name, payload)
+
+    async def check_own_signal(self, handler: str, name: str, payload: bytes) -> Sequence[messages.Violation]:
+        return await self._supervisor.check_signal(handler, name, payload)
+
     # --- what is stored, and its end
 
     async def read(self, query: Callable[[Queries], T], consistency: Consistency = Consistency.LINEARIZABLE) -> T:
@@ -133,13 +146,17 @@ class Facade:
 
     async def wait_closed(self, execution_id: str) -> Execution | Rejection:
         with self._watch.closing(execution_id) as closing:
-            execution = await self._execution(execution_id)
-            if execution is None and self._cluster is not None:
-                await self._barrier.passed()  # it may be known to the others
-                execution = await self._execution(execution_id)
+            execution = await self._known_execution(execution_id)
             if execution is None:
                 return Rejection(Reason.NOT_FOUND, f"no execution {execution_id}")
             return execution if execution.closed else await closing
+
+    async def _known_execution(self, execution_id: str) -> Execution | None:
+        execution = await self._execution(execution_id)
+        if execution is None and self._cluster is not None:
+            await self._barrier.passed()  # it may be known to the others
+            execution = await self._execution(execution_id)
+        return execution
 
     async def _execution(self, execution_id: str) -> Execution | None:
         return await self._asking.look(lambda: self._executions.execution(execution_id))

@@ -6,7 +6,7 @@ that ends an attempt gets none, and neither does word of a side effect that runs
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Struct
@@ -24,7 +24,8 @@ from tempolite_node.engine.model import (
     RetryPolicy,
     Status,
 )
-from tempolite_node.protocol.plain_types import PlainParameter
+from tempolite_node.protocol.plain_types import PlainParameter, PlainType
+from tempolite_sdk.signals import violations_of
 from tempolite_sdk.signatures import Signature
 
 
@@ -136,10 +137,19 @@ class AbandonAttempt(Message, frozen=True, kw_only=True):
 
 
 class CheckArguments(Message, frozen=True, kw_only=True):
-    """Are these arguments what the handlers take? Answered by ArgumentsChecked."""
+    """Are these arguments what the handlers take? Answered by Checked."""
 
     call: int
     calls: tuple[tuple[str, bytes], ...]  #: handlers, each with its arguments
+
+
+class CheckSignal(Message, frozen=True, kw_only=True):
+    """Is this the payload of a signal that the handler declares? Answered by Checked, of one call."""
+
+    call: int
+    handler: str
+    name: str
+    payload: bytes
 
 
 class Ping(Message, frozen=True, kw_only=True):
@@ -151,11 +161,29 @@ class Drain(Message, frozen=True, kw_only=True):
 
 
 ToHost = (
-    Load | Run | RunCompensation | Reply | LeaseSlots | CancelAttempt | AbandonAttempt | CheckArguments | Ping | Drain
+    Load
+    | Run
+    | RunCompensation
+    | Reply
+    | LeaseSlots
+    | CancelAttempt
+    | AbandonAttempt
+    | CheckArguments
+    | CheckSignal
+    | Ping
+    | Drain
 )
 
 
 # --- worker host to node
+
+
+class SignalDescription(Struct, gc=False, frozen=True, omit_defaults=True):
+    """A signal that a handler declares."""
+
+    name: str
+    payload_schema: str
+    type: PlainType | None = None  #: None: only a worker host can check a payload
 
 
 class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
@@ -167,6 +195,7 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
     result_schema: str
     description: str = ""
     parameters: tuple[PlainParameter, ...] | None = None  #: None: only a worker host can check arguments
+    signals: tuple[SignalDescription, ...] = ()  #: none: it declares none, and takes any
 
 
 class Loaded(Message, frozen=True, kw_only=True):
@@ -240,7 +269,12 @@ def violations(signature: Signature, arguments: bytes) -> tuple[Violation, ...]:
     return tuple([Violation(each.field, each.description) for each in signature.violations(arguments)])
 
 
-class ArgumentsChecked(Message, frozen=True, kw_only=True):
+def payload_violations(payload: bytes, type: Any) -> tuple[Violation, ...]:
+    """What is wrong with a payload that is to be of the type."""
+    return tuple([Violation(each.field, each.description) for each in violations_of(payload, type)])
+
+
+class Checked(Message, frozen=True, kw_only=True):
     call: int
     violations: tuple[tuple[Violation, ...], ...]  #: of each call
 
@@ -259,4 +293,4 @@ class LogLine(Message, frozen=True, kw_only=True):
     at_ms: int = 0
 
 
-FromHost = Loaded | Call | ReturnSlots | ArgumentsChecked | Pong | LogLine
+FromHost = Loaded | Call | ReturnSlots | Checked | Pong | LogLine

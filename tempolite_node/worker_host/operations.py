@@ -22,6 +22,7 @@ from tempolite_sdk.durations import milliseconds_of
 from tempolite_sdk.errors import InvalidArgument, WaitTimeout
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
 from tempolite_sdk.payload import decode, decoder, digest, encode
+from tempolite_sdk.signals import not_declared, to_send
 
 if TYPE_CHECKING:
     from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime
@@ -166,8 +167,13 @@ def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.Receiv
     record = yield from found(attempt, scope, OperationKind.SIGNAL, key)
     if record is not None and record.target != name:
         attempt.suspend(record.kind, key, expected=f"signal {record.target}", actual=f"signal {name}")
+    type = operation.type
+    if declared := attempt.handler.signature.signals:
+        if name not in declared and record is None:
+            raise InvalidArgument(not_declared(attempt.handler.spec.name, name, declared))
+        type = declared.get(name, Any) if type is Any else type
     timeout_ms = milliseconds_of("timeout", operation.timeout)
-    decoder(operation.type)  # one that nothing can be read as is the code's mistake, and no signal's
+    decoder(type)  # one that nothing can be read as is the code's mistake, and no signal's
     request = commands.ReceiveSignal(key=key, name=name, timeout_ms=timeout_ms)
     answer = yield from _recorded_or(attempt, scope, record, request, OperationKind.SIGNAL)
     replayed = record is not None and record.status is OperationStatus.COMPLETED
@@ -177,7 +183,7 @@ def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.Receiv
             raise WaitTimeout(f"no signal {name!r} after {operation.timeout}")
         assert isinstance(answer, Value), f"signal {key}: {answer}"
         try:
-            return decode(answer.payload or b"null", operation.type)
+            return decode(answer.payload or b"null", type)
         except Exception as error:  # of a model's own validation: anything
             aside = commands.SetSignalAside(
                 key=key, name=name, error=_told(error), timeout_ms=timeout_ms, replayed=replayed
@@ -235,10 +241,10 @@ def _check_not_interrupted(attempt: Attempt, answer: Any) -> None:
 
 
 def _send_signal(attempt: Attempt, scope: Scope, operation: operations.SendSignal) -> Conversation[None]:
-    name = checked_key(operation.name)
+    given, payload = to_send(operation.signal, operation.payload)
+    name = checked_key(given)
     if operation.to is not None:
         checked_id(operation.to)
-    payload = encode(operation.payload)
     attempt.check_size(f"signal {name!r}", payload)
     key = scope.key_of(OperationKind.SIGNAL_SENT, name, operation.key)
     request = commands.SendSignalFromAttempt(

@@ -47,6 +47,10 @@ class Handler:
             result_schema=self.signature.result_schema(),
             description=self.signature.description,
             parameters=plain_types.described(self.signature),
+            signals=tuple(
+                messages.SignalDescription(name, self.signature.signal_schema(name), plain_types.described_type(type))
+                for name, type in self.signature.signals.items()
+            ),
         )
 
 
@@ -74,6 +78,13 @@ class Registry:
         if len(names) > 1 and signature.name not in names:
             raise ContextMisuse(f"{signature.name} is served as {', '.join(names)}: enqueue it by one of these names")
         return (names[0] if len(names) == 1 else signature.name), signature
+
+    def check_signal(self, handler: str, name: str, payload: bytes) -> tuple[messages.Violation, ...]:
+        """What is wrong with the payload of a signal that the handler declares."""
+        known = self.handlers.get(handler)
+        if known is None or name not in known.signature.signals:
+            return ()
+        return messages.payload_violations(payload, known.signature.signals[name])
 
     def check_arguments(self, handler: str, arguments: bytes) -> tuple[messages.Violation, ...]:
         known = self.handlers.get(handler)

@@ -33,6 +33,7 @@ from tempolite_sdk.client.sync_connection import SyncConnection
 from tempolite_sdk.client.tree import ExecutionTree
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
+from tempolite_sdk.signals import Signal, name_and_type
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,21 +70,33 @@ class ExecutionHandle(Generic[T]):
     ) -> ExecutionTree:
         return self._connection.call(execution.tree(self.id, max_nodes, consistency))
 
-    def send_signal(self, name: str, payload: Any = None, request_id: str | None = None) -> int:
-        """The signal's sequence number in the execution's inbox, once it is stored there."""
+    @overload
+    def send_signal(self, name: Signal[S], payload: S, request_id: str | None = None) -> int: ...
+    @overload
+    def send_signal(self, name: str, payload: Any = None, request_id: str | None = None) -> int: ...
+    def send_signal(self, name: Signal[Any] | str, payload: Any = None, request_id: str | None = None) -> int:
+        """The signal's sequence number in the execution's inbox, once it is stored there.
+
+        Raises `InvalidArgument`, naming the field, when the payload is not as the `Signal` has it, or the handler
+        declares its signals and this is none of them.
+        """
         return self._connection.call(execution.send_signal(self.id, name, payload, request_id))
 
+    @overload
+    def receive_signals(self, name: Signal[S], after: int = 0) -> Iterator[SentSignal[S]]: ...
     @overload
     def receive_signals(self, name: str = "", after: int = 0, *, type: type[S]) -> Iterator[SentSignal[S]]: ...
     @overload
     def receive_signals(self, name: str = "", after: int = 0, *, type: Any = Any) -> Iterator[SentSignal[Any]]: ...
-    def receive_signals(self, name: str = "", after: int = 0, *, type: Any = Any) -> Iterator[SentSignal[Any]]:
+    def receive_signals(
+        self, name: Signal[Any] | str = "", after: int = 0, *, type: Any = Any
+    ) -> Iterator[SentSignal[Any]]:
         """What the execution sends to its clients, until it ends; none is lost when the connection is.
 
         name: of the signals wanted; "" for all.
         after: sequence number of the last one seen; 0 for all from the first.
         """
-        return self._connection.stream(SignalCursor(self.id, name, after, type))
+        return self._connection.stream(SignalCursor(self.id, *name_and_type(name, type), after))
 
     def cancel(self, reason: str = "") -> ExecutionStatus:
         """Asks it to stop; it sees it at its next context call or wait."""
@@ -277,8 +290,12 @@ class Client(Enqueuer):
         """max_nodes: executions and operations; default and maximum 10,000. consistency: as for `get`."""
         return self._connection.call(execution.tree(id, max_nodes, consistency))
 
-    def send_signal(self, id: str, name: str, payload: Any = None, request_id: str | None = None) -> int:
-        return self.handle(id).send_signal(name, payload, request_id)
+    @overload
+    def send_signal(self, id: str, name: Signal[S], payload: S, request_id: str | None = None) -> int: ...
+    @overload
+    def send_signal(self, id: str, name: str, payload: Any = None, request_id: str | None = None) -> int: ...
+    def send_signal(self, id: str, name: Signal[Any] | str, payload: Any = None, request_id: str | None = None) -> int:
+        return self._connection.call(execution.send_signal(id, name, payload, request_id))
 
     def cancel(self, id: str, reason: str = "") -> ExecutionStatus:
         return self.handle(id).cancel(reason)

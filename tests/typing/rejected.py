@@ -8,6 +8,9 @@ from tempolite_sdk.async_contexts import AsyncHandlerContext
 from tempolite_sdk.client.async_client import AsyncClient
 from tempolite_sdk.client.sync_client import Client
 from tempolite_sdk.contexts import HandlerContext
+from tempolite_sdk.signals import Signal
+
+ANSWER = Signal("answer", str)
 
 
 @dataclass
@@ -17,6 +20,13 @@ class Order:
 
 def fulfil(ctx: HandlerContext, order: Order, *, express: bool = False) -> str:
     raise NotImplementedError
+
+
+def ask(ctx: HandlerContext) -> int:
+    ctx.send_signal(ANSWER, 5)  # refused
+    ctx.send_signal(ANSWER)  # refused
+    ctx.receive_signal(ANSWER, int)  # refused
+    return ctx.receive_signal(ANSWER)  # refused
 
 
 async def audit(ctx: AsyncHandlerContext, year: int) -> int:
@@ -34,6 +44,8 @@ def synchronous(client: Client, order: Order) -> None:
     client.options(delay="1 h")  # refused
     client.list(state="failed")  # refused
     client.wait(lambda stats: stats.handlers.active == 0)  # refused
+    client.handle("e1").send_signal(ANSWER, order)  # refused
+    client.send_signal("e1", ANSWER, 5)  # refused
     total: int = client.enqueue(fulfil, order).result()  # refused
     print(total)
 
@@ -41,5 +53,6 @@ def synchronous(client: Client, order: Order) -> None:
 async def asynchronous(client: AsyncClient, order: Order) -> None:
     await client.enqueue(fulfil, "tea")  # refused
     await client.enqueue(audit, order)  # refused
+    await client.handle("e1").send_signal(ANSWER, 5)  # refused
     total: str = await (await client.enqueue(audit, 2026)).result()  # refused
     print(total)

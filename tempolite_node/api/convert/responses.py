@@ -255,6 +255,9 @@ def handler(source: HandlerDescription, served: ServedHandler) -> node_pb.Handle
         retry_policy=retry_policy(served.options.retry),
         concurrency_key_limit=served.concurrency_key_limit,
         function=source.function,
+        signals=[
+            node_pb.HandlerSignal(name=signal.name, payload_schema=signal.payload_schema) for signal in source.signals
+        ],
     )
 
 

@@ -141,7 +141,7 @@ class MemoryNode:
 
     def find_handler(self, name: str, function: str) -> ServedHandler | Rejection:
         served = [
-            options.served_handler(self.config, each.name, Component.HANDLER, each.target)
+            options.served_handler(self.config, each.name, Component.HANDLER, function=each.target)
             for each in self.config.handlers
         ]
         return HandlerCatalog(served, dict).find(name, function)
@@ -211,6 +211,9 @@ class MemoryNode:
     async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[Violation]]:
         self.checked += calls
         return [self.violations for _ in calls]
+
+    async def check_signal(self, execution_id: str, name: str, payload: bytes) -> Sequence[Violation]:  # noqa: ARG002
+        return self.violations
 
     async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
         return [await self.submit(command) for command in commands]

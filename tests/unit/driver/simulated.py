@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tempolite_node.driver.calls import SignalCheck
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.driver import Driver
 from tempolite_node.driver.inputs import HostDown, HostMessages, HostUp, Inspect, Reconfigure, RunInDriver, Submit
@@ -126,6 +127,8 @@ class SimulatedNode:
         self.sent: list[tuple[int, messages.ToHost]] = []  #: by the last round
         self.closed_hosts: list[int] = []
         self._hosts_made = 0
+        #: Whether a signal to another execution is refused; see `SignalCheck`.
+        self.checked: SignalCheck = lambda _request: None
         self.connection, self.executions = open_store(path)
         self.dispatch = Dispatch(
             self.executions,
@@ -140,6 +143,7 @@ class SimulatedNode:
             dispatch=self.dispatch,
             outputs=self,
             children=self._child,
+            signals=lambda request: self.checked(request),
             registration=lambda at_ms, run: registration(at_ms=at_ms, run=run, handlers=HANDLERS),
             log=self.make_log,
         )
