@@ -59,13 +59,20 @@ class SignalCheck(Protocol):
 
 class Requests:
     def __init__(
-        self, dispatch: Dispatch, children: Children, signals: SignalCheck, put: Callable[[SignalChecked], None]
+        self,
+        dispatch: Dispatch,
+        children: Children,
+        signals: SignalCheck,
+        *,
+        put: Callable[[SignalChecked], None],
+        format: Callable[[], int],
     ) -> None:
-        """put: has what comes later come in as an input of the driver."""
+        """put: has what comes later come in as an input of the driver. format: of the log, that is in use."""
         self._dispatch = dispatch
         self._children = children
         self._signals = signals
         self._put = put
+        self._format = format
 
     def heard(
         self, host: int, calls: Sequence[messages.Call | messages.ReturnSlots], *, at_ms: int, is_current: bool
@@ -97,6 +104,10 @@ class Requests:
                     dispatch.answer(run, call, made)
                     continue
                 request = made
+            if isinstance(request, SetSignalAside) and self._format() < 2:
+                message = "a node of an earlier version can't set signals aside"
+                dispatch.answer(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
+                continue
             if isinstance(request, SendSignalFromAttempt) and request.to is not None:
                 found = self._signals(request)
                 if isinstance(found, Undecided):

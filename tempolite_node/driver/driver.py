@@ -129,7 +129,7 @@ class Driver:
         self._look_for_misplaced = True
         self._stopping = False
         self._proposals = PendingCommands()
-        self._requests = Requests(dispatch, children, signals, self.inputs.put)
+        self._requests = Requests(dispatch, children, signals, put=self.inputs.put, format=lambda: self.format)
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
         self._looks: list[Inspect] = []
         self._closed: list[Execution] = []

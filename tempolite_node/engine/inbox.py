@@ -18,7 +18,7 @@ def deliver(
 ) -> int | Rejection:
     """Gives the signal to the oldest wait for its name, or keeps it. Returns its sequence number in the inbox."""
     if request_id is not None and (known := work.signal_by_request(target.row, request_id)) is not None:
-        return known.seq
+        return _repeated(target, known, name)
     if target.closed:
         return Rejection(Reason.CLOSED, f"execution {target.id} has ended ({target.status}): it takes no signals")
     if target.inbox - target.consumed >= UNCONSUMED_MAX:
@@ -40,6 +40,14 @@ def deliver(
             end_wait(work, taking, OperationStatus.COMPLETED, Value(payload=payload), at_ms=at_ms, result=payload)
             break
     return received.seq
+
+
+def _repeated(target: Execution, known: Signal, name: str) -> int | Rejection:
+    """What becomes of a request that was made before. One of before format 2 has no sender, and is not compared."""
+    if known.sender and known.name != name:
+        first = f"request {known.request_id} sent signal {known.name!r} to execution {target.id}"
+        return Rejection(Reason.ALREADY_EXISTS, f"{first}; it can't send {name!r} too")
+    return known.seq
 
 
 def consume(work: Work, signal: Signal) -> int | None:

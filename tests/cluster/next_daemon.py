@@ -15,7 +15,7 @@ import structlog
 from tempolite_node.cli.main import main
 from tempolite_node.driver import driver
 from tempolite_node.driver.driver import Driver
-from tempolite_node.driver.pending import Proposal
+from tempolite_node.driver.pending import PendingCommand
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import AnyCommand, Batch, Command, Enqueue
 from tempolite_node.engine.effects import Accepted, AnyOutcome
@@ -49,12 +49,12 @@ def _next_decide(work: Work, command: AnyCommand | Note) -> AnyOutcome:
     return _decide(work, command)
 
 
-def _next_duties(self: Driver) -> list[Proposal]:
+def _next_duties(self: Driver) -> list[PendingCommand]:
     global _noted
     duties = _duties(self)
     if self.format >= NEXT and not _noted:
         _noted = True
-        duties.append(Proposal(Note(at_ms=self.now_ms(), text="hello")))  # type: ignore[arg-type]
+        duties.append(PendingCommand(Note(at_ms=self.now_ms(), text="hello")))  # type: ignore[arg-type]
     return duties
 
 

@@ -7,11 +7,14 @@ from collections.abc import Callable
 import pytest
 
 from tempolite_node.driver.calls import Undecided
-from tempolite_node.engine.commands import SendSignalFromAttempt, Terminate
+from tempolite_node.engine.commands import SendSignalFromAttempt, SetSignalAside, Terminate
+from tempolite_node.engine.decide import decide
 from tempolite_node.engine.effects import AnyAnswer, Reason, Refused, Value
+from tempolite_node.engine.work import Work
 from tempolite_node.protocol import messages
 
-from .conftest import enqueue
+from ..engine.story import registration
+from .conftest import enqueue, receive, signal, simulated
 from .simulated import SimulatedNode
 
 
@@ -66,3 +69,21 @@ def test_an_attempt_that_was_lost_while_its_signal_was_checked_has_sent_none(nod
 
     assert answers(node) == []
     assert node.executions.execution("b").inbox == 0  # type: ignore[union-attr]
+
+
+def test_while_an_earlier_version_is_among_the_nodes_no_signal_is_set_aside_and_it_hears_of_none() -> None:
+    with simulated() as node:
+        work = Work(node.executions)
+        decide(work, registration("node-2", format=1))
+        node.executions.save(work, node.executions.applied_index)
+        node.host_up()
+        enqueue(node, "a", handler="h")
+        receive(node, "a")
+        signal(node, "a")
+        applied = node.executions.applied_index
+
+        node.say(node.attempts["a"], "", SetSignalAside(key="1", name="go", error="by: is required"))
+
+        message = "a node of an earlier version can't set signals aside"
+        assert answers(node) == [Refused(reason=Reason.WRONG_STATE, message=message)]
+        assert node.executions.applied_index == applied

@@ -242,7 +242,14 @@ class Story:
         self, execution_id: str, name: str = "approve", payload: bytes = b"1", request_id: str | None = None
     ) -> AnyOutcome:
         return self.do(
-            SendSignal(at_ms=self.now_ms, execution_id=execution_id, name=name, payload=payload, request_id=request_id)
+            SendSignal(
+                at_ms=self.now_ms,
+                execution_id=execution_id,
+                name=name,
+                payload=payload,
+                request_id=request_id,
+                sender="client ipv4:10.0.0.7:1",
+            )
         )
 
     def cancel(self, execution_id: str, reason: str = "changed my mind") -> AnyOutcome:
