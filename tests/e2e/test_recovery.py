@@ -16,6 +16,7 @@ import pytest
 
 from tempolite_sdk import (
     Client,
+    ExecutionFailed,
     ExecutionHandle,
     ExecutionStatus,
     RetryPolicy,
@@ -480,6 +481,31 @@ def test_changed_code_suspends_executions_until_it_is_put_right(node: Start, cha
         for handle in handles.values():
             handle.send_signal("word", "put right")
             assert handle.result(PATIENCE_S) == "put right"
+
+
+READS = """
+from tempolite_sdk import HandlerContext
+
+def read(ctx: HandlerContext) -> str:
+    ctx.receive_signal("first", {type})
+    return ctx.receive_signal("word", str)
+"""
+
+
+def test_a_signal_that_earlier_code_has_read_and_gone_on_from_is_not_set_aside(node: Start, tmp_path: Path) -> None:
+    module = tmp_path / "reads.py"
+    module.write_text(READS.format(type="int"))
+    daemon = node("reads:read", hosts={"python_path": [str(tmp_path)]})
+    with daemon.client() as client:
+        handle = client.options(retry=RetryPolicy(maximum_attempts=1)).enqueue("read")
+        handle.send_signal("first", 5)
+        until(client, lambda: f"{handle.id}/signal/word#1" in handle.info().waiting_for)
+        daemon.kill()
+        module.write_text(READS.format(type="str"))
+        daemon.start()
+        with pytest.raises(ExecutionFailed, match="InvalidArgument: Expected `str`, got `int`"):
+            handle.result(PATIENCE_S)
+        assert handle.info().unconsumed_signals == 0
 
 
 def test_a_suspended_execution_can_be_stopped(node: Start, changes: Path) -> None:
