@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import builtins
-import difflib
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, overload
 
 from tempolite_sdk.errors import FieldViolation, InvalidArgument
+from tempolite_sdk.names import did_you_mean, listed
 from tempolite_sdk.payload import decode, encode
 
 T = TypeVar("T")
@@ -86,6 +86,4 @@ def declared(context: Any) -> Mapping[str, Any]:
 
 def not_declared(handler: str, name: str, names: Collection[str]) -> str:
     """What to say of a signal that a handler, which declares its signals, does not take."""
-    [near] = difflib.get_close_matches(name, names, 1) or [""]
-    hint = f"; did you mean {near!r}?" if near else ""
-    return f"{handler} takes no signal {name!r}, but {', '.join(sorted(names))}{hint}"
+    return f"{handler} takes no signal {name!r}, but {listed(names)}{did_you_mean(name, names)}"

@@ -10,6 +10,7 @@ from tempolite_node.engine.effects import Reason, Rejection
 from tempolite_node.engine.model import NodeState, ServedHandler
 from tempolite_node.handlers.options import Resolved, resolve
 from tempolite_node.protocol.messages import CallOptions
+from tempolite_sdk.names import did_you_mean, listed
 from tempolite_sdk.signatures import is_function
 
 
@@ -39,8 +40,8 @@ class HandlerCatalog:
         if served is not None and (not function or view.may_be(name, function)):
             return served
         if not function:
-            known = ", ".join(sorted(view.by_name))
-            return Rejection(Reason.NOT_FOUND, f"no node serves handler {name!r}; served are: {known}")
+            told = f"no node serves handler {name!r}, but {listed(view.by_name)}{did_you_mean(name, view.by_name)}"
+            return Rejection(Reason.NOT_FOUND, told)
         names = view.names_of(function)
         if len(names) == 1:
             return view.by_name[names[0]]
@@ -105,7 +106,7 @@ class _View:
 def _not_the_function(name: str, function: str, served: ServedHandler | None, names: Sequence[str]) -> str:
     """names: under which the function is served, none or several."""
     if names:
-        return f"{function} is served as {', '.join(names)}: enqueue it by one of these names"
+        return f"{function} is served as {listed(names)}: enqueue it by one of these names"
     if served is None:
         return f"no node serves {function}, nor any handler {name!r}"
     return f"no node serves {function}: handler {name!r} is {served.function}; if you mean that one, enqueue it by name"

@@ -197,7 +197,8 @@ def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.Receiv
 def _told(error: Exception) -> str:
     """What is wrong with a payload, with the place where, as far as its type tells."""
     if isinstance(error, InvalidArgument) and error.violations:
-        return "; ".join(": ".join(filter(None, (each.field, each.description))) for each in error.violations)
+        told = "; ".join(": ".join(filter(None, (each.field, each.description))) for each in error.violations)
+        return failure_of(InvalidArgument(told)).message
     return failure_of(error).message or type(error).__name__
 
 

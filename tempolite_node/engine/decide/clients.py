@@ -140,7 +140,11 @@ def _same_json(one: bytes, other: bytes) -> bool:
 
 
 def _canonical_json(data: bytes) -> bytes:
-    return msgspec.json.encode(msgspec.json.decode(data), order="deterministic")
+    """What can't be read, for its depth or its numbers, stays as it is. Nothing that is stored depends on it."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(data), order="deterministic")
+    except (ValueError, RecursionError):  # msgspec's own errors are of the first
+        return data
 
 
 def _resolve_conflict(work: Work, existing: Execution, command: Enqueue) -> Enqueued | Rejection | None:

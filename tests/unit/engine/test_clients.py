@@ -229,6 +229,15 @@ def test_arguments_are_the_same_whatever_the_order_of_their_keys(story: Story) -
     assert outcome == Enqueued(execution_id="order-1", component=Component.HANDLER, existing=True)
 
 
+@pytest.mark.parametrize("data", [b"[" * 5_000 + b"]" * 5_000, b"[1" + b"0" * 5_000 + b"]", b'["\\ud800"]'])
+def test_arguments_that_can_not_be_read_here_are_compared_as_they_are(story: Story, data: bytes) -> None:
+    story.enqueue("order-1", request_id="r-1", arguments=data)
+
+    assert isinstance(story.enqueue("order-1", request_id="r-1", arguments=data + b" "), Rejection | Enqueued)
+    assert isinstance(story.enqueue("order-1", request_id="r-1", arguments=b"[" + data + b"]"), Rejection)
+    assert isinstance(story.enqueue("order-1", request_id="r-1", arguments=data), Enqueued)
+
+
 def test_an_execution_is_not_used_in_place_of_another_handlers(story: Story) -> None:
     story.running("order-1")
 

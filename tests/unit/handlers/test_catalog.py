@@ -62,7 +62,16 @@ def test_a_function_that_has_a_name_that_nobody_serves_is_refused_with_both() ->
 def test_a_name_that_nobody_serves_is_refused_with_those_that_are() -> None:
     told = refusal(catalog(PROCESS, REFUND).find("ship"))
 
-    assert told == "no node serves handler 'ship'; served are: process, process_refund"
+    assert told == "no node serves handler 'ship', but process, process_refund"
+
+
+def test_of_many_handlers_the_nearest_is_named_and_some_of_the_others() -> None:
+    many = catalog(*[served(f"handler_{number:03}", "m:f") for number in range(300)], served("process", "m:process"))
+
+    told = refusal(many.find("proces"))
+
+    assert told.startswith("no node serves handler 'proces', but handler_000, handler_001, ")
+    assert told.endswith(", handler_009 and 291 others; did you mean 'process'?")
 
 
 def test_a_function_that_is_served_twice_is_found_by_its_name_or_not_at_all() -> None:
