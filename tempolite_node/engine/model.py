@@ -325,6 +325,9 @@ class Signal(Struct, gc=False, frozen=True, kw_only=True):
     sender: str = ""  #: "execution <id>" or "client <address>", from format 2 on
     set_aside: str | None = None  #: why no wait of its name takes it: what is wrong with its payload
 
+    def __post_init__(self) -> None:
+        assert not (self.consumed and self.set_aside is not None), f"signal {self.seq} was taken, and is set aside"
+
     @property
     def in_line(self) -> bool:
         """Whether the next wait for its name may take it."""
