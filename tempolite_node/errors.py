@@ -40,6 +40,28 @@ class StartError(NodeError):
     """The node can't start here: the address is taken, the data directory is in use, a handler can't be imported."""
 
 
+@dataclass(frozen=True, slots=True)
+class HandlerMistake:
+    """Why a handler of the config can't be served."""
+
+    handler: str
+    target: str
+    setting: str  #: of the handler, e.g. "target" or "params.region"
+    description: str
+
+    def __str__(self) -> str:
+        place = "" if self.setting == "target" else f"{self.setting}: "
+        return f"{self.handler} ({self.target}): {place}{self.description}"
+
+
+class UnusableHandlers(StartError):
+    """Handlers of the config can't be served; every mistake is there, once."""
+
+    def __init__(self, mistakes: Sequence[HandlerMistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("the handlers can't be loaded:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
+
+
 # --- the node's: a repeat with the same request_id is safe
 
 

@@ -20,7 +20,7 @@ CONCURRENCY_KEY = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 CONCURRENCY_KEY_TOLD = "must be 1 to 200 printable characters; leave it out where there is none"
 
 
-def new_run() -> str:
+def new_boot_id() -> str:
     """Names a process of a node: no two have the same."""
     return os.urandom(8).hex()
 

@@ -1,30 +1,37 @@
-"""The contexts of `async def` handlers: `contexts`, awaited."""
+"""Contexts of `async def` handlers: what a handler, a step or a side effect may do.
+
+Every method that does something is an operation: it is recorded under its key, and answered from that record when the
+code is replayed. A context belongs to its call and to the thread that runs it; used elsewhere it raises ContextMisuse.
+"""
 
 from __future__ import annotations
 
 import random
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from tempolite_sdk import operations
-from tempolite_sdk.contexts import BaseContext, ExecutionFacts, OperationFacts, Params, utc_now
+from tempolite_sdk.base_contexts import BaseContext, ExecutionFacts, OperationFacts, Params, utc_now
 from tempolite_sdk.durations import Duration
-from tempolite_sdk.handlers import AsyncSagaStep, AsyncSideEffect, ChildHandle, RetryPolicy
-from tempolite_sdk.operations import ChildOptions, ClosePolicy, Runtime
+from tempolite_sdk.handlers import ChildHandle, RetryPolicy
+from tempolite_sdk.operations import Runtime
+from tempolite_sdk.options import NO_CHILD_OPTIONS, ChildOptions, check_names
 from tempolite_sdk.signals import Signal, name_and_type
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Step = TypeVar("Step", bound=AsyncSagaStep)
+T_co = TypeVar("T_co", covariant=True)
+Step = TypeVar("Step", bound="AsyncSagaStep")
 
 
-class EnqueuesChildrenAsync:
+class AsyncEnqueuesChildren:
     """What a context and `ctx.options(...)` share."""
 
     _runtime: Runtime
-    _child_options = operations.NO_OPTIONS
+    _child_options = NO_CHILD_OPTIONS
 
     @overload
     async def enqueue(
@@ -44,7 +51,7 @@ class EnqueuesChildrenAsync:
         return child
 
 
-class AsyncChildEnqueuer(EnqueuesChildrenAsync):
+class AsyncChildEnqueuer(AsyncEnqueuesChildren):
     """`ctx.options(...)`: enqueues with these options."""
 
     def __init__(self, runtime: Runtime, options: ChildOptions) -> None:
@@ -52,41 +59,16 @@ class AsyncChildEnqueuer(EnqueuesChildrenAsync):
         self._child_options = options
 
 
-class AsyncContext(BaseContext, EnqueuesChildrenAsync):
-    """What every asynchronous context can do."""
+class AsyncContext(BaseContext, AsyncEnqueuesChildren):
+    """What every context can do."""
 
-    def options(
-        self,
-        *,
-        id: str | None = None,
-        key: str | None = None,
-        close_policy: ClosePolicy | None = None,
-        retry: RetryPolicy | None = None,
-        attempt_timeout: Duration | None = None,
-        max_duration: Duration | None = None,
-        queue_timeout: Duration | None = None,
-        heartbeat_timeout: Duration | None = None,
-        priority: int = 0,
-        delay: Duration | None = None,
-        concurrency_key: str | None = None,
-    ) -> AsyncChildEnqueuer:
-        """For one child: `ctx.options(delay=60).enqueue(remind, order)`. See `ChildOptions`."""
-        return AsyncChildEnqueuer(
-            self._runtime,
-            ChildOptions(
-                id=id,
-                key=key,
-                close_policy=close_policy,
-                retry=retry,
-                attempt_timeout=attempt_timeout,
-                max_duration=max_duration,
-                queue_timeout=queue_timeout,
-                heartbeat_timeout=heartbeat_timeout,
-                priority=priority,
-                delay=delay,
-                concurrency_key=concurrency_key,
-            ),
-        )
+    def options(self, **options: Unpack[ChildOptions]) -> AsyncChildEnqueuer:
+        """For one child: `ctx.options(delay=60).enqueue(remind, order)`. Durations: timedelta or seconds.
+
+        Raises TypeError for an unknown option.
+        """
+        check_names(ChildOptions, options)
+        return AsyncChildEnqueuer(self._runtime, options)
 
     @overload
     async def wait_for_completion(
@@ -94,23 +76,36 @@ class AsyncContext(BaseContext, EnqueuesChildrenAsync):
     ) -> T: ...
     @overload
     async def wait_for_completion(
-        self, execution: str, /, *, type: type[T], timeout: Duration | None = None, key: str | None = None
+        self,
+        execution: ChildHandle[Any] | str,
+        /,
+        type: type[T],
+        *,
+        timeout: Duration | None = None,
+        key: str | None = None,
     ) -> T: ...
     @overload
     async def wait_for_completion(
-        self, execution: str, /, *, type: Any = Any, timeout: Duration | None = None, key: str | None = None
+        self,
+        execution: ChildHandle[Any] | str,
+        /,
+        type: Any = None,
+        *,
+        timeout: Duration | None = None,
+        key: str | None = None,
     ) -> Any: ...
     async def wait_for_completion(
         self,
         execution: ChildHandle[Any] | str,
         /,
+        type: Any = None,
         *,
-        type: Any = Any,
         timeout: Duration | None = None,
         key: str | None = None,
     ) -> Any:
         """What the execution returns, a child or any other by its id. Holds no slot while it waits.
 
+        type: of the result, where no function's annotation tells it. Without either it is plain JSON.
         Raises an `ExecutionError` when it ended otherwise, `WaitTimeout` when the timeout passed, `WaitCycle` when it
         waits for this one.
         """
@@ -132,8 +127,8 @@ class AsyncContext(BaseContext, EnqueuesChildrenAsync):
         key: str,
         effect: Callable[[], Any] | Callable[[AsyncSideEffectContext], Any],
         /,
-        *,
         type: type[T],
+        *,
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
     ) -> T: ...
@@ -142,8 +137,8 @@ class AsyncContext(BaseContext, EnqueuesChildrenAsync):
         key: str,
         effect: Any,
         /,
-        *,
         type: Any = None,
+        *,
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
     ) -> Any:
@@ -159,42 +154,44 @@ class AsyncContext(BaseContext, EnqueuesChildrenAsync):
 
     @overload
     async def receive_signal(
-        self, signal: Signal[T], /, *, timeout: Duration | None = None, key: str | None = None
+        self, name: Signal[T], /, *, timeout: Duration | None = None, key: str | None = None
     ) -> T: ...
     @overload
     async def receive_signal(
-        self, signal: str, type: type[T], /, *, timeout: Duration | None = None, key: str | None = None
+        self, name: str, /, type: type[T], *, timeout: Duration | None = None, key: str | None = None
     ) -> T: ...
     @overload
     async def receive_signal(
-        self, signal: str, type: Any = Any, /, *, timeout: Duration | None = None, key: str | None = None
+        self, name: str, /, type: Any = Any, *, timeout: Duration | None = None, key: str | None = None
     ) -> Any: ...
     async def receive_signal(
         self,
-        signal: Signal[Any] | str,
-        type: Any = Any,
+        name: Signal[Any] | str,
         /,
+        type: Any = Any,
         *,
         timeout: Duration | None = None,
         key: str | None = None,
     ) -> Any:
         """The next signal of that name, sent before or after this call; each is received once, in order.
 
-        One whose payload can't be read as the type is set aside, and the wait goes on for the next.
+        name: of the signal, or its `Signal`, which has the type.
+        type: of its payload; without one it is plain JSON.
+        A signal whose payload can't be read as the type is set aside, and the wait goes on for the next.
         Raises `WaitTimeout` when the timeout passed; with a timeout of 0 it only looks.
         """
-        name, type = name_and_type(signal, type)
+        name, type = name_and_type(name, type)
         return await self._runtime.perform(operations.ReceiveSignal(name, type, timeout, key))
 
     @overload
-    def signals(self, signal: Signal[T], /) -> AsyncIterator[T]: ...
+    def signals(self, name: Signal[T], /) -> AsyncIterator[T]: ...
     @overload
-    def signals(self, signal: str, type: type[T], /) -> AsyncIterator[T]: ...
+    def signals(self, name: str, /, type: type[T]) -> AsyncIterator[T]: ...
     @overload
-    def signals(self, signal: str, type: Any = Any, /) -> AsyncIterator[Any]: ...
-    async def signals(self, signal: Signal[Any] | str, type: Any = Any, /) -> AsyncIterator[Any]:
-        """Every signal of that name, one after the other, like a channel that never closes."""
-        name, type = name_and_type(signal, type)
+    def signals(self, name: str, /, type: Any = Any) -> AsyncIterator[Any]: ...
+    async def signals(self, name: Signal[Any] | str, /, type: Any = Any) -> AsyncIterator[Any]:
+        """Every signal of that name, one after the other, like a channel that never closes. type: of the payloads."""
+        name, type = name_and_type(name, type)
         while True:
             yield await self.receive_signal(name, type)
 
@@ -222,8 +219,8 @@ class AsyncContext(BaseContext, EnqueuesChildrenAsync):
 
     async def now(self) -> datetime:
         """The time (UTC); when the code is replayed, the same as the first time."""
-        moment: datetime = await self._runtime.perform(operations.Memoize("now", utc_now, datetime))
-        return moment
+        value: datetime = await self._runtime.perform(operations.Memoize("now", utc_now, datetime))
+        return value
 
     async def uuid4(self) -> uuid.UUID:
         """A random UUID; when the code is replayed, the same."""
@@ -267,3 +264,33 @@ class AsyncTransactionContext(AsyncContext, OperationFacts):
 
 class AsyncCompensationContext(AsyncContext, OperationFacts):
     """What a step's compensation may do."""
+
+
+class AsyncSideEffect(ABC, Generic[T_co]):
+    """A side effect as a class of its own: its fields are its input, its `run` happens once per key.
+
+    Make it a dataclass. Called again under the same key with other fields, it is refused.
+    """
+
+    @abstractmethod
+    async def run(self, ctx: AsyncSideEffectContext) -> T_co:
+        """Returns what is recorded. An error is retried by the policy of the side-effect pool."""
+
+
+class AsyncSagaStep(ABC):
+    """A step of a saga: a transaction, and the compensation that undoes it.
+
+    Make it a dataclass. Its fields are its data: recorded before the transaction and again when it has completed, and
+    given to the compensation, in another process and after any number of restarts.
+    """
+
+    #: Whether a transaction that raised may have taken effect, so that it is to be undone too.
+    compensate_on_failure: ClassVar[bool] = False
+
+    @abstractmethod
+    async def transaction(self, ctx: AsyncTransactionContext) -> None:
+        """Does the step. What it raises, the saga handler gets as `StepFailed`."""
+
+    @abstractmethod
+    async def compensation(self, ctx: AsyncCompensationContext) -> None:
+        """May be called when the transaction's outcome is unknown, and more than once: must be safe to repeat."""

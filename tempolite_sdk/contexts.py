@@ -1,4 +1,5 @@
-"""Contexts: what a handler, a step or a side effect may do. Their `async def` twins are in `async_contexts`.
+# Generated from async_contexts.py by scripts/generate_sync: change that one.
+"""Contexts of `def` handlers: what a handler, a step or a side effect may do.
 
 Every method that does something is an operation: it is recorded under its key, and answered from that record when the
 code is replayed. A context belongs to its call and to the thread that runs it; used elsewhere it raises ContextMisuse.
@@ -6,116 +7,32 @@ code is replayed. A context belongs to its call and to the thread that runs it; 
 
 from __future__ import annotations
 
-import logging
 import random
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, MutableMapping
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import datetime
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from tempolite_sdk import operations
+from tempolite_sdk.base_contexts import BaseContext, ExecutionFacts, OperationFacts, Params, utc_now
 from tempolite_sdk.durations import Duration
-from tempolite_sdk.handlers import ChildHandle, RetryPolicy, SagaStep, SideEffect
-from tempolite_sdk.operations import ChildOptions, ClosePolicy, Facts, Runtime
-from tempolite_sdk.payload import decode
+from tempolite_sdk.handlers import ChildHandle, RetryPolicy
+from tempolite_sdk.operations import Runtime
+from tempolite_sdk.options import NO_CHILD_OPTIONS, ChildOptions, check_names
 from tempolite_sdk.signals import Signal, name_and_type
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeVar as TypeVarWithDefault
-
-    Params = TypeVarWithDefault("Params", default=Any)
-else:
-    Params = TypeVar("Params")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Step = TypeVar("Step", bound=SagaStep)
-
-
-class BaseContext:
-    """What every context tells, in sync and async code alike."""
-
-    def __init__(self, runtime: Runtime, facts: Facts) -> None:
-        self._runtime = runtime
-        self._facts = facts
-
-    @property
-    def execution_id(self) -> str:
-        return self._facts.execution_id
-
-    @property
-    def attempt(self) -> int:
-        """1-based: of the execution, or of the operation that the context belongs to."""
-        return self._facts.attempt
-
-    @property
-    def deadline(self) -> datetime | None:
-        """When the execution times out (max_duration)."""
-        deadline_ms = self._facts.deadline_ms
-        return None if deadline_ms is None else datetime.fromtimestamp(deadline_ms / 1_000, UTC)
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether cancel was requested: the next operation raises Cancelled, once."""
-        return self._runtime.cancelled
-
-    @property
-    def logger(self) -> logging.LoggerAdapter[Any]:
-        """Logs with the execution's id, and keeps silent while the code is replayed."""
-        return _ContextLogger(logging.getLogger("tempolite.handlers"), self._runtime, self._facts)
-
-    def heartbeat_details(self, type: Any = Any) -> Any:
-        """What the last heartbeat of an earlier attempt told; None: there was none."""
-        return None if self._facts.heartbeat is None else decode(self._facts.heartbeat, type)
-
-
-class _ContextLogger(logging.LoggerAdapter[logging.Logger]):
-    def __init__(self, logger: logging.Logger, runtime: Runtime, facts: Facts) -> None:
-        super().__init__(logger, {"execution_id": facts.execution_id})
-        self._runtime = runtime
-
-    def isEnabledFor(self, level: int) -> bool:
-        return not self._runtime.replaying and super().isEnabledFor(level)
-
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
-        return msg, kwargs
-
-
-class OperationFacts(BaseContext):
-    """What the contexts of operations tell beside."""
-
-    @property
-    def operation_id(self) -> str:
-        """The same for every attempt, and for no other operation: give it to others as idempotency key."""
-        return self._facts.operation_id
-
-
-class ExecutionFacts(BaseContext, Generic[Params]):
-    """What the contexts of handlers and saga handlers tell beside."""
-
-    def __init__(self, runtime: Runtime, facts: Facts, params: Params) -> None:
-        super().__init__(runtime, facts)
-        self._params = params
-
-    @property
-    def params(self) -> Params:
-        """The handler's parameters, from the node's config."""
-        return self._params
-
-    @property
-    def parent_id(self) -> str | None:
-        return self._facts.parent_id
-
-
-# --- sync
+T_co = TypeVar("T_co", covariant=True)
+Step = TypeVar("Step", bound="SagaStep")
 
 
 class EnqueuesChildren:
     """What a context and `ctx.options(...)` share."""
 
     _runtime: Runtime
-    _child_options = operations.NO_OPTIONS
+    _child_options = NO_CHILD_OPTIONS
 
     @overload
     def enqueue(
@@ -144,40 +61,15 @@ class ChildEnqueuer(EnqueuesChildren):
 
 
 class Context(BaseContext, EnqueuesChildren):
-    """What every synchronous context can do."""
+    """What every context can do."""
 
-    def options(
-        self,
-        *,
-        id: str | None = None,
-        key: str | None = None,
-        close_policy: ClosePolicy | None = None,
-        retry: RetryPolicy | None = None,
-        attempt_timeout: Duration | None = None,
-        max_duration: Duration | None = None,
-        queue_timeout: Duration | None = None,
-        heartbeat_timeout: Duration | None = None,
-        priority: int = 0,
-        delay: Duration | None = None,
-        concurrency_key: str | None = None,
-    ) -> ChildEnqueuer:
-        """For one child: `ctx.options(delay=60).enqueue(remind, order)`. See `ChildOptions`."""
-        return ChildEnqueuer(
-            self._runtime,
-            ChildOptions(
-                id=id,
-                key=key,
-                close_policy=close_policy,
-                retry=retry,
-                attempt_timeout=attempt_timeout,
-                max_duration=max_duration,
-                queue_timeout=queue_timeout,
-                heartbeat_timeout=heartbeat_timeout,
-                priority=priority,
-                delay=delay,
-                concurrency_key=concurrency_key,
-            ),
-        )
+    def options(self, **options: Unpack[ChildOptions]) -> ChildEnqueuer:
+        """For one child: `ctx.options(delay=60).enqueue(remind, order)`. Durations: timedelta or seconds.
+
+        Raises TypeError for an unknown option.
+        """
+        check_names(ChildOptions, options)
+        return ChildEnqueuer(self._runtime, options)
 
     @overload
     def wait_for_completion(
@@ -185,23 +77,36 @@ class Context(BaseContext, EnqueuesChildren):
     ) -> T: ...
     @overload
     def wait_for_completion(
-        self, execution: str, /, *, type: type[T], timeout: Duration | None = None, key: str | None = None
+        self,
+        execution: ChildHandle[Any] | str,
+        /,
+        type: type[T],
+        *,
+        timeout: Duration | None = None,
+        key: str | None = None,
     ) -> T: ...
     @overload
     def wait_for_completion(
-        self, execution: str, /, *, type: Any = Any, timeout: Duration | None = None, key: str | None = None
+        self,
+        execution: ChildHandle[Any] | str,
+        /,
+        type: Any = None,
+        *,
+        timeout: Duration | None = None,
+        key: str | None = None,
     ) -> Any: ...
     def wait_for_completion(
         self,
         execution: ChildHandle[Any] | str,
         /,
+        type: Any = None,
         *,
-        type: Any = Any,
         timeout: Duration | None = None,
         key: str | None = None,
     ) -> Any:
         """What the execution returns, a child or any other by its id. Holds no slot while it waits.
 
+        type: of the result, where no function's annotation tells it. Without either it is plain JSON.
         Raises an `ExecutionError` when it ended otherwise, `WaitTimeout` when the timeout passed, `WaitCycle` when it
         waits for this one.
         """
@@ -223,8 +128,8 @@ class Context(BaseContext, EnqueuesChildren):
         key: str,
         effect: Callable[[], Any] | Callable[[SideEffectContext], Any],
         /,
-        *,
         type: type[T],
+        *,
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
     ) -> T: ...
@@ -233,8 +138,8 @@ class Context(BaseContext, EnqueuesChildren):
         key: str,
         effect: Any,
         /,
-        *,
         type: Any = None,
+        *,
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
     ) -> Any:
@@ -249,41 +154,43 @@ class Context(BaseContext, EnqueuesChildren):
         return self._runtime.perform(operations.RunSideEffect(key, effect, type, retry, timeout))
 
     @overload
-    def receive_signal(self, signal: Signal[T], /, *, timeout: Duration | None = None, key: str | None = None) -> T: ...
+    def receive_signal(self, name: Signal[T], /, *, timeout: Duration | None = None, key: str | None = None) -> T: ...
     @overload
     def receive_signal(
-        self, signal: str, type: type[T], /, *, timeout: Duration | None = None, key: str | None = None
+        self, name: str, /, type: type[T], *, timeout: Duration | None = None, key: str | None = None
     ) -> T: ...
     @overload
     def receive_signal(
-        self, signal: str, type: Any = Any, /, *, timeout: Duration | None = None, key: str | None = None
+        self, name: str, /, type: Any = Any, *, timeout: Duration | None = None, key: str | None = None
     ) -> Any: ...
     def receive_signal(
         self,
-        signal: Signal[Any] | str,
-        type: Any = Any,
+        name: Signal[Any] | str,
         /,
+        type: Any = Any,
         *,
         timeout: Duration | None = None,
         key: str | None = None,
     ) -> Any:
         """The next signal of that name, sent before or after this call; each is received once, in order.
 
-        One whose payload can't be read as the type is set aside, and the wait goes on for the next.
+        name: of the signal, or its `Signal`, which has the type.
+        type: of its payload; without one it is plain JSON.
+        A signal whose payload can't be read as the type is set aside, and the wait goes on for the next.
         Raises `WaitTimeout` when the timeout passed; with a timeout of 0 it only looks.
         """
-        name, type = name_and_type(signal, type)
+        name, type = name_and_type(name, type)
         return self._runtime.perform(operations.ReceiveSignal(name, type, timeout, key))
 
     @overload
-    def signals(self, signal: Signal[T], /) -> Iterator[T]: ...
+    def signals(self, name: Signal[T], /) -> Iterator[T]: ...
     @overload
-    def signals(self, signal: str, type: type[T], /) -> Iterator[T]: ...
+    def signals(self, name: str, /, type: type[T]) -> Iterator[T]: ...
     @overload
-    def signals(self, signal: str, type: Any = Any, /) -> Iterator[Any]: ...
-    def signals(self, signal: Signal[Any] | str, type: Any = Any, /) -> Iterator[Any]:
-        """Every signal of that name, one after the other, like a channel that never closes."""
-        name, type = name_and_type(signal, type)
+    def signals(self, name: str, /, type: Any = Any) -> Iterator[Any]: ...
+    def signals(self, name: Signal[Any] | str, /, type: Any = Any) -> Iterator[Any]:
+        """Every signal of that name, one after the other, like a channel that never closes. type: of the payloads."""
+        name, type = name_and_type(name, type)
         while True:
             yield self.receive_signal(name, type)
 
@@ -307,8 +214,8 @@ class Context(BaseContext, EnqueuesChildren):
 
     def now(self) -> datetime:
         """The time (UTC); when the code is replayed, the same as the first time."""
-        moment: datetime = self._runtime.perform(operations.Memoize("now", utc_now, datetime))
-        return moment
+        value: datetime = self._runtime.perform(operations.Memoize("now", utc_now, datetime))
+        return value
 
     def uuid4(self) -> uuid.UUID:
         """A random UUID; when the code is replayed, the same."""
@@ -354,5 +261,31 @@ class CompensationContext(Context, OperationFacts):
     """What a step's compensation may do."""
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+class SideEffect(ABC, Generic[T_co]):
+    """A side effect as a class of its own: its fields are its input, its `run` happens once per key.
+
+    Make it a dataclass. Called again under the same key with other fields, it is refused.
+    """
+
+    @abstractmethod
+    def run(self, ctx: SideEffectContext) -> T_co:
+        """Returns what is recorded. An error is retried by the policy of the side-effect pool."""
+
+
+class SagaStep(ABC):
+    """A step of a saga: a transaction, and the compensation that undoes it.
+
+    Make it a dataclass. Its fields are its data: recorded before the transaction and again when it has completed, and
+    given to the compensation, in another process and after any number of restarts.
+    """
+
+    #: Whether a transaction that raised may have taken effect, so that it is to be undone too.
+    compensate_on_failure: ClassVar[bool] = False
+
+    @abstractmethod
+    def transaction(self, ctx: TransactionContext) -> None:
+        """Does the step. What it raises, the saga handler gets as `StepFailed`."""
+
+    @abstractmethod
+    def compensation(self, ctx: CompensationContext) -> None:
+        """May be called when the transaction's outcome is unknown, and more than once: must be safe to repeat."""

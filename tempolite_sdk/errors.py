@@ -13,16 +13,19 @@ class TempoliteError(Exception):
 # --- what an execution ended with: raised by `handle.result()` and `ctx.wait_for_completion()`
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FailureInfo:
     """What went wrong inside user code, or a limit that stopped it."""
 
-    type: str
+    type: str  #: name of the error's class
     message: str = ""
     traceback: str = ""
-    non_retryable: bool = False
-    bases: tuple[str, ...] = ()
+    non_retryable: bool = False  #: no further attempt was to be made
+    bases: tuple[str, ...] = ()  #: names of the error's base classes, nearest first
     cause: FailureInfo | None = None
+
+    def __repr__(self) -> str:
+        return f"FailureInfo({' '.join(str(self).split())!r})"
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
@@ -42,18 +45,26 @@ class ExecutionError(TempoliteError):
 
 
 class ExecutionFailed(ExecutionError):
+    """Its last attempt raised, or a limit stopped it."""
+
     ending = "failed"
 
 
 class ExecutionCancelled(ExecutionError):
+    """A cancel was requested, and it ended with that."""
+
     ending = "was cancelled"
 
 
 class ExecutionTerminated(ExecutionError):
+    """It was ended at once, without running its code."""
+
     ending = "was terminated"
 
 
 class ExecutionTimedOut(ExecutionError):
+    """One of its timeouts passed; the failure says which."""
+
     ending = "timed out"
 
 
@@ -124,6 +135,8 @@ class RetryAfter(TempoliteError):
 
 @dataclass(frozen=True)
 class FieldViolation:
+    """What is wrong with one value of a request."""
+
     field: str  #: path of the value, e.g. "order.quantity"
     description: str
 
@@ -160,10 +173,10 @@ class BatchRefused(TempoliteError):
     """Some executions of a batch were refused; the others are stored."""
 
     def __init__(self, errors: Mapping[int, TempoliteError], enqueued: Sequence[str | None]) -> None:
-        self.errors = errors  #: by place in the batch, from 0
+        self.errors = errors  #: by index in the batch, from 0
         self.enqueued = enqueued  #: id of each execution of the batch; None: it was refused
-        place, first = next(iter(errors.items()))
-        super().__init__(f"{len(errors)} of {len(enqueued)} executions were refused; number {place}: {first}")
+        index, first = next(iter(errors.items()))
+        super().__init__(f"{len(errors)} of {len(enqueued)} executions were refused; number {index}: {first}")
 
 
 class Unauthenticated(TempoliteError):

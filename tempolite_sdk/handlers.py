@@ -1,17 +1,17 @@
-"""What handlers are made of, beside their contexts: retry policies, side effects, saga steps, handles of children."""
+"""What handlers are made of, beside their contexts: retry policies and handles of children.
+
+Side effects and saga steps stand beside the contexts that they are given, in `contexts` and `async_contexts`.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any, Generic, TypeVar, get_type_hints
 
 from tempolite_sdk.durations import Duration, seconds_of
 from tempolite_sdk.errors import InvalidArgument
-
-if TYPE_CHECKING:
-    from tempolite_sdk.async_contexts import AsyncCompensationContext, AsyncSideEffectContext, AsyncTransactionContext
-    from tempolite_sdk.contexts import CompensationContext, SideEffectContext, TransactionContext
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -51,73 +51,52 @@ class ChildHandle(Generic[T_co]):
     result_type: Any
 
 
-class SideEffect(ABC, Generic[T_co]):
-    """A side effect as a class of its own: its fields are its input, its `run` happens once per key.
-
-    Make it a dataclass. Called again under the same key with other fields, it is refused.
-    """
-
-    @abstractmethod
-    def run(self, ctx: SideEffectContext) -> T_co:
-        """Returns what is recorded. An error is retried by the policy of the side-effect pool."""
-
-
-class AsyncSideEffect(ABC, Generic[T_co]):
-    """`SideEffect` for `async def` handlers."""
-
-    @abstractmethod
-    async def run(self, ctx: AsyncSideEffectContext) -> T_co: ...
-
-
-class SagaStep(ABC):
-    """A step of a saga: a transaction, and the compensation that undoes it.
-
-    Make it a dataclass. Its fields are its data: recorded before the transaction and again when it has completed, and
-    given to the compensation, in another process and after any number of restarts.
-    """
-
-    #: Whether a transaction that raised may have taken effect, so that it is to be undone too.
-    compensate_on_failure: ClassVar[bool] = False
-
-    @abstractmethod
-    def transaction(self, ctx: TransactionContext) -> None: ...
-
-    @abstractmethod
-    def compensation(self, ctx: CompensationContext) -> None:
-        """May be called when the transaction's outcome is unknown, and more than once: must be safe to repeat."""
-
-
-class AsyncSagaStep(ABC):
-    """`SagaStep` for `async def` saga handlers."""
-
-    compensate_on_failure: ClassVar[bool] = False
-
-    @abstractmethod
-    async def transaction(self, ctx: AsyncTransactionContext) -> None: ...
-
-    @abstractmethod
-    async def compensation(self, ctx: AsyncCompensationContext) -> None: ...
-
-
 def result_type_of(function: Any) -> Any:
-    """The type that a side effect's function returns, by its annotation; Any without one that can be resolved."""
-    plain = getattr(function, "__func__", function)
-    code = getattr(plain, "__code__", None)
-    if code is None or "return" not in plain.__annotations__:
+    """The type that a side effect's function returns, by its annotation; Any without one that can be resolved.
+
+    That of a `functools.partial` is its function's, that of a class the class, that of an object its `__call__`'s.
+    """
+    if type(function) is FunctionType:  # most are, and the question is a quick one
+        return annotated_result_type_of(function) if function.__annotations__ else Any
+    while isinstance(function, partial):
+        function = function.func
+    if isinstance(function, type):
+        return function
+    if not isinstance(function, FunctionType | MethodType) and isinstance(type(function).__call__, FunctionType):
+        function = type(function).__call__
+    return annotated_result_type_of(function)
+
+
+def annotated_result_type_of(function: Any) -> Any:
+    """Of functions and methods alone, as executions from before values were checked have it."""
+    plain = function.__func__ if isinstance(function, MethodType) else function
+    annotations = getattr(plain, "__annotations__", None)
+    if not annotations or not isinstance(annotations, dict) or "return" not in annotations:
         return Any
-    if code not in _result_types:
-        if len(_result_types) > 10_000:  # of functions made anew at each reload
-            _result_types.clear()
-        _result_types[code] = _resolved_result_type(plain)
-    return _result_types[code]
+    key = (code_of(plain), annotations["return"])
+    try:
+        if key not in _result_types:
+            if len(_result_types) > 10_000:  # of functions made anew at each reload
+                _result_types.clear()
+            _result_types[key] = _resolved_result_type(plain)
+        return _result_types[key]
+    except TypeError:  # an annotation that can't be hashed
+        return _resolved_result_type(plain)
 
 
 _result_types: dict[Any, Any] = {}
 
 
+def code_of(function: Any) -> Any:
+    """By which functions are known that are made again at each call: what a decorator makes, by what it wraps."""
+    while isinstance(function, FunctionType) and hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return getattr(function, "__code__", None)
+
+
 def _resolved_result_type(function: Any) -> Any:
     try:
-        returned = get_type_hints(function)["return"]
+        returned = get_type_hints(function, include_extras=True)["return"]
     except Exception:
         return Any  # of names that exist for the type checker alone; its result is read as plain JSON
     return Any if isinstance(returned, TypeVar) else returned

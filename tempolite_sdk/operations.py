@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
+from tempolite_sdk.options import ChildOptions
 from tempolite_sdk.signals import Signal
-
-ClosePolicy = Literal["abandon", "request_cancel", "terminate"]
-
-
-class ChildOptions(Struct, frozen=True, kw_only=True):
-    """How one child is enqueued and run. What is left out, the node's config decides."""
-
-    id: str | None = None  #: of the child; default: a new one
-    key: str | None = None  #: of the operation that records it; default: "<handler>#n"
-    close_policy: ClosePolicy | None = None  #: what the parent's end does to it
-    retry: RetryPolicy | None = None
-    attempt_timeout: Duration | None = None
-    max_duration: Duration | None = None
-    queue_timeout: Duration | None = None
-    heartbeat_timeout: Duration | None = None
-    priority: int = 0
-    delay: Duration | None = None
-    concurrency_key: str | None = None  #: of those that may not run beside each other: see `EnqueueOptions`
-
-
-NO_OPTIONS = ChildOptions()
 
 
 class EnqueueChild(Struct, frozen=True):
@@ -42,7 +22,7 @@ class EnqueueChild(Struct, frozen=True):
 
 class WaitForCompletion(Struct, frozen=True):
     target: ChildHandle[Any] | str
-    type: Any
+    type: Any  #: of its result; None: as the child's handler has it
     timeout: Duration | None
     key: str | None
 
@@ -105,7 +85,7 @@ Operation = (
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """What a context tells without asking."""
+    """What a context knows without asking."""
 
     execution_id: str
     attempt: int  #: 1-based: of the execution, or of the operation that the context belongs to

@@ -22,7 +22,7 @@ from tempolite_sdk.errors import FieldViolation, InvalidArgument
 
 def encode(value: Any) -> bytes:
     """UTF-8 JSON. InvalidArgument: the value, or one inside it, has no JSON form."""
-    return _encoded(_encoder, value)
+    return _encoded(encoder, value)
 
 
 def digest(*values: Any) -> bytes:
@@ -35,14 +35,20 @@ def decode(data: bytes, type: Any = Any) -> Any:
     try:
         return decoder(type).decode(data)
     except msgspec.DecodeError as error:  # ValidationError is one
-        raise InvalidArgument(str(error), (violation(str(error)),)) from error
+        found = violation_of(error)
+        told = f"{found.field}: {found.description}" if found.field else found.description
+        raise InvalidArgument(str(error) if error.__cause__ is None else told, (found,)) from error
+    except RecursionError as error:
+        raise InvalidArgument("can't be read: it is nested too deep") from error
 
 
-def _encoded(encoder: msgspec.json.Encoder, value: Any) -> bytes:
+def _encoded(by: msgspec.json.Encoder, value: Any) -> bytes:
     try:
-        return encoder.encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return by.encode(value)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidArgument(f"can't be stored: {error}") from error
+    except RecursionError as error:  # which each version of Python says in its own words
+        raise InvalidArgument("can't be stored: it is nested too deep, or contains itself") from error
 
 
 def _to_json(value: Any) -> Any:
@@ -58,7 +64,7 @@ def _from_json(type: Any, value: Any) -> Any:
     raise TypeError(f"{type!r} can't be read from JSON; make it a dataclass")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_to_json)
+encoder = msgspec.json.Encoder(enc_hook=_to_json)
 _ordered_encoder = msgspec.json.Encoder(enc_hook=_to_json, order="deterministic")
 
 
@@ -75,7 +81,61 @@ def decoder(type: Any) -> msgspec.json.Decoder[Any]:
         raise InvalidArgument(f"{type!r} can't be read from JSON: {error}") from error
 
 
+def unreadable_in(type: Any) -> Any | None:
+    """A class that values of the type are made of, and that no JSON can be read into; None: there is none."""
+    return _unreadable(msgspec.inspect.type_info(type), frozenset())
+
+
+def _unreadable(info: msgspec.inspect.Type, within: frozenset[Any]) -> Any | None:
+    parts: Sequence[msgspec.inspect.Type]
+    match info:
+        case msgspec.inspect.CustomType():
+            return None if hasattr(info.cls, "model_validate") else info.cls
+        case msgspec.inspect.UnionType():
+            unreadable = [_unreadable(each, within) for each in info.types]
+            return None if None in unreadable else unreadable[0]
+        case msgspec.inspect.CollectionType():
+            parts = [info.item_type]
+        case msgspec.inspect.TupleType():
+            parts = info.item_types
+        case msgspec.inspect.DictType():
+            parts = [info.key_type, info.value_type]
+        case (
+            msgspec.inspect.StructType()
+            | msgspec.inspect.DataclassType()
+            | msgspec.inspect.TypedDictType()
+            | msgspec.inspect.NamedTupleType()
+        ):
+            if info.cls in within:
+                return None  # it holds itself: the rest of it is looked at where it was met first
+            parts = [field.type for field in info.fields if field.required]
+            within |= {info.cls}
+        case _:
+            return None
+    return next((found for part in parts if (found := _unreadable(part, within)) is not None), None)
+
+
 _PLACE = re.compile(r"^(?P<description>.*?) - at `(?:key in )?\$(?P<path>[^`]*)`$", re.DOTALL)
+
+
+def violation_of(error: msgspec.DecodeError, within: str = "") -> FieldViolation:
+    """What is wrong with the data, and where.
+
+    within: the field that was decoded.
+    """
+    found = violation(str(error), within)
+    if error.__cause__ is None:
+        return found
+    return FieldViolation(found.field, told_by_model(error.__cause__) or found.description)
+
+
+def told_by_model(error: BaseException) -> str:
+    """What a model of pydantic finds wrong, in a line and without what was given; "" for other errors."""
+    told: Callable[[], Any] | None = getattr(error, "errors", None)
+    if told is None:
+        return ""
+    each_told = [(".".join(map(str, each["loc"])), each["msg"]) for each in told()]
+    return "; ".join(f"{place}: {message}" if place else message for place, message in each_told)
 
 
 def violation(message: str, within: str = "") -> FieldViolation:
@@ -91,7 +151,7 @@ def violation(message: str, within: str = "") -> FieldViolation:
 
 def encode_fields(value: Any) -> bytes:
     """The fields of a step or side effect as a JSON object. InvalidArgument: it is no dataclass, nor anything alike."""
-    if _field_names(type(value)) is not None:
+    if field_names(type(value)) is not None:
         return encode(value)
     if getattr(value, "__dict__", None) or _has_slots(type(value)):
         raise InvalidArgument(f"{type(value).__qualname__} holds data: make it a dataclass, so that it can be stored")
@@ -100,12 +160,12 @@ def encode_fields(value: Any) -> bytes:
 
 def decode_fields(data: bytes, type: type[Any]) -> Any:
     """A new instance with the fields that `encode_fields` wrote."""
-    return type() if _field_names(type) is None else decode(data, type)
+    return type() if field_names(type) is None else decode(data, type)
 
 
 def restore_fields(value: Any, data: bytes) -> None:
     """Puts recorded fields into an instance that is there."""
-    names = _field_names(type(value))
+    names = field_names(type(value))
     if names is None:
         return
     recorded = decode(data, type(value))
@@ -125,4 +185,4 @@ def _look_up_field_names(type: Any) -> Sequence[str] | None:
 
 
 #: Of a dataclass or something alike; None: it is neither.
-_field_names: Callable[[Any], Sequence[str] | None] = lru_cache(maxsize=1_024)(_look_up_field_names)
+field_names: Callable[[Any], Sequence[str] | None] = lru_cache(maxsize=1_024)(_look_up_field_names)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, overl
 from tempolite_sdk.errors import FieldViolation, InvalidArgument
 from tempolite_sdk.names import did_you_mean, listed
 from tempolite_sdk.payload import decode, encode
+from tempolite_sdk.values.shapes import shape_of
+from tempolite_sdk.values.written import encode_as, encode_for_reader, tell_once, validate
 
 T = TypeVar("T")
 
@@ -45,24 +47,55 @@ class Signal(Generic[T]):
 
 def name_and_type(signal: Signal[Any] | str, type: Any) -> tuple[str, Any]:
     """What is to be received. type: of a signal that is given by its name."""
-    return (signal.name, signal.type) if isinstance(signal, Signal) else (signal, type)
-
-
-def to_send(signal: Signal[Any] | str, payload: Any) -> tuple[str, bytes]:
-    """Name and payload. InvalidArgument names the field of the payload that is not as the signal has it."""
-    encoded = encode(payload)
     if isinstance(signal, str):
-        return signal, encoded
+        return signal, type
+    if type is not Any:
+        raise InvalidArgument(f"{signal} has the type of its payload; another one can't be asked for")
+    return signal.name, signal.type
+
+
+def to_send(signal: Signal[Any] | str, payload: Any, *, checked: bool = True) -> tuple[str, bytes]:
+    """Name and payload. InvalidArgument names the field of the payload that is not as the signal has it.
+
+    checked: what would come back different is refused too, as it is of executions that were enqueued since there is
+        that rule.
+    """
+    if isinstance(signal, str):
+        return signal, _untyped(payload, checked=checked)
+    return signal.name, _typed(signal, payload) if checked else _readable(signal, payload)
+
+
+def _untyped(payload: Any, *, checked: bool) -> bytes:
+    return encode_for_reader(payload) if checked else encode(payload)
+
+
+def _typed(signal: Signal[Any], payload: Any) -> bytes:
+    if signal.type is Any:
+        return _untyped(payload, checked=True)  # whoever receives it may say more
+    try:
+        encoded, _, change = encode_as(signal.type, payload)
+    except InvalidArgument as error:
+        raise _refused(signal, error.violations or (FieldViolation("", str(error)),)) from error
+    tell_once(f"the payload of signal {signal.name!r}", change)
+    return encoded
+
+
+def _readable(signal: Signal[Any], payload: Any) -> bytes:
+    encoded = encode(payload)
     if violations := violations_of(encoded, signal.type):
-        told = "; ".join(": ".join(filter(None, (each.field, each.description))) for each in violations)
-        raise InvalidArgument(f"signal {signal.name!r}: {told}", violations)
-    return signal.name, encoded
+        raise _refused(signal, violations)
+    return encoded
+
+
+def _refused(signal: Signal[Any], violations: tuple[FieldViolation, ...]) -> InvalidArgument:
+    told = "; ".join(": ".join(filter(None, (each.field, each.description))) for each in violations)
+    return InvalidArgument(f"signal {signal.name!r}: {told}", violations)
 
 
 def violations_of(payload: bytes, type: Any) -> tuple[FieldViolation, ...]:
     """What is wrong with a payload that is to be of the type."""
     try:
-        decode(payload, type)
+        validate(shape_of(type), decode(payload, type))
     except InvalidArgument as error:
         return error.violations or (FieldViolation("", str(error)),)
     except Exception as error:  # of a model's own validation: anything

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -14,8 +14,13 @@ from typing import Any, get_type_hints
 import msgspec
 
 from tempolite_sdk.errors import FieldViolation, InvalidArgument
-from tempolite_sdk.payload import decoder, encode, violation
+from tempolite_sdk.names import did_you_mean
+from tempolite_sdk.payload import decoder, encode, unreadable_in, violation_of
 from tempolite_sdk.signals import declared
+from tempolite_sdk.values.comparison import ContainerChange
+from tempolite_sdk.values.refusals import joined
+from tempolite_sdk.values.shapes import constrained_type, shape_of
+from tempolite_sdk.values.written import check, encode_as, encode_or_locate, tell_once, validate
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,9 @@ class Signature:
     context_type: Any  #: annotation of the first parameter; None without one
     return_type: Any
     parameters: tuple[inspect.Parameter, ...]
-    types: Mapping[str, Any] = field(repr=False)
+    types: Mapping[str, Any] = field(repr=False)  #: with the constraints of `Annotated`, which new arguments must meet
+    bare_types: Mapping[str, Any] = field(repr=False)  #: without: what arguments are read as once they were taken
+    constrained_return_type: Any = None  #: with the constraints of `Annotated`, which new results must meet
     signals: Mapping[str, Any] = field(default_factory=dict, repr=False)  #: types of those declared, by name
 
     def named_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -38,6 +45,9 @@ class Signature:
         try:
             bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
         except TypeError as error:
+            if unknown := self._unknown(kwargs):
+                told = "; ".join(f"{each.field} {each.description}" for each in unknown)
+                raise InvalidArgument(f"{self.name}: {told}", unknown) from error
             raise InvalidArgument(f"{self.name}: {error}") from error
         named: dict[str, Any] = {}
         for parameter in self.parameters:
@@ -46,27 +56,92 @@ class Signature:
                 named |= value if parameter.kind is parameter.VAR_KEYWORD else {parameter.name: value}
         return named
 
+    def _unknown(self, names: Iterable[str]) -> tuple[FieldViolation, ...]:
+        """Those that no argument has, each with the nearest that one has."""
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in self.parameters):
+            return ()
+        known = [p.name for p in self.parameters if p.kind in _NAMED]
+        return tuple(
+            FieldViolation(name, f"is no argument of {self.name}{did_you_mean(name, known)}")
+            for name in names
+            if name not in known
+        )
+
     def encode_arguments(self, named: Mapping[str, Any]) -> bytes:
-        """As a JSON object by name. InvalidArgument names every argument that does not fit."""
-        encoded = encode(named)
-        if violations := self.violations(encoded):
-            told = "; ".join(f"{each.field}: {each.description}" for each in violations)
-            raise InvalidArgument(f"{self.name}: {told}", violations)
+        """As a JSON object by name. InvalidArgument names every argument that does not fit, or comes back different."""
+        try:
+            encoded = encode_or_locate(named)
+        except InvalidArgument as error:
+            raise self._refused(error.violations or (FieldViolation("arguments", str(error)),)) from error
+        read = self._read(encoded)
+        violations: list[FieldViolation] = []
+        for name, value in named.items():
+            violations += self._check(name, value, read)
+        if violations:
+            raise self._refused(violations)
         return encoded
 
-    def violations(self, data: bytes) -> tuple[FieldViolation, ...]:
-        """What is wrong with the data of arguments, an array or an object by name."""
-        return () if self._fits(data) else self.decode_arguments(data)[2]
+    def encode_arguments_unchecked(self, named: Mapping[str, Any]) -> bytes:
+        """By the rule of executions that were enqueued before values were checked: what fits is taken."""
+        encoded = encode(named)
+        if violations := self.decode_arguments(encoded)[2]:
+            raise self._refused(violations)
+        return encoded
 
-    def _fits(self, data: bytes) -> bool:
-        """Whether one look at the whole tells that nothing is wrong, as with nearly all data."""
-        if self._whole is None:
-            return False
+    def _refused(self, violations: Sequence[FieldViolation]) -> InvalidArgument:
+        told = "; ".join(f"{each.field}: {each.description}" for each in violations)
+        return InvalidArgument(f"{self.name}: {told}", tuple(violations))
+
+    def _check(self, name: str, value: Any, read: Any) -> Sequence[FieldViolation]:
+        """What is wrong with an argument. read: all of them, as the handler reads them; None: they can't be read."""
+        type = self.types.get(name, self._type_of_others)
+        if name in self._starred:
+            return [
+                violation
+                for place, each in enumerate(value)
+                for violation in self._check_one(f"{name}[{place}]", partial(_change, type, each))
+            ]
+        if read is None:
+            return self._check_one(name, partial(_change, type, value))
+        return self._check_one(name, partial(check, shape_of(type), value, getattr(read, name)))
+
+    def _check_one(self, place: str, write: Callable[[], ContainerChange | None]) -> Sequence[FieldViolation]:
         try:
-            self._whole.decode(data)
+            change = write()
+        except InvalidArgument as error:
+            violations = error.violations or (FieldViolation("", str(error)),)
+            return [FieldViolation(joined(place, each.field), each.description) for each in violations]
+        tell_once(f"argument {place} of {self.name}", change)
+        return ()
+
+    def violations(self, data: bytes) -> tuple[FieldViolation, ...]:
+        """What is wrong with the data of new arguments, an array or an object by name."""
+        read = self._read(data)
+        if read is None or self._is_validated:
+            return self._decode(data, checked=True)[2]
+        return ()
+
+    def _read(self, data: bytes) -> Any:
+        """All arguments, when one look at the whole tells that they fit, as nearly all do; else None."""
+        if self._whole is None:
+            return None
+        try:
+            return self._whole.decode(data)
         except Exception:  # of a model's own validation: anything
-            return False
-        return True
+            return None
+
+    @cached_property
+    def _is_validated(self) -> bool:
+        return any(shape_of(type).validate is not None for type in self.types.values())
+
+    @cached_property
+    def _starred(self) -> frozenset[str]:
+        return frozenset(parameter.name for parameter in self.parameters if parameter.kind is parameter.VAR_POSITIONAL)
+
+    @cached_property
+    def _type_of_others(self) -> Any:
+        """Of arguments that no parameter names."""
+        return next((self.types[p.name] for p in self.parameters if p.kind is p.VAR_KEYWORD), Any)
 
     @cached_property
     def _whole(self) -> msgspec.json.Decoder[Any] | None:
@@ -87,8 +162,11 @@ class Signature:
             return None
         return tuple(parameter.name for parameter in self.parameters)
 
-    def decode_arguments(self, data: bytes) -> tuple[Sequence[Any], Mapping[str, Any], tuple[FieldViolation, ...]]:
-        """Positional and keyword arguments, and what is wrong with the data, which is an array or an object by name."""
+    def decode_arguments(self, data: bytes) -> Decoded:
+        """What was taken before is read without asking again whether it meets the constraints of today."""
+        return self._decode(data, checked=False)
+
+    def _decode(self, data: bytes, *, checked: bool) -> Decoded:
         try:
             given = _raw_arguments.decode(data)
         except msgspec.DecodeError as error:
@@ -98,7 +176,7 @@ class Signature:
         kwargs: dict[str, Any] = {}
         for parameter in self.parameters:
             if parameter.name in found:
-                value = self._value(parameter, found[parameter.name], violations)
+                value = self._value(parameter, found[parameter.name], violations, checked=checked)
             elif parameter.kind in _VARIADIC:
                 continue
             elif parameter.default is not parameter.empty:
@@ -120,15 +198,15 @@ class Signature:
     def _of_array(self, given: list[msgspec.Raw]) -> tuple[dict[str, Any], list[FieldViolation]]:
         """Which parameter each element of an array belongs to."""
         found: dict[str, Any] = {}
-        for place, parameter in enumerate(self.parameters):
+        for index, parameter in enumerate(self.parameters):
             if parameter.kind is parameter.VAR_POSITIONAL:
-                found[parameter.name] = given[place:]
+                found[parameter.name] = given[index:]
                 return found, []
-            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD) or place >= len(given):
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD) or index >= len(given):
                 break
-            found[parameter.name] = given[place]
+            found[parameter.name] = given[index]
         surplus = range(len(found), len(given))
-        return found, [FieldViolation(f"[{place}]", "is one argument too many") for place in surplus]
+        return found, [FieldViolation(f"[{index}]", "is one argument too many") for index in surplus]
 
     def _of_object(self, given: Mapping[str, msgspec.Raw]) -> tuple[dict[str, Any], list[FieldViolation]]:
         found: dict[str, Any] = {}
@@ -145,24 +223,32 @@ class Signature:
                     except msgspec.DecodeError:
                         violations.append(FieldViolation(parameter.name, "must be an array"))
                         del found[parameter.name]
-        violations += [FieldViolation(name, f"is no argument of {self.name}") for name in rest]
-        return found, violations
+        return found, [*violations, *self._unknown(rest)]
 
-    def _value(self, parameter: inspect.Parameter, raw: Any, violations: list[FieldViolation]) -> Any:
+    def _value(self, parameter: inspect.Parameter, raw: Any, violations: list[FieldViolation], *, checked: bool) -> Any:
         name = parameter.name
+        decoded = partial(self._decoded, checked=checked, name=name, violations=violations)
         if isinstance(raw, dict):
-            return {key: self._decoded(key, name, each, violations) for key, each in raw.items()}
+            return {key: decoded(key, each) for key, each in raw.items()}
         if isinstance(raw, list):
-            return [self._decoded(f"{name}[{place}]", name, each, violations) for place, each in enumerate(raw)]
-        return self._decoded(name, name, raw, violations)
+            return [decoded(f"{name}[{index}]", each) for index, each in enumerate(raw)]
+        return decoded(name, raw)
 
-    def _decoded(self, field: str, name: str, raw: msgspec.Raw, violations: list[FieldViolation]) -> Any:
+    def _decoded(
+        self, place: str, raw: msgspec.Raw, *, checked: bool, name: str, violations: list[FieldViolation]
+    ) -> Any:
+        type = (self.types if checked else self.bare_types).get(name, Any)
         try:
-            return decoder(self.types.get(name, Any)).decode(raw)
+            value = decoder(type).decode(raw)
+            if checked:
+                validate(shape_of(type), value)
+            return value
         except msgspec.DecodeError as error:
-            violations.append(violation(str(error), within=field))
+            violations.append(violation_of(error, within=place))
+        except InvalidArgument as error:
+            violations += [FieldViolation(joined(place, each.field), each.description) for each in error.violations]
         except (ValueError, TypeError) as error:  # of a model's own validation
-            violations.append(FieldViolation(field, str(error)))
+            violations.append(FieldViolation(place, str(error)))
         return None
 
     def arguments_schema(self) -> str:
@@ -178,16 +264,31 @@ class Signature:
         return msgspec.json.encode(schema).decode()
 
     def check(self) -> None:
-        """InvalidArgument: an argument, the result or a signal has a type that no JSON can be read into."""
-        signals = ((f"signal {name!r}", type) for name, type in self.signals.items())
-        for place, type in (*self.types.items(), ("the result", self.return_type), *signals):
-            try:
-                decoder(type)
-            except InvalidArgument as error:
-                raise InvalidArgument(f"{self.name}: {place}: {error}") from error
+        """InvalidArgument: an argument, the result or a signal has a type that no JSON can be read into.
+
+        An argument with a default may have any type: nobody has to give it.
+        """
+        required = [parameter.name for parameter in self.parameters if parameter.default is parameter.empty]
+        for name, type in self.types.items():
+            self._check_type(name, type, required=name in required)
+        self._check_type("the result", self.constrained_return_type, required=True)
+        for name, type in self.signals.items():
+            self._check_type(f"signal {name!r}", type, required=True)
+
+    def _check_type(self, place: str, type: Any, *, required: bool) -> None:
+        try:
+            decoder(type)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{self.name}: {place}: {error}") from error
+        unreadable = unreadable_in(type) if required else None
+        if unreadable is not None:
+            raise InvalidArgument(
+                f"{self.name}: {place}: a {unreadable.__module__}.{unreadable.__qualname__} can't be read from JSON;"
+                " take what identifies it, or make it a dataclass"
+            )
 
     def result_schema(self) -> str:
-        return msgspec.json.encode(self._schema(self.return_type)).decode()
+        return msgspec.json.encode(self._schema(self.constrained_return_type)).decode()
 
     def signal_schema(self, name: str) -> str:
         """JSON Schema of the payload of a signal that the handler declares."""
@@ -212,8 +313,16 @@ def _schema_of_model(type: Any) -> dict[str, Any]:
     raise NotImplementedError  # msgspec's way to say that a hook does not know the type
 
 
+def _change(type: Any, value: Any) -> ContainerChange | None:
+    return encode_as(type, value)[2]
+
+
+#: Positional and keyword arguments, and what is wrong with the data, which is an array or an object by name.
+Decoded = tuple[Sequence[Any], Mapping[str, Any], tuple[FieldViolation, ...]]
+
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NAMED = (*_POSITIONAL, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
 _raw_arguments = msgspec.json.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw])
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -225,8 +334,8 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
     if not name or not inspect.isfunction(handler):
         raise InvalidArgument(f"a handler is a function, or its name; {handler!r} is neither")
     try:
+        constrained = get_type_hints(handler, include_extras=True)
         hints = get_type_hints(handler)
-        annotated = get_type_hints(handler, include_extras=True)
     except Exception as error:
         raise InvalidArgument(f"{name}: an annotation can't be resolved: {error}") from error
     parameters = tuple(inspect.signature(handler).parameters.values())
@@ -234,6 +343,7 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
         raise InvalidArgument(f"{name}: a handler's first parameter is its context, e.g. ctx: HandlerContext")
     documentation = inspect.getdoc(handler) or ""
     returned = hints.get("return", Any)
+    constrained_return = constrained_type(constrained.get("return", Any), returned)
     return Signature(
         name=name,
         function=function_of(handler),
@@ -241,8 +351,13 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
         context_type=hints.get(parameters[0].name),
         return_type=None if returned is type(None) else returned,
         parameters=parameters[1:],
-        types={parameter.name: hints.get(parameter.name, Any) for parameter in parameters[1:]},
-        signals=_signals(name, annotated.get(parameters[0].name)),
+        types={
+            name: constrained_type(constrained.get(name, Any), hints.get(name, Any))
+            for name in (parameter.name for parameter in parameters[1:])
+        },
+        bare_types={parameter.name: hints.get(parameter.name, Any) for parameter in parameters[1:]},
+        constrained_return_type=None if constrained_return is type(None) else constrained_return,
+        signals=_signals(name, constrained.get(parameters[0].name)),
     )
 
 

@@ -1,1 +1,4 @@
-"""The gRPC API: message to command, outcome to message. It knows nothing of the store, the hosts or the log."""
+"""The gRPC API: messages become commands, outcomes become messages.
+
+It asks the node by the ports in `ports.py`; it must not know the driver, the store, the worker hosts or the log.
+"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 
 from tempolite_node.api.status import PermissionDenied, Unauthenticated
@@ -56,6 +56,12 @@ class Authenticator:
     """Knows callers by bearer token or by client certificate; without either in the config, everyone is admin."""
 
     def __init__(self, config: ApiConfig) -> None:
+        self.changes = 0  #: how often `admit_by` has changed the rules
+        self.admit_by(config)
+
+    def admit_by(self, config: ApiConfig) -> None:
+        """Knows callers by these tokens and certificates from now on; see `Caller` for those who are in."""
+        self.changes += 1
         self._open = not config.authenticates
         self._certificates = config.has_client_certificates
         self._tokens = [(token.sha256, token.role) for token in config.tokens]
@@ -95,8 +101,31 @@ class Authenticator:
         return roles[0]
 
 
-#: The role of the caller, while its call is served.
-caller: ContextVar[Role] = ContextVar("caller")
+class Caller:
+    """Who makes a call. A call may stay open for long, and a token be revoked meanwhile."""
+
+    __slots__ = ("_admit", "_as_of", "_authenticator", "_role")
+
+    def __init__(self, authenticator: Authenticator, role: Role, admit: Callable[[], Role | None]) -> None:
+        """admit: the role by the rules of the time, as at the call's begin."""
+        self._authenticator = authenticator
+        self._role = role
+        self._as_of = authenticator.changes
+        self._admit = admit
+
+    @property
+    def role(self) -> Role:
+        """By the rules as they are now. Raises when it may not call any more."""
+        if self._as_of != self._authenticator.changes:
+            role = self._admit()
+            if role is None:
+                raise Unauthenticated("the rules have changed since this call began; call again")
+            self._role, self._as_of = role, self._authenticator.changes
+        return self._role
+
+
+#: Who calls, while the call is served.
+caller: ContextVar[Caller] = ContextVar("caller")
 
 
 def require(role: Role, method: str) -> Role:

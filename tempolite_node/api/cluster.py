@@ -6,7 +6,7 @@ import grpc
 
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.polls import time_to_wait_ms
-from tempolite_node.api.ports import NodePort
+from tempolite_node.api.ports import ClusterPort, NodePorts
 from tempolite_node.errors import no_cluster
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1.cluster_service_pb2_grpc import ClusterServiceServicer
@@ -16,35 +16,36 @@ _CATCH_UP_MS_MAX = 24 * 3_600_000
 
 
 class ClusterService(ClusterServiceServicer):
-    def __init__(self, node: NodePort) -> None:
+    def __init__(self, node: NodePorts) -> None:
         self._node = node
+
+    @property
+    def _cluster(self) -> ClusterPort:
+        if self._node.cluster is None:
+            raise no_cluster()
+        return self._node.cluster
 
     async def GetCluster(
         self, _request: pb.GetClusterRequest, _context: grpc.aio.ServicerContext
     ) -> pb.GetClusterResponse:
-        state = await self._node.cluster()
-        if state is None:
-            raise no_cluster()
-        return pb.GetClusterResponse(cluster=responses.cluster(state))
+        return pb.GetClusterResponse(cluster=responses.cluster(await self._cluster.state()))
 
     async def AddMember(self, request: pb.AddMemberRequest, context: grpc.aio.ServicerContext) -> pb.AddMemberResponse:
-        cluster = self._node.config.cluster
-        if cluster is None:
-            raise no_cluster()
-        node_id, address = requests.add_member(request, loopback_only=cluster.tls is None)
+        cluster, config = self._cluster, self._node.config.cluster
+        node_id, address = requests.add_member(request, loopback_only=config is None or config.tls is None)
         remaining_s = context.time_remaining()
         catch_up_ms = time_to_wait_ms(remaining_s, _CATCH_UP_MS if remaining_s is None else _CATCH_UP_MS_MAX)
-        await self._node.add_member(node_id, address, catch_up_s=catch_up_ms / 1_000)
+        await cluster.add_member(node_id, address, catch_up_s=catch_up_ms / 1_000)
         return pb.AddMemberResponse()
 
     async def RemoveMember(
         self, request: pb.RemoveMemberRequest, _context: grpc.aio.ServicerContext
     ) -> pb.RemoveMemberResponse:
-        await self._node.remove_member(requests.member(request.node_id))
+        await self._cluster.remove_member(requests.member(request.node_id))
         return pb.RemoveMemberResponse()
 
     async def TransferLeadership(
         self, request: pb.TransferLeadershipRequest, _context: grpc.aio.ServicerContext
     ) -> pb.TransferLeadershipResponse:
         to = requests.member(request.node_id) if request.node_id else None
-        return pb.TransferLeadershipResponse(leader=await self._node.transfer_leadership(to))
+        return pb.TransferLeadershipResponse(leader=await self._cluster.transfer_leadership(to))

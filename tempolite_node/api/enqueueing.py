@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.convert.requests import EnqueueRequest
 from tempolite_node.api.polls import Polls, time_to_wait_ms
-from tempolite_node.api.ports import NodePort
+from tempolite_node.api.ports import NodePorts
 from tempolite_node.api.status import InvalidRequest, Rejected, status_of
 from tempolite_node.engine.commands import AnyCommand, Enqueue, EnqueueBatch
 from tempolite_node.engine.effects import AnyOutcome, Enqueued, EnqueuedBatch, Rejection
@@ -28,7 +28,7 @@ class _Wanted(NamedTuple):
 
 
 class Enqueueing:
-    def __init__(self, node: NodePort, polls: Polls) -> None:
+    def __init__(self, node: NodePorts, polls: Polls) -> None:
         self._node = node
         self._polls = polls
         self._payload_bytes_max = node.config.api.limits.payload_bytes
@@ -41,13 +41,13 @@ class Enqueueing:
         if isinstance(command, NodeError):
             raise command
         if not request.HasField("wait"):
-            outcome = accepted(command, await self._node.submit(command), Enqueued)
-            return responses.enqueued(outcome, waits_for_node=self._node.waits_for_node(command.handler))
+            outcome = accepted(command, await self._node.commands.submit(command), Enqueued)
+            return responses.enqueued(outcome, waits_for_node=self._node.catalog.waits_for_node(command.handler))
         timeout_ms = time_to_wait_ms(remaining_s, requests.enqueue_wait_ms(request))
-        with self._node.closing(command.execution_id) as closing:
-            outcome = accepted(command, await self._node.submit(command), Enqueued)
+        with self._node.watch.closing(command.execution_id) as closing:
+            outcome = accepted(command, await self._node.commands.submit(command), Enqueued)
             # One that was there before may have ended before this call.
-            end = self._node.wait_closed(command.execution_id) if outcome.existing else closing
+            end = self._node.reads.wait_closed(command.execution_id) if outcome.existing else closing
             ended = await self._polls.wait(end, timeout_ms)
         return responses.enqueued(outcome, ended if isinstance(ended, Execution) else None)
 
@@ -62,16 +62,16 @@ class Enqueueing:
 
     async def _all_or_none(self, commands: Sequence[Enqueue | NodeError]) -> Sequence[Enqueued | NodeError]:
         good = [command for command in commands if isinstance(command, Enqueue)]
-        for place, command in enumerate(commands):
+        for index, command in enumerate(commands):
             if isinstance(command, NodeError):
-                raise _of_request(command, place)
-        batch = EnqueueBatch(at_ms=self._node.now_ms(), commands=tuple(good))
-        return accepted(batch, await self._node.submit(batch), EnqueuedBatch).enqueued
+                raise _of_request(command, index)
+        batch = EnqueueBatch(at_ms=self._node.commands.now_ms(), commands=tuple(good))
+        return accepted(batch, await self._node.commands.submit(batch), EnqueuedBatch).enqueued
 
     async def submit(self, commands: Sequence[Enqueue | NodeError]) -> Sequence[Enqueued | NodeError]:
         """What each came to, by itself; what could not become a command stays as it is."""
         good = [command for command in commands if isinstance(command, Enqueue)]
-        outcomes = iter(await self._node.submit_all(good) if good else ())
+        outcomes = iter(await self._node.commands.submit_all(good) if good else ())
         return [_outcome(next(outcomes)) if isinstance(command, Enqueue) else command for command in commands]
 
     # --- requests to commands
@@ -80,7 +80,7 @@ class Enqueueing:
         """Each request's command, or what is wrong with it. The arguments of all are checked in one go."""
         parsed = [self._parsed(request) for request in given]
         to_check = [(each.served.name, each.request.arguments) for each in parsed if isinstance(each, _Wanted)]
-        checked = iter(await self._node.check_arguments(to_check) if to_check else ())
+        checked = iter(await self._node.arguments.check_arguments(to_check) if to_check else ())
         return [self._command(each, next(checked)) if isinstance(each, _Wanted) else each for each in parsed]
 
     def _parsed(self, request: pb.EnqueueExecutionRequest) -> _Wanted | NodeError:
@@ -88,18 +88,18 @@ class Enqueueing:
             wanted = requests.enqueue(request, self._payload_bytes_max)
         except InvalidRequest as error:
             return error
-        served = self._node.find_handler(wanted.handler, wanted.function)
+        served = self._node.catalog.find(wanted.handler, wanted.function)
         return Rejected(served) if isinstance(served, Rejection) else _Wanted(wanted, served)
 
     def _command(self, parsed: _Wanted, violations: Sequence[Violation]) -> Enqueue | NodeError:
         if violations:
             return InvalidRequest([_within_arguments(violation) for violation in violations])
-        node, wanted = self._node, parsed.request
-        served = node.find_handler(wanted.handler, wanted.function)  # anew: the nodes may have changed meanwhile
+        catalog, wanted = self._node.catalog, parsed.request
+        served = catalog.find(wanted.handler, wanted.function)  # anew: the nodes may have changed meanwhile
         if isinstance(served, Rejection):
             return Rejected(served)
-        resolved = node.resolve(served, wanted.options)
-        at_ms = node.now_ms()
+        resolved = catalog.resolve(served, wanted.options)
+        at_ms = self._node.commands.now_ms()
         return Enqueue(
             at_ms=at_ms,
             execution_id=wanted.execution_id or _made_id(wanted.request_id, at_ms),
@@ -143,9 +143,9 @@ def _fill_result(result: pb.BatchEnqueueResult, outcome: Enqueued | NodeError) -
         responses.fill_enqueued(result.enqueued, outcome)
 
 
-def _of_request(error: NodeError, place: int) -> NodeError:
+def _of_request(error: NodeError, index: int) -> NodeError:
     """Says which request of a batch it is about."""
-    within = f"requests[{place}]"
+    within = f"requests[{index}]"
     if isinstance(error, InvalidRequest):
         return InvalidRequest([Violation(f"{within}.{each.field}", each.description) for each in error.violations])
     if isinstance(error, Rejected):

@@ -14,7 +14,7 @@ from tempolite_node.api.convert.requests import OperationId
 from tempolite_node.api.enqueueing import Enqueueing, accepted
 from tempolite_node.api.leader import leader_metadata
 from tempolite_node.api.polls import Polls, time_to_wait_ms
-from tempolite_node.api.ports import NodePort, Queries
+from tempolite_node.api.ports import NodePorts, Queries
 from tempolite_node.api.session import Session
 from tempolite_node.api.status import InvalidRequest, Rejected
 from tempolite_node.api.trees import execution_tree, unconsumed_signals
@@ -35,7 +35,7 @@ ENVELOPE_BYTES = 64 * 1024
 
 
 class ExecutionService(ExecutionServiceServicer):
-    def __init__(self, node: NodePort, polls: Polls) -> None:
+    def __init__(self, node: NodePorts, polls: Polls) -> None:
         self._node = node
         self._polls = polls
         self._limits = node.config.api.limits
@@ -69,7 +69,7 @@ class ExecutionService(ExecutionServiceServicer):
     async def get(self, request: pb.GetExecutionRequest) -> pb.GetExecutionResponse:
         wanted, consistency = requests.get_execution(request)
         if isinstance(wanted, OperationId):
-            operation = await self._node.read(lambda queries: _operation(queries, wanted), consistency)
+            operation = await self._node.reads.read(lambda queries: _operation(queries, wanted), consistency)
             return pb.GetExecutionResponse(operation=operation)
         return pb.GetExecutionResponse(execution=await self._execution(wanted, consistency))
 
@@ -78,7 +78,7 @@ class ExecutionService(ExecutionServiceServicer):
     ) -> pb.GetExecutionTreeResponse:
         wanted = requests.tree(request)
         bytes_max = self._limits.message_bytes - ENVELOPE_BYTES
-        return await self._node.read(
+        return await self._node.reads.read(
             lambda queries: execution_tree(
                 queries, _found(queries, wanted.root_id), nodes_max=wanted.nodes_max, bytes_max=bytes_max
             ),
@@ -90,13 +90,13 @@ class ExecutionService(ExecutionServiceServicer):
     ) -> pb.ListExecutionsResponse:
         wanted = requests.list_executions(request)
         bytes_max = self._limits.message_bytes - ENVELOPE_BYTES
-        return await self._node.read(lambda queries: _page(queries, wanted, bytes_max), wanted.consistency)
+        return await self._node.reads.read(lambda queries: _page(queries, wanted, bytes_max), wanted.consistency)
 
     async def CountExecutions(
         self, request: pb.CountExecutionsRequest, _context: grpc.aio.ServicerContext
     ) -> pb.CountExecutionsResponse:
         wanted = requests.count_executions(request)
-        count = await self._node.read(lambda queries: queries.count_executions(wanted.filter), wanted.consistency)
+        count = await self._node.reads.read(lambda queries: queries.count_executions(wanted.filter), wanted.consistency)
         return pb.CountExecutionsResponse(count=count)
 
     async def WaitExecution(
@@ -107,12 +107,13 @@ class ExecutionService(ExecutionServiceServicer):
     async def wait(self, request: pb.WaitExecutionRequest, remaining_s: float | None) -> pb.WaitExecutionResponse:
         execution_id, timeout_ms = requests.wait_execution(request)
         timeout_ms = time_to_wait_ms(remaining_s, timeout_ms)
-        ended = await self._polls.wait(self._node.wait_closed(execution_id), timeout_ms)
+        ended = await self._polls.wait(self._node.reads.wait_closed(execution_id), timeout_ms)
         if isinstance(ended, Rejection):
             raise Rejected(ended)
         if ended is None:
+            # It may have ended before this call, which had no time to hear of it.
             execution = await self._execution(execution_id, Consistency.LINEARIZABLE)
-            return pb.WaitExecutionResponse(closed=False, execution=execution)
+            return pb.WaitExecutionResponse(closed=execution.HasField("close_time"), execution=execution)
         return pb.WaitExecutionResponse(closed=True, execution=responses.execution(ended))
 
     async def SendSignal(
@@ -121,8 +122,8 @@ class ExecutionService(ExecutionServiceServicer):
         return await self.send_signal(request, context.peer())
 
     async def send_signal(self, request: pb.SendSignalRequest, peer: str) -> pb.SendSignalResponse:
-        command = requests.send_signal(request, self._limits.payload_bytes, self._node.now_ms(), peer)
-        violations = await self._node.check_signal(command.execution_id, command.name, command.payload)
+        command = requests.send_signal(request, self._limits.payload_bytes, self._node.commands.now_ms(), peer)
+        violations = await self._node.signals.check_signal(command.execution_id, command.name, command.payload)
         if violations:
             raise InvalidRequest(violations)
         return pb.SendSignalResponse(sequence=(await self._submit(command, SignalStored)).sequence)
@@ -131,31 +132,38 @@ class ExecutionService(ExecutionServiceServicer):
         self, request: pb.ReceiveSignalsRequest, _context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.ReceiveSignalsResponse]:
         execution_id, name, after = requests.receive_signals(request)
-        row = await self._node.read(lambda queries: _found(queries, execution_id).row)
-        async with self._node.follow(execution_id) as follower:
+        row = await self._node.reads.read(lambda queries: _found(queries, execution_id).row)
+        with self._node.watch.following(execution_id) as follower:
             while True:
-                closed, signals = await self._signals(execution_id, row, name, after)
+                closed, more, signals = await self._signals(execution_id, row, name, after)
                 for signal in signals:
                     yield responses.signal(signal)
                     after = signal.seq
-                if len(signals) == SIGNALS_PER_READ:
+                if more:
                     continue
                 if closed:
                     return
                 await self._polls.wait(follower.changed(), timeout_ms=None)
+                caller.get().role  # noqa: B018 - it may be revoked by now
                 if self._polls.stopped:
                     raise Unavailable("the node is stopping; resume after the last sequence received")
 
-    async def _signals(self, execution_id: str, row: int, name: str, after: int) -> tuple[bool, Sequence[Signal]]:
-        """Whether the execution has ended, and its next signals. Once it has, no more can come."""
+    async def _signals(self, execution_id: str, row: int, name: str, after: int) -> tuple[bool, bool, Sequence[Signal]]:
+        """Whether the execution has ended, whether there may be more signals by now, and the next ones.
 
-        def query(queries: Queries) -> tuple[bool, Sequence[Signal]]:
+        Once it has ended, no more can come.
+        """
+        bytes_max = self._limits.message_bytes
+
+        def query(queries: Queries) -> tuple[bool, bool, Sequence[Signal]]:
             execution = queries.execution(execution_id)
             # Another row: it has ended, and its id was taken by a later execution.
             closed = execution is None or execution.row != row or execution.closed
-            return closed, queries.outbox(row, name, after, SIGNALS_PER_READ)
+            signals = queries.outbox(row, name, after, SIGNALS_PER_READ, bytes_max=bytes_max)
+            full = len(signals) == SIGNALS_PER_READ or sum(len(signal.payload) for signal in signals) > bytes_max
+            return closed, full, signals
 
-        return await self._node.read(query, Consistency.STALE)  # what this node announces, it has
+        return await self._node.reads.read(query, Consistency.STALE)  # what this node announces, it has
 
     async def CancelExecution(
         self, request: pb.CancelExecutionRequest, _context: grpc.aio.ServicerContext
@@ -163,25 +171,25 @@ class ExecutionService(ExecutionServiceServicer):
         return await self.cancel(request)
 
     async def cancel(self, request: pb.CancelExecutionRequest) -> pb.CancelExecutionResponse:
-        command = requests.cancel(request, self._node.now_ms())
+        command = requests.cancel(request, self._node.commands.now_ms())
         return pb.CancelExecutionResponse(status=await self._decide(request.id, command))
 
     async def TerminateExecution(
         self, request: pb.TerminateExecutionRequest, _context: grpc.aio.ServicerContext
     ) -> pb.TerminateExecutionResponse:
-        command = requests.terminate(request, self._node.now_ms())
+        command = requests.terminate(request, self._node.commands.now_ms())
         return pb.TerminateExecutionResponse(status=await self._decide(request.id, command))
 
     async def ResolveCompensation(
         self, request: pb.ResolveCompensationRequest, _context: grpc.aio.ServicerContext
     ) -> pb.ResolveCompensationResponse:
-        command = requests.resolve_compensation(request, self._node.now_ms())
+        command = requests.resolve_compensation(request, self._node.commands.now_ms())
         return pb.ResolveCompensationResponse(status=await self._decide(request.id, command))
 
     # --- shared
 
     async def _submit(self, command: AnyCommand, expected: type[T]) -> T:
-        return accepted(command, await self._node.submit(command), expected)
+        return accepted(command, await self._node.commands.submit(command), expected)
 
     async def _decide(self, execution_id: str, command: AnyCommand) -> str:
         """The execution's status after the decision."""
@@ -189,7 +197,7 @@ class ExecutionService(ExecutionServiceServicer):
         if outcome.status is not None:
             return responses.status(outcome.status)
         # What was decided here is saved here.
-        return await self._node.read(
+        return await self._node.reads.read(
             lambda queries: responses.status(_found(queries, execution_id).status), Consistency.STALE
         )
 
@@ -201,12 +209,12 @@ class ExecutionService(ExecutionServiceServicer):
                 execution,
                 attempts=attempts,
                 pending=_pending(queries, execution),
-                waits_for_node=self._node.waits_for_node(execution.handler),
+                waits_for_node=self._node.catalog.waits_for_node(execution.handler),
                 key_holders=queries.key_holders(execution, responses.KEY_HOLDERS_MAX),
                 unconsumed=unconsumed_signals(queries, execution),
             )
 
-        return await self._node.read(query, consistency)
+        return await self._node.reads.read(query, consistency)
 
 
 def _found(queries: Queries, execution_id: str) -> Execution:
@@ -231,7 +239,7 @@ def _pending(queries: Queries, execution: Execution) -> Sequence[Operation]:
 
 def _page(queries: Queries, wanted: requests.ListRequest, bytes_max: int) -> pb.ListExecutionsResponse:
     """At most page_size executions, fewer when more would not fit a message."""
-    found = queries.list_executions(wanted.filter, wanted.page_size + 1, wanted.after)
+    found = queries.list_executions(wanted.filter, wanted.page_size + 1, wanted.after, bytes_max=bytes_max)
     response = pb.ListExecutionsResponse()
     size = 0
     for index, execution in enumerate(found):

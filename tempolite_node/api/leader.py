@@ -10,7 +10,7 @@ import grpc
 
 from tempolite_node.api.interceptors import Continuation
 from tempolite_node.api.middleware import wrapped
-from tempolite_node.api.ports import NodePort
+from tempolite_node.api.ports import NodePorts
 
 LEADER = "tempolite-leader"  #: the metadata's key; its value is the address of the leader's API
 
@@ -18,7 +18,7 @@ _OURS = "/tempolite."
 _SESSION = "/tempolite.v1.ExecutionService/Session"  # sends its metadata itself, at once
 
 
-def leader_metadata(node: NodePort) -> tuple[tuple[str, str], ...]:
+def leader_metadata(node: NodePorts) -> tuple[tuple[str, str], ...]:
     address = node.leader_api_address()
     return () if address is None else ((LEADER, address),)
 
@@ -26,7 +26,7 @@ def leader_metadata(node: NodePort) -> tuple[tuple[str, str], ...]:
 class LeaderInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Innermost: those who may not call learn nothing."""
 
-    def __init__(self, node: NodePort) -> None:
+    def __init__(self, node: NodePorts) -> None:
         self._node = node
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:

@@ -11,11 +11,15 @@ T = TypeVar("T")
 
 #: Answers leave this long before the call's own deadline, so that they arrive before it.
 DEADLINE_MARGIN_MS = 500
+#: gRPC rounds a call's timeout up on its way, to three digits at worst: an hour arrives as 3,610 s.
+_DEADLINE_ROUNDED_UP = 1.01
 
 
 def time_to_wait_ms(remaining_s: float | None, wanted_ms: int) -> int:
-    """remaining_s: until the call's own deadline; None: it has none."""
-    return wanted_ms if remaining_s is None else max(0, min(wanted_ms, int(remaining_s * 1_000) - DEADLINE_MARGIN_MS))
+    """remaining_s: until the call's own deadline, as gRPC tells it; None: it has none."""
+    if remaining_s is None:
+        return wanted_ms
+    return max(0, min(wanted_ms, int(remaining_s / _DEADLINE_ROUNDED_UP * 1_000) - DEADLINE_MARGIN_MS))
 
 
 class DeadlineWheel:

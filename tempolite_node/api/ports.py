@@ -1,17 +1,19 @@
-"""What the API needs of the node."""
+"""What the API needs of the node: a port for each part that it asks."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from tempolite_node.config import Config
 from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import AnyOutcome, Rejection
 from tempolite_node.engine.model import (
-    Attempt,
     Component,
+    EndedAttempt,
     Execution,
     Operation,
     OperationKind,
@@ -26,13 +28,17 @@ T = TypeVar("T")
 
 
 class Queries(Protocol):
-    """Reads of the store, on a read-only connection. Synchronous: they run in the read executor."""
+    """Reads of the store, on a read-only connection. Synchronous: they run in the read executor.
+
+    bytes_max: of payloads. The first value is taken whatever it has; the next one that goes beyond it is the last of
+    the list, and shows that there are more.
+    """
 
     def execution(self, execution_id: str) -> Execution | None: ...
 
     def operation(self, execution_id: str, kind: OperationKind, key: str) -> Operation | None: ...
 
-    def operations(self, execution_row: int, limit: int) -> list[Operation]:
+    def operations(self, execution_row: int, limit: int, *, bytes_max: int | None = None) -> list[Operation]:
         """In the order in which they were recorded."""
         ...
 
@@ -44,15 +50,17 @@ class Queries(Protocol):
         """Ids of executions that hold the concurrency key which the execution waits for; of others, none."""
         ...
 
-    def attempts(self, execution_row: int) -> list[Attempt]:
+    def attempts(self, execution_row: int) -> list[EndedAttempt]:
         """Ended attempts of the execution and of its operations, oldest first."""
         ...
 
-    def children(self, execution_row: int, limit: int) -> list[Execution]:
+    def children(self, execution_row: int, limit: int, *, bytes_max: int | None = None) -> list[Execution]:
         """Oldest first."""
         ...
 
-    def list_executions(self, filter: ExecutionFilter, limit: int, after: int | None) -> list[Execution]:
+    def list_executions(
+        self, filter: ExecutionFilter, limit: int, after: int | None, *, bytes_max: int | None = None
+    ) -> list[Execution]:
         """Newest first; those created before the one at the row `after`."""
         ...
 
@@ -62,7 +70,9 @@ class Queries(Protocol):
         """That it received and did not take, those that were set aside too; by sequence."""
         ...
 
-    def outbox(self, execution_row: int, name: str, after: int, limit: int) -> list[Signal]:
+    def outbox(
+        self, execution_row: int, name: str, after: int, limit: int, *, bytes_max: int | None = None
+    ) -> list[Signal]:
         """By sequence, above `after`. name: "" for all names."""
         ...
 
@@ -73,28 +83,8 @@ class Follower(Protocol):
         ...
 
 
-class NodePort(Protocol):
-    """Raises errors.Unavailable (NoQuorum, OutcomeUnknown), StorageFailed or Overloaded where the node can't take a
-    request."""
-
-    @property
-    def config(self) -> Config: ...
-
-    def find_handler(self, name: str, function: str) -> ServedHandler | Rejection:
-        """As this node serves it, or another one of its cluster. See `HandlerCatalog.find`."""
-        ...
-
-    def waits_for_node(self, handler: str) -> str:
-        """Why no node can run the handler now; "" if one can. From any thread."""
-        ...
-
-    def resolve(self, handler: ServedHandler, call: CallOptions) -> Resolved:
-        """How an execution of the handler is run."""
-        ...
-
-    def handlers(self) -> Sequence[HandlerDescription]:
-        """Those of this node."""
-        ...
+class CommandPort(Protocol):
+    """Raises errors.Unavailable (NoQuorum, OutcomeUnknown), StorageFailed or Overloaded: the node can't take it."""
 
     def now_ms(self) -> int: ...
 
@@ -102,17 +92,57 @@ class NodePort(Protocol):
         """The outcome, once it is on disk."""
         ...
 
-    async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[Violation]]:
-        """What is wrong with the arguments of each call, a handler and its arguments, by the handler's own types."""
-        ...
-
-    async def check_signal(self, execution_id: str, name: str, payload: bytes) -> Sequence[Violation]:
-        """What is wrong with a signal to the execution, whose handler may declare those that it takes."""
-        ...
-
     async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
         """Their outcomes, in order, once all are on disk. Each is decided by itself."""
         ...
+
+
+class CatalogPort(Protocol):
+    """The handlers that this node or another one of its cluster serves. From any thread."""
+
+    def find(self, name: str, function: str) -> ServedHandler | Rejection:
+        """The handler that a caller means, or why none is served. See `HandlerCatalog.find`."""
+        ...
+
+    def resolve(self, handler: ServedHandler, call: CallOptions) -> Resolved:
+        """How an execution of the handler is run."""
+        ...
+
+    def waits_for_node(self, name: str) -> str:
+        """Why no node can run the handler now; "" if one can."""
+        ...
+
+
+class ArgumentPort(Protocol):
+    async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[Violation]]:
+        """What is wrong with the arguments of each call, a handler and its arguments, by the handler's own types.
+
+        errors.Unavailable: nobody can tell now.
+        """
+        ...
+
+
+class SignalPort(Protocol):
+    async def check_signal(self, execution_id: str, name: str, payload: bytes) -> Sequence[Violation]:
+        """What is wrong with a signal to the execution, whose handler may declare those that it takes.
+
+        errors.Unavailable: nobody can tell now.
+        """
+        ...
+
+
+class ReadPort(Protocol):
+    """Raises errors.Unavailable (NoQuorum), StorageFailed."""
+
+    async def read(self, query: Callable[[Queries], T], consistency: Consistency = Consistency.LINEARIZABLE) -> T: ...
+
+    async def wait_closed(self, execution_id: str) -> Execution | Rejection:
+        """The execution, once it has ended; cancel it to give up."""
+        ...
+
+
+class WatchPort(Protocol):
+    """Ends of executions and signals, as they come. Raises errors.Unavailable once the node stops."""
 
     def on_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> None:
         """Calls `closed` when the execution ends, after this was called and before it is forgotten."""
@@ -120,17 +150,29 @@ class NodePort(Protocol):
 
     def forget_closed(self, execution_id: str, closed: Callable[[Execution], None]) -> None: ...
 
-    async def wait_closed(self, execution_id: str) -> Execution | Rejection:
-        """The execution, once it has ended; cancel it to give up."""
-        ...
-
     def closing(self, execution_id: str) -> AbstractContextManager[Awaitable[Execution]]:
         """The execution, once it ends after this was called."""
         ...
 
-    def follow(self, execution_id: str) -> AbstractAsyncContextManager[Follower]: ...
+    def following(self, execution_id: str) -> AbstractContextManager[Follower]: ...
 
-    async def read(self, query: Callable[[Queries], T], consistency: Consistency = Consistency.LINEARIZABLE) -> T: ...
+
+class PoolPort(Protocol):
+    async def state(self, component: Component) -> PoolState: ...
+
+    async def scale(self, component: Component, workers: int) -> PoolState: ...
+
+    async def pause(self, component: Component) -> PoolState: ...
+
+    async def resume(self, component: Component) -> PoolState: ...
+
+
+class StatusPort(Protocol):
+    """What this node serves, and what it holds and does."""
+
+    def handlers(self) -> Sequence[HandlerDescription]: ...
+
+    async def info(self) -> NodeInfo: ...
 
     async def stats(self) -> Stats: ...
 
@@ -138,23 +180,13 @@ class NodePort(Protocol):
         """Returns when the stats have a later revision."""
         ...
 
-    async def pool(self, component: Component) -> PoolState: ...
 
-    async def scale_pool(self, component: Component, workers: int) -> PoolState: ...
-
-    async def pause_pool(self, component: Component) -> PoolState: ...
-
-    async def resume_pool(self, component: Component) -> PoolState: ...
-
-    async def info(self) -> NodeInfo: ...
-
+class ClusterPort(Protocol):
     def leader_api_address(self) -> str | None:
-        """Where clients reach the node that leads the cluster, as far as this one knows. Cheap: each call asks."""
+        """Where clients reach the node that leads, as far as this one knows. Cheap: each call asks."""
         ...
 
-    async def cluster(self) -> ClusterState | None:
-        """None: the node belongs to none."""
-        ...
+    async def state(self) -> ClusterState: ...
 
     async def add_member(self, node_id: str, address: str, *, catch_up_s: float) -> None:
         """Returns when it counts as one of the cluster. errors.WrongState: it can't, and why."""
@@ -167,3 +199,21 @@ class NodePort(Protocol):
     async def transfer_leadership(self, to: str | None) -> str:
         """Who leads now. to: None: whoever has most of the log. errors.WrongState: nothing has changed, and why."""
         ...
+
+
+class NodePorts(Struct, frozen=True, kw_only=True):
+    """The parts of a node that its API asks, each implemented by the one that knows."""
+
+    config: Config
+    commands: CommandPort
+    catalog: CatalogPort
+    arguments: ArgumentPort
+    signals: SignalPort
+    reads: ReadPort
+    watch: WatchPort
+    pools: PoolPort
+    status: StatusPort
+    cluster: ClusterPort | None  #: None: the node is alone
+
+    def leader_api_address(self) -> str | None:
+        return None if self.cluster is None else self.cluster.leader_api_address()

@@ -10,13 +10,14 @@ from grpc_reflection.v1alpha import reflection
 from tempolite_node.api.auth import Authenticator
 from tempolite_node.api.cluster import ClusterService
 from tempolite_node.api.executions import ExecutionService
-from tempolite_node.api.interceptors import AuthInterceptor, StatusInterceptor
+from tempolite_node.api.interceptors import AuthInterceptor, LimitInterceptor, StatusInterceptor
 from tempolite_node.api.leader import LeaderInterceptor
 from tempolite_node.api.nodes import NodeService
 from tempolite_node.api.polls import Polls
-from tempolite_node.api.ports import NodePort
-from tempolite_node.config import Config, LimitsConfig, TlsConfig
+from tempolite_node.api.ports import NodePorts
+from tempolite_node.config import ApiConfig, LimitsConfig
 from tempolite_node.errors import StartError
+from tempolite_node.tls import ServerCertificates, read_pems
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2, execution_service_pb2, node_service_pb2
 from tempolite_sdk.pb.tempolite.v1.cluster_service_pb2_grpc import add_ClusterServiceServicer_to_server
 from tempolite_sdk.pb.tempolite.v1.execution_service_pb2_grpc import add_ExecutionServiceServicer_to_server
@@ -34,22 +35,19 @@ SERVICES = (
 class ApiServer:
     """Serves one node. Started and stopped once, on the loop that the node runs on."""
 
-    def __init__(self, node: NodePort, config: Config) -> None:
+    def __init__(self, node: NodePorts) -> None:
         self._node = node
-        self._config = config.api
-        self._in_cluster = config.cluster is not None
+        self._config = node.config.api
         self._polls = Polls()
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self._authenticator = Authenticator(self._config)
+        self.certificates: ServerCertificates | None = None  #: with TLS, once it has started
 
     async def start(self) -> int:
         """The port that it listens on. StartError when it can't."""
         limits = self._config.limits
-        server = grpc.aio.server(
-            interceptors=self._interceptors(),
-            options=_channel_options(limits),
-            maximum_concurrent_rpcs=limits.concurrent_rpcs,
-        )
+        server = grpc.aio.server(interceptors=self._interceptors(), options=_channel_options(limits))
         add_ExecutionServiceServicer_to_server(ExecutionService(self._node, self._polls), server)  # type: ignore[no-untyped-call]
         add_NodeServiceServicer_to_server(NodeService(self._node, self._polls), server)  # type: ignore[no-untyped-call]
         add_ClusterServiceServicer_to_server(ClusterService(self._node), server)  # type: ignore[no-untyped-call]
@@ -64,17 +62,28 @@ class ApiServer:
 
     def _interceptors(self) -> list[grpc.aio.ServerInterceptor]:
         """Outermost first."""
-        always = [StatusInterceptor(), AuthInterceptor(Authenticator(self._config))]
-        return [*always, LeaderInterceptor(self._node)] if self._in_cluster else always
+        always = [
+            StatusInterceptor(),
+            LimitInterceptor(self._config.limits.concurrent_rpcs),
+            AuthInterceptor(self._authenticator),
+        ]
+        return [*always, LeaderInterceptor(self._node)] if self._node.cluster is not None else always
 
     def _listen(self, server: grpc.aio.Server) -> int:
         address = str(self._config.listen)
         try:
             if self._config.tls is None:
                 return int(server.add_insecure_port(address))
-            return int(server.add_secure_port(address, _credentials(self._config.tls)))
+            tls = self._config.tls
+            pems = read_pems(certificate=tls.certificate, key=tls.key, authority=tls.client_ca)
+            self.certificates = ServerCertificates(pems)
+            return int(server.add_secure_port(address, self.certificates.credentials()))
         except RuntimeError as error:
             raise StartError(f"can't listen on {address}: is it taken?") from error
+
+    def admit_by(self, config: ApiConfig) -> None:
+        """Has callers known by other tokens and certificates from now on, in calls that are open as well."""
+        self._authenticator.admit_by(config)
 
     async def stop(self, grace: float) -> None:
         """Answers open polls, refuses new calls, and gives the others `grace` seconds."""
@@ -82,15 +91,6 @@ class ApiServer:
         self._polls.stop()
         if self._server is not None:
             await self._server.stop(grace)
-
-
-def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
-    try:
-        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
-        client_ca = tls.client_ca.read_bytes() if tls.client_ca else None
-    except OSError as error:
-        raise StartError(f"can't read {error.filename}: {error.strerror}") from error
-    return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=client_ca is not None)
 
 
 def _channel_options(limits: LimitsConfig) -> list[tuple[str, int]]:

@@ -11,9 +11,8 @@ from tempolite_node.api import auth
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.enqueueing import Enqueueing
 from tempolite_node.api.polls import DeadlineWheel, time_to_wait_ms
-from tempolite_node.api.ports import NodePort
+from tempolite_node.api.ports import NodePorts, WatchPort
 from tempolite_node.api.status import InvalidRequest, TimeIsUp, status_of
-from tempolite_node.config import Role
 from tempolite_node.engine.commands import Enqueue
 from tempolite_node.engine.effects import Enqueued
 from tempolite_node.engine.model import Execution
@@ -23,8 +22,8 @@ from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 #: Calls of one session without a reply; beyond it nothing more is read, so that the client's own sending stops.
 OPEN_CALLS_MAX = 20_000
-#: Replies of one message, which is far below the size that clients take.
-_REPLIES_MAX = 500
+_REPLIES_MAX = 500  #: of one message
+_RESULT_BYTES_MAX = 1024 * 1024  #: of the results in one message, unless it has but one
 
 _SERVICE = "/tempolite.v1.ExecutionService/"
 _METHODS = {
@@ -48,14 +47,17 @@ class Answers(Protocol):
 class Session:
     """One stream. Lives and dies with it: who gets no reply asks again on another one."""
 
-    def __init__(self, answers: Answers, enqueueing: Enqueueing, node: NodePort, role: Role, peer: str) -> None:
+    def __init__(
+        self, answers: Answers, enqueueing: Enqueueing, node: NodePorts, caller: auth.Caller, peer: str
+    ) -> None:
         """peer: address of the client, as gRPC has it."""
         self._answers = answers
         self._enqueueing = enqueueing
         self._node = node
-        self._role = role
+        self._caller = caller
         self._peer = peer
         self._responses: deque[pb.SessionResponse] = deque()  #: that are ready, or being filled
+        self._filled = 0  #: bytes of results in the last of them
         self._ready = asyncio.Event()
         self._room = asyncio.Event()
         self._open = 0
@@ -112,7 +114,7 @@ class Session:
             try:
                 if kind is None:
                     raise InvalidRequest([Violation("request", "is required")])
-                auth.require(self._role, _METHODS[kind])
+                auth.require(self._caller.role, _METHODS[kind])
             except NodeError as error:
                 self._fail(call.number, kind, error)
                 continue
@@ -187,7 +189,7 @@ class Session:
         ended: Execution | None = None
         try:
             async with asyncio.timeout(remaining_s):
-                found = await self._node.wait_closed(outcome.execution_id)
+                found = await self._node.reads.wait_closed(outcome.execution_id)
                 ended = found if isinstance(found, Execution) else None
         except TimeoutError:
             pass  # answered without the outcome
@@ -197,9 +199,9 @@ class Session:
         self._reply_enqueued(call.number, outcome, ended)
 
     def _wait_for(self, call: pb.SessionCall, execution_id: str) -> None:
-        wait = _Wait(call.number, execution_id, _hold_s(call), self._node, self._deadlines, self._waited)
+        wait = _Wait(call.number, execution_id, _hold_s(call), self._node.watch, self._deadlines, self._waited)
         self._waits[call.number] = wait
-        self._node.on_closed(execution_id, wait.closed)
+        self._node.watch.on_closed(execution_id, wait.closed)
 
     def _waited(self, number: int, outcome: Enqueued, ended: Execution | None) -> None:
         self._drop_wait(number)
@@ -213,17 +215,23 @@ class Session:
     # --- replies
 
     def _reply(self, number: int, **reply: Any) -> None:
-        self._last_response().replies.add(number=number, **reply)
+        [message] = reply.values()
+        self._response(message.ByteSize()).replies.add(number=number, **reply)
 
     def _reply_enqueued(self, number: int, outcome: Enqueued, ended: Execution | None = None) -> None:
-        responses.fill_enqueued(self._last_response().replies.add(number=number).enqueue, outcome, ended)
+        result_bytes = len(ended.result or b"") if ended is not None else 0
+        responses.fill_enqueued(self._response(result_bytes).replies.add(number=number).enqueue, outcome, ended)
 
-    def _last_response(self) -> pb.SessionResponse:
-        """Where the next reply goes. It leaves when the loop has come to that."""
-        if not self._responses or len(self._responses[-1].replies) == _REPLIES_MAX:
-            self._responses.append(pb.SessionResponse())
+    def _response(self, size: int) -> pb.SessionResponse:
+        """Where the next reply goes, with a result of that size. It leaves when the loop has come to that."""
+        self._filled += size
+        last = self._responses[-1] if self._responses else None
+        if last is None or len(last.replies) == _REPLIES_MAX or self._filled > _RESULT_BYTES_MAX:
+            last = pb.SessionResponse()
+            self._responses.append(last)
+            self._filled = size
         self._ready.set()
-        return self._responses[-1]
+        return last
 
     def _fail(self, number: int, kind: str | None, error: Exception) -> None:
         method = _METHODS.get(kind or "", _SERVICE + "Session")
@@ -238,11 +246,11 @@ class _Wait:
         "_ended",
         "_execution_id",
         "_hold_s",
-        "_node",
         "_number",
         "_outcome",
         "_over",
         "_tick",
+        "_watch",
     )
 
     def __init__(
@@ -250,7 +258,7 @@ class _Wait:
         number: int,
         execution_id: str,
         hold_s: float,
-        node: NodePort,
+        watch: WatchPort,
         deadlines: DeadlineWheel,
         over: Callable[[int, Enqueued, Execution | None], None],
     ) -> None:
@@ -258,7 +266,7 @@ class _Wait:
         self._number = number
         self._execution_id = execution_id
         self._hold_s = hold_s
-        self._node = node
+        self._watch = watch
         self._deadlines = deadlines
         self._over = over
         self._outcome: Enqueued | None = None
@@ -285,7 +293,7 @@ class _Wait:
         if self._tick is not None:
             self._deadlines.forget(self._tick, self.give_up)
         if self._ended is None:
-            self._node.forget_closed(self._execution_id, self.closed)
+            self._watch.forget_closed(self._execution_id, self.closed)
 
 
 def _hold_s(call: pb.SessionCall) -> float:

@@ -5,6 +5,7 @@ Whatever is not in the table is a bug of ours: it is logged under an id, and the
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,9 +125,18 @@ def status_of(error: Exception, method: str) -> Status:
         retry_after_ms = error.retry_after_ms if isinstance(error, Overloaded) else None
         return _status(*entry, str(error), violations=violations, retry_after_ms=retry_after_ms)
     error_id = uuid.uuid4().hex[:12]
-    logger.error("unexpected error in a call", method=method, error_id=error_id, exc_info=error)
+    _log_unexpected(error, method, error_id)
     message = f"internal error; the node's log has it under {error_id}"
     return _status(StatusCode.INTERNAL, "INTERNAL", message, {"error_id": error_id})
+
+
+def _log_unexpected(error: Exception, method: str, error_id: str) -> None:
+    """Raises nothing: gRPC would tell the caller what it is, and what the log could not render with it."""
+    try:
+        logger.error("unexpected error in a call", method=method, error_id=error_id, exc_info=error)
+    except Exception as failure:
+        plain = logging.getLogger(__name__)  # it keeps what goes wrong in it to itself
+        plain.error("unexpected error %s in %s: %r", error_id, method, error, exc_info=failure)
 
 
 def _status(

@@ -33,7 +33,7 @@ def execution_tree(queries: Queries, root: Execution, *, nodes_max: int, bytes_m
         )
         tree.execution.CopyFrom(shown)
         size += tree.execution.ByteSize() - _weight(execution)
-        for operation in queries.operations(execution.row, nodes_max - nodes + 1):
+        for operation in queries.operations(execution.row, nodes_max - nodes + 1, bytes_max=bytes_max):
             message = responses.operation(operation, execution.id, attempts=attempts)
             if nodes == nodes_max or size + message.ByteSize() > bytes_max:
                 response.truncated = True
@@ -43,7 +43,7 @@ def execution_tree(queries: Queries, root: Execution, *, nodes_max: int, bytes_m
             size += message.ByteSize()
         if not execution.has_children:
             continue
-        for child in queries.children(execution.row, nodes_max - nodes + 1):
+        for child in queries.children(execution.row, nodes_max - nodes + 1, bytes_max=bytes_max):
             if nodes == nodes_max or depth == DEPTH_MAX or size + _weight(child) > bytes_max:
                 response.truncated = True
                 break

@@ -1,6 +1,7 @@
 """argv to exit code: 0 well, 1 could not start or run, 2 wrong usage or config.
 
-Together with cluster_cli.py the only place that reads argv.
+Together with cluster.py the only place that reads argv. What a command needs, it imports when it runs: `--version` and
+`--help` load nothing of a node.
 """
 
 from __future__ import annotations
@@ -9,24 +10,41 @@ import hashlib
 import re
 import secrets
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from tempolite_node import __version__
 from tempolite_node.cli.cluster import cluster
-from tempolite_node.cli.logging import configure_logging
-from tempolite_node.config import Config, Role, load_config
-from tempolite_node.errors import ConfigError, NodeError, StartError
+from tempolite_node.errors import ConfigError, NodeError, Problem, StartError, UnusableHandlers
+from tempolite_node.roles import Role
+
+if TYPE_CHECKING:
+    from tempolite_node.config import Config, Source
+
+_SYSTEMS = ("linux", "darwin")  #: that a node runs on; the second for development
 
 _CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 _node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
+
+_LAST_LINES_S = 5.0  #: for the lines that are still to be written at the end, if whoever reads them is slow
+
+
+def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from tempolite_node import __version__
+
+        click.echo(f"tempolite-node, version {__version__}")
+        context.exit()
 
 
 @click.group(invoke_without_command=True)
 @click.option("--config", type=_CONFIG, help="The node's YAML file: run the node.")
 @_node_id
-@click.version_option(__version__, prog_name="tempolite-node")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+)
 @click.pass_context
 def main(context: click.Context, config: Path | None, node_id: str | None) -> None:
     """Runs a Tempolite node."""
@@ -34,15 +52,26 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
         return
     if config is None:
         raise click.UsageError("give --config, the node's YAML file")
+    _require_system()
     loaded = _loaded(config, node_id)
-    configure_logging(loaded.log)
+    from tempolite_node.cli.logging import configure_logging
+    from tempolite_node.config import load_config, source_of
+
+    log = configure_logging(loaded.log)
     from tempolite_node.node.daemon import run
 
+    failure: StartError | None = None
     try:
-        sys.exit(run(loaded))
+        code = run(loaded, log, partial(load_config, config, node_id=node_id))
     except StartError as error:
-        click.echo(f"tempolite-node: {error}", err=True)
-        sys.exit(1)
+        code, failure = 1, error
+    finally:
+        written = log.stop(_LAST_LINES_S)
+    if failure is not None and written:  # else standard error takes nothing, and would not take this either
+        if isinstance(failure, UnusableHandlers):
+            _refuse(ConfigError(_of_handlers(failure, source_of(config, node_id=node_id))), exit_code=1)
+        click.echo(f"tempolite-node: {failure}", err=True)
+    sys.exit(code)
 
 
 main.add_command(cluster)
@@ -59,31 +88,65 @@ def config_group() -> None:
 @click.option("--handlers/--no-handlers", default=True, help="Also import the handlers.  [default: handlers]")
 def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
     """Reports every mistake of a config, each with its line and column."""
-    loaded = _loaded(config, node_id)
-    configure_logging(loaded.log)
     if handlers:
-        from tempolite_node.node.daemon import check_handlers
+        _require_system()
+    loaded = _loaded(config, node_id)
+    from tempolite_node.cli.logging import configure_logging
+    from tempolite_node.config import source_of
+    from tempolite_node.node.daemon import check_data_dir, check_handlers
 
+    source = source_of(config, node_id=node_id)
+    problems: list[Problem] = []
+    if message := check_data_dir(loaded):
+        problems.append(source.problem(("node", "data_dir"), message))
+    if handlers:
+        log = configure_logging(loaded.log)
         try:
-            errors = check_handlers(loaded)
+            check_handlers(loaded, log)
         except StartError as error:
-            errors = (str(error),)
-        for message in errors:
-            click.echo(f"{config}: handlers: {message}", err=True)
-        if errors:
-            sys.exit(2)
+            problems += _of_handlers(error, source)
+        finally:
+            log.stop(_LAST_LINES_S)
+    if problems:
+        _refuse(ConfigError(problems))
     within = f" of cluster {loaded.cluster.name}" if loaded.cluster else ""
     click.echo(f"{config}: fine. Node {loaded.node.id}{within} serves {', '.join(h.name for h in loaded.handlers)}.")
 
 
+def _of_handlers(error: StartError, source: Source) -> list[Problem]:
+    from tempolite_node.config import handler_problem
+
+    if not isinstance(error, UnusableHandlers):
+        return [source.problem(("handlers",), str(error), on_key=True)]
+    return [handler_problem(source, each.handler, each.setting, each.description) for each in error.mistakes]
+
+
+def _require_system() -> None:
+    if sys.platform not in _SYSTEMS:
+        import platform
+
+        click.echo(
+            "tempolite-node: a node runs on Linux, and on macOS for development; "
+            f"this is {platform.system() or sys.platform}, where the client works (on Windows, a node runs in WSL)",
+            err=True,
+        )
+        sys.exit(1)
+
+
 def _loaded(path: Path, node_id: str | None) -> Config:
+    from tempolite_node.config import load_config
+
     try:
         return load_config(path, node_id=node_id)
     except ConfigError as error:
-        click.echo(str(error), err=True)
-        count = len(error.problems)
-        click.echo(f"{count} {'mistake' if count == 1 else 'mistakes'} in the config", err=True)
-        sys.exit(2)
+        _refuse(error)
+
+
+def _refuse(error: ConfigError, *, exit_code: int = 2) -> NoReturn:
+    click.echo(str(error), err=True)
+    count = len(error.problems)
+    click.echo(f"{count} {'mistake' if count == 1 else 'mistakes'} in the config", err=True)
+    sys.exit(exit_code)
 
 
 @main.group()

@@ -1,7 +1,10 @@
-"""The node's config: one YAML file, validated whole before anything starts. It knows nothing of how it is used."""
+"""The node's config: one YAML file, validated whole before anything starts.
+
+It must not know how a setting is used.
+"""
 
 from tempolite_node.config.cluster import ClusterConfig, ClusterNodeConfig, PeerTlsConfig
-from tempolite_node.config.load import load_config
+from tempolite_node.config.load import handler_problem, load_config, source_of
 from tempolite_node.config.model import (
     ApiConfig,
     ClientConfig,
@@ -12,13 +15,14 @@ from tempolite_node.config.model import (
     LogConfig,
     NodeConfig,
     OperationConfig,
-    Role,
     TlsConfig,
     TokenConfig,
 )
 from tempolite_node.config.pools import WORKERS_MAX, ExecutionPoolConfig, PoolConfig, PoolsConfig, RetryConfig
 from tempolite_node.config.section import Address
+from tempolite_node.config.source import Source
 from tempolite_node.errors import ConfigError
+from tempolite_node.roles import Role
 
 __all__ = [
     "WORKERS_MAX",
@@ -41,7 +45,10 @@ __all__ = [
     "PoolsConfig",
     "RetryConfig",
     "Role",
+    "Source",
     "TlsConfig",
     "TokenConfig",
+    "handler_problem",
     "load_config",
+    "source_of",
 ]

@@ -8,46 +8,58 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, GetCoreSchemaHandler, ValidationInfo
+from pydantic_core import core_schema
 
 from tempolite_node.config.units import format_duration_ms, format_size, parse_duration_ms, parse_size
 
 T = TypeVar("T")
 
 
-def duration(minimum: str, maximum: str, why: str) -> BeforeValidator:
-    """Milliseconds, from "30s" and the like."""
-    return _bounded(parse_duration_ms, format_duration_ms, parse_duration_ms(minimum), parse_duration_ms(maximum), why)
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The least and the most that a number of the config may be, both included; part of its annotation."""
 
+    minimum: float
+    maximum: float
+    why: str
+    parse: Callable[[object], Any]
+    show: Callable[[Any], str]  #: a number as people write it
 
-def size(minimum: str, maximum: str, why: str) -> BeforeValidator:
-    """Bytes, from "2MiB" and the like."""
-    return _bounded(parse_size, format_size, parse_size(minimum), parse_size(maximum), why)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.with_info_before_validator_function(self._within, handler(source))
 
-
-def whole(minimum: int, maximum: int, why: str) -> BeforeValidator:
-    return _bounded(_parse_whole, lambda number: f"{number:,}", minimum, maximum, why)
-
-
-def number(minimum: float, maximum: float, why: str) -> BeforeValidator:
-    return _bounded(_parse_number, lambda number: f"{number:,g}", minimum, maximum, why)
-
-
-def _bounded(
-    parse: Callable[[object], Any], show: Callable[[Any], str], minimum: float, maximum: float, why: str
-) -> BeforeValidator:
-    def validate(value: object, info: ValidationInfo) -> Any:
-        parsed = parse(value) if isinstance(info.context, Path) else value
-        if isinstance(parsed, int | float) and parsed < minimum:
-            raise ValueError(f"must be at least {show(minimum)} ({why})")
-        if isinstance(parsed, int | float) and not parsed <= maximum:
-            raise ValueError(f"must be at most {show(maximum)} ({why})")
+    def _within(self, value: object, info: ValidationInfo) -> Any:
+        parsed = self.parse(value) if isinstance(info.context, Path) else value
+        if isinstance(parsed, int | float) and parsed < self.minimum:
+            raise ValueError(f"must be at least {self.show(self.minimum)} ({self.why})")
+        if isinstance(parsed, int | float) and not parsed <= self.maximum:
+            raise ValueError(f"must be at most {self.show(self.maximum)} ({self.why})")
         return parsed
 
-    return BeforeValidator(validate)
+
+def duration(minimum: str, maximum: str, why: str) -> Bounds:
+    """Milliseconds, from "30s" and the like."""
+    return Bounds(
+        parse_duration_ms(minimum), parse_duration_ms(maximum), why, parse=parse_duration_ms, show=format_duration_ms
+    )
+
+
+def size(minimum: str, maximum: str, why: str) -> Bounds:
+    """Bytes, from "2MiB" and the like."""
+    return Bounds(parse_size(minimum), parse_size(maximum), why, parse=parse_size, show=format_size)
+
+
+def whole(minimum: int, maximum: int, why: str) -> Bounds:
+    return Bounds(minimum, maximum, why, parse=_parse_whole, show=lambda number: f"{number:,}")
+
+
+def number(minimum: float, maximum: float, why: str) -> Bounds:
+    return Bounds(minimum, maximum, why, parse=_parse_number, show=lambda number: f"{number:,.12g}")
 
 
 def _parse_whole(value: object) -> int:

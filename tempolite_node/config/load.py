@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import ssl
 import stat
@@ -20,6 +19,7 @@ from tempolite_node.config.model import Config, TlsConfig, TokenConfig
 from tempolite_node.config.section import Section
 from tempolite_node.config.source import NODE_ID, Location, Source, dotted, read_source
 from tempolite_node.errors import ConfigError, Problem
+from tempolite_sdk.names import did_you_mean
 
 S = TypeVar("S", bound=Section)
 
@@ -31,7 +31,7 @@ def load_config(
 
     node_id: goes before the file's `node.id`, and before the environment's TEMPOLITE_NODE_ID.
     """
-    source = _read(Path(path), environment, node_id)
+    source = source_of(Path(path), environment, node_id=node_id)
     if source.value is None:
         raise ConfigError(source.problems or [source.problem((), "is empty")])
     config, problems = _validate(Config, source)
@@ -48,7 +48,15 @@ def load_config(
     return config.of_this_node()
 
 
-def _read(path: Path, environment: Mapping[str, str], node_id: str | None) -> Source:
+def handler_problem(source: Source, name: str, setting: str, message: str) -> Problem:
+    """What was found out about a handler of the file when it was imported. setting: e.g. "target", "params.region"."""
+    handlers = source.value.get("handlers") if isinstance(source.value, dict) else None
+    names = [handler_name(handler) for handler in handlers] if isinstance(handlers, list) else []
+    return source.problem(("handlers", names.index(name), *setting.split(".")), message)
+
+
+def source_of(path: Path, environment: Mapping[str, str] = os.environ, *, node_id: str | None = None) -> Source:
+    """The file as it is for one node, to say where in it a mistake is."""
     if node_id is None:
         return read_source(path, environment)
     source = read_source(path, {**environment, NODE_ID: node_id})
@@ -162,8 +170,7 @@ def _unknown_key(at: Location, model: type[BaseModel]) -> str:
     if key == "<<":
         return "merge keys are not supported; use an alias for the whole value"
     known = [field.alias or name for name, field in _model_at(model, at[:-1]).model_fields.items()]
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"is not a setting; did you mean {near[0]}?" if near else f"is not a setting; known: {', '.join(known)}"
+    return "is not a setting" + (did_you_mean(key, known) or f"; known: {', '.join(known)}")
 
 
 def _model_at(model: type[BaseModel], at: Location) -> type[BaseModel]:
@@ -217,8 +224,8 @@ def _problems_in_the_cluster(config: Config, source: Source) -> list[Problem]:
     if cluster is None:
         return []
     problems = [
-        source.problem(("cluster", "nodes", place, "listen"), message)
-        for place, node in enumerate(cluster.nodes)
+        source.problem(("cluster", "nodes", index, "listen"), message)
+        for index, node in enumerate(cluster.nodes)
         if (message := config.api.exposed(node.listen))
     ]
     if cluster.tls is None:

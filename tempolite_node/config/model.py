@@ -6,7 +6,6 @@ Fields that end in _ms are written without it in the file, as durations ("30s").
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
@@ -18,6 +17,7 @@ from tempolite_node.config.cluster import API_DEFAULT, ClusterConfig, completed,
 from tempolite_node.config.pools import PoolsConfig, RetryConfig
 from tempolite_node.config.section import LONG, Address, HostPort, Name, NodeId, Section, Timeout
 from tempolite_node.engine.model import PRIORITY_MAX, Isolation
+from tempolite_node.roles import Role
 
 # --- node
 
@@ -31,14 +31,6 @@ class NodeConfig(Section):
 
 
 # --- api
-
-
-class Role(StrEnum):
-    """Each may do what the one before it may, and more."""
-
-    READER = "reader"
-    OPERATOR = "operator"
-    ADMIN = "admin"
 
 
 class TlsConfig(Section):
@@ -68,11 +60,16 @@ class LimitsConfig(Section):
     payload_bytes: Annotated[int, size("1KiB", "64MiB", "a payload is held in memory several times on its way")] = (
         2 * 1024**2
     )
-    message_bytes: Annotated[int, size("64KiB", "128MiB", "a message is held in memory while it is read")] = 4 * 1024**2
+    #: Of a request, and about the most of a page of a list. Clients send up to 2MiB of calls in one message.
+    message_bytes: Annotated[
+        int, size("4MiB", "128MiB", "clients send many calls in one message, which is held in memory while it is read")
+    ] = 4 * 1024**2
     concurrent_rpcs: Annotated[
         int, whole(10, 100_000, "each holds some KiB; beyond it calls are refused, open waits included")
     ] = 1_000
-    concurrent_streams: Annotated[int, whole(1, 10_000, "calls open at a time on one connection")] = 100
+    concurrent_streams: Annotated[
+        int, whole(10, 10_000, "calls open at a time on one connection; a client's sessions and signals are some")
+    ] = 100
     metadata_bytes: Annotated[int, size("1KiB", "64KiB", "a token takes less than 1KiB")] = 8 * 1024
     handshake_timeout_ms: Annotated[
         int, duration("100ms", "60s", "a client that connects and says nothing holds a socket this long")
@@ -140,8 +137,10 @@ class HostsConfig(Section):
     ping_timeout_ms: Annotated[
         int, duration("500ms", "1h", "a handler that holds the GIL this long loses its host")
     ] = 30_000
-    start_timeout_ms: Annotated[int, duration("1s", "1h", "importing the handlers takes its time")] = 60_000
-    python_path: tuple[FilePath, ...] = ()  #: ahead of sys.path; the file's default is its own directory
+    start_timeout_ms: Annotated[
+        int, duration("10s", "1h", "importing the handlers takes its time, and more of it on a busy machine")
+    ] = 60_000
+    python_path: tuple[FilePath, ...] = ()  #: behind the standard library; the file's default is its own directory
 
     @model_validator(mode="after")
     def _timeout_after_interval(self) -> HostsConfig:
@@ -208,9 +207,14 @@ class HandlerConfig(Section):
 # --- log
 
 
+def _log_format(value: object) -> object:
+    return "text" if value == "console" else value  # its former name
+
+
 class LogConfig(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["json", "console"] = "json"
+    #: auto: text on a terminal, JSON elsewhere
+    format: Annotated[Literal["auto", "text", "json"], BeforeValidator(_log_format)] = "auto"
 
 
 # --- the whole

@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from tempolite_node.config.bounds import duration, text
+from tempolite_node.config.units import format_duration_ms
+from tempolite_node.engine.model import DURATION_MS_MAX
 
 
 class Section(BaseModel):
@@ -28,7 +30,9 @@ NodeId = Annotated[str, text(NODE_ID, "1 to 64 letters, digits and -_.")]
 Name = Annotated[str, text(r"[^\x00-\x1f\x7f]{1,200}", "1 to 200 printable characters")]
 
 LONG = "longer than a year is a mistake in the unit"
-Timeout = Annotated[int, duration("1ms", "3650d", "longer than ten years is a mistake in the unit")]
+Timeout = Annotated[
+    int, duration("1ms", format_duration_ms(DURATION_MS_MAX), "longer than ten years is a mistake in the unit")
+]
 
 
 @dataclass(frozen=True, slots=True)

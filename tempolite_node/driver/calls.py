@@ -15,7 +15,7 @@ from msgspec import Struct
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.inputs import SignalChecked
 from tempolite_node.driver.pending import PendingCommand
-from tempolite_node.driver.runs import Run
+from tempolite_node.driver.runs import AttemptEnd, RunningAttempt
 from tempolite_node.engine.commands import (
     AnyRequest,
     BeginSideEffect,
@@ -37,8 +37,15 @@ from tempolite_node.engine.effects import AnyOutcome, Granted, Reason, Refused, 
 from tempolite_node.engine.model import OperationKind
 from tempolite_node.protocol import messages
 
+_END_OF = {
+    CompleteAttempt: AttemptEnd.COMPLETED,
+    FailAttempt: AttemptEnd.FAILED,
+    UnwindAttempt: AttemptEnd.UNWOUND,
+    SuspendAttempt: AttemptEnd.SUSPENDED,
+}
 
-class Children(Protocol):
+
+class ResolveChild(Protocol):
     """Turns what an attempt asks for a child into the engine's request; or says why that can't be."""
 
     def __call__(self, request: messages.ChildRequest, at_ms: int) -> AnyRequest | Refused: ...
@@ -61,7 +68,7 @@ class Requests:
     def __init__(
         self,
         dispatch: Dispatch,
-        children: Children,
+        children: ResolveChild,
         signals: SignalCheck,
         *,
         put: Callable[[SignalChecked], None],
@@ -74,8 +81,8 @@ class Requests:
         self._put = put
         self._format = format
 
-    def heard(
-        self, host: int, calls: Sequence[messages.Call | messages.ReturnSlots], *, at_ms: int, is_current: bool
+    def on_messages(
+        self, host: int, calls: Sequence[messages.AttemptCall | messages.ReturnSlots], *, at_ms: int, is_current: bool
     ) -> Iterator[PendingCommand]:
         """What a worker host says. Part of it is done at once: it changes nothing that is stored.
 
@@ -118,7 +125,7 @@ class Requests:
                     continue
             yield self._pending(run, call, request, at_ms=at_ms)
 
-    def _checked(self, host: int, call: messages.Call, refused: Refused | None) -> None:
+    def _checked(self, host: int, call: messages.AttemptCall, refused: Refused | None) -> None:
         self._put(SignalChecked(host, call, refused))
 
     def signal_checked(self, checked: SignalChecked, *, at_ms: int) -> Iterator[PendingCommand]:
@@ -133,7 +140,9 @@ class Requests:
         else:
             yield self._pending(run, call, call.request, at_ms=at_ms)
 
-    def _pending(self, run: Run, call: messages.Call, request: AnyRequest, *, at_ms: int) -> PendingCommand:
+    def _pending(
+        self, run: RunningAttempt, call: messages.AttemptCall, request: AnyRequest, *, at_ms: int
+    ) -> PendingCommand:
         command = FromAttempt(
             at_ms=at_ms,
             execution_id=run.execution_id,
@@ -144,14 +153,14 @@ class Requests:
         )
         return PendingCommand(command, _Answering(self._dispatch, run, call, request))
 
-    def host_down(self, host: int, message: str, *, at_ms: int) -> Iterator[PendingCommand]:
-        """The attempts that it held are lost."""
+    def host_down(self, host: int, message: str, *, crashed: bool, at_ms: int) -> Iterator[PendingCommand]:
+        """The attempts that it held are lost. crashed: those that ran may be to blame."""
         for run, was_running in self._dispatch.host_down(host):
             command = CrashAttempt(
                 at_ms=at_ms,
                 execution_id=run.execution_id,
                 epoch=run.epoch,
-                suspect=was_running,
+                suspect=was_running and crashed,
                 jitter=random.uniform(-1, 1),
                 message=message,
             )
@@ -163,7 +172,9 @@ class _Answering:
 
     __slots__ = ("_call", "_dispatch", "_request", "_run")
 
-    def __init__(self, dispatch: Dispatch, run: Run, call: messages.Call, request: AnyRequest) -> None:
+    def __init__(
+        self, dispatch: Dispatch, run: RunningAttempt, call: messages.AttemptCall, request: AnyRequest
+    ) -> None:
         self._dispatch = dispatch
         self._run = run
         self._call = call
@@ -183,7 +194,7 @@ class _Answering:
             case CompleteSideEffect(key=key) | FailSideEffect(key=key):
                 dispatch.end_side_effect(run, call, key, outcome)  # type: ignore[arg-type]
             case CompleteAttempt() | FailAttempt() | UnwindAttempt() | SuspendAttempt():
-                dispatch.end(run, well=isinstance(request, CompleteAttempt))
+                dispatch.end(run, _END_OF[type(request)], request.failure if isinstance(request, FailAttempt) else None)
             case WaitForExecution(key=key) if outcome is None:
                 dispatch.wait(run, call, OperationKind.WAIT, key)
             case ReceiveSignal(key=key) | SetSignalAside(key=key) if outcome is None:

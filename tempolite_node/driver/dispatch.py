@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tempolite_node.driver import run_messages
 from tempolite_node.driver.pools import WINDOW_MAX, Order, Pool
-from tempolite_node.driver.runs import Due, Frame, OpenCall, Run
+from tempolite_node.driver.runs import AttemptEnd, AttemptStep, Due, Frame, OpenCall, RunningAttempt
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
@@ -26,7 +26,7 @@ from tempolite_node.engine.effects import (
     RunCompensation,
     Wake,
 )
-from tempolite_node.engine.model import Component, Execution, Isolation, OperationKind
+from tempolite_node.engine.model import Component, Execution, Failure, Isolation, OperationKind
 from tempolite_node.protocol import messages
 
 
@@ -55,13 +55,13 @@ class Dispatch:
         window_max: int = WINDOW_MAX,
         leases: bool = True,
     ) -> None:
-        """lends: side effects may begin in slots that hosts have, unasked: no other node can take them over."""
+        """leases: side effects may begin in slots that hosts have, unasked: no other node can take them over."""
         self._source = source
         self._node_id = node_id
         self._clock_s = clock_s
         self._window_max = window_max
         self._leases = leases
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, RunningAttempt] = {}
         self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
         self._isolated = 0  #: processes for one attempt each get numbers below zero
         self._handlers: frozenset[str] = frozenset()
@@ -70,6 +70,8 @@ class Dispatch:
         self._closing: list[int] = []
         self._leased: Counter[int] = Counter()  #: slots of the side-effect pool that each host has, running and spare
         self._side_effects_ended: Counter[int] = Counter()  #: on each host, in this round
+        self.traces = False  #: attempts, for `take_trace`. Set by any thread
+        self._trace: list[AttemptStep] = []
         self.pools: dict[Component, Pool[Due]] = {
             component: Pool(settings.workers, settings.rate_limit, clock_s(), window_max=window_max)
             for component, settings in pools.items()
@@ -85,12 +87,12 @@ class Dispatch:
         self._hosts[host] = 0
         self._handlers = frozenset(handlers)
 
-    def host_down(self, host: int) -> list[tuple[Run, bool]]:
+    def host_down(self, host: int) -> list[tuple[RunningAttempt, bool]]:
         """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
         self._hosts.pop(host, None)
         self.give_back(host, self._leased[host])
         lost = [run for run in self._runs.values() if run.host == host]
-        return [(run, self._forget(run)) for run in lost]
+        return [(run, self._forget(run, AttemptEnd.LOST)) for run in lost]
 
     @property
     def attempts(self) -> int:
@@ -135,7 +137,7 @@ class Dispatch:
             return  # the attempt has not asked again since its stack was lost; replay will find it recorded
         self._over(run, open_call, effect.key, effect.answer)
 
-    def _over(self, run: Run, call: OpenCall, key: str, answer: AnyAnswer) -> None:
+    def _over(self, run: RunningAttempt, call: OpenCall, key: str, answer: AnyAnswer) -> None:
         """An open call has its answer: a side effect may start, or one wait less holds its frame back."""
         if isinstance(answer, Granted):
             self._start_side_effect(run, call, key, answer)
@@ -152,7 +154,7 @@ class Dispatch:
         run = self._runs.get(effect.execution_id)
         if run is None or run.epoch != effect.epoch:
             return
-        self._forget(run)
+        self._forget(run, AttemptEnd.ABANDONED)
         if run.host < 0:
             self._closing.append(run.host)
         else:
@@ -171,7 +173,7 @@ class Dispatch:
 
     # --- calls of attempts
 
-    def run_of(self, host: int, call: messages.Call) -> Run | None:
+    def run_of(self, host: int, call: messages.AttemptCall) -> RunningAttempt | None:
         """The attempt that calls, or None when it has lost its right to run; then it is told so."""
         run = self._runs.get(call.execution_id)
         if run is not None and run.epoch == call.epoch and run.host == host:
@@ -179,11 +181,11 @@ class Dispatch:
         self._send(host, messages.AbandonAttempt(execution_id=call.execution_id, epoch=call.epoch))
         return None
 
-    def answer(self, run: Run, call: messages.Call, answer: AnyAnswer) -> None:
+    def answer(self, run: RunningAttempt, call: messages.AttemptCall, answer: AnyAnswer) -> None:
         """The call is over as soon as it was made."""
         self._reply(run, call.call, answer)
 
-    def wait(self, run: Run, call: messages.Call, kind: OperationKind, key: str) -> None:
+    def wait(self, run: RunningAttempt, call: messages.AttemptCall, kind: OperationKind, key: str) -> None:
         """The call is a wait that is not over: its frame holds no slot from here on."""
         frame = run.frames.get(call.frame, run.root)  # a task may outlive the side effect that made it
         run.calls[kind, key] = OpenCall(call.call, frame)
@@ -193,7 +195,9 @@ class Dispatch:
             frame.waking = None
             self._reply(run, due.call, due.answer)
 
-    def begin_side_effect(self, run: Run, call: messages.Call, key: str, answer: AnyAnswer | None) -> None:
+    def begin_side_effect(
+        self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None
+    ) -> None:
         """A side effect waits for its slot, or for the end of its backoff (no answer yet), or is recorded already."""
         if answer is not None and not isinstance(answer, Granted):
             self._reply(run, call.call, answer)
@@ -203,7 +207,7 @@ class Dispatch:
             open_call = run.calls.pop((OperationKind.SIDE_EFFECT, key))
             self._start_side_effect(run, open_call, key, answer)
 
-    # --- slots that are lent: see docs/design/slots.md
+    # --- slots that are leased: see docs/design/slots.md
 
     @property
     def leased(self) -> int:
@@ -211,14 +215,14 @@ class Dispatch:
         return self._leased.total()
 
     def give_back(self, host: int, slots: int) -> None:
-        """A host has no more than it was lent, whatever it says."""
+        """A host has no more than it was leased, whatever it says."""
         given = min(slots, self._leased[host])
         self._leased[host] -= given
         for _ in range(given):
             self.pools[Component.SIDE_EFFECT].release()
 
-    def announced(self, run: Run, call: messages.Call, key: str) -> None:
-        """A side effect runs in a slot that was lent, and is given back: it is one like any other from here on."""
+    def announced(self, run: RunningAttempt, call: messages.AttemptCall, key: str) -> None:
+        """A side effect runs in a slot that was leased, and is given back: it is one like any other from here on."""
         if call.frame not in run.frames:
             return  # a task that outlives the side effect that made it: nobody waits for it
         self.wait(run, call, OperationKind.SIDE_EFFECT, key)
@@ -246,12 +250,14 @@ class Dispatch:
             self._leased[host] += slots
             self._outgoing[host].insert(0, messages.LeaseSlots(slots=slots))  # before the answers that make use of them
 
-    def _start_side_effect(self, run: Run, call: OpenCall, key: str, go: Granted) -> None:
+    def _start_side_effect(self, run: RunningAttempt, call: OpenCall, key: str, go: Granted) -> None:
         frame = Frame(key, Component.SIDE_EFFECT, parent=call.frame)
         run.frames[key] = frame
         self.pools[Component.SIDE_EFFECT].starting.append(Due(run, frame, call.number, go))
 
-    def end_side_effect(self, run: Run, call: messages.Call, key: str, answer: AnyAnswer | None) -> None:
+    def end_side_effect(
+        self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None
+    ) -> None:
         """A side effect ran. No answer: it failed and is made again after its backoff."""
         self.ended[Component.SIDE_EFFECT, answer is not None and not isinstance(answer, Failed)] += 1
         self._side_effects_ended[run.host] += 1
@@ -274,14 +280,16 @@ class Dispatch:
         else:
             self._over(run, open_call, key, answer)
 
-    def _end_unannounced(self, run: Run, call: messages.Call, key: str, answer: AnyAnswer | None) -> None:
+    def _end_unannounced(
+        self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None
+    ) -> None:
         """A side effect that was not heard of before: the frame around it did not wait, and may begin to now."""
         if answer is None:
             self.wait(run, call, OperationKind.SIDE_EFFECT, key)
         else:
             self._reply(run, call.call, answer)
 
-    def _leave(self, run: Run, ended: Frame) -> None:
+    def _leave(self, run: RunningAttempt, ended: Frame) -> None:
         """The frame is over, with all that was begun inside of it and not waited for."""
         inside = [ended] if not ended.outstanding else [f for f in run.frames.values() if f.is_within(ended)]
         for frame in inside:
@@ -290,23 +298,25 @@ class Dispatch:
             del run.frames[frame.key]
         if not ended.outstanding:
             return
-        for place in [place for place, open_call in run.calls.items() if open_call.frame.over]:
-            del run.calls[place]
+        for operation in [operation for operation, call in run.calls.items() if call.frame.over]:
+            del run.calls[operation]
 
-    def lost(self, run: Run, call: messages.Call) -> None:
+    def lost(self, run: RunningAttempt, call: messages.AttemptCall) -> None:
         """The call came too late: the attempt has lost its right to run."""
         self._abandon(Abandon(execution_id=run.execution_id, epoch=call.epoch))
 
-    def end(self, run: Run, *, well: bool) -> None:
-        """The attempt is over, well or not, or was unwound. Nobody waits for an answer to its last call."""
+    def end(self, run: RunningAttempt, end: AttemptEnd, failure: Failure | None = None) -> None:
+        """The attempt is over, or was unwound. Nobody waits for an answer to its last call."""
         if run.root.pool is Component.COMPENSATION:
-            self.ended[Component.COMPENSATION, well] += 1
-        self._forget(run)
+            self.ended[Component.COMPENSATION, end is AttemptEnd.COMPLETED] += 1
+        self._forget(run, end, failure)
         if run.host < 0:
             self._closing.append(run.host)
 
-    def _forget(self, run: Run) -> bool:
+    def _forget(self, run: RunningAttempt, end: AttemptEnd, failure: Failure | None = None) -> bool:
         """Gives back its slots. Returns whether its code was running."""
+        if self.traces:
+            self._note(run, end, failure)
         was_running = False
         for frame in run.frames.values():
             if frame.slot:
@@ -318,12 +328,22 @@ class Dispatch:
             self._hosts[run.host] -= 1
         return was_running
 
+    def _note(self, run: RunningAttempt, end: AttemptEnd | None = None, failure: Failure | None = None) -> None:
+        self._trace.append(
+            AttemptStep(run.execution_id, run.handler, run.attempt, run.compensation, run.host, end, failure)
+        )
+
+    def take_trace(self) -> list[AttemptStep]:
+        """The attempts that started and ended since it was asked before, if they are traced."""
+        trace, self._trace = self._trace, []
+        return trace
+
     def _release(self, frame: Frame) -> None:
         if frame.slot:
             frame.slot = False
             self.pools[frame.pool].release()
 
-    def _reply(self, run: Run, call: int, answer: AnyAnswer) -> None:
+    def _reply(self, run: RunningAttempt, call: int, answer: AnyAnswer) -> None:
         self._send(run.host, messages.Reply(execution_id=run.execution_id, epoch=run.epoch, call=call, answer=answer))
 
     def _send(self, host: int, message: messages.ToHost) -> None:
@@ -423,14 +443,20 @@ class Dispatch:
             return  # it ended in the batch that started it
         host = self._host_for(execution)
         root = Frame("", execution.pool, parent=None, slot=True)
-        run = Run(execution.id, execution.epoch, execution.handler, host, root, frames={"": root})
+        run = RunningAttempt(execution.id, execution.epoch, execution.handler, host, root, frames={"": root})
         self._runs[execution.id] = run
         if host in self._hosts:
             self._hosts[host] += 1
+        message: messages.RunHandler | messages.RunCompensation
         if isinstance(effect, RunCompensation):
-            self._send(host, run_messages.run_compensation(self._source, execution, effect.key, isolated=host < 0))
+            message = run_messages.run_compensation(self._source, execution, effect.key, isolated=host < 0)
+            run.compensation = effect.key
         else:
-            self._send(host, run_messages.run(self._source, execution, isolated=host < 0))
+            message = run_messages.run(self._source, execution, isolated=host < 0)
+        run.attempt = message.attempt
+        self._send(host, message)
+        if self.traces:
+            self._note(run)
 
     def _host_for(self, execution: Execution) -> int:
         """The least loaded host; a process of its own for what asked for one, or may have killed a host before."""

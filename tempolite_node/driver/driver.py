@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import apsw
 
-from tempolite_node.driver.calls import Children, Requests, SignalCheck
+from tempolite_node.driver.calls import Requests, ResolveChild, SignalCheck
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.inputs import (
     Barrier,
@@ -32,9 +32,10 @@ from tempolite_node.driver.inputs import (
     Submit,
     SubmitBatch,
 )
-from tempolite_node.driver.notices import tell_set_aside
-from tempolite_node.driver.pending import PendingCommand, PendingCommands, asked_together
-from tempolite_node.driver.readiness import Readiness, Stage, tell_changes
+from tempolite_node.driver.node_changes import log_node_changes
+from tempolite_node.driver.outputs import Happening, Outputs, RoundOutput
+from tempolite_node.driver.pending import PendingCommand, PendingCommands, commands_of_batch
+from tempolite_node.driver.readiness import Readiness, Stage
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyCommand,
@@ -52,6 +53,9 @@ from tempolite_node.engine.effects import (
     AnyEffect,
     AnyOutcome,
     Closed,
+    Halted,
+    HostCrashed,
+    Registered,
     Rejection,
     RunAttempt,
     RunCompensation,
@@ -62,9 +66,8 @@ from tempolite_node.engine.model import Component, Execution
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import NodeError, StorageFailed, Unavailable
 from tempolite_node.log.base import Log, StateMachine
-from tempolite_node.protocol import messages
 from tempolite_node.store.database import explained
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 
 _ROUND_MAX = 2_000  #: inputs of one round: bounds how long a transaction holds its answers back
 _TIMERS_MAX = 250  #: timers of one round, besides what was asked
@@ -72,35 +75,10 @@ _UNSAVED_MAX = 1_000  #: entries that changed nothing, and so need no commit of 
 _PLACED_MAX = 500  #: executions of one round that are given to another node
 
 
-class Outputs(Protocol):
-    """Where the results of a round go. Called in any thread, and must not block."""
-
-    def publish(
-        self,
-        *,
-        frames_to_send: Mapping[int, Sequence[messages.ToHost]],
-        hosts_to_close: list[int],
-        answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[Execution],
-        signalled: list[str],
-        revision: int,
-    ) -> None: ...
-
-    def restored(self) -> None:
-        """The store was replaced by that of another node: whatever was followed may have moved on unseen."""
-        ...
-
-    def removed(self) -> None:
-        """This node is no part of the cluster any more."""
-        ...
-
-    def driver_failed(self, error: BaseException) -> None: ...
-
-
 class Registration(Protocol):
     """What this node tells the others of itself."""
 
-    def __call__(self, at_ms: int, run: str) -> RegisterNode: ...
+    def __call__(self, at_ms: int, boot_id: str) -> RegisterNode: ...
 
 
 class Driver:
@@ -108,10 +86,11 @@ class Driver:
         self,
         *,
         node_id: str,
-        executions: Executions,
+        executions: StoreWriter,
         dispatch: Dispatch,
+        inputs: Inputs,
         outputs: Outputs,
-        children: Children,
+        children: ResolveChild,
         signals: SignalCheck,
         registration: Registration,
         log: Callable[[StateMachine], Log],
@@ -121,19 +100,20 @@ class Driver:
         self._outputs = outputs
         self._registration = registration
         self._log = log(self)
-        self.inputs = Inputs()
+        self.inputs = inputs
         self._work = Work(executions)
         self._at_ms = 0
         self._fired = False  #: timers that are due are on their way
         self._readiness = Readiness()
         self._look_for_misplaced = True
         self._stopping = False
-        self._proposals = PendingCommands()
+        self._pending = PendingCommands()
         self._requests = Requests(dispatch, children, signals, put=self.inputs.put, format=lambda: self.format)
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
-        self._looks: list[Inspect] = []
+        self._inspections: list[Inspect] = []
         self._closed: list[Execution] = []
         self._signalled: list[str] = []
+        self._happened: list[Happening] = []
         self._published = -1  #: applied index at the last publication
         self._thread = threading.Thread(target=self._drive, name="driver", daemon=True)
         self.dispatch = dispatch
@@ -149,7 +129,7 @@ class Driver:
         self.inputs.put(given)
 
     def waiting_inputs(self) -> int:
-        return len(self.inputs) + len(self._proposals)
+        return len(self.inputs) + len(self._pending)
 
     def stop(self) -> None:
         """Ends the thread after the round that is under way. All that it saved is on disk then, and let out."""
@@ -167,9 +147,9 @@ class Driver:
         return self._log.now_ms()
 
     @property
-    def run(self) -> str:
+    def boot_id(self) -> str:
         """Names this process of the node, among all that there were."""
-        return self._readiness.run
+        return self._readiness.boot_id
 
     # --- the thread
 
@@ -190,30 +170,31 @@ class Driver:
         for given in inputs:
             match given:
                 case HostMessages():
-                    heard = self._requests.heard(
+                    calls = self._requests.on_messages(
                         given.host, given.calls, at_ms=self._at_ms, is_current=self._is_current
                     )
-                    self._proposals.add_all(heard)
+                    self._pending.add_all(calls)
                 case Submit():
-                    self._ask(given)
+                    self._submit(given)
                 case SubmitBatch():
                     answer = partial(self._answer, given.answer)
-                    self._proposals.add_all(asked_together(given.commands, answer))
+                    self._pending.add_all(commands_of_batch(given.commands, answer))
                 case RunInDriver():
                     given.act()
                 case Barrier():
                     self._log.barrier(partial(self._answer, given.answer))
                 case Inspect():
-                    self._looks.append(given)
+                    self._inspections.append(given)
                 case Reconfigure():
-                    self._answers.append((given.answer, given.change()))
+                    self._answers.append((given.answer, given.reconfigure()))
                 case HostUp():
                     self.dispatch.host_up(given.host, given.handlers)
                     self.dispatch.refill(everything=True)
                 case HostDown():
-                    self._proposals.add_all(self._requests.host_down(given.host, given.message, at_ms=self._at_ms))
+                    lost = self._requests.host_down(given.host, given.message, crashed=given.crashed, at_ms=self._at_ms)
+                    self._pending.add_all(lost)
                 case SignalChecked():
-                    self._proposals.add_all(self._requests.signal_checked(given, at_ms=self._at_ms))
+                    self._pending.add_all(self._requests.signal_checked(given, at_ms=self._at_ms))
                 case Stop():
                     self._stopping = True
         self._advance()
@@ -225,7 +206,7 @@ class Driver:
     @property
     def _holds_back(self) -> bool:
         """Something was asked that the log would take now: it was more than one round may propose."""
-        return bool(self._proposals) and self._log.idle and self._readiness.registered
+        return bool(self._pending) and self._log.idle and self._readiness.registered
 
     def _idle_s(self) -> float | None:
         if not self._log.idle or self._readiness.stage is Stage.CATCHING_UP:
@@ -252,40 +233,44 @@ class Driver:
         """Once this round's commit is on disk."""
         self._answers.append((answer, value))
 
-    def _ask(self, given: Submit) -> None:
-        told = None if given.answer is None else partial(self._answer, given.answer)
-        self._proposals.add(PendingCommand(given.command, told, told))
+    def _submit(self, given: Submit) -> None:
+        answer = None if given.answer is None else partial(self._answer, given.answer)
+        self._pending.add(PendingCommand(given.command, answer, answer))
 
     # --- through the log
 
     def _advance(self) -> None:
         """Saves what the log has ordered, proposes what a round may for as long as it takes it, and saves that too."""
         self._save()
-        limit = self._log.round_max(len(self._proposals))
-        while self._log.idle and (proposals := self._next_proposals(limit)):
-            limit = max(0, limit - len(proposals))
-            self._proposals.propose(proposals, self._log)
+        limit = self._log.round_max(len(self._pending))
+        while self._log.idle and (pending := self._next_commands(limit)):
+            limit = max(0, limit - len(pending))
+            self._pending.propose(pending, self._log)
         if not self._log.idle:
             self._grant()  # who has a stack here and waits for a slot only, need not wait for the log
         elif self._readiness.live and self.dispatch.holds_side_effects:
             self._log.renew()
         self._save()
 
-    def _next_proposals(self, limit: int) -> list[PendingCommand]:
+    def _next_commands(self, limit: int) -> list[PendingCommand]:
         """The registration first; then what was asked, up to the limit, and the starts that free slots allow."""
         if not self._readiness.registered:
             return self._to_register()
         duties = self._duties() if self._log.leads else []
-        return duties + self._proposals.take(limit) + self._starts()
+        return duties + self._pending.take(limit) + self._starts()
 
     def _to_register(self) -> list[PendingCommand]:
-        standing = self._readiness
-        if standing.stage is Stage.BEHIND:
-            standing.stage = Stage.CATCHING_UP
-            self._log.catch_up(standing.caught_up)  # a log that has nobody to ask calls back at once
-        if standing.stage is not Stage.CAUGHT_UP:
+        readiness = self._readiness
+        if readiness.stage is Stage.BEHIND:
+            readiness.stage = Stage.CATCHING_UP
+            self._log.catch_up(readiness.caught_up)  # a log that has nobody to ask calls back at once
+        if readiness.stage is not Stage.CAUGHT_UP:
             return []
-        return [PendingCommand(self._registration(self._at_ms, standing.run))]
+        return [PendingCommand(self._registration(self._at_ms, readiness.boot_id), self._registered)]
+
+    def _registered(self, outcome: AnyOutcome) -> None:
+        if isinstance(outcome, Registered):
+            self._happened.append(outcome)
 
     def _duties(self) -> list[PendingCommand]:
         """What one node does for all of them: it fires timers, and places what its owner can't run."""
@@ -336,13 +321,13 @@ class Driver:
         return self._executions.applied_index
 
     def apply(self, commands: Sequence[AnyCommand], *, own: bool) -> None:
-        under_way = self._proposals.ordered() if own else []
+        under_way = self._pending.ordered() if own else []
         self._executions.look_up(ids_of_new(commands))
-        for place, command in enumerate(commands):
+        for index, command in enumerate(commands):
             outcome = decide(self._work, command)
             # A call is answered, and its frame loses its slot if it waits, before effects of later commands wake it.
-            if under_way and not (proposal := under_way[place]).given_up and proposal.on_outcome is not None:
-                proposal.on_outcome(outcome)
+            if under_way and not (pending := under_way[index]).given_up and pending.on_outcome is not None:
+                pending.on_outcome(outcome)
             self._take_effects()
         if self._work.nodes:
             self._check_format()
@@ -367,30 +352,33 @@ class Driver:
         return admit(self._work, batch)
 
     def forget(self) -> None:
-        self._proposals.ordered()
+        self._pending.ordered()
 
-    def give_up(self, *, under_way: NodeError, waiting: NodeError) -> None:
-        self._proposals.give_up(under_way=under_way, waiting=waiting)
+    def fail_pending(self, *, under_way: NodeError, waiting: NodeError) -> None:
+        self._pending.fail(under_way=under_way, waiting=waiting)
 
-    def take_back(self) -> None:
-        self._proposals.take_back()
+    def requeue(self) -> None:
+        self._pending.requeue()
 
-    def lost(self, node_id: str) -> None:
-        node = self._executions.nodes().get(node_id)
-        if node is not None and node.live and node_id != self._node_id:
-            self._proposals.add(PendingCommand(LoseNode(at_ms=self._at_ms, node_id=node_id, run=node.run)))
+    @property
+    def live_boot_ids(self) -> Mapping[str, str]:
+        return {node.id: node.boot_id for node in self._executions.nodes().values() if node.live}
 
-    def begin_anew(self, *, unclear: NodeError) -> None:
+    def lost(self, node_id: str, boot_id: str) -> None:
+        if self.live_boot_ids.get(node_id) == boot_id and node_id != self._node_id:
+            self._pending.add(PendingCommand(LoseNode(at_ms=self._at_ms, node_id=node_id, boot_id=boot_id)))
+
+    def reset(self, *, unclear: NodeError) -> None:
         """The store was replaced by another node's, a later one: what runs here may have been given away unseen.
 
         unclear: what the clients are told whose commands are under way.
         """
-        self._proposals.give_up_all(unclear)
+        self._pending.fail_all(unclear)
         self.dispatch.abandon_all()
         self.dispatch.refill(everything=True)
         self._work = Work(self._executions)
         self._check_format()
-        self._readiness.begin_anew()
+        self._readiness.reset()
         self._look_for_misplaced = True
         self._outputs.restored()
 
@@ -408,9 +396,8 @@ class Driver:
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
-            case SignalSetAside():
-                if effect.owner == self._node_id:
-                    tell_set_aside(effect)
+            case Halted() | HostCrashed() | SignalSetAside():
+                self._happened.append(effect)
             case RunAttempt() | RunCompensation() if not self._readiness.registered:
                 pass  # an earlier process of this node asked for it; the registration queues it again
             case _:
@@ -426,7 +413,7 @@ class Driver:
         self._executions.save(work, self._log.index)
         if work.nodes:
             self._look_for_misplaced = True
-            tell_changes(self._node_id, before, self._executions.nodes())
+            log_node_changes(self._node_id, before, self._executions.nodes())
             if formats.in_use(self._executions.nodes().values()) > formats.in_use(before.values()):
                 self._tell_more()
             if self._node_id in work.nodes:
@@ -437,19 +424,19 @@ class Driver:
     def _tell_more(self) -> None:
         """Says again what this node serves, if the format that has come into use has room for more of it."""
         own = self._executions.nodes().get(self._node_id)
-        if own is None or own.run != self._readiness.run:
+        if own is None or own.boot_id != self._readiness.boot_id:
             return
-        told = self._registration(self._at_ms, own.run)
+        told = self._registration(self._at_ms, own.boot_id)
         if told.handlers != own.handlers:
-            self._proposals.add(PendingCommand(told))
+            self._pending.add(PendingCommand(told))
 
     # --- out
 
     def _publish(self) -> None:
         outgoing, closing = self.dispatch.collect()
-        for look in self._looks:
-            self._answers.append((look.answer, look.look()))
-        self._looks = []
+        for inspection in self._inspections:
+            self._answers.append((inspection.answer, inspection.inspect()))
+        self._inspections = []
         revision = self._executions.applied_index
         if not (outgoing or closing or self._answers or revision != self._published):
             return
@@ -457,13 +444,15 @@ class Driver:
         answers, self._answers = self._answers, []
         closed, self._closed = self._closed, []
         signalled, self._signalled = self._signalled, []
-        publish = partial(
-            self._outputs.publish,
-            frames_to_send=outgoing,
+        happened, self._happened = [*self._happened, *self.dispatch.take_trace()], []
+        output = RoundOutput(
+            frames=outgoing,
             hosts_to_close=closing,
             answers=answers,
             closed=closed,
             signalled=signalled,
+            happened=happened,
             revision=revision,
         )
-        self._log.when_durable(publish, idle=not self.inputs and not self._holds_back)
+        idle = not self.inputs and not self._holds_back
+        self._log.when_durable(partial(self._outputs.publish, output), idle=idle)

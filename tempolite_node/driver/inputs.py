@@ -6,8 +6,6 @@ between them no other thread has to wake.
 
 from __future__ import annotations
 
-import os
-import select
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +17,7 @@ from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import AnyOutcome, Refused
 from tempolite_node.errors import NodeError
 from tempolite_node.protocol import messages
+from tempolite_node.system import READABLE, WRITABLE, poller
 
 
 class Submit(Struct):
@@ -29,7 +28,7 @@ class Submit(Struct):
 
 
 class SubmitBatch(Struct):
-    """Commands, and who wants all of their outcomes, or why there are none. Called like that of an `Submit`."""
+    """Commands, and who wants all of their outcomes, or why there are none. Called like that of a `Submit`."""
 
     commands: Sequence[AnyCommand]
     answer: Callable[[list[AnyOutcome] | NodeError], None]
@@ -38,14 +37,14 @@ class SubmitBatch(Struct):
 class Inspect(Struct):
     """A question to the driver's own state, answered after the round's commit."""
 
-    look: Callable[[], Any]
+    inspect: Callable[[], Any]
     answer: Callable[[Any], None]
 
 
 class Reconfigure(Struct):
     """A change of what decides which work starts. Made before the round's starts, answered after its commit."""
 
-    change: Callable[[], Any]
+    reconfigure: Callable[[], Any]
     answer: Callable[[Any], None]
 
 
@@ -68,19 +67,20 @@ class HostUp(Struct):
 
 class HostMessages(Struct):
     host: int
-    calls: list[messages.Call | messages.ReturnSlots]
+    calls: list[messages.AttemptCall | messages.ReturnSlots]
 
 
 class HostDown(Struct):
     host: int
     message: str
+    crashed: bool = True  #: one of the attempts that ran may be to blame; False: the node stops
 
 
 class SignalChecked(Struct):
     """An attempt's signal to another execution has been checked by who knows the types of that one's handler."""
 
     host: int
-    call: messages.Call
+    call: messages.AttemptCall
     refused: Refused | None  #: None: it may be sent
 
 
@@ -110,7 +110,7 @@ class HostSocket(Protocol):
 
     def fileno(self) -> int: ...
 
-    def read(self) -> list[messages.Call | messages.ReturnSlots] | None:
+    def read(self) -> list[messages.AttemptCall | messages.ReturnSlots] | None:
         """What it says to the driver; None: it has gone silent for good, and its socket is closed."""
         ...
 
@@ -126,11 +126,8 @@ class Inputs:
 
     def __init__(self) -> None:
         self._given: deque[Input] = deque()
-        self._speakers: dict[int, HostSocket] = {}  #: by file descriptor
-        self._poll = select.epoll()
-        # Nobody reads it: it tells of each write, whatever it has come to.
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll.register(self._wake, select.EPOLLIN | select.EPOLLET)
+        self._sockets: dict[int, HostSocket] = {}  #: by file descriptor
+        self._poller = poller()
         # For any thread to see:
         self.sleeps = False  #: the driver's thread, until there is something for it
         self.looks = 0  #: how often the sockets were looked at
@@ -144,17 +141,17 @@ class Inputs:
         self._given.append(given)
         if self.sleeps:
             self.sleeps = False
-            os.eventfd_write(self._wake, 1)
+            self._poller.wake()
 
     def attach(self, host_socket: HostSocket) -> None:
         """From here on it is read, until it goes silent."""
-        self._speakers[host_socket.fileno()] = host_socket
-        self._poll.register(host_socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        self._sockets[host_socket.fileno()] = host_socket
+        self._poller.watch(host_socket.fileno(), READABLE | WRITABLE)
 
     def await_room(self, host_socket: HostSocket, wanted: bool) -> None:
         """Whether it is flushed once its socket takes more. It is when it is new."""
         with suppress(FileNotFoundError):  # it went silent meanwhile
-            self._poll.modify(host_socket.fileno(), select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
+            self._poller.change(host_socket.fileno(), READABLE | (WRITABLE if wanted else 0))
 
     # --- the driver's thread
 
@@ -172,33 +169,32 @@ class Inputs:
     def _read(self, wait_s: float | None) -> list[Input]:
         # In this order, and `put` in the other: what is put is seen here, or this thread is seen to sleep.
         self.sleeps = wait_s != 0.0
-        events = self._poll.poll(0.0 if self._given else wait_s)
+        events = self._poller.poll(0.0 if self._given else wait_s)
         self.sleeps = False
         self.looks += 1
-        said: list[Input] = []
+        received: list[Input] = []
         for descriptor, event in events:
-            host_socket = self._speakers.get(descriptor)
+            host_socket = self._sockets.get(descriptor)
             if host_socket is None:
                 continue  # the wake of who put something
-            if event & select.EPOLLOUT:
+            if event & WRITABLE:
                 host_socket.flush()
-            if event & ~select.EPOLLOUT:
+            if event & ~WRITABLE:
                 calls = host_socket.read()
                 if calls is None:
                     self._detach(descriptor)
                 elif calls:
-                    said.append(HostMessages(host_socket.number, calls))
-        return said
+                    received.append(HostMessages(host_socket.number, calls))
+        return received
 
     def _detach(self, descriptor: int) -> None:
-        self._poll.unregister(descriptor)
-        self._speakers.pop(descriptor).close()
+        self._poller.forget(descriptor)
+        self._sockets.pop(descriptor).close()
 
     def close(self) -> None:
         """Once the driver's thread has ended."""
-        if self._poll.closed:
+        if self._poller.closed:
             return
-        for descriptor in list(self._speakers):
+        for descriptor in list(self._sockets):
             self._detach(descriptor)
-        self._poll.close()
-        os.close(self._wake)
+        self._poller.close()

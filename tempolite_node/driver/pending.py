@@ -14,16 +14,16 @@ from tempolite_node.log.base import Log
 
 
 class PendingCommand(Struct, gc=False):
-    """A command, and who is told of it."""
+    """A command, and who is answered."""
 
     command: AnyCommand
     on_outcome: Callable[[AnyOutcome], None] | None = None
-    give_up: Callable[[NodeError], None] | None = None  #: of a client, who does not wait for ever
+    on_failure: Callable[[NodeError], None] | None = None  #: of a client, who does not wait for ever
     given_up: bool = False
 
 
-def asked_together(commands: Sequence[AnyCommand], answer: Callable[[Any], None]) -> list[PendingCommand]:
-    """Proposals of one client, who gets all outcomes, in order, or one error. They may go in several batches."""
+def commands_of_batch(commands: Sequence[AnyCommand], answer: Callable[[Any], None]) -> list[PendingCommand]:
+    """Commands of one client, who gets all outcomes, in order, or one error. They may go in several batches."""
     outcomes: list[AnyOutcome] = []
     given_up: list[NodeError] = []
 
@@ -32,12 +32,12 @@ def asked_together(commands: Sequence[AnyCommand], answer: Callable[[Any], None]
         if len(outcomes) == len(commands) and not given_up:
             answer(outcomes)
 
-    def give_up(error: NodeError) -> None:
+    def fail(error: NodeError) -> None:
         if not given_up:
             given_up.append(OutcomeUnknown("some of the batch was stored, the rest was not") if outcomes else error)
             answer(given_up[0])
 
-    return [PendingCommand(command, decided, give_up) for command in commands]
+    return [PendingCommand(command, decided, fail) for command in commands]
 
 
 class PendingCommands:
@@ -51,24 +51,24 @@ class PendingCommands:
         """Of those that wait."""
         return len(self._waiting)
 
-    def add(self, proposal: PendingCommand) -> None:
-        self._waiting.append(proposal)
+    def add(self, pending: PendingCommand) -> None:
+        self._waiting.append(pending)
 
-    def add_all(self, proposals: Iterable[PendingCommand]) -> None:
-        self._waiting += proposals
+    def add_all(self, commands: Iterable[PendingCommand]) -> None:
+        self._waiting += commands
 
     def take(self, most: int) -> list[PendingCommand]:
         """The first of those that wait."""
         taken, self._waiting = self._waiting[:most], self._waiting[most:]
         return taken
 
-    def propose(self, proposals: list[PendingCommand], log: Log) -> None:
+    def propose(self, commands: list[PendingCommand], log: Log) -> None:
         """What the log does not take waits again, ahead of the others."""
         # Before it is proposed: a log that has nobody to agree with applies it at once.
-        self._under_way = proposals
-        taken = log.propose([proposal.command for proposal in proposals])
-        if taken < len(proposals):
-            self._under_way, self._waiting = proposals[:taken], proposals[taken:] + self._waiting
+        self._under_way = commands
+        taken = log.propose([pending.command for pending in commands])
+        if taken < len(commands):
+            self._under_way, self._waiting = commands[:taken], commands[taken:] + self._waiting
 
     # --- what becomes of the batch that is under way
 
@@ -77,22 +77,22 @@ class PendingCommands:
         ordered, self._under_way = self._under_way, []
         return ordered
 
-    def take_back(self) -> None:
+    def requeue(self) -> None:
         """It was not ordered and never will be: what nobody gave up is proposed again, ahead of the others."""
-        self._waiting = [proposal for proposal in self._under_way if not proposal.given_up] + self._waiting
+        self._waiting = [pending for pending in self._under_way if not pending.given_up] + self._waiting
         self._under_way = []
 
-    def give_up(self, *, under_way: NodeError, waiting: NodeError) -> None:
+    def fail(self, *, under_way: NodeError, waiting: NodeError) -> None:
         """Tells the clients, each once. What no client waits for goes on, and what is under way may be ordered yet."""
-        for proposals, error in ((self._under_way, under_way), (self._waiting, waiting)):
-            for proposal in proposals:
-                if proposal.give_up is not None and not proposal.given_up:
-                    proposal.given_up = True
-                    proposal.give_up(error)
-        self._waiting = [proposal for proposal in self._waiting if not proposal.given_up]
+        for commands, error in ((self._under_way, under_way), (self._waiting, waiting)):
+            for pending in commands:
+                if pending.on_failure is not None and not pending.given_up:
+                    pending.given_up = True
+                    pending.on_failure(error)
+        self._waiting = [pending for pending in self._waiting if not pending.given_up]
 
-    def give_up_all(self, error: NodeError) -> None:
+    def fail_all(self, error: NodeError) -> None:
         """Nobody is told of the batch that is under way any more, and nothing waits behind it."""
-        self.give_up(under_way=error, waiting=error)
-        self._under_way = [PendingCommand(proposal.command, given_up=True) for proposal in self._under_way]
+        self.fail(under_way=error, waiting=error)
+        self._under_way = [PendingCommand(pending.command, given_up=True) for pending in self._under_way]
         self._waiting = []

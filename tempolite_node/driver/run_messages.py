@@ -18,9 +18,9 @@ class Source(Protocol):
     def operations(self, row: int) -> list[Operation]: ...
 
 
-def run(source: Source, execution: Execution, *, isolated: bool) -> messages.Run:
+def run(source: Source, execution: Execution, *, isolated: bool) -> messages.RunHandler:
     """Of the handler."""
-    return messages.Run(
+    return messages.RunHandler(
         execution_id=execution.id,
         epoch=execution.epoch,
         handler=execution.handler,
@@ -35,6 +35,7 @@ def run(source: Source, execution: Execution, *, isolated: bool) -> messages.Run
         cancel_reason=execution.reason,
         heartbeat=execution.heartbeat,
         isolated=isolated,
+        format=execution.format,
     )
 
 
@@ -53,6 +54,7 @@ def run_compensation(source: Source, execution: Execution, key: str, *, isolated
         generation=execution.generation,
         journal=_journal(source, execution),
         isolated=isolated,
+        format=execution.format,
     )
 
 

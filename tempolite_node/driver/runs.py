@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from msgspec import Struct, field
 
 from tempolite_node.engine.effects import AnyAnswer
-from tempolite_node.engine.model import Component, OperationKind
+from tempolite_node.engine.model import Component, Failure, OperationKind
 
 
 class Frame(Struct, eq=False):
@@ -33,12 +35,37 @@ class OpenCall(Struct, eq=False):
     frame: Frame
 
 
-class Run(Struct, eq=False):
+class AttemptEnd(StrEnum):
+    """How an attempt left its worker host."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SUSPENDED = "suspended"
+    UNWOUND = "unwound"  #: its stack alone: it goes on by replay
+    ABANDONED = "abandoned"  #: it was ended from outside: a timeout, a terminate, another owner
+    LOST = "lost"  #: with its host
+
+
+class AttemptStep(Struct, gc=False, frozen=True):
+    """The start of an attempt in a worker host, or its end there."""
+
+    execution_id: str
+    handler: str
+    attempt: int
+    compensation: str  #: key of the step; "" of a handler's own
+    host: int
+    end: AttemptEnd | None = None  #: None: it starts
+    failure: Failure | None = None
+
+
+class RunningAttempt(Struct, eq=False):
     execution_id: str
     epoch: int
     handler: str
     host: int
     root: Frame
+    attempt: int = 0
+    compensation: str = ""  #: key of the step
     frames: dict[str, Frame] = field(default_factory=dict)
     calls: dict[tuple[OperationKind, str], OpenCall] = field(default_factory=dict)
     over: bool = False  #: it ended or was abandoned
@@ -47,7 +74,7 @@ class Run(Struct, eq=False):
 class Due(Struct, eq=False):
     """An answer that goes out once its frame has a slot: a wait is over, or a side effect may start."""
 
-    run: Run
+    run: RunningAttempt
     frame: Frame
     call: int
     answer: AnyAnswer

@@ -11,7 +11,15 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from tempolite_node.engine.model import Component, Failure, OperationKind, Options, RetryPolicy, ServedHandler
+from tempolite_node.engine.model import (
+    STORED_NAMES,
+    Component,
+    Failure,
+    OperationKind,
+    Options,
+    RetryPolicy,
+    ServedHandler,
+)
 
 
 class IdReuse(StrEnum):
@@ -92,29 +100,29 @@ class ResolveCompensation(Command, frozen=True, kw_only=True):
 # --- from nodes
 
 
-class RegisterNode(Command, frozen=True, kw_only=True):
+class RegisterNode(Command, frozen=True, kw_only=True, rename=STORED_NAMES):
     """A node started, or came back: what it ran before is queued again."""
 
     node_id: str
-    run: str
+    boot_id: str
     handlers: tuple[ServedHandler, ...]
     slots: dict[Component, int]
     address: str = ""
     format: int = 1  #: the latest that its version knows
 
 
-class DrainNode(Command, frozen=True, kw_only=True):
+class DrainNode(Command, frozen=True, kw_only=True, rename=STORED_NAMES):
     """A node is about to stop: what waits for a slot there goes elsewhere, and so does what it unwinds."""
 
     node_id: str
-    run: str
+    boot_id: str
 
 
-class LoseNode(Command, frozen=True, kw_only=True):
+class LoseNode(Command, frozen=True, kw_only=True, rename=STORED_NAMES):
     """A node is dead, as far as the leader can tell, or says itself that it ends. Its executions may go elsewhere."""
 
     node_id: str
-    run: str
+    boot_id: str
 
 
 class RemoveNode(Command, frozen=True, kw_only=True):
@@ -348,7 +356,7 @@ AnyCommand = (
 )
 
 
-class Batch(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+class Batch(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True, rename=STORED_NAMES):
     """What a node proposes to a log that several nodes share: one entry of it.
 
     The log may have an entry twice, when its outcome was unclear and it was proposed again: the number tells.
@@ -356,8 +364,8 @@ class Batch(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
 
     format: int = 1  #: that was in use when it was made; a node stops rather than apply what it does not know
     node_id: str
-    run: str
-    sequence: int  #: counts the batches of the run, from 1
+    boot_id: str
+    sequence: int  #: counts the batches of the process, from 1
     at_ms: int  #: by the node's own clock, whether it leads or not
     commands: tuple[AnyCommand, ...] = ()
 

@@ -119,8 +119,14 @@ class Accepted(Struct, gc=False, frozen=True, kw_only=True):
     status: Status | None = None  #: of the execution now
 
 
+class Registered(Struct, gc=False, frozen=True, kw_only=True):
+    """The node is known."""
+
+    requeued: dict[str, int]  #: by handler: executions that its earlier process held, and that are queued again
+
+
 #: What a command comes to. None: the operation is pending, and a Wake effect tells its end.
-AnyOutcome = Enqueued | EnqueuedBatch | SignalStored | Accepted | AnyAnswer | Rejection | None
+AnyOutcome = Enqueued | EnqueuedBatch | SignalStored | Accepted | Registered | AnyAnswer | Rejection | None
 
 
 # --- effects: carried out by the owner, after the commit
@@ -182,16 +188,41 @@ class Closed(Effect, frozen=True, kw_only=True):
     execution: Execution
 
 
+class Halted(Effect, frozen=True, kw_only=True):
+    """It can't go on by itself, stuck or suspended. For those who watch over the node."""
+
+    execution: Execution
+    failure: Failure  #: why
+
+
+class HostCrashed(Effect, frozen=True, kw_only=True):
+    """Its worker host died while its code ran, which may be why. For those who watch over the node."""
+
+    execution: Execution  #: with that crash counted
+    failure: Failure
+
+
 class SignalSent(Effect, frozen=True, kw_only=True):
     """A signal for the clients that follow it."""
 
 
 class SignalSetAside(Effect, frozen=True, kw_only=True):
-    """A signal was set aside: operators want to know whose it is, and what is wrong with it."""
+    """A signal was set aside: its payload is not what the code reads. For those who watch over the node."""
 
-    owner: str
-    handler: str
+    execution: Execution
     signal: Signal
 
 
-AnyEffect = Ready | RunAttempt | RunCompensation | Wake | RequestCancel | Abandon | Closed | SignalSent | SignalSetAside
+AnyEffect = (
+    Ready
+    | RunAttempt
+    | RunCompensation
+    | Wake
+    | RequestCancel
+    | Abandon
+    | Closed
+    | Halted
+    | HostCrashed
+    | SignalSent
+    | SignalSetAside
+)

@@ -15,10 +15,14 @@ from tempolite_node.engine.model import NodeState, ServedHandler
 
 #: The latest that this version knows; it knows all before it.
 #:
-#: 2: nodes tell which function a handler is, and its signals; a repeated request and an execution that is used in place
-#: of a new one are compared by handler and arguments; an execution has the format in which it was enqueued. A wait has
-#: the number of the signal that it took, and gives it back when the code can't read it; a signal has its sender.
+#: 2: an execution keeps the format in which it was enqueued. Nodes tell which function a handler is, and its signals. A
+#: repeated request, and an execution that is used in place of a new one, are compared by handler and arguments. A wait
+#: has the number of the signal that it took, and gives it back when the code can't read it; a signal has its sender.
 FORMAT = 2
+
+#: The values of an execution that was enqueued in this format or later are checked where they are written, and its keys
+#: where they are used: see docs/design/values.md.
+CHECKED_VALUES = 2
 
 
 def in_use(nodes: Iterable[NodeState | None]) -> int:

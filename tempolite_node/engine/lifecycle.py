@@ -13,14 +13,15 @@ from tempolite_node.engine.effects import (
     Closed,
     Ended,
     Granted,
+    Halted,
     Interrupted,
     RequestCancel,
     Wake,
 )
 from tempolite_node.engine.model import (
-    Attempt,
     ClosePolicy,
     Component,
+    EndedAttempt,
     Execution,
     Failure,
     Operation,
@@ -28,7 +29,6 @@ from tempolite_node.engine.model import (
     OperationStatus,
     RetryState,
     Status,
-    moved,
     prefix_of,
 )
 from tempolite_node.engine.placement import emit_ready, placed
@@ -54,7 +54,7 @@ def operation_timer(kind: OperationKind, key: str) -> str:
 def enqueue_ready(work: Work, execution: Execution, *, at_ms: int, resumes: bool) -> Execution:
     """Puts an execution without a stack into its pool's queue, or into that of its key until its turn comes."""
     status = Status.COMPENSATING if execution.pool is Component.COMPENSATION else Status.QUEUED
-    changed = execution if execution.status is status else moved(execution, status)
+    changed = execution if execution.status is status else replace(execution, status=status)
     if execution.concurrency_key is not None and execution.place is None:
         return concurrency.enter(work, replace(changed, due_ms=None), at_ms=at_ms)
     queued = work.put(
@@ -67,7 +67,7 @@ def enqueue_ready(work: Work, execution: Execution, *, at_ms: int, resumes: bool
 def schedule(work: Work, execution: Execution, *, due_ms: int) -> Execution:
     """Lets an execution without a stack wait, in no queue, for the start of its next attempt."""
     compensating = execution.pool is Component.COMPENSATION
-    changed = execution if compensating else moved(execution, Status.SCHEDULED)
+    changed = execution if compensating else replace(execution, status=Status.SCHEDULED)
     work.set_timer(execution.row, START, due_ms)
     return work.put(replace(changed, attached=False, ready_at=None, resumes=False, due_ms=due_ms))
 
@@ -121,7 +121,7 @@ def record_attempt(work: Work, execution: Execution, failure: Failure, *, at_ms:
     else:
         kind, key, number = None, "", execution.attempt
     work.add_attempt(
-        Attempt(
+        EndedAttempt(
             execution_row=execution.row,
             kind=kind,
             key=key,
@@ -184,9 +184,9 @@ def give_up(
         # Those of side effects in backoff stay: a compensation may ask for them.
         for timer in (START, QUEUE, DEADLINE):
             work.clear_timer(execution.row, timer)
-        undoing = moved(
+        undoing = replace(
             current,
-            Status.COMPENSATING,
+            status=Status.COMPENSATING,
             pool=Component.COMPENSATION,
             ending=ending,
             failure=failure,
@@ -224,7 +224,8 @@ def undo(work: Work, execution: Execution, step: Operation, *, at_ms: int) -> No
             target=step.target,
             input=step.result if step.result is not None else step.input,
             started_ms=at_ms,
-        )
+        ),
+        before=None,
     )
     ready = replace(execution, compensating=step.key, crashes=0, failures=0, attempt_started_ms=None)
     enqueue_ready(work, ready, at_ms=at_ms, resumes=False)
@@ -257,9 +258,11 @@ def stick(work: Work, execution: Execution, failure: Failure, *, retry_state: Re
             retry_state=retry_state,
             closed_ms=at_ms,
             due_ms=None,
-        )
+        ),
+        before=operation,
     )
-    work.put(moved(execution, Status.STUCK, ready_at=None, due_ms=None, attempt_started_ms=None))
+    stuck = work.put(replace(execution, status=Status.STUCK, ready_at=None, due_ms=None, attempt_started_ms=None))
+    work.emit(Halted(execution_id=stuck.id, execution=stuck, failure=failure))
 
 
 def current_compensation(work: Work, execution: Execution) -> Operation:
@@ -289,9 +292,9 @@ def close(
     detached = _detached(work, execution, abandon=abandon)
     work.clear_timers(execution.row)
     closed = work.put(
-        moved(
+        replace(
             execution,
-            status,
+            status=status,
             **detached,
             pending=0,
             place=None,
@@ -387,7 +390,7 @@ def leave(work: Work, execution: Execution, kind: OperationKind, key: str, *, at
         close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
     left = replace(work.execution_at(execution.row), pending=execution.pending - len(inside))
     goes_on = left.status is Status.WAITING and not left.pending
-    return work.put(moved(left, Status.RUNNING) if goes_on else left)
+    return work.put(replace(left, status=Status.RUNNING) if goes_on else left)
 
 
 def end_wait(
@@ -408,7 +411,7 @@ def end_wait(
         resume_unwound(work, waiting, at_ms=at_ms)
         return
     if waiting.status is Status.WAITING and waiting.pending == 0:
-        waiting = moved(waiting, Status.RUNNING)
+        waiting = replace(waiting, status=Status.RUNNING)
     work.put(waiting)
     work.emit(
         Wake(execution_id=execution.id, epoch=execution.epoch, kind=wait.kind, key=wait.key, answer=answer),
@@ -433,7 +436,7 @@ def in_backoff(work: Work, execution: Execution) -> Operation | None:
 
 def end_backoff(work: Work, execution: Execution, side_effect: Operation, *, at_ms: int) -> None:
     """The side effect's next attempt is due. Without a stack, replay asks for it again and finds that it is."""
-    work.put_operation(replace(side_effect, due_ms=None))
+    work.put_operation(replace(side_effect, due_ms=None), before=side_effect)
     if not execution.attached:
         resume_unwound(work, execution, at_ms=at_ms)
         return
@@ -454,7 +457,8 @@ def close_wait(
 ) -> None:
     if wait.due_ms is not None:
         work.clear_timer(wait.execution_row, operation_timer(wait.kind, wait.key))
-    work.put_operation(replace(wait, status=status, closed_ms=at_ms, due_ms=None, result=result))
+    over = replace(wait, status=status, closed_ms=at_ms, due_ms=None, result=result)
+    work.put_operation(over, before=wait)
     if wait.kind is OperationKind.WAIT and wait.target_row is not None:
         target = work.execution_at(wait.target_row)
         work.put(replace(target, waiters=target.waiters - 1))

@@ -7,6 +7,7 @@ from tempolite_node.engine.work import Work
 
 
 def put_marker(work: Work, execution: Execution, key: str, value: bytes, generation: int, *, at_ms: int) -> None:
+    """There must be none under the key."""
     work.put_operation(
         Operation(
             execution_row=execution.row,
@@ -18,5 +19,6 @@ def put_marker(work: Work, execution: Execution, key: str, value: bytes, generat
             result=value,
             started_ms=at_ms,
             closed_ms=at_ms,
-        )
+        ),
+        before=None,
     )

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 DURATION_MS_MAX = 3650 * 86_400_000  #: ten years; longer is a mistake in the unit
 PRIORITY_MAX = 1_000
@@ -44,39 +42,33 @@ class Status(StrEnum):
     COMPENSATED = "compensated"
 
 
-FINAL: frozenset[Status] = frozenset(
-    {
-        Status.COMPLETED,
-        Status.FAILED,
-        Status.CANCELLED,
-        Status.TERMINATED,
-        Status.TIMED_OUT,
-        Status.COMPENSATED,
-    }
-)
+_GIVEN_UP = frozenset({Status.CANCELLED, Status.TERMINATED, Status.TIMED_OUT, Status.COMPENSATING})
+_NO_ATTEMPT_FOLLOWS = _GIVEN_UP | {Status.FAILED}
 
-_ENDINGS = frozenset({Status.FAILED, Status.CANCELLED, Status.TERMINATED, Status.TIMED_OUT})
-
-#: From each status, those that may follow. A final status is followed by none.
-EXECUTION_MOVES: Mapping[Status, frozenset[Status]] = {
-    Status.SCHEDULED: _ENDINGS | {Status.QUEUED, Status.COMPENSATING},
-    Status.QUEUED: _ENDINGS | {Status.RUNNING, Status.SCHEDULED, Status.COMPENSATING},
-    Status.RUNNING: _ENDINGS
-    | {Status.WAITING, Status.QUEUED, Status.SCHEDULED, Status.SUSPENDED, Status.COMPENSATING, Status.COMPLETED},
-    Status.WAITING: _ENDINGS
-    | {
-        Status.RUNNING,
-        Status.QUEUED,
-        Status.SCHEDULED,
-        Status.SUSPENDED,
-        Status.COMPENSATING,
-        Status.COMPLETED,
-    },
+#: From each status, those that may follow; from None, those of a new execution. A final status is followed by none.
+#: `Work.create` and `Work.put` look every change up here. docs/design/moves.md draws it: scripts/generate_moves.
+EXECUTION_MOVES: Mapping[Status | None, frozenset[Status]] = {
+    None: frozenset({Status.SCHEDULED, Status.QUEUED}),
+    Status.SCHEDULED: _GIVEN_UP | {Status.QUEUED},
+    Status.QUEUED: _GIVEN_UP | {Status.RUNNING, Status.SCHEDULED},
+    Status.RUNNING: _NO_ATTEMPT_FOLLOWS
+    | {Status.WAITING, Status.QUEUED, Status.SCHEDULED, Status.SUSPENDED, Status.COMPLETED},
+    Status.WAITING: _NO_ATTEMPT_FOLLOWS
+    | {Status.RUNNING, Status.QUEUED, Status.SCHEDULED, Status.SUSPENDED, Status.COMPLETED},
+    Status.SUSPENDED: _GIVEN_UP | {Status.QUEUED},
     Status.COMPENSATING: frozenset({Status.STUCK, Status.COMPENSATED, Status.TERMINATED}),
     Status.STUCK: frozenset({Status.COMPENSATING, Status.COMPENSATED, Status.TERMINATED}),
-    Status.SUSPENDED: _ENDINGS | {Status.QUEUED, Status.COMPENSATING},
-    **{status: frozenset() for status in FINAL},
+    Status.COMPLETED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+    Status.TERMINATED: frozenset(),
+    Status.TIMED_OUT: frozenset(),
+    Status.COMPENSATED: frozenset(),
 }
+
+FINAL: frozenset[Status] = frozenset(
+    status for status, following in EXECUTION_MOVES.items() if status is not None and not following
+)
 
 
 class OperationKind(StrEnum):
@@ -105,6 +97,73 @@ class OperationStatus(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
+
+
+_WAIT_IS_OVER = frozenset({OperationStatus.COMPLETED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED})
+_TRIED = frozenset({OperationStatus.COMPLETED, OperationStatus.FAILED, OperationStatus.RETRYING})
+_AT_ONCE = {None: frozenset({OperationStatus.COMPLETED}), OperationStatus.COMPLETED: frozenset[OperationStatus]()}
+
+#: Of each kind of operation: from each status, those that may be recorded next; from None, the first ones, and those
+#: of an operation that is done again in a later generation (see `Operation.holds`). `Work.put_operation` looks every
+#: record up here, also one that leaves the status as it is.
+OPERATION_MOVES: Mapping[OperationKind, Mapping[OperationStatus | None, frozenset[OperationStatus]]] = {
+    OperationKind.SIDE_EFFECT: {
+        None: _TRIED,
+        OperationStatus.RETRYING: _TRIED,
+        OperationStatus.COMPLETED: frozenset(),
+        OperationStatus.FAILED: frozenset(),
+    },
+    OperationKind.STEP: {
+        None: frozenset({OperationStatus.RUNNING}),
+        OperationStatus.RUNNING: frozenset(
+            {OperationStatus.RUNNING, OperationStatus.COMPLETED, OperationStatus.FAILED}
+        ),
+        OperationStatus.COMPLETED: frozenset(),
+        OperationStatus.FAILED: frozenset(),
+    },
+    OperationKind.COMPENSATION: {
+        None: frozenset({OperationStatus.PENDING}),
+        OperationStatus.PENDING: frozenset({OperationStatus.RUNNING}),
+        OperationStatus.RUNNING: _TRIED | {OperationStatus.RUNNING},
+        OperationStatus.RETRYING: frozenset({OperationStatus.RUNNING}),
+        # An operator resolves what is stuck.
+        OperationStatus.FAILED: frozenset(
+            {OperationStatus.PENDING, OperationStatus.SKIPPED, OperationStatus.COMPLETED}
+        ),
+        OperationStatus.COMPLETED: frozenset(),
+        OperationStatus.SKIPPED: frozenset(),
+    },
+    OperationKind.CHILD: {
+        None: frozenset({OperationStatus.COMPLETED}),
+        OperationStatus.COMPLETED: frozenset({OperationStatus.COMPLETED}),  # it ended badly, and is enqueued anew
+    },
+    OperationKind.WAIT: {
+        None: frozenset(
+            {OperationStatus.PENDING, OperationStatus.COMPLETED, OperationStatus.FAILED, OperationStatus.CANCELLED}
+        ),
+        OperationStatus.PENDING: _WAIT_IS_OVER | {OperationStatus.FAILED},
+        OperationStatus.COMPLETED: frozenset(),
+        OperationStatus.FAILED: frozenset(),
+        OperationStatus.TIMED_OUT: frozenset(),
+        OperationStatus.CANCELLED: frozenset(),
+    },
+    OperationKind.SIGNAL: {
+        None: _WAIT_IS_OVER | {OperationStatus.PENDING},
+        OperationStatus.PENDING: _WAIT_IS_OVER,
+        # What it took can't be read, and is set aside: it takes the next one, or waits again.
+        OperationStatus.COMPLETED: _WAIT_IS_OVER | {OperationStatus.PENDING},
+        OperationStatus.TIMED_OUT: frozenset(),
+        OperationStatus.CANCELLED: frozenset(),
+    },
+    OperationKind.TIMER: {
+        None: frozenset({OperationStatus.PENDING, OperationStatus.CANCELLED}),
+        OperationStatus.PENDING: frozenset({OperationStatus.COMPLETED, OperationStatus.CANCELLED}),
+        OperationStatus.COMPLETED: frozenset(),
+        OperationStatus.CANCELLED: frozenset(),
+    },
+    OperationKind.SIGNAL_SENT: _AT_ONCE,
+    OperationKind.MARKER: _AT_ONCE,
+}
 
 
 class RetryState(StrEnum):
@@ -217,7 +276,7 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
     heartbeat: bytes | None = None
     concurrency_key: str | None = None  #: only so many executions of its handler with the key are under way
     place: int | None = None  #: of its key: the row of the execution that it was given to; see `concurrency`
-    format: int = 1  #: of the log, when it was enqueued: a repeat of its request is decided by the rule of then
+    format: int = 1  #: that was in use when it was enqueued: by the rules of its time it goes on; see `formats`
 
     def __post_init__(self) -> None:
         final = self.status in FINAL
@@ -273,6 +332,15 @@ class Operation(Struct, gc=False, frozen=True, kw_only=True):
     due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait
     signal_seq: int | None = None  #: of the signal in the inbox that a COMPLETED wait took; None before format 2
 
+    @property
+    def is_wait(self) -> bool:
+        """Whether it is a wait that is not over."""
+        return self.status is OperationStatus.PENDING and self.kind is not OperationKind.COMPENSATION
+
+    def holds(self, generation: int) -> bool:
+        """Whether it is still believed in a generation; see `record_holds`."""
+        return record_holds(self.status, self.generation, generation)
+
 
 #: Between the keys of an operation and of another inside of it.
 KEY_SEPARATOR = " > "
@@ -282,6 +350,9 @@ def prefix_of(kind: OperationKind, key: str) -> str:
     """Of the keys of what is done inside an operation."""
     return f"{kind}:{key}{KEY_SEPARATOR}"
 
+
+#: Before the kind and key of an operation, in the key of the marker that says that the cancel was raised there.
+CANCEL_MARKER = "cancel@"
 
 _SIDE_EFFECT_FAILURES_MAX = 1_000_000
 
@@ -294,13 +365,18 @@ def record_generation(execution_generation: int, side_effect_failures: int) -> i
     return execution_generation * _SIDE_EFFECT_FAILURES_MAX + min(side_effect_failures, _SIDE_EFFECT_FAILURES_MAX - 1)
 
 
-def moved(execution: Execution, status: Status, **changes: Any) -> Execution:
-    """The execution in another status, with the changes that go with it. Asserts that the move is legal."""
-    assert status in EXECUTION_MOVES[execution.status], f"{execution.id}: {execution.status} -> {status}"
-    return replace(execution, status=status, **changes)
+_DONE_AGAIN = frozenset({OperationStatus.FAILED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED})
 
 
-class Attempt(Struct, gc=False, frozen=True, kw_only=True):
+def record_holds(status: OperationStatus, made_in: int, generation: int) -> bool:
+    """Whether a record is still believed in a generation: what failed in an earlier one is done again.
+
+    made_in: the generation of the record; both as in `record_generation`.
+    """
+    return made_in >= generation or status not in _DONE_AGAIN
+
+
+class EndedAttempt(Struct, gc=False, frozen=True, kw_only=True):
     """An attempt that ended without completing its execution or operation."""
 
     execution_row: int
@@ -354,12 +430,16 @@ class ServedHandler(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
     concurrency_key_limit: int = 1  #: executions with one key that are under way at a time
 
 
-class NodeState(Struct, gc=False, frozen=True, kw_only=True):
+#: Fields that are stored and sent by another name.
+STORED_NAMES: Mapping[str, str] = {"boot_id": "run"}
+
+
+class NodeState(Struct, gc=False, frozen=True, kw_only=True, rename=STORED_NAMES):
     """A node as all nodes know it. A single node knows itself alone."""
 
     id: str
-    run: str  #: of its process, random: what an earlier process of the node still sends is dropped
-    incarnation: int  #: counts its runs
+    boot_id: str  #: of its process, random: what an earlier process of the node still sends is dropped
+    incarnation: int  #: counts its processes
     live: bool = True
     draining: bool = False  #: it stops soon: nothing new is given to it
     handlers: tuple[ServedHandler, ...] = ()

@@ -13,13 +13,14 @@ from typing import Protocol, TypeVar
 from tempolite_node.engine import formats
 from tempolite_node.engine.effects import AnyEffect
 from tempolite_node.engine.model import (
-    Attempt,
+    EXECUTION_MOVES,
+    OPERATION_MOVES,
     Component,
+    EndedAttempt,
     Execution,
     NodeState,
     Operation,
     OperationKind,
-    OperationStatus,
     Signal,
     Status,
     Timer,
@@ -54,11 +55,6 @@ class Stored(Protocol):
     def places(self) -> StoredPlaces: ...
 
 
-def is_wait(operation: Operation) -> bool:
-    """Whether it is a wait that is not over."""
-    return operation.status is OperationStatus.PENDING and operation.kind is not OperationKind.COMPENSATION
-
-
 def _overlaid(stored: Iterable[_V], changed: dict[_K, _V], key: Callable[[_V], _K]) -> list[_V]:
     """The stored values, each in its changed version if it has one, and the changed ones that are new."""
     merged = {key(value): value for value in stored}
@@ -83,9 +79,10 @@ class Work:
         self.timers_cleared: set[int] = set()  #: rows whose stored timers are all gone; saved before `timers`
         self.inbox: defaultdict[int, dict[int, Signal]] = defaultdict(dict)
         self.outbox: list[Signal] = []
-        self.attempts: list[Attempt] = []
+        self.attempts: list[EndedAttempt] = []
         self.counts: defaultdict[tuple[str, Component, Status], int] = defaultdict(int)  #: changes of `count_of`
         self.nodes: dict[str, NodeState | None] = {}  #: None: it was removed
+        self._format: int | None = None  #: None: not looked up since the nodes changed
         self.sequences: dict[str, int] = {}  #: by node: of its last batch; see log/replicated.py
         self.effects: list[AnyEffect] = []
         self.parents: deque[tuple[int, bool]] = deque()  #: see `lifecycle.reach_children`; empty between commands
@@ -135,7 +132,9 @@ class Work:
         else:
             assert execution.epoch >= before.epoch, f"{before.id}: epoch {before.epoch} -> {execution.epoch}"
             moves = before.status is not execution.status
-            assert not (moves and before.closed), f"{before.id} is {before.status} for good"
+            assert not moves or execution.status in EXECUTION_MOVES[before.status], (
+                f"{before.id}: {before.status} -> {execution.status}"
+            )
             if moves or before.owner != execution.owner:
                 self._count(before, -1)
                 self._count(execution, 1)
@@ -147,6 +146,11 @@ class Work:
         if execution.concurrency_key is not None:
             self.places.follow(before, execution)
         return execution
+
+    def create(self, execution: Execution) -> Execution:
+        """Puts one that is new."""
+        assert execution.status in EXECUTION_MOVES[None], f"{execution.id} begins as {execution.status}"
+        return self.put(execution)
 
     def _count(self, execution: Execution, by: int) -> None:
         self.counts[execution.owner, execution.component, execution.status] += by
@@ -172,18 +176,25 @@ class Work:
 
     def put_node(self, node: NodeState) -> None:
         self.nodes[node.id] = node
+        self._format = None
 
     def remove_node(self, node_id: str) -> None:
         self.nodes[node_id] = None
+        self._format = None
 
     @property
     def format(self) -> int:
         """In use, at this place in the log: what was decided otherwise before it came into use still is."""
+        if self._format is None:
+            self._format = self._look_up_format()
+        return self._format
+
+    def _look_up_format(self) -> int:
         stored = self._stored.nodes()
         return formats.in_use(({**stored, **self.nodes} if self.nodes else stored).values())
 
     def sequence(self, node_id: str) -> int:
-        """Of the last batch that was applied of the node's run; 0: none was."""
+        """Of the last batch that was applied of the node's process; 0: none was."""
         given = self.sequences.get(node_id)
         return self._stored.sequence(node_id) if given is None else given
 
@@ -202,7 +213,12 @@ class Work:
             return found
         return self._stored.operation(row, kind, key)
 
-    def put_operation(self, operation: Operation) -> Operation:
+    def put_operation(self, operation: Operation, *, before: Operation | None) -> Operation:
+        """before: what is recorded under its key so far; the one who decides has looked it up."""
+        status = before.status if before is not None and before.holds(operation.generation) else None
+        assert operation.status in OPERATION_MOVES[operation.kind][status], (
+            f"{operation.kind} {operation.key}: {status} -> {operation.status}"
+        )
         self.operations[operation.execution_row][operation.kind, operation.key] = operation
         if operation.kind is OperationKind.WAIT and operation.target_row is not None:
             self._waits[operation.target_row][operation.execution_row, operation.key] = operation
@@ -217,15 +233,15 @@ class Work:
     def pending(self, row: int) -> list[Operation]:
         """Waits that are not over, in the order in which they were recorded."""
         merged = _overlaid(self._stored.pending(row), self.operations.get(row, {}), lambda op: (op.kind, op.key))
-        return sorted((op for op in merged if is_wait(op)), key=lambda op: op.seq)
+        return sorted((op for op in merged if op.is_wait), key=lambda op: op.seq)
 
     def waiters(self, target_row: int) -> list[Operation]:
         """Pending waits for the end of an execution."""
         changed = self._waits.get(target_row, {})
         merged = _overlaid(self._stored.waiters(target_row), changed, lambda op: (op.execution_row, op.key))
-        return sorted((op for op in merged if is_wait(op) and op.target_row == target_row), key=lambda op: op.seq)
+        return sorted((op for op in merged if op.is_wait and op.target_row == target_row), key=lambda op: op.seq)
 
-    def add_attempt(self, attempt: Attempt) -> None:
+    def add_attempt(self, attempt: EndedAttempt) -> None:
         self.attempts.append(attempt)
 
     # --- timers

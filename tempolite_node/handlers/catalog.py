@@ -17,11 +17,19 @@ from tempolite_sdk.signatures import is_function
 class HandlerCatalog:
     """Those of this node, and of the others as far as it has heard of them. May be asked from any thread."""
 
-    def __init__(self, own: Sequence[ServedHandler], nodes: Callable[[], Mapping[str, NodeState]]) -> None:
+    def __init__(
+        self, own: Sequence[ServedHandler], nodes: Callable[[], Mapping[str, NodeState]], *, in_cluster: bool
+    ) -> None:
         """nodes: the nodes of the cluster; another mapping whenever one of them has changed."""
         self._own = own
+        self._in_cluster = in_cluster
         self._nodes = nodes
         self._view = _View(own, nodes())
+
+    def replace_own(self, own: Sequence[ServedHandler]) -> None:
+        """Other settings of this node's handlers, for calls from here on."""
+        self._own = own
+        self._view = _View(own, self._nodes())
 
     def _current(self) -> _View:
         nodes = self._nodes()
@@ -62,7 +70,9 @@ class HandlerCatalog:
         return self._view.resolve(served, call)
 
     def waits_for_node(self, name: str) -> str:
-        """Why no node can run the handler now; "" if one can."""
+        """Why no node can run the handler now; "" if one can. A node that is alone is up, or nobody asks it."""
+        if not self._in_cluster:
+            return ""
         serving = [node for node in self._current().nodes.values() if node.serves(name)]
         if any(node.takes_work for node in serving):
             return ""

@@ -13,13 +13,13 @@ from tempolite_node.protocol.messages import ChildRequest
 from tempolite_sdk.ids import uuid7
 
 
-class Children:
-    def __init__(self, served: Callable[[], HandlerCatalog]) -> None:
-        self._served = served
+class ChildResolver:
+    def __init__(self, catalog: Callable[[], HandlerCatalog]) -> None:
+        self._catalog = catalog
 
     def __call__(self, request: ChildRequest, at_ms: int) -> EnqueueChild | Refused:
         """The engine's request for a child, or why there can be none."""
-        handlers = self._served()
+        handlers = self._catalog()
         served = handlers.find(request.handler, request.function)
         if isinstance(served, Rejection):
             return Refused(reason=served.reason, message=served.message)

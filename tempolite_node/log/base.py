@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from tempolite_node.engine.commands import AnyCommand, Batch
@@ -11,7 +11,7 @@ from tempolite_node.errors import NodeError
 
 
 class StateMachine(Protocol):
-    """What the log's batches are applied to. All of it belongs to the driver's thread."""
+    """What the log's batches are applied to. It belongs to the driver's thread, where nothing else is said."""
 
     @property
     def applied_index(self) -> int:
@@ -38,19 +38,24 @@ class StateMachine(Protocol):
         """What this node proposed last was applied, and nobody can tell any more what it came to."""
         ...
 
-    def give_up(self, *, under_way: NodeError, waiting: NodeError) -> None:
+    def fail_pending(self, *, under_way: NodeError, waiting: NodeError) -> None:
         """Answers the clients whose commands this node proposed last, and those whose commands wait behind them."""
         ...
 
-    def take_back(self) -> None:
+    def requeue(self) -> None:
         """What this node proposed last was not ordered and never will be. It proposes again what nobody gave up."""
         ...
 
-    def lost(self, node_id: str) -> None:
-        """A node has been silent for too long."""
+    @property
+    def live_boot_ids(self) -> Mapping[str, str]:
+        """By node: the process of it that is registered and held to be live, as of what is saved. From any thread."""
         ...
 
-    def begin_anew(self, *, unclear: NodeError) -> None:
+    def lost(self, node_id: str, boot_id: str) -> None:
+        """This process of a node has been silent for too long."""
+        ...
+
+    def reset(self, *, unclear: NodeError) -> None:
         """The store has been replaced by that of another node."""
         ...
 

@@ -28,6 +28,7 @@ from tempolite_node.log.raft.entries import REQUEST_ID_BYTES, Entry, RequestId
 from tempolite_node.log.raft.errors import RaftBroken
 from tempolite_node.log.raft.outcomes import Committed, NotLeader, Outcome
 from tempolite_node.log.raft.raft_log import RaftConfig, RaftLog
+from tempolite_node.log.raft.silence import PeerLiveness
 
 logger = structlog.get_logger("log")
 
@@ -42,7 +43,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Batch)
 
 
-class Snapshots(Protocol):
+class SnapshotStore(Protocol):
     def sync(self) -> None:
         """Returns when all that was saved before is on disk. From any thread, but while a snapshot is installed."""
         ...
@@ -62,8 +63,8 @@ class ReplicatedLog:
         machine: StateMachine,
         raft: RaftConfig,
         *,
-        snapshots: Snapshots,
-        run: Callable[[], str],
+        snapshots: SnapshotStore,
+        boot_id: Callable[[], str],
         post: Callable[[Callable[[], None]], None],
         on_failure: Callable[[BaseException], None],
         on_removed: Callable[[], None],
@@ -72,13 +73,13 @@ class ReplicatedLog:
         node_timeout_s: float,
         write_timeout_s: float,
     ) -> None:
-        """run: names the process, see `Batch`. post: has something called in the driver's thread.
+        """boot_id: names the process, see `Batch`; from any thread. post: has something called in the driver's thread.
 
         on_failure, on_removed, on_question: called in other threads; see RaftLog.
         """
         self._machine = machine
         self._node_id = raft.node_id
-        self._run = run
+        self._boot_id = boot_id
         self._post = post
         self._wall_clock_ms = wall_clock_ms
         self._current_s = node_timeout_s * _CURRENT_SHARE
@@ -88,7 +89,12 @@ class ReplicatedLog:
             _Consumer(self, machine, snapshots, post),
             on_failure=partial(self._failed, on_failure),
             on_leader=self._leader_changed,
-            on_silence=(node_timeout_s, lambda node_id: post(partial(machine.lost, node_id))),
+            liveness=PeerLiveness(
+                timeout_s=node_timeout_s,
+                boot_id=boot_id,
+                live_boot_ids=lambda: machine.live_boot_ids,
+                on_silence=lambda node_id, silent: post(partial(machine.lost, node_id, silent)),
+            ),
             on_removed=on_removed,
             on_question=on_question,
         )
@@ -134,14 +140,14 @@ class ReplicatedLog:
         return _ENTRY_COMMANDS_MAX
 
     def propose(self, commands: Sequence[AnyCommand]) -> int:
-        if self._sequence_of != (run := self._run()):
-            self._sequence_of, self._sequence = run, 0
+        if self._sequence_of != (boot_id := self._boot_id()):
+            self._sequence_of, self._sequence = boot_id, 0
         self._sequence += 1
         encoded = _first_of(commands)
         batch = Batch(
             format=self._machine.format,
             node_id=self._node_id,
-            run=run,
+            boot_id=boot_id,
             sequence=self._sequence,
             at_ms=self._wall_clock_ms(),
             commands=tuple(commands[: len(encoded)]),
@@ -177,7 +183,7 @@ class ReplicatedLog:
             caught_up()
         elif not self._stopping:
             given_up = NoQuorum(f"{error}; nothing was stored")
-            self._machine.give_up(under_way=given_up, waiting=given_up)
+            self._machine.fail_pending(under_way=given_up, waiting=given_up)
             self.catch_up(caught_up)
 
     def barrier(self, answer: Callable[[NodeError | None], None]) -> None:
@@ -212,18 +218,18 @@ class ReplicatedLog:
         if isinstance(outcome, Committed):
             # It was ordered and not admitted: another process of this node has registered, or the node was removed.
             self._open = None
-            self._machine.take_back()
+            self._machine.requeue()
             return
         batch.unclear = batch.unclear or not isinstance(outcome, NotLeader)
         if time.monotonic() - batch.proposed_s >= self._write_timeout_s:
             no_quorum = NoQuorum("no majority of the cluster's nodes answers; nothing was stored")
             unknown = OutcomeUnknown("no majority of the cluster's nodes answers; it may be stored, now or later")
-            self._machine.give_up(under_way=unknown if batch.unclear else no_quorum, waiting=no_quorum)
+            self._machine.fail_pending(under_way=unknown if batch.unclear else no_quorum, waiting=no_quorum)
         if batch.unclear:
             self._send(batch)
         else:
             self._open = None
-            self._machine.take_back()
+            self._machine.requeue()
 
     # --- entries
 
@@ -231,16 +237,16 @@ class ReplicatedLog:
         for entry in entries:
             if entry.index > self.index:
                 self._apply(entry)
-        self._tell_clock()
+        self._share_clock()
 
     def _apply(self, entry: Entry) -> None:
         self.index = entry.index
         own = self._open if self._open is not None and self._open.data == entry.data else None
         batch = _decoded(entry) if own is None else own.batch
         if batch.node_id == self._node_id:
-            self._knows_own |= batch.run == self._sequence_of
+            self._knows_own |= batch.boot_id == self._sequence_of
         elif batch.node_id == self.raft.leader and self._knows_own:
-            self._clock.heard(batch.node_id, batch.at_ms - self._wall_clock_ms(), time.monotonic())
+            self._clock.on_message(batch.node_id, batch.at_ms - self._wall_clock_ms(), time.monotonic())
         self._owes_clock |= batch.sequence == 1
         match self._machine.admit(batch):
             case Admission.NEW:
@@ -257,9 +263,9 @@ class ReplicatedLog:
 
     def _led_by(self, leader: str | None) -> None:
         self._owes_clock |= leader == self._node_id
-        self._tell_clock()
+        self._share_clock()
 
-    def _tell_clock(self) -> None:
+    def _share_clock(self) -> None:
         """A batch of nothing: those who hear seldom of the leader would go by another clock meanwhile."""
         if self._owes_clock and self._knows_own and self.idle and not self._stopping:
             self._owes_clock = False
@@ -273,7 +279,7 @@ class ReplicatedLog:
         self.index = index
         self._current_until_s = -float("inf")
         self._knows_own = False
-        self._machine.begin_anew(unclear=OutcomeUnknown("this node was behind; what was asked may be stored"))
+        self._machine.reset(unclear=OutcomeUnknown("this node was behind; what was asked may be stored"))
         logger.info("this node was far behind: it has taken the store of another one", index=index)
 
     # --- in Raft's thread
@@ -311,7 +317,7 @@ class _Consumer:
         self,
         log: ReplicatedLog,
         machine: StateMachine,
-        snapshots: Snapshots,
+        snapshots: SnapshotStore,
         post: Callable[[Callable[[], None]], None],
     ) -> None:
         self._log = log
@@ -366,7 +372,7 @@ class LeadersClock:
         self._less_since_s = 0.0
         self.offset_ms = 0
 
-    def heard(self, leader: str, ahead_ms: int, now_s: float) -> None:
+    def on_message(self, leader: str, ahead_ms: int, now_s: float) -> None:
         """now_s: of a monotonic clock."""
         if leader != self._leader or ahead_ms >= self.offset_ms:
             self._believe(leader, ahead_ms)

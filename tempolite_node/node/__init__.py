@@ -1,4 +1,4 @@
-"""The event loop: builds the parts of a node and joins them, answers the API, and tells those who watch.
+"""The event loop: builds the parts of a node and joins them, implements the API's ports, wakes those who wait.
 
 It must not know SQL, gRPC messages or user code.
 """

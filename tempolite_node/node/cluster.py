@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import structlog
 from msgspec import Struct
 
 from tempolite_node.config import ClusterConfig
-from tempolite_node.engine.commands import AnyCommand, RemoveNode
-from tempolite_node.engine.effects import AnyOutcome
-from tempolite_node.engine.model import NodeState
+from tempolite_node.engine.commands import RemoveNode
 from tempolite_node.errors import NodeError, NoQuorum, OutcomeUnknown, Unavailable, WrongState
 from tempolite_node.log.raft.entries import Member
 from tempolite_node.log.raft.outcomes import (
@@ -29,7 +27,10 @@ from tempolite_node.log.raft.outcomes import (
 )
 from tempolite_node.log.raft.raft_log import RaftLog
 from tempolite_node.log.raft.transport import NotAnswered
+from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.protocol.messages import Violation
+from tempolite_node.store.writer import StoreWriter
+from tempolite_node.supervisor.supervisor import Supervisor
 from tempolite_node.views import ClusterState, MemberState
 
 logger = structlog.get_logger("cluster")
@@ -94,34 +95,25 @@ _question = msgspec.msgpack.Decoder(Question)
 _answer = msgspec.msgpack.Decoder(Answer)
 
 
-class OwnNode(Protocol):
-    """What the cluster needs of this node."""
-
-    def now_ms(self) -> int: ...
-
-    async def submit(self, command: AnyCommand) -> AnyOutcome: ...
-
-    async def check_own_arguments(self, calls: Calls) -> Violations: ...
-
-    async def check_own_signal(self, handler: str, name: str, payload: bytes) -> Sequence[Violation]: ...
-
-    def serves(self, handler: str) -> bool: ...
-
-    async def open_executions(self) -> Mapping[str, int]:
-        """By owner."""
-        ...
-
-
 class Cluster:
     """Belongs to the event loop's thread, but for `answer`."""
 
     def __init__(
-        self, config: ClusterConfig, node: OwnNode, raft: RaftLog, nodes: Callable[[], Mapping[str, NodeState]]
+        self,
+        config: ClusterConfig,
+        raft: RaftLog,
+        *,
+        executions: StoreWriter,
+        driver: DriverClient,
+        supervisor: Supervisor,
     ) -> None:
+        """executions: but for its nodes, inspected in the driver's thread alone."""
         self._config = config
-        self._node = node
         self._raft = raft
-        self._nodes = nodes
+        self._executions = executions
+        self._nodes = executions.nodes
+        self._driver = driver
+        self._supervisor = supervisor
         self._loop = asyncio.get_running_loop()
         # Questions block; they must not wait for those who read the store.
         self._asking = concurrent.futures.ThreadPoolExecutor(16, thread_name_prefix="asks-peer")
@@ -144,7 +136,7 @@ class Cluster:
 
     async def state(self) -> ClusterState:
         status = await self._loop.run_in_executor(self._asking, self._raft.status)
-        counts = await self._node.open_executions()
+        counts = await self._driver.inspect(self._executions.open_by_owner)
         peers = {peer.node_id: peer for peer in status.peers}
         ids = sorted({*status.members, *peers})
         return ClusterState(
@@ -192,25 +184,25 @@ class Cluster:
         """
         checked: list[Sequence[Violation]] = [()] * len(calls)
         by_node: dict[str | None, list[int]] = {}
-        for place, (handler, _) in enumerate(calls):
-            by_node.setdefault(self._checker(handler), []).append(place)
-        for node_id, places in by_node.items():
+        for index, (handler, _) in enumerate(calls):
+            by_node.setdefault(self._checker(handler), []).append(index)
+        for node_id, indices in by_node.items():
             if node_id is None:
                 continue
-            found = await self._check_at(node_id, [calls[place] for place in places])
-            for place, violations in zip(places, found, strict=True):
-                checked[place] = violations
+            found = await self._check_at(node_id, [calls[index] for index in indices])
+            for index, violations in zip(indices, found, strict=True):
+                checked[index] = violations
         return checked
 
     def _checker(self, handler: str) -> str | None:
         own = self._raft.node_id
-        if self._node.serves(handler):
+        if self._supervisor.serves(handler):
             return own
         return next((node.id for node in self._nodes().values() if node.live and node.serves(handler)), None)
 
     async def _check_at(self, node_id: str, calls: Calls) -> Violations:
         if node_id == self._raft.node_id:
-            return await self._node.check_own_arguments(calls)
+            return await self._supervisor.check_arguments(calls)
         answer = await self._ask(node_id, CheckArguments(tuple(calls)), _CHECK_S)
         if not isinstance(answer, Checked) or len(answer.violations) != len(calls):
             raise Unavailable(f"node {node_id} did not check the arguments: {answer}")
@@ -279,7 +271,7 @@ class Cluster:
         )
         _raise_unless_done(outcome)
         # Its executions go elsewhere. If this node dies right here, the operator's repeat does it.
-        await self._node.submit(RemoveNode(at_ms=self._node.now_ms(), node_id=node_id))
+        await self._driver.submit(RemoveNode(at_ms=self._driver.now_ms(), node_id=node_id))
         logger.info("a member was removed", member=node_id)
 
     async def _transfer(self, to: str | None) -> str:
@@ -313,8 +305,8 @@ class Cluster:
     async def _ask(self, peer: str, question: Question, timeout_s: float) -> Answer:
         data = msgspec.msgpack.encode(question)
         try:
-            told = await self._loop.run_in_executor(self._asking, self._raft.ask, peer, data, timeout_s)
-            answer: Answer = _answer.decode(told)
+            reply = await self._loop.run_in_executor(self._asking, self._raft.ask, peer, data, timeout_s)
+            answer: Answer = _answer.decode(reply)
         except (NotAnswered, msgspec.DecodeError) as error:
             raise Unavailable(str(error)) from error
         return answer
@@ -336,14 +328,14 @@ class Cluster:
         if isinstance(question, CheckArguments):
             return await self._checked(question.calls)
         if isinstance(question, CheckSignal):
-            violations = await self._node.check_own_signal(question.handler, question.name, question.payload)
+            violations = await self._supervisor.check_signal(question.handler, question.name, question.payload)
             return Checked((tuple(violations),))
         return await self._change(question)
 
     async def _checked(self, calls: Calls) -> Answer:
-        if missing := [handler for handler, _ in calls if not self._node.serves(handler)]:
+        if missing := [handler for handler, _ in calls if not self._supervisor.serves(handler)]:
             return Failed("Unavailable", f"{self._raft.node_id} does not serve {', '.join(missing)}")
-        violations = await self._node.check_own_arguments(calls)
+        violations = await self._supervisor.check_arguments(calls)
         return Checked(tuple(tuple(each) for each in violations))
 
 

@@ -11,90 +11,95 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, closing
 from functools import partial
-from typing import Any
 
 import apsw
 import structlog
 
 from tempolite_node import __version__
+from tempolite_node.api.ports import NodePorts
 from tempolite_node.api.server import ApiServer
 from tempolite_node.clock import wall_clock_ms
 from tempolite_node.config import Config
-from tempolite_node.driver.calls import Undecided
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.driver import Driver
 from tempolite_node.driver.inputs import HostDown, HostUp, Inputs, RunInDriver
 from tempolite_node.engine import formats
-from tempolite_node.engine.commands import DrainNode, LoseNode, RegisterNode, SendSignalFromAttempt
-from tempolite_node.engine.effects import Refused
-from tempolite_node.engine.model import Component, Execution
+from tempolite_node.engine.commands import DrainNode, LoseNode, RegisterNode
+from tempolite_node.engine.model import Component, ServedHandler
 from tempolite_node.errors import NodeError, StartError, StorageFailed, Unavailable
 from tempolite_node.handlers.catalog import HandlerCatalog
-from tempolite_node.handlers.children import Children
+from tempolite_node.handlers.children import ChildResolver
 from tempolite_node.handlers.options import handler_specs, served_handler
 from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
 from tempolite_node.log.replicated import ReplicatedLog
+from tempolite_node.logger.lines import LineFormat
+from tempolite_node.logger.records import set_level
+from tempolite_node.logger.writer import LogWriter
+from tempolite_node.node import reloadable
+from tempolite_node.node.cluster import Cluster
 from tempolite_node.node.driver_client import DriverClient
+from tempolite_node.node.execution_log import ExecutionLog
+from tempolite_node.node.pools import Pools
+from tempolite_node.node.publisher import Publisher
 from tempolite_node.node.raft_config import raft_config
-from tempolite_node.node.service import Facade
+from tempolite_node.node.reads import Reads
+from tempolite_node.node.reload import Part, Reload
+from tempolite_node.node.signal_checks import SignalChecks
+from tempolite_node.node.status import NodeStatus
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol import messages
 from tempolite_node.store.data_directory import DataDir
-from tempolite_node.store.database import open_writer, sync, sync_directory
+from tempolite_node.store.database import explained, open_reader, open_writer, sync, sync_directory
 from tempolite_node.store.readers import Readers
-from tempolite_node.store.snapshots import Snapshots
-from tempolite_node.store.writer import Executions, claim_store
+from tempolite_node.store.snapshots import StoreSnapshots
+from tempolite_node.store.writer import StoreWriter, claim_store, foreign
 from tempolite_node.supervisor.supervisor import Supervisor
+from tempolite_node.system import Terminals
 
 logger = structlog.get_logger("node")
 
 
 class Node:
-    """One node, from start to stop, on the running event loop; and where the driver's rounds end."""
+    """One node, from start to stop, on the running event loop."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, log: LogWriter) -> None:
+        """log: takes the lines of the worker hosts, and those on executions."""
         self._config = config
+        self._log = log
+        self._execution_log = ExecutionLog(config.node.id, log)
         self._loop = asyncio.get_running_loop()
         self._stop_requested = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
-        self._driver_runs = True
         self._replicated: ReplicatedLog | None = None
-        self._looking: set[asyncio.Task[None]] = set()
         self._data_dir = DataDir(config.node.data_dir)
 
     # --- start and stop
 
     async def start(self) -> None:
         """StartError, StorageFailed: it can't start here; what was started is stopped again."""
-        self._data_dir.open()
-        try:
-            self._open_store()
-            self._supervisor = Supervisor(
-                self._config.hosts,
-                load_message(self._config),
-                self._driver.inputs,
-                up=self._host_up,
-                down=self._host_down,
-            )
+        async with AsyncExitStack() as parts:
+            self._data_dir.open()
+            parts.callback(self._data_dir.close)
+            self._open_store(parts)
+            self._make_driver(parts)
             await self._supervisor.start()
-            self._serve_handlers()
+            self._catalog_handlers()
             self._driver.start()
             if self._replicated is None:
-                await self._asking.look(lambda: None)  # what an earlier process ran is queued again
-            self._api = ApiServer(self._facade, self._config)
+                await self._client.inspect(lambda: None)  # what an earlier process ran is queued again
+            parts.push_async_callback(self._supervisor.flush_logs)
+            self._api = ApiServer(self._ports())
             port = await self._api.start()
-        except BaseException:
-            await self._stop_hosts()
-            if hasattr(self, "_driver"):
-                self._driver.stop()
-            self._data_dir.close()
-            raise
+            parts.push_async_callback(self._api.stop, grace=1.0)
+            parts.callback(self._watch.stop)
+            parts.callback(self._client.stop)
+            self._parts = parts.pop_all()
         host = self._config.api.listen.host
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._data_dir.write_address(address)
@@ -108,7 +113,7 @@ class Node:
             version=__version__,
         )
 
-    def _open_store(self) -> None:
+    def _open_store(self, parts: AsyncExitStack) -> None:
         config, store = self._config, self._data_dir.store
         connection = open_writer(store)
         try:
@@ -119,33 +124,80 @@ class Node:
         except ValueError as error:
             raise StartError(f"{store}: {error}") from error
         except apsw.Error as error:
-            raise StorageFailed(f"{store}: the store can't be written: {error}") from error
-        executions = Executions(connection)
+            raise StorageFailed(f"{store}: the store can't be written: {explained(error)}") from error
+        executions = StoreWriter(connection)
+        parts.callback(executions.close)
         used = formats.in_use(executions.nodes().values())
         if used > formats.FORMAT:
             raise StartError(f"{store}: {formats.too_old(config.node.id, formats.FORMAT, used)}")
         self._executions = executions
         self._readers = Readers(store)
-        pools = {component: config.pools.of(component) for component in Component}
+        parts.callback(self._readers.close)
+
+    def _make_driver(self, parts: AsyncExitStack) -> None:
+        """With the parts around it: what it reads, what it publishes to, and who asks it."""
+        config, executions = self._config, self._executions
+        inputs = Inputs()
+        self._supervisor = Supervisor(
+            config.hosts,
+            load_message(config, self._log.format),
+            inputs,
+            self._log,
+            up=self._host_up,
+            down=self._host_down,
+        )
+        self._watch = Watch(executions.applied_index)
         dispatch = Dispatch(
             executions,
             node_id=config.node.id,
-            pools=pools,
+            pools={component: config.pools.of(component) for component in Component},
             clock_s=time.monotonic,
             leases=config.cluster is None,
         )
+        dispatch.traces = config.log.level == "debug"
         self._driver = Driver(
             node_id=config.node.id,
             executions=executions,
             dispatch=dispatch,
-            outputs=self,
-            children=Children(lambda: self._served),
-            signals=self._check_signal,
+            inputs=inputs,
+            outputs=Publisher(
+                inputs=inputs,
+                executions=executions,
+                supervisor=self._supervisor,
+                watch=self._watch,
+                execution_log=self._execution_log,
+                on_removed=self._removed,
+                on_failed=self._driver_failed,
+            ),
+            children=ChildResolver(lambda: self._catalog),
+            signals=lambda request: self._signal_checks.of_attempt(request),
             registration=self._registration,
             log=self._make_log,
         )
-        self._asking = DriverClient(self._driver)
-        self._watch = Watch(executions.applied_index)
+        self._client = DriverClient(self._driver)
+        self._cluster = self._make_cluster(parts)
+        self._reads = Reads(
+            readers=self._readers,
+            executions=executions,
+            driver=self._client,
+            watch=self._watch,
+            in_cluster=self._cluster is not None,
+        )
+        parts.push_async_callback(self._loop.run_in_executor, None, self._driver.stop)
+        parts.push_async_callback(self._supervisor.stop)
+
+    def _make_cluster(self, parts: AsyncExitStack) -> Cluster | None:
+        if self._replicated is None or self._config.cluster is None:
+            return None
+        cluster = Cluster(
+            self._config.cluster,
+            self._replicated.raft,
+            executions=self._executions,
+            driver=self._client,
+            supervisor=self._supervisor,
+        )
+        parts.callback(cluster.stop)
+        return cluster
 
     def _make_log(self, machine: StateMachine) -> Log:
         cluster = self._config.cluster
@@ -154,12 +206,12 @@ class Node:
         replicated = ReplicatedLog(
             machine,
             raft_config(self._config),
-            snapshots=Snapshots(self._executions, self._readers, self._config.node.id),
-            run=lambda: self._driver.run,
+            snapshots=StoreSnapshots(self._executions, self._readers, self._config.node.id),
+            boot_id=lambda: self._driver.boot_id,
             post=self._in_driver,
-            on_failure=self._failed,
-            on_removed=self.removed,
-            on_question=lambda peer, question: self._facade.answer_peer(peer, question),
+            on_failure=self._log_failed,
+            on_removed=self._removed,
+            on_question=self._answer_peer,
             wall_clock_ms=wall_clock_ms,
             node_timeout_s=cluster.node_timeout_ms / 1_000,
             write_timeout_s=cluster.write_timeout_ms / 1_000,
@@ -167,14 +219,56 @@ class Node:
         self._replicated = replicated
         return replicated
 
-    def _check_signal(self, request: SendSignalFromAttempt) -> Refused | Undecided | None:
-        """In the driver's thread."""
-        return self._facade.signal_checks.of_attempt(request)
-
     def _in_driver(self, act: Callable[[], None]) -> None:
         self._driver.put(RunInDriver(act))
 
-    def _serve_handlers(self) -> None:
+    def _answer_peer(self, peer: str, question: bytes) -> bytes:
+        """What another node asks. In a thread of the log's."""
+        assert self._cluster is not None, f"{peer} asks a node that is alone"
+        return self._cluster.answer(peer, question)
+
+    def _catalog_handlers(self) -> None:
+        self._own_handlers = self._described_handlers()
+        self._catalog = HandlerCatalog(self._own_handlers, self._executions.nodes, in_cluster=self._cluster is not None)
+        self._signal_checks: SignalChecks = SignalChecks(
+            self._catalog, self._supervisor, self._executions, reads=self._reads, peers=self._cluster
+        )
+
+    def _ports(self) -> NodePorts:
+        """What the API asks, of the parts that know."""
+        executions, dispatch, client = self._executions, self._driver.dispatch, self._client
+        self._pools = Pools(
+            self._config,
+            dispatch=dispatch,
+            executions=executions,
+            driver=client,
+            registration=None if self._cluster is None else self._own_registration,
+        )
+        self._status = NodeStatus(
+            self._config.node.id,
+            dispatch=dispatch,
+            executions=executions,
+            driver=client,
+            supervisor=self._supervisor,
+            watch=self._watch,
+        )
+        return NodePorts(
+            config=self._config,
+            commands=client,
+            catalog=self._catalog,
+            arguments=self._supervisor if self._cluster is None else self._cluster,
+            signals=self._signal_checks,
+            reads=self._reads,
+            watch=self._watch,
+            pools=self._pools,
+            status=self._status,
+            cluster=self._cluster,
+        )
+
+    def _own_registration(self) -> RegisterNode:
+        return self._registration(self._driver.now_ms(), self._driver.boot_id)
+
+    def _described_handlers(self) -> tuple[ServedHandler, ...]:
         own = [
             served_handler(
                 self._config,
@@ -185,28 +279,15 @@ class Node:
             )
             for name, each in self._supervisor.handlers.items()
         ]
-        self._own_handlers = tuple(sorted(own, key=lambda served: served.name))
-        self._served = HandlerCatalog(self._own_handlers, self._executions.nodes)
-        self._facade = Facade(
-            self._config,
-            driver=self._driver,
-            asking=self._asking,
-            watch=self._watch,
-            executions=self._executions,
-            readers=self._readers,
-            supervisor=self._supervisor,
-            served=self._served,
-            registration=self._registration,
-            raft=None if self._replicated is None else self._replicated.raft,
-        )
+        return tuple(sorted(own, key=lambda served: served.name))
 
-    def _registration(self, at_ms: int, run: str) -> RegisterNode:
+    def _registration(self, at_ms: int, boot_id: str) -> RegisterNode:
         cluster = self._config.cluster
         others = [node for node_id, node in self._executions.nodes().items() if node_id != self._config.node.id]
         return RegisterNode(
             at_ms=at_ms,
             node_id=self._config.node.id,
-            run=run,
+            boot_id=boot_id,
             handlers=formats.handlers_in(formats.in_use_with(others), self._own_handlers),
             slots={component: pool.workers for component, pool in self._driver.dispatch.pools.items()},
             address="" if cluster is None else str(cluster.node(self._config.node.id).advertise),
@@ -223,11 +304,11 @@ class Node:
 
     async def _drain(self) -> None:
         """Lets running attempts end: those that wait are unwound, and go on after the next start, or elsewhere."""
-        self._facade.draining = True
+        self._status.draining = True
         drain_s = self._config.node.drain_timeout_ms / 1000
         logger.info("draining", timeout_s=drain_s)
-        await self._asking.change(self._pause_all)
-        told = await self._tell_others(DrainNode)
+        await self._pools.drain()
+        notified = await self._notify_others(DrainNode)
         self._supervisor.drain()
         idle = asyncio.ensure_future(self._wait_idle())
         now = asyncio.ensure_future(self._stop_now.wait())
@@ -236,144 +317,117 @@ class Node:
             logger.warning("stopping with attempts under way; they run again after the next start")
         idle.cancel()
         now.cancel()
-        if told:  # else nobody hears it, and it would only wait once more
-            await self._tell_others(LoseNode)
+        if notified:  # else the others can't be reached, and it would only wait once more
+            await self._notify_others(LoseNode)
         await self._hand_over_leadership()
 
-    async def _tell_others(self, command: type[DrainNode] | type[LoseNode]) -> bool:
-        """Whether they have heard it."""
+    async def _notify_others(self, command: type[DrainNode] | type[LoseNode]) -> bool:
+        """Whether the others know."""
         if self._replicated is None:
             return False
         try:
             driver = self._driver
-            await self._asking.submit(command(at_ms=driver.now_ms(), node_id=self._config.node.id, run=driver.run))
+            await self._client.submit(
+                command(at_ms=driver.now_ms(), node_id=self._config.node.id, boot_id=driver.boot_id)
+            )
         except NodeError as error:
             logger.warning("the other nodes can't be told that this one stops; they will notice", error=str(error))
             return False
         return True
 
     async def _hand_over_leadership(self) -> None:
-        if self._replicated is None or not self._replicated.leads or len(self._executions.nodes()) < 2:
+        if self._replicated is None or self._cluster is None:
+            return
+        if not self._replicated.leads or len(self._executions.nodes()) < 2:
             return
         try:
-            leader = await self._facade.transfer_leadership(None)
+            leader = await self._cluster.transfer_leadership(None)
             logger.info("another node leads the cluster now", leader=leader)
         except NodeError as error:
             logger.warning("the leadership can't be handed over; the other nodes will elect", error=str(error))
 
-    def _pause_all(self) -> None:
-        for component, pool in self._driver.dispatch.pools.items():
-            if component is not Component.SIDE_EFFECT:  # attempts that are to end still need them
-                pool.paused = True
-
     async def _wait_idle(self) -> None:
         """Until no attempt is left in a worker host. Each end of one is a commit."""
         revision = self._watch.revision
-        while await self._asking.look(lambda: self._driver.dispatch.attempts):
+        while await self._client.inspect(lambda: self._driver.dispatch.attempts):
             await self._watch.changed_after(revision)
             revision = self._watch.revision
 
     async def stop(self) -> None:
         """Stops at once, in order. What is recorded stays; what runs is run again after the next start."""
-        self._asking.stop()
-        self._watch.stop()
-        await self._api.stop(grace=1.0)
-        await self._stop_hosts()
-        await self._loop.run_in_executor(None, self._driver.stop)
-        self._facade.stop()
-        self._readers.close()
-        self._executions.close()
-        self._data_dir.close()
+        await self._parts.aclose()
         logger.info("the node has stopped")
-
-    async def _stop_hosts(self) -> None:
-        if hasattr(self, "_supervisor"):
-            await self._supervisor.stop()
 
     def request_stop(self) -> None:
         """Once: drain and stop. Twice: stop now."""
         if self._stop_requested.is_set():
             self._stop_now.set()
         self._stop_requested.set()
+        self._supervisor.begin_stop()
+
+    # --- what is read again while it runs
+
+    def reloadable(self) -> Sequence[Part]:
+        """The parts that take new settings, once it has started."""
+        parts = [
+            reloadable.log_level(self._set_log_level),
+            reloadable.callers(self._api),
+            reloadable.api_certificates(self._api),
+            reloadable.executions(self._take_settings),
+        ]
+        if self._replicated is not None:
+            parts.append(reloadable.peer_certificates(self._replicated.raft))
+        return parts
+
+    async def _take_settings(self, running: Config, config: Config) -> None:
+        """Has executions that are enqueued, and attempts that start, run by the pools and handlers of the config.
+
+        A setting that is the same in both keeps what an operator has made of it meanwhile.
+        """
+        self._config = config
+        self._supervisor.update(load_message(config, self._log.format))
+        if (running.pools, running.handlers) == (config.pools, config.handlers):
+            return
+        self._own_handlers = self._described_handlers()
+        self._catalog.replace_own(self._own_handlers)
+        await self._pools.take(config)
+        await self._client.submit(self._own_registration())
+
+    def _set_log_level(self, level: str) -> None:
+        """Of the node; that of the worker hosts goes with the settings of the executions."""
+        set_level(level)
+        self._driver.dispatch.traces = level == "debug"
 
     # --- between the worker hosts and the driver
 
     def _host_up(self, host: int, handlers: Sequence[messages.HandlerDescription]) -> None:
         self._driver.put(HostUp(host, tuple(handler.name for handler in handlers)))
 
-    def _host_down(self, host: int, message: str) -> None:
-        self._driver.put(HostDown(host, message))
+    def _host_down(self, host: int, message: str, crashed: bool) -> None:
+        self._driver.put(HostDown(host, message, crashed))
 
-    # --- where the driver answers; in its thread, or in the log's
+    # --- how it ends early; called in any thread
 
-    def publish(
-        self,
-        *,
-        frames_to_send: Mapping[int, Sequence[messages.ToHost]],
-        hosts_to_close: list[int],
-        answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[Execution],
-        signalled: list[str],
-        revision: int,
-    ) -> None:
-        rest = self._supervisor.deliver(frames_to_send)
-        watched = self._watch.advance(closed=closed, signalled=signalled, revision=revision)
-        if watched or answers or rest or hosts_to_close:
-            self._loop.call_soon_threadsafe(self._published, rest, hosts_to_close, answers, closed, signalled)
+    def _driver_failed(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self._fail, "the node stops: its driver failed", error)
 
-    def driver_failed(self, error: BaseException) -> None:
-        self._driver_runs = False
-        self._failed(error)
+    def _log_failed(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self._fail, "the node stops", error)
 
-    def _failed(self, error: BaseException) -> None:
-        self._loop.call_soon_threadsafe(self._fail, error)
+    def _removed(self) -> None:
+        self._log_failed(Unavailable(f"node {self._config.node.id} was removed from its cluster"))
 
-    def removed(self) -> None:
-        self._failed(Unavailable(f"node {self._config.node.id} was removed from its cluster"))
-
-    def restored(self) -> None:
-        self._loop.call_soon_threadsafe(self._begin_to_look_again)
-
-    # --- and in the loop's
-
-    def _published(
-        self,
-        frames_to_send: Mapping[int, Sequence[messages.ToHost]],
-        hosts_to_close: list[int],
-        answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[Execution],
-        signalled: list[str],
-    ) -> None:
-        self._supervisor.send(frames_to_send, hosts_to_close)
-        for answer, value in answers:
-            answer(value)
-        self._watch.published(closed=closed, signalled=signalled)
-
-    def _begin_to_look_again(self) -> None:
-        looking = self._loop.create_task(self._look_again())
-        self._looking.add(looking)  # the loop alone would not keep it
-        looking.add_done_callback(self._looking.discard)
-
-    async def _look_again(self) -> None:
-        """What is waited for may have ended while this node was behind."""
-        ids = self._watch.waited_for()
-        with suppress(Unavailable):  # the node stops, and tells those who wait itself
-            found = await self._asking.look(lambda: [self._executions.execution(execution_id) for execution_id in ids])
-            closed = [execution for execution in found if execution is not None and execution.closed]
-            self._watch.published(closed=closed, signalled=ids)
-
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, event: str, error: BaseException) -> None:
         """Nothing can be acknowledged any more: the node goes down, loudly."""
         if self._failure is not None:
             return
         self._failure = error
-        event = "the node stops" if self._driver_runs else "the node stops: its driver failed"
+        self._client.fail(error)
+        self.request_stop()  # whatever becomes of the line below
         logger.critical(event, error=str(error), exc_info=None if isinstance(error, Unavailable) else error)
-        self._asking.fail(error)
-        self.request_stop()
 
 
-def load_message(config: Config) -> messages.Load:
+def load_message(config: Config, log_format: LineFormat) -> messages.Load:
     return messages.Load(
         handlers=handler_specs(config),
         python_path=tuple(str(path) for path in config.hosts.python_path),
@@ -381,46 +435,86 @@ def load_message(config: Config) -> messages.Load:
         park_ttl_ms=config.hosts.park_ttl_ms,
         payload_bytes_max=config.api.limits.payload_bytes,
         log_level=config.log.level,
+        log_format=log_format,
     )
 
 
-def run(config: Config) -> int:
+def run(config: Config, log: LogWriter, read_again: Callable[[], Config]) -> int:
     """The daemon: starts, serves, and stops on SIGTERM or SIGINT; a second one stops it now. Returns the exit code.
 
+    log: is left to its caller to stop. read_again: the config, on SIGHUP; that of a terminal that was closed stops it.
     StartError: it can't start.
     """
-    return asyncio.run(_run(config))
+    return asyncio.run(_run(config, log, read_again))
 
 
-async def _run(config: Config) -> int:
-    node = Node(config)
+async def _run(config: Config, log: LogWriter, read_again: Callable[[], Config]) -> int:
+    node = Node(config, log)
+    terminals = Terminals()
     loop = asyncio.get_running_loop()
+    starting = loop.create_task(node.start())
+    stopped, hung_up = asyncio.Event(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _cancel_start, starting, stopped)
     try:
-        await node.start()
+        await starting
     except StorageFailed as error:
         raise StartError(str(error)) from error
+    except asyncio.CancelledError:
+        if not stopped.is_set():
+            raise
+        logger.info("the node was stopped before it served")
+        return 0
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.request_stop)
+    if stopped.is_set():
+        node.request_stop()  # it came when the start was over, and this function had not gone on yet
+    reload = Reload(config, read_again, node.reloadable())
+
+    def hang_up() -> None:
+        if terminals.closed:
+            node.request_stop()
+        else:
+            reload.request()
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    if hung_up.is_set():
+        hang_up()
     return await node.run()
 
 
-def check_handlers(config: Config) -> Sequence[str]:
-    """What is wrong with the handlers of a config, found by loading them in a worker host."""
-    return asyncio.run(_check_handlers(config))
+def _cancel_start(starting: asyncio.Task[None], stopped: asyncio.Event) -> None:
+    stopped.set()
+    starting.cancel()
 
 
-async def _check_handlers(config: Config) -> Sequence[str]:
+def check_data_dir(config: Config) -> str | None:
+    """Why the node can't go on with what is in its data directory; None: it can, or there is nothing yet."""
+    store = DataDir(config.node.data_dir).store
+    if not store.exists():
+        return None
+    try:
+        with closing(open_reader(store)) as connection:
+            return foreign(connection, config.node.id, config.cluster.name if config.cluster else None)
+    except apsw.Error as error:
+        return f"{store} can't be read: {explained(error)}"
+
+
+def check_handlers(config: Config, log: LogWriter) -> None:
+    """Loads the handlers of a config in a worker host. UnusableHandlers, StartError: what is wrong with them."""
+    asyncio.run(_check_handlers(config, log))
+
+
+async def _check_handlers(config: Config, log: LogWriter) -> None:
     def ignore(*_: object) -> None:
         """Nothing runs here."""
 
     one = config.hosts.model_copy(update={"processes": 1})
     inputs = Inputs()
-    supervisor = Supervisor(one, load_message(config), inputs, up=ignore, down=ignore)
+    supervisor = Supervisor(one, load_message(config, log.format), inputs, log, up=ignore, down=ignore)
     try:
         await supervisor.start()
-    except StartError as error:
-        return str(error).splitlines()
     finally:
         await supervisor.stop()
         inputs.close()
-    return ()

@@ -1,4 +1,4 @@
-"""How the event loop asks the driver: for a decision, or for a look between two commits. Who asks awaits the answer.
+"""How the event loop asks the driver: for a decision, or to look at its state between two commits.
 
 Belongs to the event loop's thread.
 """
@@ -31,6 +31,10 @@ class DriverClient:
         self._asked: set[asyncio.Future[Any]] = set()  #: who waits for the driver's next commit
         self._stopped = False
 
+    def now_ms(self) -> int:
+        """Unix milliseconds, by the clock that decides what is due."""
+        return self._driver.now_ms()
+
     async def submit(self, command: AnyCommand) -> AnyOutcome:
         """The outcome, once it is on disk. Overloaded: too much waits; nothing was stored."""
         self._refuse_if_overloaded()
@@ -47,12 +51,12 @@ class DriverClient:
         if self._driver.waiting_inputs() > WAITING_INPUTS_MAX:
             raise Overloaded(f"more than {WAITING_INPUTS_MAX} requests wait for the node's disk")
 
-    async def look(self, look: Callable[[], T]) -> T:
+    async def inspect(self, inspect: Callable[[], T]) -> T:
         """Runs in the driver's thread, between two commits."""
-        seen: T = await self._ask(lambda answer: Inspect(look, answer))
+        seen: T = await self._ask(lambda answer: Inspect(inspect, answer))
         return seen
 
-    async def change(self, change: Callable[[], None]) -> None:
+    async def reconfigure(self, change: Callable[[], None]) -> None:
         """Changes which work starts, in the driver's thread, and has what may start by then started."""
         await self._ask(lambda answer: Reconfigure(change, answer))
 

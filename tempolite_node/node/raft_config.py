@@ -26,13 +26,14 @@ def raft_config(config: Config) -> RaftConfig:
         directory=config.node.data_dir,
         members=tuple(Member(node.id, str(node.peers)) for node in asked),
         join=this.join,
-        security=None if cluster.tls is None else _security(cluster.tls),
+        security=None if cluster.tls is None else peer_security(cluster.tls),
         # A batch that is enqueued whole is one entry: its message, and the settings of each of its executions.
         limits=Limits(entry_bytes_max=2 * config.api.limits.message_bytes + _SETTINGS_BYTES),
     )
 
 
-def _security(tls: PeerTlsConfig) -> PeerSecurity:
+def peer_security(tls: PeerTlsConfig) -> PeerSecurity:
+    """StartError: a file can't be read."""
     try:
         return PeerSecurity(
             certificate=tls.certificate.read_bytes(), key=tls.key.read_bytes(), authority=tls.ca.read_bytes()

@@ -13,6 +13,7 @@ from tempolite_node.engine.effects import Reason, Refused
 from tempolite_node.engine.model import Execution
 from tempolite_node.errors import NodeError
 from tempolite_node.handlers.catalog import HandlerCatalog
+from tempolite_node.node.reads import Reads
 from tempolite_node.protocol.messages import Violation
 from tempolite_node.supervisor.supervisor import Supervisor
 from tempolite_sdk.signals import not_declared
@@ -32,23 +33,35 @@ class SignalChecks:
     """Belongs to the event loop's thread, but for what is said otherwise."""
 
     def __init__(
-        self, served: HandlerCatalog, supervisor: Supervisor, executions: Executions, peers: Peers | None
+        self,
+        catalog: HandlerCatalog,
+        supervisor: Supervisor,
+        executions: Executions,
+        *,
+        reads: Reads,
+        peers: Peers | None,
     ) -> None:
         """executions: for the driver's thread. peers: None: the node is alone."""
-        self._served = served
+        self._catalog = catalog
         self._supervisor = supervisor
         self._executions = executions
+        self._reads = reads
         self._peers = peers
         self._loop = asyncio.get_running_loop()
         self._asking: set[asyncio.Task[None]] = set()
 
-    @property
-    def needed(self) -> bool:
-        """Whether any handler declares its signals. From any thread."""
-        return self._served.declares_signals
+    # --- sent by clients
 
-    async def violations(self, handler: str, name: str, payload: bytes) -> Sequence[Violation]:
-        """What is wrong with a signal to an execution of the handler. Unavailable: who can tell does not answer."""
+    async def check_signal(self, execution_id: str, name: str, payload: bytes) -> Sequence[Violation]:
+        """What is wrong with a signal to the execution. Unavailable: who can tell does not answer."""
+        if not self._catalog.declares_signals:
+            return ()
+        target = await self._reads.known_execution(execution_id)
+        if target is None or target.closed:
+            return ()  # the engine says so
+        return await self._violations(target.handler, name, payload)
+
+    async def _violations(self, handler: str, name: str, payload: bytes) -> Sequence[Violation]:
         found = self._look(handler, name, payload)
         if found is None:
             checker = self._supervisor if handler in self._supervisor.handlers or self._peers is None else self._peers
@@ -57,7 +70,7 @@ class SignalChecks:
 
     def _look(self, handler: str, name: str, payload: bytes) -> Sequence[Violation] | None:
         """What can be told at once, in any thread. None: a worker host, or another node, has to be asked."""
-        declared = self._served.signals_of(handler)
+        declared = self._catalog.signals_of(handler)
         if not declared:
             return ()
         if name not in declared:
@@ -71,7 +84,7 @@ class SignalChecks:
 
     def of_attempt(self, request: SendSignalFromAttempt) -> Refused | Undecided | None:
         """In the driver's thread. None: nothing is wrong with it that can be told here."""
-        if request.to is None or not self.needed:
+        if request.to is None or not self._catalog.declares_signals:
             return None
         target = self._executions.execution(request.to)
         if target is None or target.closed:
@@ -95,7 +108,7 @@ class SignalChecks:
         self, handler: str, request: SendSignalFromAttempt, decided: Callable[[Refused | None], None]
     ) -> None:
         try:
-            found = await self.violations(handler, request.name, request.payload)
+            found = await self._violations(handler, request.name, request.payload)
         except NodeError:
             found = ()  # nobody can tell now; should it not fit, whoever receives it sets it aside
         decided(_refused(handler, request.name, found))

@@ -6,13 +6,13 @@ from collections import Counter
 
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.engine.model import FINAL, Component, Status
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 from tempolite_node.views import ComponentStats, Stats
 
 Counts = Counter[tuple[Component, Status]]
 
 
-def stats_of(executions: Executions, dispatch: Dispatch) -> Stats:
+def stats_of(executions: StoreWriter, dispatch: Dispatch) -> Stats:
     """To be called in the driver's thread, between two rounds."""
     counts = executions.counts()
     return Stats(

@@ -13,7 +13,9 @@ import msgspec
 
 from tempolite_node.protocol.messages import FromHost, ToHost
 
-FRAME_BYTES_MAX = 256 * 1024 * 1024  #: a longer frame means a broken peer
+FRAME_BYTES_MAX = 2**32 - 1  #: what its length can say
+
+_SEVERAL_BYTES_MAX = 64 * 1024 * 1024  #: of a frame with several messages
 
 _LENGTH = struct.Struct("<I")
 
@@ -35,15 +37,19 @@ class FrameReader(Generic[T]):
         start = 0
         while len(self._buffer) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._buffer, start)
-            if length > FRAME_BYTES_MAX:
-                raise ValueError(f"frame of {length} bytes; at most {FRAME_BYTES_MAX}")
             end = start + _LENGTH.size + length
             if len(self._buffer) < end:
                 break
-            messages += self._decoder.decode(bytes(self._buffer[start + _LENGTH.size : end]))
+            messages += self._decoded(bytes(self._buffer[start + _LENGTH.size : end]))
             start = end
         del self._buffer[:start]
         return messages
+
+    def _decoded(self, frame: bytes) -> list[T]:
+        try:
+            return self._decoder.decode(frame)
+        except (msgspec.DecodeError, RecursionError) as error:  # in msgspec 0.20 and before the former is no ValueError
+            raise ValueError(f"a frame of {len(frame)} bytes is not what a peer sends: {error}") from error
 
 
 def host_reader() -> FrameReader[ToHost]:
@@ -65,8 +71,17 @@ def encode_message(message: ToHost | FromHost) -> msgspec.Raw:
 
 
 def encode(messages: Sequence[ToHost] | Sequence[FromHost] | Sequence[msgspec.Raw]) -> bytes:
-    """One frame with these messages."""
+    """A frame with these messages, or several when they are large.
+
+    ValueError: one of them, by itself, is more than a frame can hold.
+    """
     buffer = bytearray(_LENGTH.size)
     _encoder.encode_into(messages, buffer, _LENGTH.size)
-    _LENGTH.pack_into(buffer, 0, len(buffer) - _LENGTH.size)
+    length = len(buffer) - _LENGTH.size
+    if length > _SEVERAL_BYTES_MAX and len(messages) > 1:
+        middle = len(messages) // 2
+        return encode(messages[:middle]) + encode(messages[middle:])
+    if length > FRAME_BYTES_MAX:
+        raise ValueError(f"a message of {length:,} bytes; a frame holds {FRAME_BYTES_MAX:,}")
+    _LENGTH.pack_into(buffer, 0, length)
     return bytes(buffer)

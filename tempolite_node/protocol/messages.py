@@ -1,7 +1,7 @@
-"""What the node and its worker hosts say to each other.
+"""What the node and its worker hosts say to each other. What hosts log has a pipe of its own: `logger/writer.py`.
 
 Every `Call` gets exactly one `Reply` or, when the attempt lost its right to run, an `AbandonAttempt`; but the call
-that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was lent.
+that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was leased.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tempolite_node.engine.model import (
     RetryPolicy,
     Status,
 )
+from tempolite_node.errors import HandlerMistake
 from tempolite_node.protocol.plain_types import PlainParameter, PlainType
 from tempolite_sdk.signals import violations_of
 from tempolite_sdk.signatures import Signature
@@ -56,6 +57,7 @@ class Load(Message, frozen=True, kw_only=True):
     park_ttl_ms: int
     payload_bytes_max: int
     log_level: str = "info"
+    log_format: str = "json"  #: a `logger.lines.LineFormat`
 
 
 class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,7 +76,7 @@ class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     ended: Status | None = None  #: of the execution waited for, when a wait is COMPLETED
 
 
-class Run(Message, frozen=True, kw_only=True):
+class RunHandler(Message, frozen=True, kw_only=True):
     """Run a handler, answering recorded operations from the journal."""
 
     execution_id: str
@@ -91,6 +93,7 @@ class Run(Message, frozen=True, kw_only=True):
     cancel_reason: str = ""
     heartbeat: bytes | None = None  #: details of the last heartbeat of an earlier attempt
     isolated: bool = False
+    format: int = 1  #: of the log, in use when the execution was enqueued: by the rules of its time it goes on
 
 
 class RunCompensation(Message, frozen=True, kw_only=True):
@@ -106,6 +109,7 @@ class RunCompensation(Message, frozen=True, kw_only=True):
     generation: int
     journal: tuple[Record, ...] = ()
     isolated: bool = False
+    format: int = 1  #: as in `Run`
 
 
 class Reply(Message, frozen=True, kw_only=True):
@@ -156,13 +160,26 @@ class Ping(Message, frozen=True, kw_only=True):
     """Are you alive? Answered by Pong from the loop that reads the socket."""
 
 
+class FlushLog(Message, frozen=True, kw_only=True):
+    """Have what was logged leave this process, which is about to be ended. Answered by LogFlushed."""
+
+    timeout_ms: int
+
+
 class Drain(Message, frozen=True, kw_only=True):
     """Unwind what waits, let the rest end; the node closes the socket when it has waited long enough."""
 
 
+class UpdateSettings(Message, frozen=True, kw_only=True):
+    """The config was read again: for the attempts that start from here on."""
+
+    handlers: tuple[HandlerSpec, ...]  #: those that are loaded, with the same targets and params
+    log_level: str
+
+
 ToHost = (
     Load
-    | Run
+    | RunHandler
     | RunCompensation
     | Reply
     | LeaseSlots
@@ -171,7 +188,9 @@ ToHost = (
     | CheckArguments
     | CheckSignal
     | Ping
+    | FlushLog
     | Drain
+    | UpdateSettings
 )
 
 
@@ -199,10 +218,10 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
 
 
 class Loaded(Message, frozen=True, kw_only=True):
-    """Every handler is imported, or the errors say why not, one for each mistake."""
+    """Every handler is imported, or the mistakes say why not."""
 
     handlers: tuple[HandlerDescription, ...] = ()
-    errors: tuple[str, ...] = ()
+    mistakes: tuple[HandlerMistake, ...] = ()
 
 
 _Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=DURATION_MS_MAX)]
@@ -239,7 +258,7 @@ class ChildRequest(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_d
     execution_id: str | None = None  #: the caller's choice; None: a new one
 
 
-class Call(Message, frozen=True, kw_only=True):
+class AttemptCall(Message, frozen=True, kw_only=True):
     """What an attempt asks for. The frame is the side effect inside which it was asked, "" outside of any."""
 
     execution_id: str
@@ -248,13 +267,13 @@ class Call(Message, frozen=True, kw_only=True):
     request: AnyRequest | ChildRequest
     frame: str = ""
     side_effect_failures: int = 0  #: failed attempts of the side effects inside which it was asked
-    #: The side effect that it is about runs, or ran, in a slot that was lent. Of one that runs it is told, not asked:
+    #: The side effect that it is about runs, or ran, in a slot that was leased. Of one that runs it is told, not asked:
     #: there is no Reply.
     leased: bool = False
 
 
 class ReturnSlots(Message, frozen=True, kw_only=True):
-    """Slots that were lent, and that no side effect took."""
+    """Slots that were leased, and that no side effect took."""
 
     slots: int
 
@@ -279,18 +298,12 @@ class Checked(Message, frozen=True, kw_only=True):
     violations: tuple[tuple[Violation, ...], ...]  #: of each call
 
 
+class LogFlushed(Message, frozen=True, kw_only=True):
+    """The node has what was logged, or the time was up."""
+
+
 class Pong(Message, frozen=True, kw_only=True):
     parked: int = 0  #: stacks that wait
 
 
-class LogLine(Message, frozen=True, kw_only=True):
-    """What user code or the worker host logs; the node writes it with its own."""
-
-    level: str
-    logger: str
-    message: str
-    execution_id: str = ""
-    at_ms: int = 0
-
-
-FromHost = Loaded | Call | ReturnSlots | Checked | Pong | LogLine
+FromHost = Loaded | AttemptCall | ReturnSlots | Checked | LogFlushed | Pong

@@ -68,14 +68,17 @@ def _name(type: Any) -> str | None:
 
 def signature(handler: str, parameters: tuple[PlainParameter, ...]) -> Signature:
     """What checks arguments just as the handler's own signature does. Its defaults are not the handler's."""
+    types = {each.name: plain(each.type) for each in parameters}
     return Signature(
         name=handler,
         function="",
         description="",
         context_type=None,
         return_type=Any,
+        constrained_return_type=Any,
         parameters=tuple(_parameter(each) for each in parameters),
-        types={each.name: plain(each.type) for each in parameters},
+        types=types,
+        bare_types=types,
     )
 
 

@@ -13,13 +13,14 @@ import apsw
 import apsw.sqlite_extra
 
 from tempolite_node.errors import StorageFailed
+from tempolite_node.store.busy import WAIT_S, BusyHandler
+from tempolite_node.system import sync_file
 
 APPLICATION_ID = 0x54454D50  #: "TEMP": a file of ours and nobody else's
 
 _CHECKSUM_BYTES = 8
 _PAGE_CACHE_KIB = 65_536
 _WAL_AUTOCHECKPOINT_PAGES = 4_000
-_BUSY_TIMEOUT_MS = 5_000
 
 
 def open_writer(path: Path) -> apsw.Connection:
@@ -62,7 +63,7 @@ def sync(path: Path) -> None:
     try:
         wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            getattr(os, "fdatasync", os.fsync)(wal)  # not every system has the first
+            sync_file(wal)
         finally:
             os.close(wal)
     except OSError as error:
@@ -92,6 +93,8 @@ def explained(error: Exception) -> str:
             "a page does not match its checksum: the disk has changed it, or another program has written to the store. "
             "`tempolite-node store repair` tells which, and mends the second"
         )
+    if isinstance(error, apsw.BusyError):
+        return f"another program has held its lock for {WAIT_S:g} s: end it, and start the node again"
     return str(error)
 
 
@@ -147,7 +150,7 @@ def _checksums() -> str:
 
 
 def _set_up(connection: apsw.Connection) -> None:
-    connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    connection.set_busy_handler(BusyHandler(Path(connection.filename)))
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)

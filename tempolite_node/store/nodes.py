@@ -26,7 +26,7 @@ class Nodes:
         return tuple(node for node in self.all.values() if node.serves(handler))
 
     def sequence(self, node_id: str) -> int:
-        """Of the last batch that was applied of the node's run."""
+        """Of the last batch that was applied of the node's process."""
         return self._sequences.get(node_id, 0)
 
     def write(self, work: Work) -> None:

@@ -19,7 +19,7 @@ _WAITS = "status = 'queued' AND ready_at IS NULL"
 _HAS_PLACE = "place IS NOT NULL"
 
 
-class Places:
+class PlaceIndex:
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._taken: Counter[Key] = Counter()

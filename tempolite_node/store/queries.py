@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import apsw
 
-from tempolite_node.engine.model import Attempt, Execution, Operation, OperationKind, Signal
+from tempolite_node.engine.model import EndedAttempt, Execution, Operation, OperationKind, Signal
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS
 from tempolite_node.views import ExecutionFilter
 
+T = TypeVar("T")
+
 
 class Queries:
-    """What is committed. Each method sees one moment of it; two calls may see two."""
+    """What is committed. Each method sees one moment of it; two calls may see two.
+
+    bytes_max: of payloads, where it is asked for. The first value is taken whatever it has; the next one that goes
+    beyond it is the last of the list, and shows that there are more.
+    """
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
@@ -27,10 +34,11 @@ class Queries:
         row = self._connection.execute(sql, (execution_id, kind, key)).fetchone()
         return OPERATIONS.value(row) if row else None
 
-    def operations(self, execution_row: int, limit: int) -> list[Operation]:
+    def operations(self, execution_row: int, limit: int, *, bytes_max: int | None = None) -> list[Operation]:
         """In the order in which they were recorded."""
         sql = f"{OPERATIONS.select} WHERE execution_row = ? ORDER BY seq LIMIT ?"
-        return [OPERATIONS.value(row) for row in self._connection.execute(sql, (execution_row, limit))]
+        found = map(OPERATIONS.value, self._connection.execute(sql, (execution_row, limit)))
+        return _up_to(bytes_max, found, _bytes_of_operation)
 
     def pending(self, execution_row: int) -> list[Operation]:
         """The waits that are not over."""
@@ -46,17 +54,20 @@ class Queries:
         bindings = (execution.handler, execution.concurrency_key, limit)
         return [row[0] for row in self._connection.execute(sql, bindings)]
 
-    def attempts(self, execution_row: int) -> list[Attempt]:
+    def attempts(self, execution_row: int) -> list[EndedAttempt]:
         """Ended attempts of the execution and of its operations: the latest 1,000, oldest first."""
         sql = f"{ATTEMPTS.select} WHERE execution_row = ? ORDER BY rowid DESC LIMIT 1000"
         return [ATTEMPTS.value(row) for row in self._connection.execute(sql, (execution_row,))][::-1]
 
-    def children(self, execution_row: int, limit: int) -> list[Execution]:
+    def children(self, execution_row: int, limit: int, *, bytes_max: int | None = None) -> list[Execution]:
         """Oldest first."""
         sql = f"{EXECUTIONS.select} WHERE parent_row = ? ORDER BY row LIMIT ?"
-        return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (execution_row, limit))]
+        found = map(EXECUTIONS.value, self._connection.execute(sql, (execution_row, limit)))
+        return _up_to(bytes_max, found, _bytes_of_execution)
 
-    def list_executions(self, filter: ExecutionFilter, limit: int, after: int | None) -> list[Execution]:
+    def list_executions(
+        self, filter: ExecutionFilter, limit: int, after: int | None, *, bytes_max: int | None = None
+    ) -> list[Execution]:
         """Newest first; those created before the one at the row `after`."""
         where, bindings = _where(filter)
         if after is not None:
@@ -64,7 +75,7 @@ class Queries:
             bindings["after"] = after
         bindings["limit"] = limit
         sql = f"{EXECUTIONS.select} WHERE {where} ORDER BY row DESC LIMIT :limit"
-        return [EXECUTIONS.value(row) for row in self._connection.execute(sql, bindings)]
+        return _up_to(bytes_max, map(EXECUTIONS.value, self._connection.execute(sql, bindings)), _bytes_of_execution)
 
     def count_executions(self, filter: ExecutionFilter) -> int:
         where, bindings = _where(filter)
@@ -75,13 +86,38 @@ class Queries:
         sql = f"{INBOX.select} WHERE execution_row = ? AND consumed = 0 ORDER BY seq LIMIT ?"
         return [INBOX.value(row) for row in self._connection.execute(sql, (execution_row, limit))]
 
-    def outbox(self, execution_row: int, name: str, after: int, limit: int) -> list[Signal]:
+    def outbox(
+        self, execution_row: int, name: str, after: int, limit: int, *, bytes_max: int | None = None
+    ) -> list[Signal]:
         """By sequence, above `after`. name: "" for all names."""
         sql = """SELECT execution_row, seq, name, payload, at_ms, NULL, 0, '', NULL FROM outbox
                  WHERE execution_row = :row AND seq > :after AND (:name = '' OR name = :name)
                  ORDER BY seq LIMIT :limit"""
         bindings = {"row": execution_row, "after": after, "name": name, "limit": limit}
-        return [INBOX.value(row) for row in self._connection.execute(sql, bindings)]
+        found = map(INBOX.value, self._connection.execute(sql, bindings))
+        return _up_to(bytes_max, found, lambda signal: len(signal.payload))
+
+
+def _up_to(bytes_max: int | None, values: Iterable[T], bytes_of: Callable[[T], int]) -> list[T]:
+    """Those that fit, and one more if there is one."""
+    if bytes_max is None:
+        return list(values)
+    taken: list[T] = []
+    size = 0
+    for value in values:
+        size += bytes_of(value)
+        taken.append(value)
+        if size > bytes_max and len(taken) > 1:
+            break
+    return taken
+
+
+def _bytes_of_execution(execution: Execution) -> int:
+    return len(execution.arguments) + len(execution.result or b"") + len(execution.heartbeat or b"")
+
+
+def _bytes_of_operation(operation: Operation) -> int:
+    return len(operation.input or b"") + len(operation.result or b"")
 
 
 def _where(filter: ExecutionFilter) -> tuple[str, dict[str, Any]]:

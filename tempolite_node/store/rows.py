@@ -13,14 +13,14 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from tempolite_node.engine.model import Attempt, Execution, NodeState, Operation, Options, Signal, Timer
+from tempolite_node.engine.model import EndedAttempt, Execution, NodeState, Operation, Options, Signal, Timer
 from tempolite_node.store.statement import Statement
 
 T = TypeVar("T", bound=Struct)
 
 
 class Table(Generic[T]):
-    """A table whose columns are the fields of a struct.
+    """A table whose columns are the fields of a struct, by the names under which they are stored.
 
     Enums are texts, booleans 0 and 1, structs and collections JSON texts; everything else is as it is.
     """
@@ -28,15 +28,18 @@ class Table(Generic[T]):
     def __init__(self, name: str, struct: type[T], *, key: Sequence[str] = (), fixed: Sequence[str] = ()) -> None:
         """fixed: fields that never change once the row is there."""
         hints = get_type_hints(struct)
-        columns = struct.__struct_fields__
-        changing = [column for column in columns if column not in key and column not in fixed]
-        given = {column: f"given.column{place}" for place, column in enumerate([*changing, *key], start=1)}
+        fields = struct.__struct_fields__
+        columns = struct.__struct_encode_fields__
+        column_of = dict(zip(fields, columns, strict=True))
+        changing_fields = [field for field in fields if field not in key and field not in fixed]
+        changing = [column_of[field] for field in changing_fields]
+        given = {column: f"given.column{number}" for number, column in enumerate([*changing, *key], start=1)}
         assignments = ", ".join(f"{column} = {given[column]}" for column in changing)
         same = " AND ".join(f"{name}.{column} = {given[column]}" for column in key)
         conflict = ", ".join(f"{column} = excluded.{column}" for column in changing)
         self._struct = struct
-        self._columns = columns
-        self._decoders = [_decoder(hints[column]) for column in columns]
+        self._fields = fields
+        self._decoders = [_decoder(hints[field]) for field in fields]
         self.select = f"SELECT {', '.join(columns)} FROM {name}"
         insert = f"INSERT INTO {name} ({', '.join(columns)}) VALUES {{rows}}"
         self._insert = Statement(insert, len(columns))
@@ -46,13 +49,13 @@ class Table(Generic[T]):
             len(changing) + len(key),
             single=f"UPDATE {name} SET {_each_given(changing, ', ')} WHERE {_each_given(key, ' AND ')}",
         )
-        self._inserted = _row_maker(hints, columns)
-        self._updated = _row_maker(hints, [*changing, *key])
+        self._inserted = _row_maker(hints, fields)
+        self._updated = _row_maker(hints, [*changing_fields, *key])
 
     def value(self, row: Sequence[Any]) -> T:
         """From a row of `select`."""
-        pairs = zip(self._columns, self._decoders, row, strict=True)
-        return self._struct(**{column: decode(v) if decode and v is not None else v for column, decode, v in pairs})
+        pairs = zip(self._fields, self._decoders, row, strict=True)
+        return self._struct(**{field: decode(v) if decode and v is not None else v for field, decode, v in pairs})
 
     def insert(self, connection: apsw.Connection, values: Iterable[T]) -> None:
         self._insert.run(connection, list(map(self._inserted, values)))
@@ -69,16 +72,16 @@ def _each_given(columns: Sequence[str], separator: str) -> str:
     return separator.join(f"{column} = ?" for column in columns)
 
 
-def _row_maker(hints: Mapping[str, Any], columns: Sequence[str]) -> Callable[[Struct], list[Any]]:
-    """Reads the columns' values off a struct, in order: the path of every change, so in C as far as may be."""
-    fields = attrgetter(*columns)
-    composites = [place for place, column in enumerate(columns) if _is_composite(hints[column])]
+def _row_maker(hints: Mapping[str, Any], fields: Sequence[str]) -> Callable[[Struct], list[Any]]:
+    """Reads the fields' values off a struct, in order: the path of every change, so in C as far as may be."""
+    values_of = attrgetter(*fields)
+    composites = [index for index, field in enumerate(fields) if _is_composite(hints[field])]
 
     def row(value: Struct) -> list[Any]:
-        values = list(fields(value))
-        for place in composites:
-            if values[place] is not None:
-                values[place] = _to_json(values[place])
+        values = list(values_of(value))
+        for index in composites:
+            if values[index] is not None:
+                values[index] = _to_json(values[index])
         return values
 
     return row
@@ -124,7 +127,7 @@ EXECUTIONS = Table(
     Execution,
     key=("row",),
     fixed=(
-        "id",  # but for one that makes room for another: see Executions.save
+        "id",  # but for one that makes room for another: see StoreWriter.save
         "handler",
         "component",
         "created_ms",
@@ -139,7 +142,7 @@ EXECUTIONS = Table(
     ),
 )
 OPERATIONS = Table("operations", Operation, key=("execution_row", "kind", "key"), fixed=("seq",))
-ATTEMPTS = Table("attempts", Attempt)
+ATTEMPTS = Table("attempts", EndedAttempt)
 INBOX = Table("inbox", Signal, key=("execution_row", "seq"))
 TIMERS = Table("timers", Timer, key=("execution_row", "name"))
 NODES = Table("nodes", NodeState, key=("id",))

@@ -88,7 +88,7 @@ CREATE TABLE executions (
     concurrency_key    TEXT,                 -- only so many executions of the handler with it are under way
     place              INTEGER               -- of its key: the row of the execution that it was given to
                            CHECK (place IS NULL OR (concurrency_key IS NOT NULL AND closed_ms IS NULL)),
-    format             INTEGER NOT NULL DEFAULT 1,  -- of the log, when it was enqueued
+    format             INTEGER NOT NULL DEFAULT 1,  -- of the log, in use when it was enqueued
     CHECK ((closed_ms IS NOT NULL)
            = (status = 'completed' OR status = 'failed' OR status = 'cancelled' OR status = 'terminated'
               OR status = 'timed_out' OR status = 'compensated')),

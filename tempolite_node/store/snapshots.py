@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import apsw
@@ -10,15 +9,16 @@ import apsw
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.database import open_copy, open_writer, sync, sync_directory
 from tempolite_node.store.readers import Readers
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
+from tempolite_node.system import sync_file
 
 _STEP_PAGES = 256  #: a mebibyte: as long as it takes the disk, others wait who sync to it
 
 
-class Snapshots:
+class StoreSnapshots:
     """What a log that several nodes share asks of the store of one."""
 
-    def __init__(self, executions: Executions, readers: Readers, node_id: str) -> None:
+    def __init__(self, executions: StoreWriter, readers: Readers, node_id: str) -> None:
         self._executions = executions
         self._readers = readers
         self._node_id = node_id
@@ -68,7 +68,7 @@ def _copy(source: apsw.Connection, to: Path) -> None:
         with to.open("rb") as file, target.backup("main", source, "main") as backup:
             while not backup.done:
                 backup.step(_STEP_PAGES)
-                os.fdatasync(file.fileno())
+                sync_file(file.fileno())
         target.pragma("synchronous", "full")
         target.execute("UPDATE meta SET node_id = NULL WHERE one = 1")
     finally:

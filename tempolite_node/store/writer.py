@@ -22,11 +22,11 @@ from tempolite_node.engine.model import (
     Status,
     Timer,
 )
-from tempolite_node.engine.work import Work, is_wait
+from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
-from tempolite_node.store.places import Places
+from tempolite_node.store.places import PlaceIndex
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
 from tempolite_node.store.statement import Statement
 
@@ -40,7 +40,7 @@ _SEND = Statement("INSERT INTO outbox (execution_row, seq, name, payload, at_ms)
 _OPEN = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
 
 
-class Executions:
+class StoreWriter:
     """The writer's view of the store, with a write-through cache of executions, and of the journals that grow."""
 
     def __init__(self, connection: apsw.Connection) -> None:
@@ -61,7 +61,7 @@ class Executions:
         self.applied_index: int = meta[1]
         self.visible_index = self.applied_index  #: what other connections may read by now. For any thread
         self._nodes = Nodes(connection)
-        self.places = Places(connection)
+        self.places = PlaceIndex(connection)
         self._counts = self._counted()
         self._next_due_ms: int | None = None
         self._due_is_known = False
@@ -329,7 +329,7 @@ class Executions:
         for wait in changed:
             if wait.kind is not OperationKind.WAIT or wait.target_row is None:
                 continue
-            if is_wait(wait):
+            if wait.is_wait:
                 self._waits.setdefault(wait.target_row, {})[wait.execution_row, wait.key] = wait
             elif (waits := self._waits.get(wait.target_row)) is not None:
                 waits.pop((wait.execution_row, wait.key), None)
@@ -383,18 +383,25 @@ def claim_store(connection: apsw.Connection, node_id: str, cluster: str | None =
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute("INSERT INTO meta (one, applied_index, last_row) VALUES (1, 0, 0) ON CONFLICT DO NOTHING")
-        row: Any = connection.execute("SELECT node_id, cluster, applied_index FROM meta WHERE one = 1").fetchone()
-        owner, former, applied = row
-        if owner is not None and owner != node_id:
-            raise ValueError(f"the store belongs to node {owner!r}, not to {node_id!r}")
-        if (owner is not None or applied) and former != cluster:
-            raise ValueError(f"the store was written by {_writer(former)}, and this is {_writer(cluster)}")
+        if message := foreign(connection, node_id, cluster):
+            raise ValueError(message)
         connection.execute("UPDATE meta SET node_id = ?, cluster = ? WHERE one = 1", (node_id, cluster))
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def foreign(connection: apsw.Connection, node_id: str, cluster: str | None) -> str | None:
+    """Why the store is not this node's, in this cluster; None: it is, or nobody's yet."""
+    row: Any = connection.execute("SELECT node_id, cluster, applied_index FROM meta WHERE one = 1").fetchone()
+    owner, former, applied = row or (None, None, 0)
+    if owner is not None and owner != node_id:
+        return f"the store belongs to node {owner!r}, not to {node_id!r}"
+    if (owner is not None or applied) and former != cluster:
+        return f"the store was written by {_writer(former)}, and this is {_writer(cluster)}"
+    return None
 
 
 def _writer(cluster: str | None) -> str:

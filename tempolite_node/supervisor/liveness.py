@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from tempolite_node.driver.inputs import Inputs
+from tempolite_node.supervisor.connection import SocketReader
 
 
 class HostLiveness:
-    def __init__(self, inputs: Inputs, now_s: float, *, most_s: float) -> None:
+    def __init__(self, reader: SocketReader, now_s: float, *, most_s: float) -> None:
         """most_s: that counts at once; what goes beyond it was spent by a loop that was held up."""
-        self._inputs = inputs
+        self._reader = reader
         self._most_s = most_s
         self._counted_s = now_s
-        self._looks = inputs.looks
+        self._looks = reader.looks
 
     def since(self, now_s: float) -> float:
         """Seconds that count since the last call.
@@ -19,8 +19,8 @@ class HostLiveness:
         When the node itself was held up, in the event loop or in the thread that reads the sockets, there may be
         answers that it has not read: no host is to blame for that.
         """
-        inputs = self._inputs
-        held_up = inputs.looks == self._looks and not inputs.sleeps
+        reader = self._reader
+        held_up = reader.looks == self._looks and not reader.sleeps
         passed_s = 0.0 if held_up else min(now_s - self._counted_s, self._most_s)
-        self._counted_s, self._looks = now_s, inputs.looks
+        self._counted_s, self._looks = now_s, reader.looks
         return passed_s

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from tempolite_node.config import HostsConfig
-from tempolite_node.driver.inputs import Inputs
-from tempolite_node.errors import StartError, Unavailable
+from tempolite_node.errors import StartError, Unavailable, UnusableHandlers
+from tempolite_node.logger.writer import LogWriter
 from tempolite_node.protocol import messages, plain_types
+from tempolite_node.supervisor.children import ChildProcesses
+from tempolite_node.supervisor.connection import SocketReader
 from tempolite_node.supervisor.liveness import HostLiveness
 from tempolite_node.supervisor.process import HostProcess
 from tempolite_node.views import HostInfo
@@ -22,31 +24,42 @@ logger = structlog.get_logger("hosts")
 #: Between two starts of a host that dies before its handlers are loaded.
 _RESTART_DELAY_S = 1.0
 
+_FLUSH_S = 1.0  #: for what hosts have logged and could not hand over, when they are ended
+
 
 class Supervisor:
     def __init__(
         self,
         config: HostsConfig,
         load: messages.Load,
-        inputs: Inputs,
+        reader: SocketReader,
+        log: LogWriter,
         *,
         up: Callable[[int, Sequence[messages.HandlerDescription]], None],
-        down: Callable[[int, str], None],
+        down: Callable[[int, str, bool], None],
     ) -> None:
-        """inputs: read what the hosts say once they are up."""
+        """reader: of what the hosts say once they are up. log: writes what they log.
+
+        down: gets why a host ended, and whether one of its attempts may be to blame.
+        """
         self._config = config
         self._load = load
-        self._inputs = inputs
+        self._reader = reader
+        self._log = log
         self._up = up
         self._down = down
+        self._children = ChildProcesses()
         self._hosts: dict[int, HostProcess] = {}
         self._slots: dict[int, int] = {}  #: host number -> which of the `processes` it is
         self._starts: dict[int, int] = {}
         self._numbers = itertools.count(1)
         self._calls = itertools.count(1)
         self._checks: dict[int, tuple[int, asyncio.Future[Sequence[Sequence[messages.Violation]]]]] = {}
+        self._flushing: dict[int, asyncio.Future[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._first_load: asyncio.Future[messages.Loaded] | None = None
+        self._started = False
+        self._node_stops = False
         self._stopping = False
         self.handlers: dict[str, messages.HandlerDescription] = {}
         self._signatures: dict[str, Signature] = {}  #: of the handlers whose arguments the core itself can check
@@ -54,19 +67,24 @@ class Supervisor:
     # --- start and stop
 
     async def start(self) -> None:
-        """Starts every host. StartError: the handlers can't be loaded."""
+        """Starts every host. UnusableHandlers, StartError: the handlers can't be loaded."""
         self._first_load = asyncio.get_running_loop().create_future()
         for slot in range(self._config.processes):
-            await self._start_shared(slot)
+            self._start_shared(slot)
         try:
             async with asyncio.timeout(self._config.start_timeout_ms / 1000):
                 loaded = await self._first_load
         except TimeoutError:
             limit_s = self._config.start_timeout_ms / 1000
             raise StartError(f"the handlers were not imported within {limit_s:g} s (hosts.start_timeout)") from None
-        if loaded.errors:
-            raise StartError("the handlers can't be loaded:\n" + "\n".join(f"  {error}" for error in loaded.errors))
+        if loaded.mistakes:
+            raise UnusableHandlers(loaded.mistakes)
+        self._started = True
         self._keep(asyncio.create_task(self._ping()))
+
+    def begin_stop(self) -> None:
+        """The node stops: from here on a host that ends is nobody's crash, and no other one is started for it."""
+        self._node_stops = True
 
     async def stop(self) -> None:
         """Ends every host at once, whatever it runs."""
@@ -81,25 +99,51 @@ class Supervisor:
             if not future.done():
                 future.set_exception(Unavailable("the node is stopping"))
 
+    def update(self, load: messages.Load) -> None:
+        """Other settings for the hosts: for the attempts that start from here on, and for hosts that start."""
+        self._load = load
+        for host in self._hosts.values():
+            host.send([messages.UpdateSettings(handlers=load.handlers, log_level=load.log_level)])
+
+    async def flush_logs(self) -> None:
+        """Gives the hosts a moment for what they have logged, if it came faster than it could be written.
+
+        While the driver reads what they say.
+        """
+        hosts = [host for host in self._hosts.values() if host.loaded]
+        for host in hosts:
+            self._flushing[host.number] = asyncio.get_running_loop().create_future()
+            host.send([messages.FlushLog(timeout_ms=round(_FLUSH_S * 1_000))])
+        if hosts:
+            await asyncio.wait(self._flushing.values(), timeout=_FLUSH_S)
+
     def drain(self) -> None:
         """Asks every host to unwind what waits."""
         for host in self._hosts.values():
             host.send([messages.Drain()])
 
-    async def _start_shared(self, slot: int) -> None:
+    def _start_shared(self, slot: int) -> None:
         number = next(self._numbers)
         self._slots[number] = slot
         self._starts[slot] = self._starts.get(slot, 0) + 1
-        await self._start(number)
+        self._start(number)
 
-    async def _start(self, number: int, first: Sequence[messages.ToHost] = ()) -> None:
-        host = HostProcess(number=number, load=self._load, inputs=self._inputs, heard=self._heard, gone=self._gone)
+    def _start(self, number: int, first: Sequence[messages.ToHost] = ()) -> None:
+        host = HostProcess(
+            number=number,
+            load=self._load,
+            log=self._log,
+            reader=self._reader,
+            children=self._children,
+            on_messages=self._on_messages,
+            on_exit=self._on_exit,
+        )
         self._hosts[number] = host
         host.send(first)
         try:
-            await host.start()
+            host.start()
         except OSError as error:
-            self._gone(host, f"worker host {number} could not be started ({error})")
+            self._on_exit(host, f"worker host {number} could not be started ({error})")
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         """A task that fails is heard of."""
@@ -109,7 +153,7 @@ class Supervisor:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a task of the supervisor failed", exc_info=error)
+            logger.error("the supervisor of the worker hosts has failed", exc_info=error)
 
     # --- out
 
@@ -132,13 +176,16 @@ class Supervisor:
             host = self._hosts.get(number)
             if host is not None:
                 host.send(batch)
-            elif number < 0 and any(isinstance(m, messages.Run | messages.RunCompensation) for m in batch):
-                self._keep(asyncio.create_task(self._start(number, batch)))
+            elif number < 0 and any(isinstance(m, messages.RunHandler | messages.RunCompensation) for m in batch):
+                self._start(number, batch)
             # else: the host is gone, and what it held with it
         for number in to_close:
             host = self._hosts.pop(number, None)
             if host is not None:
                 host.kill()
+
+    def serves(self, handler: str) -> bool:
+        return handler in self.handlers
 
     async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[messages.Violation]]:
         """What is wrong with the arguments of each call, by the handler's own types."""
@@ -183,7 +230,7 @@ class Supervisor:
 
     # --- in
 
-    def _heard(self, host: HostProcess, batch: list[messages.FromHost]) -> None:
+    def _on_messages(self, host: HostProcess, batch: list[messages.FromHost]) -> None:
         """What is not for the driver."""
         for message in batch:
             match message:
@@ -191,18 +238,20 @@ class Supervisor:
                     _, future = self._checks.get(message.call, (0, None))
                     if future is not None and not future.done():
                         future.set_result(message.violations)
+                case messages.LogFlushed():
+                    self._log_flushed(host)
                 case messages.Pong():
                     host.silent_s = 0.0
-                case messages.LogLine():
-                    _write_log(message)
                 case messages.Loaded():
                     self._loaded(host, message)
 
     def _loaded(self, host: HostProcess, loaded: messages.Loaded) -> None:
         if self._first_load is not None and not self._first_load.done():
             self._first_load.set_result(loaded)
-        if loaded.errors:
-            logger.error("a worker host can't load the handlers", host=host.number, errors=loaded.errors)
+        if loaded.mistakes:
+            if self._started:  # else it is told by the start, which fails
+                mistakes = [str(mistake) for mistake in loaded.mistakes]
+                logger.error(f"worker host {host.number} can't load the handlers", mistakes=mistakes)
             host.kill()
             return
         host.silent_s = 0.0  # until now it had its handlers to import
@@ -215,39 +264,56 @@ class Supervisor:
             }
             self._up(host.number, loaded.handlers)
 
-    def _gone(self, host: HostProcess, message: str) -> None:
+    def _log_flushed(self, host: HostProcess) -> None:
+        if (flushing := self._flushing.get(host.number)) is not None and not flushing.done():
+            flushing.set_result(None)
+
+    def _on_exit(self, host: HostProcess, message: str) -> None:
+        self._log_flushed(host)
         known = self._hosts.pop(host.number, None) is not None
         for number, future in self._checks.values():
             if number == host.number and not future.done():
-                future.set_exception(Unavailable("the worker host died while it checked them"))
+                future.set_exception(Unavailable("the worker host exited while it checked them"))
         slot = self._slots.pop(host.number, None)
-        if self._stopping or not known:
+        if self._stopping or not known or self._start_has_failed():
             return
         logger.warning(message, host=host.number, pid=host.pid)
         if self._first_load is not None and not self._first_load.done():
             self._first_load.set_exception(StartError(f"{message} while it imported the handlers"))
-        self._down(host.number, message)
-        if slot is not None:
+        self._down(host.number, message, not self._node_stops)
+        if slot is not None and not self._node_stops:
             self._keep(asyncio.create_task(self._restart(slot, delay_s=0.0 if host.loaded else _RESTART_DELAY_S)))
+
+    def _start_has_failed(self) -> bool:
+        loading = self._first_load
+        return (
+            loading is not None
+            and loading.done()
+            and not loading.cancelled()
+            and (loading.exception() is not None or bool(loading.result().mistakes))
+        )
 
     async def _restart(self, slot: int, *, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        await self._start_shared(slot)
+        if not self._node_stops:
+            self._start_shared(slot)
 
     # --- health
 
     async def _ping(self) -> None:
         """Kills a host that no longer answers: something in it holds the GIL, or it was stopped."""
         loop, interval_s = asyncio.get_running_loop(), self._config.ping_interval_ms / 1000
-        listening = HostLiveness(self._inputs, loop.time(), most_s=2 * interval_s)
+        liveness = HostLiveness(self._reader, loop.time(), most_s=2 * interval_s)
         while True:
             await asyncio.sleep(interval_s)
-            listened_s = listening.since(loop.time())
+            listened_s = liveness.since(loop.time())
             for host in list(self._hosts.values()):
                 host.silent_s += listened_s
                 limit_ms = self._config.ping_timeout_ms if host.loaded else self._config.start_timeout_ms
                 if host.silent_s > limit_ms / 1000:
-                    logger.error("a worker host does not answer: killed", host=host.number, pid=host.pid)
+                    logger.error(
+                        f"worker host {host.number} does not answer and is killed", host=host.number, pid=host.pid
+                    )
                     host.kill()
                 else:
                     host.send([messages.Ping()])
@@ -258,18 +324,3 @@ class Supervisor:
             for number, host in self._hosts.items()
             if number in self._slots
         )
-
-
-def _write_log(line: messages.LogLine) -> None:
-    fields = {"execution_id": line.execution_id} if line.execution_id else {}
-    write = getattr(structlog.get_logger(line.logger or "handlers"), _LEVELS.get(line.level, "info"))
-    write(line.message, **fields)
-
-
-_LEVELS = {
-    "debug": "debug",
-    "info": "info",
-    "warning": "warning",
-    "error": "error",
-    "critical": "error",
-}

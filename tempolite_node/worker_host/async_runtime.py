@@ -128,26 +128,19 @@ class AttemptLoop:
     def call(self, function: Callable[[], object]) -> None:
         self._started().call_soon_threadsafe(function)
 
-    def _when_idle(self, function: Callable[..., object], *args: object) -> None:
-        self._selector.when_idle.append(partial(function, *args))
+    def call_when_idle(self, function: Callable[[], object]) -> None:
+        self._selector.when_idle.append(function)
         self.call(_nothing)  # the loop turns, and so finds that it is idle
 
-    def start(self, attempt: Attempt, run: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], None]) -> None:
-        """run: makes the coroutine of the whole attempt. ended: called when it is over, even if it never began."""
-        attempt.flush = self._flush_soon
-        attempt.hop = self._started().call_soon_threadsafe
-        attempt.when_idle = self._when_idle
-        self.call(partial(self._start, attempt, run, ended))
-
-    def _start(self, attempt: Attempt, run: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], None]) -> None:
+    def create_task(self, run: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """In the loop's thread."""
         assert self._loop is not None
         task = self._loop.create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _task: ended())
-        attempt.on_over = task.cancel
+        return task
 
-    def _flush_soon(self) -> None:
+    def flush_soon(self) -> None:
         """What all attempts say in one turn of the loop leaves in one frame, at its end."""
         if not self._flushes:
             assert self._loop is not None
@@ -160,6 +153,29 @@ class AttemptLoop:
 
     def deliver(self, answers: Iterable[tuple[Attempt, int, AnyAnswer]]) -> None:
         self._started().call_soon_threadsafe(_deliver, answers)
+
+
+class TaskScheduler:
+    """Of one attempt: its code is a task on the loop. See `attempt.Scheduler`."""
+
+    def __init__(self, loop: AttemptLoop) -> None:
+        self._loop = loop
+        self._task: asyncio.Task[None] | None = None
+        self.flush = loop.flush_soon
+        self.call = loop.call
+        self.call_when_idle = loop.call_when_idle
+
+    def start(self, run: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], None]) -> None:
+        """run: makes the coroutine of the whole attempt. ended: called when it is over, even if it never began."""
+        self._loop.call(partial(self._start, run, ended))
+
+    def _start(self, run: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], None]) -> None:
+        self._task = self._loop.create_task(run)
+        self._task.add_done_callback(lambda _task: ended())
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
 
 def _nothing() -> None: ...

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
+from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyRequest,
     BeginSideEffect,
@@ -18,17 +20,20 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
 )
 from tempolite_node.engine.effects import AnyAnswer
-from tempolite_node.engine.model import Failure, OperationKind, operation_id, prefix_of
+from tempolite_node.engine.model import Failure, OperationKind, operation_id
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.failures import failure_of
 from tempolite_node.worker_host.journal import Journal
 from tempolite_node.worker_host.leased_slots import LeasedSlots
+from tempolite_node.worker_host.logs import AttemptScope
 from tempolite_node.worker_host.parking import Parking
 from tempolite_node.worker_host.registry import Handler, Registry
-from tempolite_node.worker_host.scopes import Scope
+from tempolite_node.worker_host.scopes import Scope, current_scope
 from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
 from tempolite_sdk.operations import Facts, Operation
+from tempolite_sdk.payload import encode
+from tempolite_sdk.values.written import Written, encode_as
 
 _ENDS_SIDE_EFFECT = (CompleteSideEffect, FailSideEffect)
 
@@ -42,6 +47,26 @@ class Waiter(Protocol):
 
     def wake(self, answer: AnyAnswer | None) -> None:
         """None: the attempt is over."""
+        ...
+
+
+class Scheduler(Protocol):
+    """How the code of an attempt runs: in a thread of its own, or as a task among others on a loop."""
+
+    def flush(self) -> None:
+        """Sends what the attempt said. By its own code."""
+        ...
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Calls it where the attempt's state may be changed. By any thread, like `call_when_idle`."""
+        ...
+
+    def call_when_idle(self, function: Callable[[], object]) -> None:
+        """Calls it there once none of the attempt's code can go on by itself."""
+        ...
+
+    def cancel(self) -> None:
+        """Stops the code, where that is possible. Where `call` calls."""
         ...
 
 
@@ -80,27 +105,31 @@ class Attempt:
     the one that wakes the stack.
     """
 
-    def __init__(self, run: messages.Run | messages.RunCompensation, handler: Handler, services: Services) -> None:
+    def __init__(
+        self,
+        run: messages.RunHandler | messages.RunCompensation,
+        handler: Handler,
+        services: Services,
+        scheduler: Scheduler,
+    ) -> None:
         self.run = run
         self.handler = handler
         self.services = services
         self.execution_id = run.execution_id
         self.epoch = run.epoch
         self.journal = Journal(run.journal, run.generation)
-        self.scope = _root_scope(run)
+        self.scope: Scope = AttemptScope(run, self.journal)
+        self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
         self.over = False
-        self.cancel_requested = isinstance(run, messages.Run) and run.cancel_requested
-        self.cancel_reason = run.cancel_reason if isinstance(run, messages.Run) else ""
-        self._cancel_delivered = isinstance(run, messages.Run) and run.cancel_delivered
+        self.cancel_requested = isinstance(run, messages.RunHandler) and run.cancel_requested
+        self.cancel_reason = run.cancel_reason if isinstance(run, messages.RunHandler) else ""
+        self._cancel_delivered = isinstance(run, messages.RunHandler) and run.cancel_delivered
         self._calls: dict[int, _Call] = {}
         self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
         self._side_effects: set[str] = set()  #: that run now
         self._numbers = itertools.count(1)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
-        self.flush: Callable[[], object] = services.channel.flush  #: sends what was said
-        self.hop: Callable[..., object] = _directly  #: to where its state may be changed: its loop
-        self.when_idle: Callable[..., object] = _directly  #: there, once none of its code can go on by itself
-        self.on_over: Callable[[], object] | None = None  #: stops what runs, where that is possible
+        self._scheduler = scheduler
 
     def facts(self) -> Facts:
         run = self.run
@@ -136,17 +165,17 @@ class Attempt:
         if scope.frame:
             slots.announce(self)
         self._say(number, request, scope, leased=leased)
-        self.flush()
+        self._scheduler.flush()
         return number
 
     def announce(self, key: str, scope: Scope) -> None:
-        """Tells the node of a side effect that runs in a lent slot. Called by any thread."""
+        """Tells the node of a side effect that runs in a leased slot. Called by any thread."""
         self._say(next(self._numbers), BeginSideEffect(key=key, digest=b"", fresh=True), scope, leased=True)
         self.services.channel.flush()
 
     def _say(self, number: int, request: AnyRequest | messages.ChildRequest, scope: Scope, *, leased: bool) -> None:
         self.services.channel.add(
-            messages.Call(
+            messages.AttemptCall(
                 execution_id=self.execution_id,
                 epoch=self.epoch,
                 call=number,
@@ -227,11 +256,11 @@ class Attempt:
 
     def unwind(self, call: int) -> None:
         """Gives up the stack that waits in the call, unless it goes on already. Its waits stay with the node."""
-        self.when_idle(self._unwind, call)
+        self._scheduler.call_when_idle(partial(self._unwind, call))
 
     def abandon(self) -> None:
         """It has lost its right to run."""
-        self.hop(self.stop)
+        self._scheduler.call(self.stop)
 
     def _unwind(self, call: int) -> None:
         if not self._only_waits():
@@ -268,25 +297,33 @@ class Attempt:
                 break  # answered meanwhile
             self._leave_parking(number)
             call.waiter.wake(None)
-        if self.on_over is not None:
-            self.on_over()
+        self._scheduler.cancel()
 
     # --- payloads
+
+    def encode_result(self, type: Any, value: Any) -> Written:
+        """As `encode_as`. InvalidArgument tells of a size that is not allowed before all else that is wrong."""
+        try:
+            written = encode_as(type, value)
+        except InvalidArgument:
+            self.check_size("the result", _encoded_if_it_can_be(value))
+            raise
+        self.check_size("the result", written[0])
+        return written
 
     def check_size(self, what: str, data: bytes) -> None:
         limit = self.services.payload_bytes_max
         if len(data) > limit:
-            raise InvalidArgument(f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits)")
+            raise InvalidArgument(
+                f"{what} has {len(data):,} bytes; at most {limit:,} are allowed (api.limits.payload_bytes)"
+            )
 
 
-def _directly(function: Callable[..., object], *args: object) -> object:
-    return function(*args)
-
-
-def _root_scope(run: messages.Run | messages.RunCompensation) -> Scope:
-    if isinstance(run, messages.RunCompensation):
-        return Scope(prefix=prefix_of(OperationKind.COMPENSATION, run.key))
-    return Scope()
+def _encoded_if_it_can_be(value: Any) -> bytes:
+    try:
+        return encode(value)
+    except InvalidArgument:
+        return b""
 
 
 class AttemptRuntime(ABC):
@@ -302,7 +339,10 @@ class AttemptRuntime(ABC):
 
     @property
     def replaying(self) -> bool:
-        return self.attempt.journal.replaying
+        """Whether the code that asks does again what it did in an earlier attempt."""
+        current = current_scope()
+        inside = current is not None and current.is_within(self.scope)
+        return self.attempt.journal.replays_in(current if current is not None and inside else self.scope)
 
     @abstractmethod
     def perform(self, operation: Operation) -> Any: ...

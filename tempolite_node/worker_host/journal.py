@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tempolite_node.engine.model import KEY_SEPARATOR, OperationKind, OperationStatus, record_generation
+from tempolite_node.engine.model import CANCEL_MARKER, OperationKind, record_generation, record_holds
 from tempolite_node.protocol.messages import Record
-from tempolite_node.worker_host.scopes import Scope
-
-_CANCEL_MARKER = "cancel@"  #: before the kind and key of the operation at which the cancel was raised
-
-_REDONE = (OperationStatus.FAILED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED)
+from tempolite_node.worker_host.scopes import Scope, scope_prefix
 
 
 class Journal:
@@ -20,14 +16,12 @@ class Journal:
         self._records = {(record.kind, record.key): record for record in records}
         self._own: set[tuple[OperationKind, str]] = set()  #: recorded by this attempt
         self._cancelled_at = next((key for kind, key in self._records if _is_cancel(kind, key)), None)
-        #: Records that replay has not met. Those inside a recorded operation it never meets.
-        self._unmet = {place for place in self._records if _is_met_by_replay(*place)}
-        self._live = not self._unmet
+        #: By scope, records that replay has not met there. A scope is left out as soon as its code does something new.
+        self._unmet = _by_scope(self._records)
 
-    @property
-    def replaying(self) -> bool:
-        """Whether the code does again what it did in an earlier attempt."""
-        return not self._live and bool(self._unmet)
+    def replays_in(self, scope: Scope) -> bool:
+        """Whether the code of the scope does again what it did in an earlier attempt."""
+        return bool(self._unmet.get(scope.prefix))
 
     def generation_in(self, scope: Scope) -> int:
         return record_generation(self._generation, scope.side_effect_failures)
@@ -36,10 +30,13 @@ class Journal:
         """What is recorded there and still holds: what failed in an earlier generation is done again."""
         record = self._records.get((kind, key))
         if record is None:
-            self._live = True
+            if self._unmet and self._cancelled_at != f"{CANCEL_MARKER}{kind}:{key}":
+                self._unmet.pop(scope.prefix, None)
             return None
-        self._unmet.discard((kind, key))
-        if record.status in _REDONE and record.generation < self.generation_in(scope):
+        if self._unmet and (unmet := self._unmet.get(scope.prefix)) is not None:
+            unmet.discard((kind, key))
+        if not record_holds(record.status, record.generation, self.generation_in(scope)):
+            self._unmet.pop(scope.prefix, None)  # it may end otherwise this time
             return None
         return record
 
@@ -61,15 +58,20 @@ class Journal:
 
         place: "<kind>:<key>".
         """
-        if self._cancelled_at != _CANCEL_MARKER + place:
+        if self._cancelled_at != CANCEL_MARKER + place:
             return False
         self._cancelled_at = None
         return True
 
 
 def _is_cancel(kind: OperationKind, key: str) -> bool:
-    return kind is OperationKind.MARKER and key.startswith(_CANCEL_MARKER)
+    return kind is OperationKind.MARKER and key.startswith(CANCEL_MARKER)
 
 
-def _is_met_by_replay(kind: OperationKind, key: str) -> bool:
-    return kind is not OperationKind.COMPENSATION and KEY_SEPARATOR not in key and not _is_cancel(kind, key)
+def _by_scope(places: Iterable[tuple[OperationKind, str]]) -> dict[str, set[tuple[OperationKind, str]]]:
+    """By the prefix of their scope. Those inside a recorded operation are never met, and nobody asks for them."""
+    by_scope: dict[str, set[tuple[OperationKind, str]]] = {}
+    for kind, key in places:
+        if kind is not OperationKind.COMPENSATION and not _is_cancel(kind, key):
+            by_scope.setdefault(scope_prefix(key), set()).add((kind, key))
+    return by_scope

@@ -1,4 +1,4 @@
-"""Slots of the side-effect pool that the node has lent to this process.
+"""Slots of the side-effect pool that the node has leased to this process.
 
 A side effect that is new takes one and runs without having asked. The node hears of it when it ends, with its result;
 or before that, when it lasts, or when its code asks for something: the node then counts it as any other.
@@ -22,7 +22,7 @@ class Borrower(Protocol):
     """An attempt."""
 
     def announce(self, key: str, scope: Scope) -> None:
-        """Tells the node of a side effect that runs in a lent slot."""
+        """Tells the node of a side effect that runs in a leased slot."""
         ...
 
 
@@ -84,7 +84,7 @@ class LeasedSlots:
 
     def look(self) -> float | None:
         """Tells the node of what lasts, and gives back what nobody took. When to look again, in seconds; None: if more
-        is lent."""
+        is leased."""
         with self._lock:
             if not (self._spare or self._running):
                 return None

@@ -1,35 +1,204 @@
-"""Takes what is logged in the worker host to the node, which writes it with its own lines."""
+"""Takes what is logged in the worker host to the node, by a pipe of its own: results never wait behind it.
+
+A line is made whole here, with the attempt that logged it, and the node only passes it on. Nobody waits for room in the
+pipe: lines that it has none for are kept, as many as may be, and a thread sends them on when it has.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import select
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any
 
+from tempolite_node.engine.model import OperationKind, prefix_of
+from tempolite_node.logger.lines import Line, LineFormat, render
+from tempolite_node.logger.records import line_of, set_level
 from tempolite_node.protocol import messages
-from tempolite_node.worker_host.channel import Channel
+from tempolite_node.worker_host.journal import Journal
+from tempolite_node.worker_host.scopes import Scope, current_scope
+
+_BACKLOG_BYTES_MAX = 1024 * 1024  #: that wait for room in the pipe
+_WRITE_BYTES = 64 * 1024
+_TELL_EACH_S = 1.0  #: of lines that were dropped, while more are
+
+
+class LogPipe:
+    """The way of lines to the node. Any thread may send, and none ever waits."""
+
+    def __init__(self, descriptor: int, format: LineFormat, *, backlog_bytes_max: int = _BACKLOG_BYTES_MAX) -> None:
+        os.set_blocking(descriptor, False)
+        os.set_inheritable(descriptor, False)  # programs that handlers start have no part in it
+        self._descriptor = descriptor
+        self._format = format
+        self._backlog_bytes_max = backlog_bytes_max
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        """Also in a process that user code forked: what waits is for the one that it was forked from to send."""
+        # Reentrant, like the queues: a collected object may log while a line of the same thread is on its way.
+        self._lock = threading.RLock()
+        self._unsent = b""  #: goes first: the pipe may have taken the beginning of a line
+        self._backlog: deque[bytes] = deque()
+        self._backlog_bytes = 0
+        self._dropped = 0
+        self._told_s = -_TELL_EACH_S
+        self._sender: threading.Thread | None = None  #: once something had to wait
+        self._sends_on = False  #: the thread, until nothing waits
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._flushed: list[SimpleQueue[None]] = []  #: of those who wait until nothing waits
+
+    @property
+    def _waits(self) -> bool:
+        return bool(self._unsent or self._backlog or self._dropped)
+
+    def send(self, line: Line) -> None:
+        encoded = render(line, self._format)
+        with self._lock:
+            if self._waits:
+                self._keep(encoded)
+            else:
+                self._unsent = self._write(encoded)
+                if not self._unsent:
+                    return
+            if self._sends_on:
+                return
+            self._sends_on = True
+        self._wake_sender()
+
+    def flush(self, timeout_s: float) -> None:
+        """Waits until the node can read all that was logged, for so long at most."""
+        flushed: SimpleQueue[None] = SimpleQueue()
+        with self._lock:
+            if not self._waits:
+                return
+            self._flushed.append(flushed)
+        with suppress(Empty):
+            flushed.get(timeout=timeout_s)
+
+    def _keep(self, encoded: bytes) -> None:
+        """Drops the oldest for it if need be: the last words before a crash are the ones to have."""
+        self._backlog.append(encoded)
+        self._backlog_bytes += len(encoded)
+        while self._backlog_bytes > self._backlog_bytes_max:
+            self._backlog_bytes -= len(self._backlog.popleft())
+            self._dropped += 1
+
+    def _write(self, data: bytes) -> bytes:
+        """What the pipe had no room for."""
+        try:
+            return data[os.write(self._descriptor, data) :]
+        except BlockingIOError:
+            return data
+        except OSError:
+            return b""  # the node is gone, and this process will be in a moment
+
+    def _wake_sender(self) -> None:
+        try:
+            if self._sender is None:
+                sender = threading.Thread(target=self._send_on, name="log", daemon=True)
+                sender.start()
+                self._sender = sender
+        except RuntimeError:  # there are too many threads: the next line tries again
+            self._sends_on = False
+        else:
+            self._wake.put(None)
+
+    def _send_on(self) -> None:
+        room = select.poll()
+        room.register(self._descriptor, select.POLLOUT)
+        while True:
+            self._wake.get()
+            while self._sends_on:
+                room.poll()
+                with self._lock:
+                    self._send_some()
+
+    def _send_some(self) -> None:
+        if not self._unsent:
+            self._unsent = self._next()
+        self._unsent = self._write(self._unsent)
+        if not self._waits:
+            self._sends_on = False
+            waiting, self._flushed = self._flushed, []
+            for flushed in waiting:
+                flushed.put(None)
+
+    def _next(self) -> bytes:
+        """As much of what waits as may go at once, and how many lines are missing before it."""
+        taken: list[bytes] = []
+        size = 0
+        now_s = time.monotonic()
+        if self._dropped and (now_s - self._told_s >= _TELL_EACH_S or self._backlog_bytes < _WRITE_BYTES):
+            taken.append(render(_dropped_line(self._dropped), self._format))
+            self._dropped, self._told_s = 0, now_s
+        while self._backlog and size < _WRITE_BYTES:
+            taken.append(self._backlog.popleft())
+            size += len(taken[-1])
+        self._backlog_bytes -= size
+        return b"".join(taken)
+
+
+def _dropped_line(count: int) -> Line:
+    what = "a log line of this worker host was" if count == 1 else f"{count:,} log lines of this worker host were"
+    event = f"{what} dropped: they came faster than they could be written"
+    return Line(time.time(), "warning", "log", event, {"dropped": count, "pid": os.getpid()})
+
+
+class AttemptScope(Scope):
+    """The scope of an attempt itself. What is logged in it, or in one inside of it, tells of the attempt."""
+
+    __slots__ = ("_journal", "_run")
+
+    def __init__(self, run: messages.RunHandler | messages.RunCompensation, journal: Journal) -> None:
+        undoes = run.key if isinstance(run, messages.RunCompensation) else None
+        super().__init__(prefix="" if undoes is None else prefix_of(OperationKind.COMPENSATION, undoes))
+        self._run = run
+        self._journal = journal
+
+    def log_fields(self) -> dict[str, Any]:
+        run = self._run
+        fields = {"execution_id": run.execution_id, "handler": run.handler, "attempt": run.attempt}
+        if isinstance(run, messages.RunCompensation):
+            fields["compensation"] = run.key
+        return fields
+
+    def replays_in(self, scope: Scope) -> bool:
+        """Whether the code of a scope inside of this one does again what it did in an earlier attempt."""
+        return self._journal.replays_in(scope)
 
 
 class NodeLogHandler(logging.Handler):
-    def __init__(self, channel: Channel) -> None:
+    """Of all loggers. Code of an attempt is silent while it does again what it did in an earlier one."""
+
+    def __init__(self, pipe: LogPipe) -> None:
         super().__init__()
-        self._channel = channel
+        self._pipe = pipe
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Without the lock of its kind: threads need not wait for each other's formatting."""
+        passed = self.filter(record)
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            message = self.format(record).encode("utf-8", "backslashreplace").decode()
-            line = messages.LogLine(
-                level=record.levelname.lower(),
-                logger=record.name,
-                message=message,
-                execution_id=getattr(record, "execution_id", ""),
-                at_ms=round(record.created * 1_000),
-            )
-        except Exception:
-            self.handleError(record)  # arguments that do not fit their text: told on stderr, as logging does
-        else:
-            self._channel.send(line)
+        scope = current_scope()
+        attempt = scope.root() if scope is not None else None
+        fields: dict[str, Any] = {}
+        if scope is not None and isinstance(attempt, AttemptScope):
+            if attempt.replays_in(scope):
+                return
+            fields = attempt.log_fields()
+        self._pipe.send(line_of(record, fields))
 
 
-def configure_logging(channel: Channel, level: str) -> None:
-    root = logging.getLogger()
-    root.handlers = [NodeLogHandler(channel)]
-    root.setLevel(level.upper())
+def configure_logging(pipe: LogPipe, level: str) -> None:
+    logging.getLogger().handlers = [NodeLogHandler(pipe)]
+    set_level(level)

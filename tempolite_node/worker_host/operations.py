@@ -21,8 +21,10 @@ from tempolite_sdk import operations
 from tempolite_sdk.durations import milliseconds_of
 from tempolite_sdk.errors import InvalidArgument, WaitTimeout
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
+from tempolite_sdk.options import ChildOptions
 from tempolite_sdk.payload import decode, decoder, digest, encode
 from tempolite_sdk.signals import not_declared, to_send
+from tempolite_sdk.values.written import encode_for_reader
 
 if TYPE_CHECKING:
     from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime
@@ -67,7 +69,8 @@ def _enqueue_child(
     name, signature = attempt.services.registry.resolve(operation.handler)
     if signature is not None:
         named: Any = signature.named_arguments(operation.args, operation.kwargs)
-        arguments = signature.encode_arguments(named)
+        write = signature.encode_arguments if attempt.checks_values else signature.encode_arguments_unchecked
+        arguments = write(named)
         result_type = signature.return_type
     else:
         if operation.args and operation.kwargs:
@@ -76,26 +79,27 @@ def _enqueue_child(
             )
         named = dict(operation.kwargs) or list(operation.args)
         checked_key(name)
-        arguments, result_type = encode(named), Any
+        arguments, result_type = _encoded_for_reader(attempt, named), Any
     attempt.check_size(f"the arguments of {name}", arguments)
-    if options.id is not None and not (isinstance(options.id, str) and CHOSEN_ID.fullmatch(options.id)):
-        raise InvalidArgument(f"options: id {CHOSEN_ID_TOLD}, not {options.id!r}")
-    concurrency_key = options.concurrency_key
+    execution_id = options.get("id")
+    if execution_id is not None and not (isinstance(execution_id, str) and CHOSEN_ID.fullmatch(execution_id)):
+        raise InvalidArgument(f"options: id {CHOSEN_ID_TOLD}, not {execution_id!r}")
+    concurrency_key = options.get("concurrency_key")
     if concurrency_key is not None and not (
         isinstance(concurrency_key, str) and CONCURRENCY_KEY.fullmatch(concurrency_key)
     ):
         raise InvalidArgument(f"options: concurrency_key {CONCURRENCY_KEY_TOLD}, not {concurrency_key!r}")
-    key = scope.key_of(OperationKind.CHILD, name, options.key)
+    key = scope.key_of(OperationKind.CHILD, name, options.get("key"))
     request = ChildRequest(
         key=key,
         digest=digest(name, named),
         handler=name,
         function="" if isinstance(operation.handler, str) or signature is None else signature.function,
         arguments=arguments,
-        options=_NO_OPTIONS if options is operations.NO_OPTIONS else _call_options(options),
-        close_policy=None if options.close_policy is None else ClosePolicy(options.close_policy),
+        options=_call_options(options) if options else _NO_OPTIONS,
+        close_policy=_close_policy(options.get("close_policy")),
         concurrency_key=concurrency_key,
-        execution_id=options.id,
+        execution_id=execution_id,
     )
     record = yield from found(attempt, scope, OperationKind.CHILD, key)
     if record is not None:
@@ -108,9 +112,17 @@ def _enqueue_child(
     return ChildHandle(decode(answer.payload or b"null", str), key, result_type)
 
 
-def _call_options(options: operations.ChildOptions) -> CallOptions:
+def _close_policy(name: str | None) -> ClosePolicy | None:
+    try:
+        return None if name is None else ClosePolicy(name)
+    except ValueError:
+        known = ", ".join(repr(policy.value) for policy in ClosePolicy)
+        raise InvalidArgument(f"options: close_policy must be one of {known}, not {name!r}") from None
+
+
+def _call_options(options: ChildOptions) -> CallOptions:
     """InvalidArgument: a setting is out of its bounds."""
-    retry = options.retry or RetryPolicy()
+    retry = options.get("retry") or RetryPolicy()
     made = CallOptions(
         maximum_attempts=retry.maximum_attempts,
         initial_interval_ms=milliseconds_of("retry.initial_interval", retry.initial_interval),
@@ -118,12 +130,12 @@ def _call_options(options: operations.ChildOptions) -> CallOptions:
         maximum_interval_ms=milliseconds_of("retry.maximum_interval", retry.maximum_interval),
         jitter=retry.jitter,
         non_retryable_errors=retry.non_retryable_errors,
-        attempt_timeout_ms=milliseconds_of("attempt_timeout", options.attempt_timeout),
-        max_duration_ms=milliseconds_of("max_duration", options.max_duration),
-        queue_timeout_ms=milliseconds_of("queue_timeout", options.queue_timeout),
-        heartbeat_timeout_ms=milliseconds_of("heartbeat_timeout", options.heartbeat_timeout),
-        priority=options.priority,
-        delay_ms=milliseconds_of("delay", options.delay) or 0,
+        attempt_timeout_ms=milliseconds_of("attempt_timeout", options.get("attempt_timeout")),
+        max_duration_ms=milliseconds_of("max_duration", options.get("max_duration")),
+        queue_timeout_ms=milliseconds_of("queue_timeout", options.get("queue_timeout")),
+        heartbeat_timeout_ms=milliseconds_of("heartbeat_timeout", options.get("heartbeat_timeout")),
+        priority=options.get("priority") or 0,
+        delay_ms=milliseconds_of("delay", options.get("delay")) or 0,
     )
     try:
         return msgspec.convert(msgspec.to_builtins(made), CallOptions)  # a struct is not checked when it is made
@@ -139,7 +151,7 @@ def _wait_for_completion(attempt: Attempt, scope: Scope, operation: operations.W
     if isinstance(target, ChildHandle):
         execution_id, name, type = target.id, local_key(target.key), target.result_type
     else:
-        execution_id, name, type = checked_id(target), target, operation.type
+        execution_id, name, type = checked_id(target), target, Any
     key = scope.key_of(OperationKind.WAIT, name, operation.key)
     record = yield from found(attempt, scope, OperationKind.WAIT, key)
     if record is not None and record.target != execution_id:
@@ -158,7 +170,7 @@ def _wait_for_completion(attempt: Attempt, scope: Scope, operation: operations.W
     assert isinstance(answer, Ended), f"wait {key}: {answer}"
     if answer.status is not Status.COMPLETED:
         raise ended_badly(answer)
-    return decode(answer.result if answer.result is not None else b"null", type)
+    return decode(answer.result or b"null", type if operation.type is None else operation.type)
 
 
 def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.ReceiveSignal) -> Conversation[Any]:
@@ -242,7 +254,7 @@ def _check_not_interrupted(attempt: Attempt, answer: Any) -> None:
 
 
 def _send_signal(attempt: Attempt, scope: Scope, operation: operations.SendSignal) -> Conversation[None]:
-    given, payload = to_send(operation.signal, operation.payload)
+    given, payload = to_send(operation.signal, operation.payload, checked=attempt.checks_values)
     name = checked_key(given)
     if operation.to is not None:
         checked_id(operation.to)
@@ -262,6 +274,10 @@ def _send_signal(attempt: Attempt, scope: Scope, operation: operations.SendSigna
         check_digest(attempt, record, request.digest, actual=f"signal {name} with another payload or receiver")
 
 
+def _encoded_for_reader(attempt: Attempt, value: Any) -> bytes:
+    return encode_for_reader(value) if attempt.checks_values else encode(value)
+
+
 def _memoize(attempt: Attempt, scope: Scope, operation: operations.Memoize) -> Conversation[Any]:
     key = scope.key_of(OperationKind.MARKER, operation.name, None)
     record = yield from found(attempt, scope, OperationKind.MARKER, key)
@@ -277,6 +293,6 @@ def _heartbeat(attempt: Attempt, scope: Scope, operation: operations.Heartbeat) 
     yield from raise_if_cancelled(
         attempt, scope, f"{scope.prefix}heartbeat:{scope.counted('heartbeat', '')}", live=True
     )
-    details = None if operation.details is None else encode(operation.details)
+    details = None if operation.details is None else _encoded_for_reader(attempt, operation.details)
     attempt.check_size("the heartbeat's details", details or b"")
     attempt.send(commands.Heartbeat(details=details), scope, None)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, get_args, get_origin
 
 from tempolite_node.engine.model import Component
+from tempolite_node.errors import HandlerMistake
 from tempolite_node.protocol import messages, plain_types
+from tempolite_node.worker_host.python_path import extend, hidden_by_standard_library
 from tempolite_sdk.async_contexts import AsyncHandlerContext, AsyncSagaContext
 from tempolite_sdk.contexts import HandlerContext, SagaContext
 from tempolite_sdk.errors import ContextMisuse, InvalidArgument
+from tempolite_sdk.names import did_you_mean
 from tempolite_sdk.payload import decode
 from tempolite_sdk.signatures import Signature, signature_of
 
@@ -55,7 +59,18 @@ class Handler:
 
 
 class LoadError(Exception):
-    """A handler can't be served; says which and why."""
+    """A handler can't be served; says why.
+
+    setting: of the handler, where the mistake is.
+    """
+
+    def __init__(self, description: str, *, setting: str = "target") -> None:
+        self.setting = setting
+        super().__init__(description)
+
+
+class UnimportableModule(LoadError):
+    """None of the module's handlers can be served."""
 
 
 class Registry:
@@ -86,6 +101,12 @@ class Registry:
             return ()
         return messages.payload_violations(payload, known.signature.signals[name])
 
+    def update(self, specs: Iterable[messages.HandlerSpec]) -> None:
+        """Other settings for the attempts that start from here on."""
+        for spec in specs:
+            if (handler := self.handlers.get(spec.name)) is not None:
+                self.handlers[spec.name] = replace(handler, spec=spec)
+
     def check_arguments(self, handler: str, arguments: bytes) -> tuple[messages.Violation, ...]:
         known = self.handlers.get(handler)
         if known is None:
@@ -93,17 +114,25 @@ class Registry:
         return messages.violations(known.signature, arguments)
 
 
-def load(message: messages.Load) -> tuple[Registry, tuple[str, ...]]:
-    """The handlers that could be loaded, and what is wrong with the others."""
-    sys.path[:0] = [path for path in message.python_path if path not in sys.path]
+def load(message: messages.Load) -> tuple[Registry, tuple[HandlerMistake, ...]]:
+    """The handlers that could be loaded, and what is wrong with the others; with a module that can't be, once."""
+    extend(message.python_path)
     handlers: list[Handler] = []
-    errors: list[str] = []
+    mistakes: list[HandlerMistake] = []
+    unimportable: set[str] = set()
     for spec in message.handlers:
+        module = spec.target.partition(":")[0]
+        if module in unimportable:
+            continue
         try:
             handlers.append(_load(spec))
-        except (LoadError, InvalidArgument) as error:
-            errors.append(f"{spec.name} ({spec.target}): {error}")
-    return Registry(handlers), tuple(errors)
+        except LoadError as error:
+            hidden = hidden_by_standard_library(module, message.python_path)
+            hint = f"; {hidden} is hidden by a module of the standard library: rename it" if hidden else ""
+            mistakes.append(HandlerMistake(spec.name, spec.target, error.setting, f"{error}{hint}"))
+            if isinstance(error, UnimportableModule):
+                unimportable.add(module)
+    return Registry(handlers), tuple(mistakes)
 
 
 def _load(spec: messages.HandlerSpec) -> Handler:
@@ -112,9 +141,12 @@ def _load(spec: messages.HandlerSpec) -> Handler:
         raise LoadError(f"is a {type(function).__name__}, not a function")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise LoadError("is a generator: a handler returns its result")
-    signature = signature_of(function)
+    try:
+        signature = signature_of(function)
+        signature.check()
+    except InvalidArgument as error:
+        raise LoadError(f"{error} (at {function.__code__.co_filename}:{function.__code__.co_firstlineno})") from error
     component, asynchronous = _kind_of(function, signature)
-    signature.check()
     return Handler(
         spec=spec,
         function=function,
@@ -131,11 +163,23 @@ def import_target(target: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except BaseException as error:  # a module may raise anything, SystemExit too
-        raise LoadError(f"the module {module_name} can't be imported: {_told(error)}") from error
+        near = _near_module(module_name, error)
+        raise UnimportableModule(f"the module {module_name} can't be imported: {_told(error)}{near}") from error
     try:
         return reduce(getattr, qualified_name.split("."), module)
     except AttributeError as error:
-        raise LoadError(f"the module {module_name} ({module.__file__}) has no {qualified_name}") from error
+        near = did_you_mean(qualified_name, [name for name, value in vars(module).items() if inspect.isfunction(value)])
+        raise LoadError(f"the module {module_name} ({module.__file__}) has no {qualified_name}{near}") from error
+
+
+def _near_module(module_name: str, error: BaseException) -> str:
+    """The module that may be meant, where it is the one asked for, or a package around it, that is not there."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is None or not f"{module_name}.".startswith(f"{missing}."):
+        return ""
+    package, _, name = missing.rpartition(".")
+    path = getattr(sys.modules.get(package), "__path__", ()) if package else sys.path
+    return did_you_mean(name, [each.name for each in pkgutil.iter_modules(path)])
 
 
 def _told(error: BaseException) -> str:
@@ -168,5 +212,6 @@ def _params(spec: messages.HandlerSpec, signature: Signature) -> Any:
     try:
         return decode(spec.params, types[0] if types else Any)
     except InvalidArgument as error:
-        places = "; ".join(f"params.{each.field}: {each.description}" for each in error.violations)
-        raise LoadError(places or f"params: {error}") from error
+        violation = next(iter(error.violations), None)
+        place = f"params.{violation.field}" if violation is not None and violation.field else "params"
+        raise LoadError(str(error) if violation is None else violation.description, setting=place) from error

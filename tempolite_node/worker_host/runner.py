@@ -9,14 +9,15 @@ from typing import Any
 from tempolite_node.engine.commands import FailAttempt
 from tempolite_node.engine.model import Failure
 from tempolite_node.protocol import messages
-from tempolite_node.worker_host.async_runtime import AsyncRuntime, AttemptLoop
+from tempolite_node.worker_host.async_runtime import AsyncRuntime, AttemptLoop, TaskScheduler
 from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime, Services
 from tempolite_node.worker_host.contexts import compensation_context, handler_context
 from tempolite_node.worker_host.registry import LoadError
 from tempolite_node.worker_host.steps import step_class
-from tempolite_node.worker_host.sync_runtime import SyncRuntime, threads
+from tempolite_node.worker_host.sync_runtime import SyncRuntime, ThreadScheduler, threads
 from tempolite_sdk.errors import InvalidArgument
 from tempolite_sdk.payload import decode, decode_fields, encode
+from tempolite_sdk.values.written import tell_once
 
 
 class Runner:
@@ -26,24 +27,29 @@ class Runner:
         self._services = services
         self._attempts: dict[str, Attempt] = {}
         self._loop = AttemptLoop(services.channel)
+        self._threads = ThreadScheduler(services.channel)
         self._for_loop: list[tuple[Attempt, int, Any]] = []  #: answers of this batch, taken to the loop at once
 
-    def start(self, run: messages.Run | messages.RunCompensation) -> None:
+    def start(self, run: messages.RunHandler | messages.RunCompensation) -> None:
         handler = self._services.registry.handlers.get(run.handler)
         if handler is None:
             self._refuse(run)
             return
-        attempt = Attempt(run, handler, self._services)
-        self._attempts[run.execution_id] = attempt
-        ended = partial(self._forget, attempt)
         if handler.asynchronous:
-            self._loop.start(attempt, partial(_run_async, attempt), ended)
+            task = TaskScheduler(self._loop)
+            attempt = self._add(Attempt(run, handler, self._services, task))
+            task.start(partial(_run_async, attempt), partial(self._forget, attempt))
         else:
-            threads.start(partial(_run_sync, attempt, ended))
+            attempt = self._add(Attempt(run, handler, self._services, self._threads))
+            threads.start(partial(_run_sync, attempt, partial(self._forget, attempt)))
 
-    def _refuse(self, run: messages.Run | messages.RunCompensation) -> None:
+    def _add(self, attempt: Attempt) -> Attempt:
+        self._attempts[attempt.execution_id] = attempt
+        return attempt
+
+    def _refuse(self, run: messages.RunHandler | messages.RunCompensation) -> None:
         failure = Failure(type="HandlerNotFound", message=f"no handler {run.handler!r} in this worker host")
-        call = messages.Call(
+        call = messages.AttemptCall(
             execution_id=run.execution_id, epoch=run.epoch, call=1, request=FailAttempt(failure=failure)
         )
         self._services.channel.send(call)
@@ -135,6 +141,19 @@ def _entry(runtime: AttemptRuntime) -> Callable[[], Any]:
     return partial(attempt.handler.function, handler_context(runtime), *args, **kwargs)
 
 
+def _encoded_result(attempt: Attempt, returned: Any) -> bytes:
+    """InvalidArgument: it is not what its annotation says, would come back different, or is too large."""
+    signature = attempt.handler.signature
+    if not attempt.checks_values:
+        result = encode(returned)
+        attempt.check_size("the result", result)
+        decode(result, signature.return_type)
+        return result
+    result, _read, change = attempt.encode_result(signature.constrained_return_type, returned)
+    tell_once(f"the result of {attempt.handler.spec.name}", change)
+    return result
+
+
 class StepNotFound(Exception):
     """The class of a recorded step is not in its module any more."""
 
@@ -144,12 +163,11 @@ def _finish(attempt: Attempt, returned: Any) -> None:
     if isinstance(attempt.run, messages.RunCompensation):
         attempt.finish(None)
         return
+    name = attempt.handler.spec.name
     try:
-        result = encode(returned)
-        attempt.check_size("the result", result)
-        decode(result, attempt.handler.signature.return_type)
+        result = _encoded_result(attempt, returned)
     except InvalidArgument as error:
-        message = f"the result of {attempt.handler.spec.name}: {error}"
+        message = f"the result of {name}: {error}"
         attempt.fail_with(Failure(type="InvalidResult", message=message, non_retryable=True))
     else:
         attempt.finish(None if returned is None else result)

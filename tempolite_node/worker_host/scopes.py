@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from threading import get_ident
 
 from tempolite_node.engine.model import KEY_SEPARATOR, OperationKind, prefix_of
+from tempolite_node.worker_host.key_uses import KeyUses
 from tempolite_sdk.errors import ContextMisuse
 
 _KEY_MAX = 200
@@ -17,7 +18,18 @@ _current: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
 class Scope:
     """A call of user code: the attempt itself, a side effect, a transaction, a compensation."""
 
-    __slots__ = ("_counts", "_used", "asked", "frame", "open", "parent", "prefix", "side_effect_failures", "thread")
+    __slots__ = (
+        "_counts",
+        "_used",
+        "asked",
+        "frame",
+        "key_uses",
+        "open",
+        "parent",
+        "prefix",
+        "side_effect_failures",
+        "thread",
+    )
 
     def __init__(
         self, *, parent: Scope | None = None, prefix: str = "", frame: str = "", side_effect_failures: int = 0
@@ -31,6 +43,7 @@ class Scope:
         self.asked = False  #: something of the node, in it or inside of it
         self._counts: dict[tuple[str, str], int] = {}
         self._used: set[tuple[str, str]] = set()
+        self.key_uses: KeyUses | None = None  #: of its side effects; None: it has had none
 
     def __enter__(self) -> Scope:
         self.thread = get_ident()
@@ -71,6 +84,13 @@ class Scope:
             scope = scope.parent
         return scope is other
 
+    def root(self) -> Scope:
+        """The outermost one around it: the attempt's."""
+        scope = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
+
     def asks(self) -> None:
         scope: Scope | None = self
         while scope is not None and not scope.asked:
@@ -100,6 +120,11 @@ class Scope:
         return f"{name}#{number}"
 
 
+def current_scope() -> Scope | None:
+    """The innermost scope of the code that asks, in whatever thread or task; None: no attempt's code asks."""
+    return _current.get()
+
+
 def checked_key(key: str) -> str:
     if not isinstance(key, str) or not 1 <= len(key) <= _KEY_MAX or not key.isprintable() or KEY_SEPARATOR in key:
         raise ContextMisuse(f"a key is 1 to {_KEY_MAX} printable characters without {KEY_SEPARATOR!r}, not {key!r}")
@@ -115,3 +140,9 @@ def checked_id(execution_id: str) -> str:
 def local_key(key: str) -> str:
     """A key without the prefix of its scope."""
     return key.rpartition(KEY_SEPARATOR)[2]
+
+
+def scope_prefix(key: str) -> str:
+    """The prefix of the scope that an operation's key belongs to; "" for the handler itself."""
+    around, separator, _ = key.rpartition(KEY_SEPARATOR)
+    return around + separator

@@ -20,24 +20,37 @@ from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.contexts import side_effect_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, UserCodeTimeout, ask
 from tempolite_node.worker_host.failures import failed_side_effect, failure_of
+from tempolite_node.worker_host.key_uses import KeyUses
 from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled
 from tempolite_node.worker_host.scopes import Scope, checked_key
+from tempolite_sdk.async_contexts import AsyncSideEffect
+from tempolite_sdk.contexts import SideEffect
 from tempolite_sdk.durations import milliseconds_of, seconds_of
 from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
-from tempolite_sdk.handlers import AsyncSideEffect, RetryPolicy, SideEffect, result_type_of
+from tempolite_sdk.handlers import RetryPolicy, annotated_result_type_of, result_type_of
 from tempolite_sdk.operations import RunSideEffect
 from tempolite_sdk.payload import decode, digest, encode, encode_fields
+from tempolite_sdk.values.written import tell_once
 
 if TYPE_CHECKING:
     from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime
 
 
+_UNREAD = object()  #: nothing was read of a result yet
+
+
 def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect) -> Conversation[Any]:
     attempt = runtime.attempt
     effect = operation.effect
-    run, input_digest = _resolve(effect, asynchronous=attempt.handler.asynchronous)
-    type = operation.type if operation.type is not None else result_type_of(run)
+    run, input_digest, shape = _resolve(effect, asynchronous=attempt.handler.asynchronous)
+    type_of = result_type_of if attempt.checks_values else annotated_result_type_of
+    type = operation.type if operation.type is not None else type_of(run)
     key = scope.prefix + checked_key(operation.key)
+    if attempt.checks_values:
+        uses = scope.key_uses
+        if uses is None:
+            uses = scope.key_uses = KeyUses()
+        uses.meet(operation.key, effect, input_digest)
     record = yield from found(attempt, scope, OperationKind.SIDE_EFFECT, key)
     if record is not None:
         check_digest(attempt, record, input_digest, actual=f"{_name(effect)} with another input")
@@ -49,8 +62,11 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     attempt.begin_side_effect(key)
     try:
         answer: Any = yield from _begin(attempt, scope, key, input_digest, fresh=record is None)
+        read = _UNREAD
         while isinstance(answer, Granted):
-            answer = yield from _attempt(runtime, scope, operation, run, type, key, input_digest, answer.attempt)
+            answer, read = yield from _attempt(
+                runtime, scope, operation, run, shape, type, key, input_digest, answer.attempt
+            )
     except asyncio.CancelledError as error:
         # Whoever cancelled the task wants it to end: neither a slot nor a next attempt is to be kept for it.
         attempt.check_running()
@@ -62,11 +78,11 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     attempt.journal.add(_record(key, input_digest, generation, answer))
     if isinstance(answer, Failed):
         raise failed_side_effect(key, answer)
-    return decode(answer.payload or b"null", type)
+    return decode(answer.payload or b"null", type) if read is _UNREAD else read
 
 
 def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, *, fresh: bool) -> Conversation[Any]:
-    """The answer of the node, in whose place a lent slot says that it may run.
+    """The answer of the node, in whose place a leased slot says that it may run.
 
     fresh: nothing that holds is recorded of it.
     """
@@ -96,16 +112,20 @@ def _attempt(
     scope: Scope,
     operation: RunSideEffect,
     run: Callable[..., Any],
+    shape: _Shape,
     type: Any,
     key: str,
     input_digest: bytes,
     number: int,
 ) -> Conversation[Any]:
-    """One attempt, in a slot of the side-effect pool. What comes back: its result, another go, or that it failed."""
+    """One attempt, in a slot of the side-effect pool.
+
+    What comes back: its result, another go, or that it failed; and what was read of the result that is recorded now.
+    """
     attempt = runtime.attempt
     inner = scope.inner(OperationKind.SIDE_EFFECT, key, side_effect_attempt=number)
     started_ms = time.time_ns() // 1_000_000
-    if _shape_of(run).takes_context:
+    if shape.takes_context:
         run = partial(run, side_effect_context(runtime.within(inner), key, number))
     try:
         # It may have been requested while this attempt waited for its slot, or for the end of the backoff.
@@ -113,7 +133,7 @@ def _attempt(
             yield from raise_if_cancelled(attempt, scope, f"{OperationKind.SIDE_EFFECT}:{key}", live=True)
         value = yield RunUserCode(run, inner, _timeout_s(runtime, operation))
         attempt.check_running()
-        result = _checked_result(runtime, value, type)
+        result, read = _checked_result(attempt, operation, value, type)
     except asyncio.CancelledError:
         attempt.leave(inner)
         raise
@@ -121,10 +141,11 @@ def _attempt(
         attempt.check_running()
         attempt.leave(inner)
         failed = _failed(runtime, operation, key, input_digest, error, started_ms)
-        return (yield from ask(failed, scope, waits=(OperationKind.SIDE_EFFECT, key)))
+        return (yield from ask(failed, scope, waits=(OperationKind.SIDE_EFFECT, key))), _UNREAD
     attempt.leave(inner)
     completed = commands.CompleteSideEffect(key=key, digest=input_digest, result=result, started_ms=started_ms)
-    return (yield from ask(completed, scope))
+    answer = yield from ask(completed, scope)
+    return answer, (read if isinstance(answer, Value) and answer.payload == result else _UNREAD)
 
 
 def _failed(
@@ -141,8 +162,8 @@ def _failed(
     )
 
 
-def _resolve(effect: Any, *, asynchronous: bool) -> tuple[Callable[..., Any], bytes]:
-    """What is to be run, and the digest of its input. A function's input is its own matter."""
+def _resolve(effect: Any, *, asynchronous: bool) -> tuple[Callable[..., Any], bytes, _Shape]:
+    """What is to be run, the digest of its input, and its shape. A function's input is its own matter."""
     run: Callable[..., Any]
     if isinstance(effect, FunctionType):  # most are, and the question is a quick one
         run, input_digest = effect, b""
@@ -152,9 +173,10 @@ def _resolve(effect: Any, *, asynchronous: bool) -> tuple[Callable[..., Any], by
         run, input_digest = effect, b""
     else:
         raise ContextMisuse(f"a side effect is a SideEffect or a function, not {effect!r}")
-    if not asynchronous and _shape_of(run).asynchronous:
+    shape = _shape_of(run)
+    if shape.asynchronous and not asynchronous:
         raise ContextMisuse(f"{_name(effect)} is an `async def`: only an `async def` handler can run it")
-    return run, input_digest
+    return run, input_digest, shape
 
 
 def _name(effect: Any) -> str:
@@ -169,19 +191,18 @@ class _Shape(NamedTuple):
     takes_context: bool  #: it has a parameter that must be given
 
 
-_shapes: dict[Any, _Shape] = {}  #: by code: functions made in one place are alike
+_shapes: dict[Any, _Shape | None] = {}  #: by code: functions made in one place are alike, but for what they wrap (None)
 
 
 def _shape_of(run: Callable[..., Any]) -> _Shape:
     code = getattr(run, "__code__", None)
     if code is None:
         return _look_at(run)
-    shape = _shapes.get(code)
-    if shape is None:
+    if code not in _shapes:
         if len(_shapes) > 10_000:
             _shapes.clear()
-        shape = _shapes[code] = _look_at(run)
-    return shape
+        _shapes[code] = None if hasattr(run, "__wrapped__") else _look_at(run)
+    return _shapes[code] or _look_at(run)
 
 
 def _look_at(run: Callable[..., Any]) -> _Shape:
@@ -196,12 +217,19 @@ def _has_required_parameter(run: Callable[..., Any]) -> bool:
     return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
 
 
-def _checked_result(runtime: AttemptRuntime, value: Any, type: Any) -> bytes:
-    """As it is recorded. InvalidArgument: it is not what its annotation says, or too large."""
-    result = encode(value)
-    runtime.attempt.check_size("the result", result)
-    decode(result, type)
-    return result
+def _checked_result(attempt: Attempt, operation: RunSideEffect, value: Any, type: Any) -> tuple[bytes, Any]:
+    """As it is recorded, and as it is read.
+
+    InvalidArgument: it is not what its annotation says, would come back different, or is too large.
+    """
+    if not attempt.checks_values:
+        result = encode(value)
+        attempt.check_size("the result", result)
+        return result, decode(result, type)
+    result, read, change = attempt.encode_result(type, value)
+    if change is not None:
+        tell_once(f"the result of {_name(operation.effect)}", change)
+    return result, read
 
 
 def _failure_of(error: BaseException) -> Failure:

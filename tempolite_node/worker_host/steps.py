@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from tempolite_node.engine import commands
 from tempolite_node.engine.effects import Granted
@@ -17,10 +18,12 @@ from tempolite_node.worker_host.failures import failed_step, failure_of
 from tempolite_node.worker_host.registry import LoadError, import_target
 from tempolite_node.worker_host.replay import check_digest, found
 from tempolite_node.worker_host.scopes import Scope
-from tempolite_sdk.errors import ContextMisuse
-from tempolite_sdk.handlers import AsyncSagaStep, SagaStep
+from tempolite_sdk.async_contexts import AsyncSagaStep
+from tempolite_sdk.contexts import SagaStep
+from tempolite_sdk.errors import ContextMisuse, InvalidArgument
 from tempolite_sdk.operations import RunStep
 from tempolite_sdk.payload import digest, encode_fields, restore_fields
+from tempolite_sdk.values.written import encode_fields_as_they_are, salvaged_fields, tell_once
 
 if TYPE_CHECKING:
     from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime
@@ -65,8 +68,9 @@ def _run_transaction(
         attempt.check_running()
         attempt.leave(inner)
         failure = failure_of(error)
-        with suppress(Exception):  # what it noted before it failed, for its compensation
-            data = _data_of(attempt, step)
+        if not unrecorded and isinstance(error, InvalidArgument):
+            failure = replace(failure, non_retryable=True)  # another attempt would do it again, and fail again
+        data = _salvaged(attempt, step, data)
         undo = not unrecorded or type(step).compensate_on_failure
         yield from ask(commands.FailStep(key=key, data=data, failure=failure, compensate=undo), scope)
         if not isinstance(error, Exception):
@@ -79,9 +83,20 @@ def _run_transaction(
 
 
 def _data_of(attempt: Attempt, step: Any) -> bytes:
-    data = encode_fields(step)
-    attempt.check_size(f"the data of {type(step).__name__}", data)
+    name = type(step).__name__
+    data, change = encode_fields_as_they_are(step) if attempt.checks_values else (encode_fields(step), None)
+    attempt.check_size(f"the data of {name}", data)
+    tell_once(f"the data of {name}", change)
     return data
+
+
+def _salvaged(attempt: Attempt, step: Any, before: bytes) -> bytes:
+    """What a transaction noted before it failed, for its compensation; of fields that can't be stored, the earlier."""
+    try:
+        return _data_of(attempt, step)
+    except Exception:
+        data = salvaged_fields(step, before)
+        return data if len(data) <= attempt.services.payload_bytes_max else before
 
 
 def _target_of(step: Any, *, asynchronous: bool) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.worker_host.attempt import AttemptOver, AttemptRuntime
+from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.conversations import Ask, Conversation, RunUserCode, UserCodeTimeout
 from tempolite_node.worker_host.operations import conversation_of
 from tempolite_sdk.operations import Operation
@@ -105,6 +106,22 @@ def _run_in_time(body: RunUserCode, timeout_s: float) -> Any:
         raise UserCodeTimeout from None
     finally:
         body.scope.open = False
+
+
+class ThreadScheduler:
+    """Of all attempts whose code has a thread each. See `attempt.Scheduler`."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.flush = channel.flush
+
+    def call(self, function: Callable[[], object]) -> None:
+        function()
+
+    def call_when_idle(self, function: Callable[[], object]) -> None:
+        function()
+
+    def cancel(self) -> None:
+        """A thread can't be stopped: its next operation finds that the attempt is over."""
 
 
 class Threads:

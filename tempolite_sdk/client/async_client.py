@@ -1,114 +1,43 @@
-"""The asyncio client: `client.py`, awaited."""
+"""A node or a cluster, as its clients see it, for code on an event loop."""
 
 from __future__ import annotations
 
-import asyncio
-import builtins
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 
 import grpc
 
 from tempolite_sdk.client.async_connection import AsyncConnection
+from tempolite_sdk.client.async_handle import AsyncExecutionHandle
+from tempolite_sdk.client.async_waiting import AsyncWaiting
 from tempolite_sdk.client.calls import cluster, enqueues, execution, listing, node
 from tempolite_sdk.client.calls.cluster import CATCH_UP
 from tempolite_sdk.client.calls.enqueues import EnqueueOptions, Progress
-from tempolite_sdk.client.calls.execution import SignalCursor
 from tempolite_sdk.client.calls.listing import Filter
 from tempolite_sdk.client.channel import DEFAULT_TIMEOUT, TLS, resolve_targets
-from tempolite_sdk.client.cluster_info import ClusterInfo, Consistency
+from tempolite_sdk.client.cluster_info import ClusterInfo, Consistency, ConsistencyLike
 from tempolite_sdk.client.info import (
-    Component,
+    ComponentLike,
     ExecutionInfo,
     ExecutionStatus,
     HandlerInfo,
     NodeInfo,
     OperationInfo,
     Pool,
-    Resolution,
-    SentSignal,
+    ResolutionLike,
     Stats,
 )
 from tempolite_sdk.client.tree import ExecutionTree
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
-from tempolite_sdk.signals import Signal, name_and_type
+from tempolite_sdk.options import check_names
+from tempolite_sdk.signals import Signal
 
 P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S")
-
-
-class AsyncExecutionHandle(Generic[T]):
-    """An execution, known by its id. Its handler's return type is that of `result()`."""
-
-    def __init__(self, connection: AsyncConnection, id: str, result_type: Any = Any, *, existing: bool = False) -> None:
-        self._connection = connection
-        self._result_type = result_type
-        self.id = id
-        #: The id was taken and `id_conflict="use_existing"` chose what was there. True as well for a repeated request.
-        self.existing = existing
-
-    def __repr__(self) -> str:
-        return f"AsyncExecutionHandle({self.id!r})"
-
-    async def result(self, timeout: Duration | None = None) -> T:
-        """What the handler returned, once it has.
-
-        Raises an `ExecutionError` (`ExecutionFailed`, `ExecutionCancelled`, …) when it ended otherwise, and
-        `DeadlineExceeded` when it has not ended in time, which does not disturb it.
-        """
-        result: T = await self._connection.run(execution.result(self.id, self._result_type, timeout))
-        return result
-
-    async def info(self, *, consistency: Consistency | str = Consistency.LINEARIZABLE) -> ExecutionInfo:
-        return await self._connection.call(execution.info(self.id, consistency))
-
-    async def tree(
-        self, max_nodes: int | None = None, *, consistency: Consistency | str = Consistency.LINEARIZABLE
-    ) -> ExecutionTree:
-        return await self._connection.call(execution.tree(self.id, max_nodes, consistency))
-
-    @overload
-    async def send_signal(self, name: Signal[S], payload: S, request_id: str | None = None) -> int: ...
-    @overload
-    async def send_signal(self, name: str, payload: Any = None, request_id: str | None = None) -> int: ...
-    async def send_signal(self, name: Signal[Any] | str, payload: Any = None, request_id: str | None = None) -> int:
-        """The signal's sequence number in the execution's inbox, once it is stored there.
-
-        Raises `InvalidArgument`, naming the field, when the payload is not as the `Signal` has it, or the handler
-        declares its signals and this is none of them.
-        """
-        return await self._connection.call(execution.send_signal(self.id, name, payload, request_id))
-
-    @overload
-    def receive_signals(self, name: Signal[S], after: int = 0) -> AsyncIterator[SentSignal[S]]: ...
-    @overload
-    def receive_signals(self, name: str = "", after: int = 0, *, type: type[S]) -> AsyncIterator[SentSignal[S]]: ...
-    @overload
-    def receive_signals(self, name: str = "", after: int = 0, *, type: Any = Any) -> AsyncIterator[SentSignal[Any]]: ...
-    def receive_signals(
-        self, name: Signal[Any] | str = "", after: int = 0, *, type: Any = Any
-    ) -> AsyncIterator[SentSignal[Any]]:
-        """What the execution sends to its clients, until it ends; none is lost when the connection is.
-
-        name: of the signals wanted; "" for all.
-        after: sequence number of the last one seen; 0 for all from the first.
-        """
-        return self._connection.stream(SignalCursor(self.id, *name_and_type(name, type), after))
-
-    async def cancel(self, reason: str = "") -> ExecutionStatus:
-        """Asks it to stop; it sees it at its next context call or wait."""
-        return await self._connection.call(execution.cancel(self.id, reason))
-
-    async def terminate(self, reason: str = "") -> ExecutionStatus:
-        """Ends it and its children at once, without running their code."""
-        return await self._connection.call(execution.terminate(self.id, reason))
-
-    async def resolve_compensation(self, resolution: Resolution | str, reason: str = "") -> ExecutionStatus:
-        """Lets a STUCK saga go on: "retry", "skip" or "mark_done"."""
-        return await self._connection.call(execution.resolve_compensation(self.id, resolution, reason))
+Args = TypeVarTuple("Args")
 
 
 class AsyncEnqueuer:
@@ -158,8 +87,8 @@ class AsyncEnqueuer:
     @overload
     async def enqueue_many(
         self,
-        handler: Callable[Concatenate[Any, ...], Coroutine[Any, Any, T]],
-        arguments: Iterable[Sequence[Any]],
+        handler: Callable[[Any, *Args], Coroutine[Any, Any, T]],
+        arguments: Iterable[tuple[*Args]],
         /,
         *,
         atomic: bool = False,
@@ -168,8 +97,8 @@ class AsyncEnqueuer:
     @overload
     async def enqueue_many(
         self,
-        handler: Callable[Concatenate[Any, ...], T],
-        arguments: Iterable[Sequence[Any]],
+        handler: Callable[[Any, *Args], T],
+        arguments: Iterable[tuple[*Args]],
         /,
         *,
         atomic: bool = False,
@@ -194,9 +123,9 @@ class AsyncEnqueuer:
         atomic: bool = False,
         progress: Progress | None = None,
     ) -> list[AsyncExecutionHandle[Any]]:
-        """Enqueues the handler once for each entry of `arguments`, its positional arguments, in few calls to the node.
+        """Enqueues the handler once for each tuple of positional arguments, in few calls to the node.
 
-        atomic: all or none, in one commit; at most 10,000 that fit a message of 4 MiB.
+        atomic: all or none, in one commit; at most 10,000, in one message (api.limits.message_bytes of the node).
         progress: called with how many are stored, and of how many.
         Raises `BatchRefused` when some were refused and the others are stored; with `atomic`, what `enqueue` would.
         """
@@ -204,20 +133,29 @@ class AsyncEnqueuer:
         batches = enqueues.enqueue_many(handler, given, self._options, atomic=atomic)
         outcomes: list[enqueues.Enqueued | TempoliteError] = []
 
-        def came(outcome: Sequence[enqueues.Enqueued | TempoliteError]) -> None:
+        def on_result(outcome: Sequence[enqueues.Enqueued | TempoliteError]) -> None:
             outcomes.extend(outcome)
             if progress is not None:
                 progress(len(outcomes), len(given))
 
-        await self._connection.pipeline(batches, came)
+        await self._connection.pipeline(batches, on_result)
         return [
             AsyncExecutionHandle(self._connection, each.id, each.result_type, existing=each.existing)
             for each in enqueues.all_enqueued(outcomes)
         ]
 
 
-class AsyncClient(AsyncEnqueuer):
-    """`Client` for asyncio: the same names, arguments and errors, awaited. Use it on one loop."""
+class AsyncClient(AsyncEnqueuer, AsyncWaiting):
+    """A node or a cluster, as its clients see it. Use it on one event loop.
+
+    address: "host:port", or several of one cluster: "a:8367,b:8367" or a sequence; default: TEMPOLITE_ADDRESS, else
+        127.0.0.1:8367. One is in use at a time: the leader, where the nodes name it, else the next that answers.
+    token: sent as bearer token; default: TEMPOLITE_TOKEN. Refused on a plaintext connection that leaves the machine.
+    tls: True for the public authorities, or a `TLS` with files; or `credentials` made by grpc.
+    timeout: seconds for which a call is repeated while no node can be reached.
+    sessions: let calls that run beside each other share a stream, which is much the faster; False: each is a call of
+        its own, for a proxy that cuts long streams.
+    """
 
     def __init__(
         self,
@@ -241,24 +179,29 @@ class AsyncClient(AsyncEnqueuer):
         await self.close()
 
     async def close(self) -> None:
+        """Ends the connections. A later call raises `FailedPrecondition`; another `close` does nothing."""
         await self._connection.close()
 
     def options(self, **options: Unpack[EnqueueOptions]) -> AsyncEnqueuer:
-        """For one enqueue: `client.options(priority=5).enqueue(fulfil, order)`. Durations: timedelta or seconds."""
+        """For one enqueue: `client.options(priority=5).enqueue(fulfil, order)`. Durations: timedelta or seconds.
+
+        Raises TypeError for an unknown option.
+        """
+        check_names(EnqueueOptions, options)
         return AsyncEnqueuer(self._connection, options)
 
     # --- one execution
 
     @overload
-    def handle(self, id: str, result_type: type[T]) -> AsyncExecutionHandle[T]: ...
+    def handle(self, id: str, type: type[T]) -> AsyncExecutionHandle[T]: ...
     @overload
-    def handle(self, id: str, result_type: Any = Any) -> AsyncExecutionHandle[Any]: ...
-    def handle(self, id: str, result_type: Any = Any) -> AsyncExecutionHandle[Any]:
-        """Of an execution that exists already; asks nothing of the node."""
-        return AsyncExecutionHandle(self._connection, id, result_type)
+    def handle(self, id: str, type: Any = Any) -> AsyncExecutionHandle[Any]: ...
+    def handle(self, id: str, type: Any = Any) -> AsyncExecutionHandle[Any]:
+        """Of an execution that exists already; asks nothing of the node. type: of its result."""
+        return AsyncExecutionHandle(self._connection, id, type)
 
     async def get(
-        self, id: str, *, consistency: Consistency | str = Consistency.LINEARIZABLE
+        self, id: str, *, consistency: ConsistencyLike = Consistency.LINEARIZABLE
     ) -> ExecutionInfo | OperationInfo:
         """An execution, or one of its operations by "<execution id>/<kind>/<key>".
 
@@ -267,9 +210,12 @@ class AsyncClient(AsyncEnqueuer):
         return await self._connection.call(execution.get(id, consistency))
 
     async def tree(
-        self, id: str, max_nodes: int | None = None, *, consistency: Consistency | str = Consistency.LINEARIZABLE
+        self, id: str, max_nodes: int | None = None, *, consistency: ConsistencyLike = Consistency.LINEARIZABLE
     ) -> ExecutionTree:
-        """max_nodes: executions and operations; default and maximum 10,000. consistency: as for `get`."""
+        """An execution with its operations, its children, their operations, and so on.
+
+        max_nodes: executions and operations; default and maximum 10,000. consistency: as for `get`.
+        """
         return await self._connection.call(execution.tree(id, max_nodes, consistency))
 
     @overload
@@ -279,61 +225,39 @@ class AsyncClient(AsyncEnqueuer):
     async def send_signal(
         self, id: str, name: Signal[Any] | str, payload: Any = None, request_id: str | None = None
     ) -> int:
+        """As `AsyncExecutionHandle.send_signal`."""
         return await self._connection.call(execution.send_signal(id, name, payload, request_id))
 
     async def cancel(self, id: str, reason: str = "") -> ExecutionStatus:
+        """As `AsyncExecutionHandle.cancel`."""
         return await self.handle(id).cancel(reason)
 
     async def terminate(self, id: str, reason: str = "") -> ExecutionStatus:
+        """As `AsyncExecutionHandle.terminate`."""
         return await self.handle(id).terminate(reason)
 
-    async def resolve_compensation(self, id: str, resolution: Resolution | str, reason: str = "") -> ExecutionStatus:
+    async def resolve_compensation(self, id: str, resolution: ResolutionLike, reason: str = "") -> ExecutionStatus:
+        """As `AsyncExecutionHandle.resolve_compensation`."""
         return await self.handle(id).resolve_compensation(resolution, reason)
 
     # --- many executions
-
-    async def wait_many(
-        self,
-        executions: Iterable[AsyncExecutionHandle[T]],
-        *,
-        timeout: Duration | None = None,
-        progress: Progress | None = None,
-    ) -> builtins.list[T | TempoliteError]:
-        """What each of them came to, in their order: its result, or the error that `result()` would raise.
-
-        timeout: of each. progress: called with how many have ended, and of how many.
-        """
-        handles = [*executions]
-        done = 0
-
-        async def outcome_of(handle: AsyncExecutionHandle[T]) -> T | TempoliteError:
-            nonlocal done
-            try:
-                outcome: T | TempoliteError = await handle.result(timeout)
-            except TempoliteError as error:
-                outcome = error
-            done += 1
-            if progress is not None:
-                progress(done, len(handles))
-            return outcome
-
-        return await asyncio.gather(*map(outcome_of, handles))
 
     def list(
         self,
         *,
         page_size: int | None = None,
-        consistency: Consistency | str = Consistency.LINEARIZABLE,
+        consistency: ConsistencyLike = Consistency.LINEARIZABLE,
         **filter: Unpack[Filter],
     ) -> AsyncIterator[ExecutionInfo]:
-        """Newest first, page by page as they are taken. status, handler, component: one or several; None: all.
+        """The executions that meet the filter, newest first, page by page as they are taken.
 
+        status, handler, component: one or several; None: all. page_size: default and maximum 1,000.
         consistency: as for `get`, of each page.
         """
         return self._pages(listing.execution_filter(filter), page_size, consistency)
 
     async def _pages(
-        self, filter: Any, page_size: int | None, consistency: Consistency | str
+        self, filter: Any, page_size: int | None, consistency: ConsistencyLike
     ) -> AsyncIterator[ExecutionInfo]:
         page = await self._connection.call(listing.page(filter, page_size, "", consistency))
         while True:
@@ -343,14 +267,14 @@ class AsyncClient(AsyncEnqueuer):
                 return
             page = await self._connection.call(listing.page(filter, page_size, page.next_token, consistency))
 
-    async def count(
-        self, *, consistency: Consistency | str = Consistency.LINEARIZABLE, **filter: Unpack[Filter]
-    ) -> int:
+    async def count(self, *, consistency: ConsistencyLike = Consistency.LINEARIZABLE, **filter: Unpack[Filter]) -> int:
+        """How many executions meet the filter. consistency: as for `get`."""
         return await self._connection.call(listing.count(listing.execution_filter(filter), consistency))
 
     # --- the node
 
     async def stats(self) -> Stats:
+        """Counts of each component's executions and operations, and of its workers."""
         return await self._connection.call(node.stats())
 
     async def wait(
@@ -363,32 +287,37 @@ class AsyncClient(AsyncEnqueuer):
         return await self._connection.run(node.wait(predicate, interval, timeout))
 
     async def node_info(self) -> NodeInfo:
+        """The node that answers: its id, its versions, its worker hosts."""
         return await self._connection.call(node.info())
 
     async def handlers(self) -> tuple[HandlerInfo, ...]:
+        """The handlers that the node serves, with the JSON Schema of their arguments and results."""
         return await self._connection.call(node.handlers())
 
     async def pools(self) -> tuple[Pool, ...]:
+        """The pool of each component."""
         return await self._connection.call(node.pools())
 
-    async def pool(self, component: Component | str) -> Pool:
+    async def pool(self, component: ComponentLike) -> Pool:
+        """The pool of one component."""
         return await self._connection.call(node.pool(component))
 
-    async def scale_pool(self, component: Component | str, workers: int) -> Pool:
-        """Until the node restarts, which takes the number of its config again."""
+    async def scale_pool(self, component: ComponentLike, workers: int) -> Pool:
+        """Changes the number of workers until the node restarts, which takes that of its config again."""
         return await self._connection.call(node.scale_pool(component, workers))
 
-    async def pause_pool(self, component: Component | str) -> Pool:
+    async def pause_pool(self, component: ComponentLike) -> Pool:
         """Starts nothing new in the pool; what runs goes on."""
         return await self._connection.call(node.pause_pool(component))
 
-    async def resume_pool(self, component: Component | str) -> Pool:
+    async def resume_pool(self, component: ComponentLike) -> Pool:
+        """Lets a paused pool start what it has queued."""
         return await self._connection.call(node.resume_pool(component))
 
     # --- the cluster; without one: FailedPrecondition
 
     async def cluster(self) -> ClusterInfo:
-        """As the node sees it that is asked; the leader knows most."""
+        """The cluster as the node sees it that answers; the leader knows most."""
         return await self._connection.call(cluster.info())
 
     async def add_member(self, node_id: str, address: str, *, timeout: Duration = CATCH_UP) -> None:
@@ -403,5 +332,8 @@ class AsyncClient(AsyncEnqueuer):
         await self._connection.call(cluster.remove_member(node_id))
 
     async def transfer_leadership(self, to: str | None = None) -> str:
-        """The id of the node that leads now. to: None: whoever has most of the log."""
+        """Hands the leadership over, and returns the id of the node that leads now.
+
+        to: id of the node that is to lead; None: whoever has most of the log.
+        """
         return await self._connection.call(cluster.transfer_leadership(to))

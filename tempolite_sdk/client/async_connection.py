@@ -18,7 +18,7 @@ from tempolite_sdk.client.retries import Tries
 from tempolite_sdk.client.route import Route
 from tempolite_sdk.client.session import METHOD, kind_in_session, knows_no_sessions
 from tempolite_sdk.client.status import CallFailed, leader_of
-from tempolite_sdk.errors import TempoliteError
+from tempolite_sdk.errors import FailedPrecondition, TempoliteError
 
 T = TypeVar("T")
 
@@ -42,16 +42,20 @@ class AsyncLink:
         return self._wiring
 
     def session(self, route: Route[AsyncLink]) -> AsyncSession:
-        """route: hears what one that is new says of the leader."""
+        """route: is told which leader a new session names."""
         method = self.wiring.method(METHOD)
         if self._session is None or not self._session.usable:
-            self._session = AsyncSession(method(metadata=self.metadata), lambda leader: route.heard(self, leader))
+            self._session = AsyncSession(method(metadata=self.metadata), lambda leader: route.note_leader(self, leader))
         return self._session
 
     async def close(self) -> None:
+        """At once, and to no effect on the parent's connection, in a forked child."""
+        channel = self.wiring.close()
+        if channel is None:
+            return
         if self._session is not None:
-            self._session.close()
-        await self.wiring.close().close()
+            await self._session.close()
+        await channel.close()
 
 
 class AsyncConnection:
@@ -60,12 +64,27 @@ class AsyncConnection:
     def __init__(self, targets: Sequence[Target], *, timeout: float, sessions: bool) -> None:
         self._route = Route([AsyncLink(target, sessions=sessions) for target in targets])
         self._timeout = timeout
+        self._loop: asyncio.AbstractEventLoop | None = None  #: that of the first call
+
+    def _check_loop(self) -> None:
+        """Raises on another loop than the first call's: gRPC would wait there for what this one never does."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            ended = " that is closed by now" if self._loop.is_closed() else ""
+            raise FailedPrecondition(
+                f"this AsyncClient belongs to the event loop of its first call, another one{ended}: "
+                "make a client for each loop (each asyncio.run() makes a loop), or use Client in threads"
+            )
 
     async def close(self) -> None:
+        self._check_loop()
         for link in self._route.links:
             await link.close()
 
     async def call(self, call: Call[T]) -> T:
+        self._check_loop()
         tries = Tries(self._route, call, self._timeout)
         while True:
             link = tries.next_link()
@@ -78,8 +97,9 @@ class AsyncConnection:
                 await asyncio.sleep(tries.pause_after(error))
                 call = call.repeated()
             else:
-                if call.place is not None:
-                    call.place.link = link
+                tries.answered()
+                if call.affinity is not None:
+                    call.affinity.link = link
                 return call.read(response)
 
     async def _ask(self, link: AsyncLink, call: Call[Any], timeout: float | None) -> Any:
@@ -90,7 +110,7 @@ class AsyncConnection:
         asked = link.wiring.method(call.method)(call.request, timeout=timeout, metadata=link.metadata)
         response = await asked
         if self._route.has_choice:
-            self._route.heard(link, leader_of(await asked.initial_metadata()))
+            self._route.note_leader(link, leader_of(await asked.initial_metadata()))
         return response
 
     async def run(self, conversation: Conversation[T]) -> T:
@@ -107,22 +127,23 @@ class AsyncConnection:
             result: T = end.value
             return result
 
-    async def pipeline(self, calls: Iterator[Call[T]], came: Callable[[T], None]) -> None:
-        """Carries out calls of which two may be under way at a time. came: gets what they came to, in their order."""
+    async def pipeline(self, calls: Iterator[Call[T]], on_result: Callable[[T], None]) -> None:
+        """Carries out calls, two at a time at most. on_result: is called with the result of each, in their order."""
         under_way: deque[asyncio.Task[T]] = deque()
         try:
             for call in calls:
                 under_way.append(asyncio.create_task(self.call(call)))
                 await asyncio.sleep(0)  # it leaves while the next one is made
                 if len(under_way) == 2:
-                    came(await under_way.popleft())
+                    on_result(await under_way.popleft())
             while under_way:
-                came(await under_way.popleft())
+                on_result(await under_way.popleft())
         finally:
             for task in under_way:
                 task.cancel()
 
     async def stream(self, cursor: SignalCursor[T]) -> AsyncGenerator[SentSignal[T], None]:
+        self._check_loop()
         tries = Tries(self._route, cursor.call(), self._timeout)
         while True:
             call, link = cursor.call(), tries.next_link()

@@ -22,9 +22,9 @@ class AsyncSession:
     One timer serves all calls, since hardly any is ever overdue: the node answers before a call's time is up.
     """
 
-    def __init__(self, stream: Any, heard: Callable[[str], None]) -> None:
-        """stream: a grpc.aio call of `Session`. heard: gets the leader's address, or "", with all that comes."""
-        self._heard = heard
+    def __init__(self, stream: Any, on_leader: Callable[[str], None]) -> None:
+        """stream: a grpc.aio call of `Session`. on_leader: gets the leader's address, or "", with all that comes."""
+        self._on_leader = on_leader
         self._stream = stream
         self._calls: OpenCalls[_Reply] = OpenCalls()
         self._ready = asyncio.Event()
@@ -68,20 +68,20 @@ class AsyncSession:
     async def _write(self) -> None:
         try:
             # Whoever has no sessions ends the stream at once. A write that crosses that end would hide the reason.
-            self._heard(leader_of(await self._stream.initial_metadata()))
-            while not self._stream.done():
+            self._on_leader(leader_of(await self._stream.initial_metadata()))
+            while self.usable and not self._stream.done():
                 await self._ready.wait()
                 self._ready.clear()
                 while (message := self._calls.next_message()) is not None:
                     await self._stream.write(message)
         except (grpc.RpcError, asyncio.InvalidStateError):
-            return  # the reader hears why
+            return  # the reader gets the reason
 
     async def _read(self) -> None:
         status: Status = ENDED
         try:
             while (response := await self._stream.read()) is not grpc.aio.EOF:
-                self._heard(response.leader)
+                self._on_leader(response.leader)
                 self._calls.replied(response.replies)
             code = await self._stream.code()
             if code is not grpc.StatusCode.OK:
@@ -93,13 +93,16 @@ class AsyncSession:
             raise
         finally:
             self._calls.break_off(status)
+            self._ready.set()  # the writer has nothing to wait for any more
             if self._timer is not None:
                 self._timer.cancel()
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Returns when nothing of it is left in the loop."""
         for task in self._tasks:
             task.cancel()
         self._stream.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class _Reply:

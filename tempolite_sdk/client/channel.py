@@ -20,9 +20,7 @@ DEFAULT_ADDRESS = "127.0.0.1:8367"
 DEFAULT_PORT = 8367
 DEFAULT_TIMEOUT = 30.0  #: seconds
 
-#: The node takes messages of 4 MiB; its answers (pages, trees) may be larger.
-_SEND_BYTES_MAX = 4 * 1024 * 1024 + 64 * 1024
-_RECEIVE_BYTES_MAX = 64 * 1024 * 1024
+_UNLIMITED = -1  #: what a message may be at most is the node's to say: `api.limits` of its config
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,7 @@ class TLS:
             raise InvalidArgument("tls: cert_file and key_file go together; one of them is missing")
 
     def credentials(self) -> grpc.ChannelCredentials:
+        """As gRPC takes them. Raises `InvalidArgument` for a file that can't be read."""
         return grpc.ssl_channel_credentials(
             root_certificates=_read("tls.ca_file", self.ca_file),
             private_key=_read("tls.key_file", self.key_file),
@@ -116,8 +115,8 @@ class Target:
     @property
     def options(self) -> list[tuple[str, int | str]]:
         options: list[tuple[str, int | str]] = [
-            ("grpc.max_send_message_length", _SEND_BYTES_MAX),
-            ("grpc.max_receive_message_length", _RECEIVE_BYTES_MAX),
+            ("grpc.max_send_message_length", _UNLIMITED),
+            ("grpc.max_receive_message_length", _UNLIMITED),
             # While a call is open, so that a stream notices a peer that vanished without a word. No oftener: the node
             # cuts off who pings more often than it allows.
             ("grpc.keepalive_time_ms", 30_000),
@@ -164,18 +163,34 @@ class Wiring:
         self._pid = os.getpid()
         self._closed = False
 
-    def method(self, name: str) -> Any:
-        """name: "<service>/<method>"."""
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether this process was forked since: gRPC's threads, and whoever held a lock then, are not in it."""
+        return os.getpid() != self._pid
+
+    def check(self) -> None:
+        """FailedPrecondition: a call would hang."""
         if self._closed:
             raise FailedPrecondition("the client is closed")
-        if os.getpid() != self._pid:
+        if self.is_of_parent:
             raise FailedPrecondition("this client was made before a fork; make another one in the child process")
+
+    def method(self, name: str) -> Any:
+        """name: "<service>/<method>"."""
+        self.check()
         return self._methods[name]
 
     def close(self) -> Any:
-        """The channel, for its owner to close."""
+        """The channel, for its owner to close; None in a forked child, which has nothing to close."""
         self._closed = True
-        return self._channel
+        if not self.is_of_parent:
+            return self._channel
+        _of_parent.append(self)
+        return None
+
+
+#: Clients of the parent that were closed in this process. Kept, since gRPC would wait for its threads to let them go.
+_of_parent: list[Wiring] = []
 
 
 def resolve_targets(

@@ -1,11 +1,13 @@
-"""What a node tells of its cluster. Plain data."""
+"""What a node reports of its cluster. Plain data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
+from tempolite_sdk.client.display import Displayed
 from tempolite_sdk.client.info import Component
 
 
@@ -16,9 +18,15 @@ class Consistency(StrEnum):
     STALE = "stale"  #: what the node that is asked has: quick, also without a majority, and perhaps behind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberInfo:
+#: A consistency, or its name as type checkers know it.
+ConsistencyLike = Consistency | Literal["linearizable", "stale"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class MemberInfo(Displayed):
     """A node of the cluster, or one that is on its way to become one."""
+
+    _in_line = ("node_id", "address", "live", "votes", "draining", "connected", "refused", "lag")
 
     node_id: str
     address: str  #: where the other nodes reach it
@@ -36,8 +44,12 @@ class MemberInfo:
     workers: Mapping[Component, int] = field(default_factory=dict)  #: of each pool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterInfo:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ClusterInfo(Displayed):
+    """A cluster, as one of its nodes sees it."""
+
+    _in_line = ("name", "node_id", "role", "leader", "term", "applied_index", "members")
+
     name: str
     node_id: str  #: whose view this is
     role: str  #: of that node: leader, candidate, follower, learner, new or recovering
@@ -49,4 +61,5 @@ class ClusterInfo:
     members: tuple[MemberInfo, ...] = ()
 
     def member(self, node_id: str) -> MemberInfo | None:
+        """The member with that id; None: there is none."""
         return next((member for member in self.members if member.node_id == node_id), None)

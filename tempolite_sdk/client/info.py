@@ -1,4 +1,4 @@
-"""What a node tells of executions, operations and itself. Plain data: no I/O, and nothing of gRPC."""
+"""What a node reports of executions, operations and itself. Plain data: no I/O, and nothing of gRPC."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
+from tempolite_sdk.client.display import Displayed
 from tempolite_sdk.errors import FailureInfo
+from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.payload import decode
-
-if TYPE_CHECKING:
-    from tempolite_sdk.handlers import RetryPolicy
 
 T = TypeVar("T")
 
@@ -26,7 +25,13 @@ class Component(StrEnum):
     SIDE_EFFECT = "side_effect"
 
 
+#: A component, or its name as type checkers know it; likewise below.
+ComponentLike = Component | Literal["handler", "saga", "compensation", "side_effect"]
+
+
 class ExecutionStatus(StrEnum):
+    """Where an execution is in its life; `is_final` where that is over."""
+
     SCHEDULED = "scheduled"  #: waits for its start time or for the backoff of its next attempt
     QUEUED = "queued"  #: waits for a slot of its pool
     RUNNING = "running"
@@ -47,6 +52,12 @@ class ExecutionStatus(StrEnum):
         return self in _FINAL
 
 
+StatusLike = (
+    ExecutionStatus
+    | Literal["scheduled", "queued", "running", "waiting", "compensating", "stuck", "suspended"]
+    | Literal["completed", "failed", "cancelled", "terminated", "timed_out", "compensated"]
+)
+
 _FINAL = frozenset(
     {
         ExecutionStatus.COMPLETED,
@@ -60,6 +71,8 @@ _FINAL = frozenset(
 
 
 class OperationKind(StrEnum):
+    """What an operation does."""
+
     SIDE_EFFECT = "side_effect"
     STEP = "step"
     COMPENSATION = "compensation"
@@ -72,6 +85,8 @@ class OperationKind(StrEnum):
 
 
 class OperationStatus(StrEnum):
+    """Where an operation is in its life."""
+
     PENDING = "pending"
     RUNNING = "running"
     RETRYING = "retrying"  #: failed; its next attempt is due at `next_attempt_time`
@@ -100,6 +115,9 @@ class IdReuse(StrEnum):
     ALLOW_DUPLICATE_FAILED_ONLY = "allow_duplicate_failed_only"
 
 
+IdReuseLike = IdReuse | Literal["reject_duplicate", "allow_duplicate", "allow_duplicate_failed_only"]
+
+
 class IdConflict(StrEnum):
     """What to do when the id belongs to an execution that has not ended."""
 
@@ -108,12 +126,18 @@ class IdConflict(StrEnum):
     TERMINATE_EXISTING = "terminate_existing"
 
 
+IdConflictLike = IdConflict | Literal["fail", "use_existing", "terminate_existing"]
+
+
 class Resolution(StrEnum):
     """What an operator decides about the compensation that holds a STUCK saga."""
 
     RETRY = "retry"  #: with a fresh count of attempts
     SKIP = "skip"  #: leave this step as it is and go on with the next
     MARK_DONE = "mark_done"  #: it was undone by other means
+
+
+ResolutionLike = Resolution | Literal["retry", "skip", "mark_done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +159,8 @@ class Payload:
         return f"Payload({shown}{'…' if len(self.data) > 100 else ''})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptInfo:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class AttemptInfo(Displayed):
     """An attempt that ended without completing its execution or operation."""
 
     number: int  #: 1-based
@@ -145,9 +169,11 @@ class AttemptInfo:
     end_time: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnconsumedSignal:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class UnconsumedSignal(Displayed):
     """A signal that an execution has in its inbox, and that its code has not received."""
+
+    _in_line = ("name", "payload", "sequence", "sender", "set_aside")
 
     sequence: int  #: in the inbox, 1-based
     name: str
@@ -157,8 +183,23 @@ class UnconsumedSignal:
     set_aside: str = ""  #: what is wrong with its payload, so that no wait takes it; "": the next one does
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutionInfo:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ExecutionInfo(Displayed):
+    """An execution: what it is, where it is in its life, and how it went so far."""
+
+    _in_line = (
+        "id",
+        "handler",
+        "status",
+        "attempt",
+        "crashes",
+        "failure",
+        "reason",
+        "unconsumed_signals",
+        "waits_for_node",
+        "waits_for_key",
+    )
+
     id: str
     handler: str
     component: Component
@@ -192,6 +233,7 @@ class ExecutionInfo:
 
     @property
     def is_closed(self) -> bool:
+        """Whether it has ended."""
         return self.status.is_final
 
     @property
@@ -200,9 +242,11 @@ class ExecutionInfo:
         return _between(self.start_time, self.close_time)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationInfo:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class OperationInfo(Displayed):
     """A recorded act inside an execution."""
+
+    _in_line = ("id", "status", "target", "attempt", "failure")
 
     id: str  #: "<execution id>/<kind>/<key>"
     execution_id: str
@@ -221,12 +265,15 @@ class OperationInfo:
 
     @property
     def duration(self) -> timedelta | None:
+        """From the first attempt's start to the end; None before that."""
         return _between(self.start_time, self.close_time)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SentSignal(Generic[T]):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SentSignal(Displayed, Generic[T]):
     """A signal that an execution sent to its clients."""
+
+    _in_line = ("name", "payload", "sequence")
 
     name: str
     payload: T
@@ -234,8 +281,8 @@ class SentSignal(Generic[T]):
     send_time: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComponentStats:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ComponentStats(Displayed):
     """Counts of one component's executions (handler, saga) or operations (compensation, side effect)."""
 
     active: int = 0  #: all that have not ended, the stuck and suspended too
@@ -249,8 +296,10 @@ class ComponentStats:
     busy: int = 0  #: slots taken now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Stats(Displayed):
+    """Counts of what a node does, by component."""
+
     revision: int  #: grows with every change, until the node restarts
     handler: ComponentStats
     saga: ComponentStats
@@ -258,8 +307,12 @@ class Stats:
     side_effect: ComponentStats
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Pool(Displayed):
+    """The workers of one component, and what waits for them."""
+
+    _in_line = ("component", "workers", "busy", "queued", "paused")
+
     component: Component
     workers: int
     busy: int
@@ -270,8 +323,8 @@ class Pool:
     retry_policy: RetryPolicy | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerHost:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class WorkerHost(Displayed):
     """A child process of the node that runs handlers."""
 
     number: int
@@ -280,8 +333,12 @@ class WorkerHost:
     starts: int  #: 1 + restarts after a crash
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeInfo:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class NodeInfo(Displayed):
+    """A node that answered: its versions, its worker hosts, how far it is."""
+
+    _in_line = ("node_id", "version", "applied_index", "draining", "hosts")
+
     node_id: str
     version: str
     start_time: datetime | None
@@ -293,8 +350,12 @@ class NodeInfo:
     hosts: tuple[WorkerHost, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandlerInfo:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class HandlerInfo(Displayed):
+    """A handler that a node serves."""
+
+    _in_line = ("name", "component", "is_async", "description")
+
     name: str
     component: Component
     is_async: bool

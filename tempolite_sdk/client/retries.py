@@ -1,7 +1,8 @@
-"""Where a call is tried, how often, how long and with which pauses. Pure but for the clock and the dice."""
+"""Where a call is tried, how often, how long and with which pauses. Pure but for the clock, the dice and the log."""
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
@@ -21,8 +22,11 @@ from tempolite_sdk.client.status import (
     is_connection_lost,
     is_untrusted,
     read_status,
+    why_unreachable,
 )
 from tempolite_sdk.errors import DeadlineExceeded, OutcomeUnknown, Unavailable
+
+logger = logging.getLogger("tempolite.client")
 
 INITIAL_PAUSE = 0.05  #: seconds
 MAXIMUM_PAUSE = 2.0  #: seconds; a node restarts in about as long
@@ -82,26 +86,38 @@ class Tries(Generic[L]):
         return remaining if len(self._links) == 1 else min(remaining, self._share)
 
     def pause_after(self, error: grpc.RpcError | CallFailed) -> float:
-        """Seconds to wait before the next try. Raises the error, as one of ours, when there is none."""
+        """Seconds to wait before the next try. Raises the error, as one of ours, when there is none.
+
+        What gRPC raised is not chained to it: what it says is in the message, and its traceback is not the caller's.
+        """
         status = read_status(error)
         before = self._said.get(self._link.endpoint)
         if before is not None and status.code is grpc.StatusCode.DEADLINE_EXCEEDED and not self._may_repeat(status):
-            raise self._given_up(before) from error  # why it came to that is what the try before was told
+            raise self._given_up(before) from None  # why it came to that is what the try before was told
         self._said[self._link.endpoint] = status
         self._outcome_unknown |= status.reason == OUTCOME_UNKNOWN
         if not self._may_repeat(status):
-            raise exception_of(status) from error
-        self._route.failed(self._link, status.leader)
+            self._route.answered()
+            raise exception_of(status) from None
+        is_news = self._route.failed(self._link, status.leader)
         now = self._clock()
         self._give_up_at = min(self._give_up_at, now + self._patience)
         pause = self._pause(status)
         if now + pause >= self._give_up_at:
-            raise self._given_up(status) from error
+            raise self._given_up(status) from None
+        if is_news:
+            logger.warning("no node answers at %s: trying for %g s", self._where(), round(self._give_up_at - now, 1))
         self._failures += 1
         return pause
 
+    def answered(self) -> None:
+        """The try did what it was to do."""
+        if self._route.fails:
+            self._route.answered()
+
     def succeeded(self) -> None:
         """The connection works: a later failure gets the whole patience again. For streams."""
+        self.answered()
         self._failures = 0
         self._give_up_at = math.inf
         self._said.clear()
@@ -118,20 +134,36 @@ class Tries(Generic[L]):
         return len(self._said) == len(self._links) and all(map(is_untrusted, self._said.values()))
 
     def _pause(self, status: Status) -> float:
-        rounds, place = divmod(self._failures, len(self._links))
+        rounds, index = divmod(self._failures, len(self._links))
         ceiling: float = min(INITIAL_PAUSE * 2**rounds, MAXIMUM_PAUSE)
         pause = self._jitter(0.0, ceiling)
         # When a node says to come back is about that node: it counts once there is no other left to ask before.
-        return max(pause, status.retry_after or 0.0) if place == len(self._links) - 1 else pause
+        return max(pause, status.retry_after or 0.0) if index == len(self._links) - 1 else pause
 
     def _given_up(self, last: Status) -> DeadlineExceeded | Unavailable:
+        unreachable = all(why_unreachable(status) is not None for status in self._said.values())
         said = last.message if len(self._links) == 1 else self._what_each_said()
+        if unreachable:
+            said = f"no node answers at {self._where()}"
         if self._give_up_at == self._until:
             return DeadlineExceeded(f"no answer before the timeout: {said}")
         what = f"given up after {self._patience:g} s"
         if self._outcome_unknown:
             return OutcomeUnknown(f"{what}; it may be stored or not, and a repeat with its request_id tells: {said}")
+        if unreachable:
+            said += (
+                "; start it with `tempolite-node --config node.yaml`, or say where it is: address=, TEMPOLITE_ADDRESS"
+            )
         return Unavailable(f"{what}: {said}")
+
+    def _where(self) -> str:
+        """Each address, and why it can't be reached."""
+
+        def told(endpoint: Endpoint) -> str:
+            status = self._said.get(endpoint)
+            return str(endpoint) if status is None else f"{endpoint} ({why_unreachable(status) or status.message})"
+
+        return ", ".join(told(link.endpoint) for link in self._links)
 
     def _what_each_said(self) -> str:
         def said_by(endpoint: Endpoint) -> str:
@@ -143,7 +175,7 @@ class Tries(Generic[L]):
 
 def _only_link(route: Route[L], call: Call[Any]) -> L | None:
     """The link that the call must take; None: whichever is in use."""
-    if call.place is not None and call.place.link is not None:
-        link: L = call.place.link
+    if call.affinity is not None and call.affinity.link is not None:
+        link: L = call.affinity.link
         return link
-    return route.in_use if call.stays else None
+    return route.in_use if call.pinned else None

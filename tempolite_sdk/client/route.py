@@ -28,7 +28,7 @@ class Route(Generic[L]):
     """The links in the caller's order, the first in use at first. Safe to share between threads.
 
     Only what concerns the link in use moves the client: of ten thousand calls that fail together the first one moves
-    it, and what is heard late, from a link that was left, changes nothing.
+    it, and what comes late, from a link that is no longer in use, changes nothing.
     """
 
     def __init__(self, links: Sequence[L], *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,18 +40,33 @@ class Route(Generic[L]):
         self._lock = threading.Lock()
         self._by_address = {str(link.endpoint): link for link in links}
         self._failed_at: dict[Endpoint, float] = {}
+        self._silent: set[Endpoint] = set()  #: that failed since any link answered last
 
-    def failed(self, link: L, leader: str = "") -> None:
+    @property
+    def fails(self) -> bool:
+        """Whether a link failed and none has answered since."""
+        return bool(self._silent)
+
+    def failed(self, link: L, leader: str = "") -> bool:
         """The link can't be reached, or refuses: the leader that it names, or else the next one, is in use from now on.
 
-        leader: what came with the refusal.
+        leader: as named in the refusal.
+        Returns whether none answers by now, for the first time since one did: that is news, and told once.
         """
         with self._lock:
             self._failed_at[link.endpoint] = self._clock()
             if link is self.in_use:
                 self.in_use = self._leader(leader) or self._after(link)
+            before = len(self._silent)
+            self._silent.add(link.endpoint)
+            return before < len(self._silent) == len(self.links)
 
-    def heard(self, link: L, leader: str) -> None:
+    def answered(self) -> None:
+        """A link works, whatever it answered."""
+        with self._lock:
+            self._silent.clear()
+
+    def note_leader(self, link: L, leader: str) -> None:
         """An answer names the leader: new calls go there, if it is one of the endpoints. leader: "": it names none."""
         if not leader or self._by_address.get(leader) is link:
             return

@@ -28,7 +28,7 @@ _KINDS = {
 METHOD = "ExecutionService/Session"
 
 _CALLS_MAX = 500  #: of one message
-_BYTES_MAX = 1024 * 1024  #: of one message; the node takes 4 MiB
+_BYTES_MAX = 1024 * 1024  #: of one message; every node takes 4 MiB
 
 
 def kind_in_session(method: str, request: Any) -> str | None:
@@ -111,7 +111,7 @@ class OpenCalls(Generic[W]):
                 waiter.succeed(getattr(reply, kind))
 
     def break_off(self, status: Status) -> None:
-        """The stream is gone: who waits hears that a repeat is all that can tell."""
+        """The stream is gone: each waiting call fails, and only its repeat can show what became of it."""
         self.broken = CallFailed(status)
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters.values():

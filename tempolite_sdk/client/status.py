@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -105,8 +106,8 @@ CODES: Mapping[StatusCode, Callable[[Status], TempoliteError]] = {
 
 
 def exception_of(status: Status) -> TempoliteError:
-    if _too_large(status):
-        return InvalidArgument(status.message)
+    if (size := _too_large(status)) is not None:
+        return InvalidArgument(_size_told(size))
     return (REASONS.get(status.reason) or CODES[status.code])(status)
 
 
@@ -128,6 +129,21 @@ def is_connection_lost(status: Status) -> bool:
             return not status.reason and any(sign in status.message for sign in _BROKEN_STREAM)
         case _:
             return False
+
+
+_NOT_CONNECTED = re.compile(r"Failed to connect to remote host: (?:connect: )?(?P<why>.+?)(?: \(\d+\))?$")
+_NOT_RESOLVED = re.compile(r"DNS resolution failed for |lookup failed for ")
+
+
+def why_unreachable(status: Status) -> str | None:
+    """Why no connection came about, in a few words of gRPC's many; None: the failure is of another kind."""
+    if status.code is not StatusCode.UNAVAILABLE or status.reason:
+        return None
+    if (found := _NOT_CONNECTED.search(status.message)) is not None:
+        return found["why"].lower()
+    if (found := _NOT_RESOLVED.search(status.message)) is not None:
+        return "there is no such host"
+    return None
 
 
 class CallFailed(Exception):
@@ -191,12 +207,25 @@ def _with_details(status: Status, packed: status_pb2.Status) -> Status:
     return replace(status, reason=reason, violations=violations, retry_after=retry_after)
 
 
-def _too_large(status: Status) -> bool:
-    # Refused by gRPC itself, on either side, before the node saw it.
+_MESSAGE_SIZE = re.compile(r"(CLIENT: Received|SERVER: Sent)?[^(]*message larger than max \((\d+) vs\. (\d+)\)")
+
+
+def _too_large(status: Status) -> re.Match[str] | None:
+    """What gRPC itself says of a message that it refused, on either side, before the node saw it."""
+    if status.code is not StatusCode.RESOURCE_EXHAUSTED or status.reason:
+        return None
+    return _MESSAGE_SIZE.search(status.message)
+
+
+def _size_told(refused: re.Match[str]) -> str:
+    is_response, size, limit = refused[1], int(refused[2]), int(refused[3])
+    if is_response:
+        return (
+            f"the response has {size:,} bytes, and at most {limit:,} are taken: ask for less (page_size=, max_nodes=)"
+        )
     return (
-        status.code is StatusCode.RESOURCE_EXHAUSTED
-        and not status.reason
-        and "message larger than max" in status.message
+        f"the request has {size:,} bytes; at most {limit:,} are allowed "
+        "(the node's api.limits.message_bytes, and for each payload in it api.limits.payload_bytes)"
     )
 
 

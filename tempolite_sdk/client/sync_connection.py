@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import grpc
@@ -20,6 +18,7 @@ from tempolite_sdk.client.route import Route
 from tempolite_sdk.client.session import METHOD, kind_in_session, knows_no_sessions
 from tempolite_sdk.client.status import CallFailed, leader_of
 from tempolite_sdk.client.sync_session import SyncSession
+from tempolite_sdk.client.threads import in_threads
 from tempolite_sdk.errors import TempoliteError
 
 T = TypeVar("T")
@@ -36,17 +35,20 @@ class SyncLink:
         self._session: SyncSession | None = None
 
     def session(self, route: Route[SyncLink]) -> SyncSession:
-        """route: hears what one that is new says of the leader."""
+        """route: is told which leader a new session names."""
         if self._session is None or not self._session.usable:
             method = self.wiring.method(METHOD)
             self._session = SyncSession(
                 lambda messages: method(messages, metadata=self.metadata),
-                lambda leader: route.heard(self, leader),
+                lambda leader: route.note_leader(self, leader),
             )
         return self._session
 
     def close(self) -> None:
+        """At once, and to no effect on the parent's connection, in a forked child."""
         channel = self.wiring.close()
+        if channel is None:
+            return
         if self._session is not None:
             self._session.close()
         channel.close()
@@ -78,8 +80,9 @@ class SyncConnection:
                 time.sleep(tries.pause_after(error))
                 call = call.repeated()
             else:
-                if call.place is not None:
-                    call.place.link = link
+                tries.answered()
+                if call.affinity is not None:
+                    call.affinity.link = link
                 return call.read(response)
 
     def _ask(self, link: SyncLink, call: Call[Any], timeout: float | None) -> Any:
@@ -87,6 +90,7 @@ class SyncConnection:
         kind = kind_in_session(call.method, call.request) if link.has_sessions else None
         if kind is None:
             return self._ask_alone(link, call, timeout)
+        link.wiring.check()  # in a forked child, nobody may be left to open the lock
         with self._lock:
             session = link.session(self._route) if self._under_way else None
             self._under_way += 1
@@ -103,7 +107,7 @@ class SyncConnection:
         if not self._route.has_choice:
             return method(call.request, timeout=timeout, metadata=link.metadata)
         response, answered = method.with_call(call.request, timeout=timeout, metadata=link.metadata)
-        self._route.heard(link, leader_of(answered.initial_metadata()))
+        self._route.note_leader(link, leader_of(answered.initial_metadata()))
         return response
 
     def run(self, conversation: Conversation[T]) -> T:
@@ -120,16 +124,10 @@ class SyncConnection:
             result: T = end.value
             return result
 
-    def pipeline(self, calls: Iterator[Call[T]], came: Callable[[T], None]) -> None:
-        """Carries out calls of which two may be under way at a time. came: gets what they came to, in their order."""
-        with ThreadPoolExecutor(2, "tempolite-pipeline") as threads:
-            under_way: deque[Future[T]] = deque()
-            for call in calls:
-                under_way.append(threads.submit(self.call, call))
-                if len(under_way) == 2:
-                    came(under_way.popleft().result())
-            while under_way:
-                came(under_way.popleft().result())
+    def pipeline(self, calls: Iterator[Call[T]], on_result: Callable[[T], None]) -> None:
+        """Carries out calls, two at a time at most. on_result: is called with the result of each, in their order."""
+        for outcome in in_threads(self.call, calls, threads=2, ahead=2, name="tempolite-pipeline"):
+            on_result(outcome)
 
     def stream(self, cursor: SignalCursor[T]) -> Iterator[SentSignal[T]]:
         tries = Tries(self._route, cursor.call(), self._timeout)

@@ -17,9 +17,11 @@ from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 class SyncSession:
     """One stream, from its first call until it breaks. A thread reads its replies; gRPC has one that writes."""
 
-    def __init__(self, open_stream: Callable[[Iterator[pb.SessionRequest]], Any], heard: Callable[[str], None]) -> None:
-        """heard: gets the leader's address, or "", with all that comes; from the thread that reads."""
-        self._heard = heard
+    def __init__(
+        self, open_stream: Callable[[Iterator[pb.SessionRequest]], Any], on_leader: Callable[[str], None]
+    ) -> None:
+        """on_leader: gets the leader's address, or "", with all that comes; from the thread that reads."""
+        self._on_leader = on_leader
         self._calls: OpenCalls[_Reply] = OpenCalls()
         self._lock = threading.Lock()
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -67,9 +69,9 @@ class SyncSession:
     def _read(self) -> None:
         status = ENDED
         try:
-            self._heard(leader_of(self._stream.initial_metadata()))
+            self._on_leader(leader_of(self._stream.initial_metadata()))
             for response in self._stream:
-                self._heard(response.leader)
+                self._on_leader(response.leader)
                 with self._lock:
                     self._calls.replied(response.replies)
         except grpc.RpcError as error:

@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from html import escape
 
+from tempolite_sdk.client.display import in_line, shortened
 from tempolite_sdk.client.info import AttemptInfo, ExecutionInfo, OperationInfo, OperationKind
 from tempolite_sdk.errors import FailureInfo
 
 _LINE_MAX = 160  #: of an error's text
+_HTML_MAX = 1_000  #: executions and operations of a tree that a notebook shows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ExecutionTree:
     """An execution with its operations, its children, their operations, and so on."""
 
@@ -25,6 +28,23 @@ class ExecutionTree:
     def render(self) -> str:
         """The tree as text, one line per execution and operation, failures below the line that they belong to."""
         return render_tree(self)
+
+    def __repr__(self) -> str:
+        root = self.execution
+        fields = {"id": root.id, "handler": root.handler, "status": root.status}
+        counts = {
+            "operations": len(self.operations),
+            "children": len(self.children),
+            "executions": sum(1 for _ in self),
+        }
+        return f"ExecutionTree({', '.join(f'{name}={in_line(value)}' for name, value in (fields | counts).items())})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: `render`, with branches that open and close."""
+        size = sum(1 + len(tree.operations) for tree in self)
+        if size > _HTML_MAX:
+            return f"<p>{escape(repr(self))}: {size:,} lines are too many here; print(tree.render())</p>"
+        return _execution_html(self)
 
     def __iter__(self) -> Iterator[ExecutionTree]:
         """This tree and all below it, parents first."""
@@ -43,18 +63,7 @@ def render_tree(tree: ExecutionTree) -> str:
 def _execution_lines(tree: ExecutionTree, *, head: str, indent: str, label: str = "") -> list[str]:
     execution = tree.execution
     branches = _branches(tree)
-    lines = [
-        head
-        + _joined(
-            f"{label}{execution.handler} {execution.id}",
-            execution.status.upper(),
-            execution.waits_for_key and f"waits: {execution.waits_for_key}",
-            _attempt_text(execution.attempt),
-            f"{execution.crashes} crashes" if execution.crashes else "",
-            _duration_text(execution.duration),
-            execution.reason and f"reason: {execution.reason}",
-        )
-    ]
+    lines = [head + label + _execution_text(execution)]
     stem = indent + ("│  " if branches else "   ")
     lines += _failure_lines(execution.attempts, execution.failure, stem)
     lines += _signal_lines(execution, stem)
@@ -82,15 +91,51 @@ def _branches(tree: ExecutionTree) -> Sequence[OperationInfo | ExecutionTree]:
 
 
 def _operation_lines(operation: OperationInfo, *, head: str, indent: str) -> list[str]:
+    return [head + _operation_text(operation), *_failure_lines(operation.attempts, operation.failure, indent + "   ")]
+
+
+def _execution_html(tree: ExecutionTree, *, label: str = "") -> str:
+    execution = tree.execution
+    line = _html_lines([label + _execution_text(execution), *_failure_lines(execution.attempts, execution.failure, "")])
+    items = [
+        _html_lines([_operation_text(branch), *_failure_lines(branch.attempts, branch.failure, "")])
+        if isinstance(branch, OperationInfo)
+        else _execution_html(branch, label="child ")
+        for branch in _branches(tree)
+    ]
+    if tree.truncated:
+        items.append("… (there is more: ask for a larger tree)")
+    if not items:
+        return f"<div>{line}</div>"
+    below = "".join(f"<li>{item}</li>" for item in items)
+    return f"<details open><summary>{line}</summary><ul>{below}</ul></details>"
+
+
+def _html_lines(lines: Sequence[str]) -> str:
+    return "<br>".join(map(escape, lines))
+
+
+def _execution_text(execution: ExecutionInfo) -> str:
+    return _joined(
+        f"{execution.handler} {execution.id}",
+        execution.status.upper(),
+        execution.waits_for_key and f"waits: {execution.waits_for_key}",
+        _attempt_text(execution.attempt),
+        f"{execution.crashes} crashes" if execution.crashes else "",
+        _duration_text(execution.duration),
+        execution.reason and f"reason: {execution.reason}",
+    )
+
+
+def _operation_text(operation: OperationInfo) -> str:
     target = "" if operation.target in ("", operation.key) else f"→ {operation.target}"
-    line = _joined(
+    return _joined(
         f"{operation.kind} {operation.key}",
         target,
         operation.status,
         _attempt_text(operation.attempt),
         _duration_text(operation.duration),
     )
-    return [head + line, *_failure_lines(operation.attempts, operation.failure, indent + "   ")]
 
 
 def _failure_lines(attempts: Sequence[AttemptInfo], failure: FailureInfo | None, indent: str) -> list[str]:
@@ -140,5 +185,4 @@ def _one_line(failure: FailureInfo | None) -> str:
 
 
 def _cut(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _LINE_MAX else text[: _LINE_MAX - 1] + "…"
+    return shortened(" ".join(text.split()), _LINE_MAX)

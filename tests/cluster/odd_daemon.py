@@ -22,7 +22,7 @@ from tempolite_node.cli.main import main
 from tempolite_node.log.raft.entries import Entry
 from tempolite_node.log.replicated import ReplicatedLog
 from tempolite_node.node import raft_config
-from tempolite_node.store.snapshots import Snapshots
+from tempolite_node.store.snapshots import StoreSnapshots
 from tests.e2e.handlers.world import pass_gate
 
 _ahead_ms = int(float(os.environ.get("CLOCK_AHEAD_S", "0")) * 1000)
@@ -38,9 +38,9 @@ def _die() -> None:
 
 
 def _die_installing(moment: str) -> None:
-    install = Snapshots.install
+    install = StoreSnapshots.install
 
-    def die_in_it(snapshots: Snapshots, snapshot: Path) -> None:
+    def die_in_it(snapshots: StoreSnapshots, snapshot: Path) -> None:
         left = 0 if moment == "end" else int(moment)
 
         def count(event: str, arguments: tuple[object, ...]) -> None:
@@ -54,7 +54,7 @@ def _die_installing(moment: str) -> None:
         install(snapshots, snapshot)
         _die()
 
-    Snapshots.install = die_in_it  # type: ignore[method-assign]
+    StoreSnapshots.install = die_in_it  # type: ignore[method-assign]
 
 
 if "DIES_INSTALLING" in os.environ:

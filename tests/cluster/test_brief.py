@@ -6,13 +6,14 @@ import signal
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import count
 
+import grpc
 import pytest
 
 from tempolite_sdk import Client, ExecutionStatus
 from tests.e2e.daemon import PATIENCE_S
 from tests.e2e.test_brief import EXPECTED, HANDLERS
 
-from .cluster import KILLING, Cluster, Memory, Node
+from .cluster import KILLING, Cluster, Memory, Node, eventually
 from .conftest import Found
 
 POOLS = {pool: {"workers": 1} for pool in ("handler", "saga", "compensation", "side_effect")}
@@ -50,7 +51,7 @@ def test_a_chain_of_thirty_that_wait_for_each_other_ends(three: Cluster) -> None
 
 
 def arm(three: Cluster, victim: Node, kill_at: str, *, leads: bool) -> None:
-    """Has it die around its n-th commit from now on that changes an execution."""
+    """Has it die around a commit from now on; see `killing_daemon`."""
     victim.kill()
     victim.start(*KILLING, KILL_AT=kill_at)
     three.until_all_live()
@@ -77,6 +78,9 @@ def killed_at(three: Cluster, victim: Node, kill_at: str, *, leads: bool, comes_
         wait({result, death}, return_when=FIRST_COMPLETED)
         if not death.done():
             assert result.result() == EXPECTED
+            there = max(node.view().applied_index for node in three.others(victim))
+            eventually(lambda: death.done() or applied(victim) >= there, "it has applied as much as the others")
+        if not death.done():
             victim.signal(signal.SIGKILL)
             return False
         memory: Memory = three.remember()
@@ -91,14 +95,24 @@ def killed_at(three: Cluster, victim: Node, kill_at: str, *, leads: bool, comes_
     return True
 
 
+def applied(node: Node) -> int:
+    """0: it does not answer."""
+    try:
+        return node.view().applied_index
+    except grpc.RpcError:
+        return 0
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kill_at", ["before:3", "after:6", "before:9"])
+@pytest.mark.parametrize(
+    "kill_at", ["before:side_effect:unique_key", "after:step:SomeSagaStep#1", "before:signal:wait-input#1"]
+)
 def test_when_its_leader_dies_the_others_go_on_with_it(three: Cluster, kill_at: str) -> None:
     assert killed_at(three, three["a"], kill_at, leads=True, comes_back=False)
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kill_at", ["after:4", "before:7"])
+@pytest.mark.parametrize("kill_at", ["after:side_effect:unique_key", "before:step:SomeSagaStep#2"])
 def test_when_the_owner_of_its_saga_dies_and_comes_back_it_goes_on(three: Cluster, kill_at: str) -> None:
     three.transfer_leadership(three["a"])
     assert killed_at(three, three["b"], kill_at, leads=False, comes_back=True)

@@ -22,7 +22,7 @@ from tests.e2e.daemon import PATIENCE_S
 from .cluster import Cluster, Memory, Node
 from .conftest import Found
 
-SECONDS = float(os.environ.get("CHAOS_S", "30"))
+SECONDS = float(os.environ.get("CHAOS_S", "20"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 
 HANDLERS = [

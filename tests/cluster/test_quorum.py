@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import grpc
 import pytest
 
@@ -31,15 +29,15 @@ def three(nodes: Cluster) -> Cluster:
     return nodes.heal()
 
 
-@pytest.fixture(params=["the leader", "a follower"])
-def left(three: Cluster, request: pytest.FixtureRequest) -> Iterator[Node]:
+@pytest.fixture(scope="module", params=["the leader", "a follower"])
+def left(nodes: Cluster, request: pytest.FixtureRequest) -> Node:
     """The only node that is left, which knows by then that it is alone. It led, or it followed."""
+    three = nodes.heal()
     node = three.leader() if request.param == "the leader" else three.follower()
     for other in three.others(node):
         other.kill()
     eventually(lambda: node.sees(lambda view: view.leader == ""), f"{node.id} sees that nobody leads")
-    yield node
-    three.heal()
+    return node
 
 
 def refused(node: Node, method: str, request: object) -> str:
@@ -75,16 +73,17 @@ def test_writes_are_refused_for_want_of_a_quorum(left: Node) -> None:
     assert set(seen) <= {"NO_QUORUM", "OUTCOME_UNKNOWN"}
 
 
+def test_the_client_gives_up_with_an_error_that_says_so(left: Node) -> None:
+    with left.client(timeout=4.0) as client, pytest.raises(Unavailable, match="no majority of the cluster's nodes"):
+        client.enqueue("quick")
+
+
 def test_a_node_that_nobody_hears_stops_and_tries_once_to_say_so(left: Node) -> None:
+    """The last one that `left` is for."""
     before = len(left.log)
     assert left.stop() == 0
     said = [line for line in left.log[before:] if "can't be told that this one stops" in str(line.get("event"))]
     assert len(said) == 1
-
-
-def test_the_client_gives_up_with_an_error_that_says_so(left: Node) -> None:
-    with left.client(timeout=4.0) as client, pytest.raises(Unavailable, match="no majority of the cluster's nodes"):
-        client.enqueue("quick")
 
 
 def test_stale_reads_go_on_and_linearizable_ones_are_refused(three: Cluster) -> None:

@@ -25,8 +25,9 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture
 def three(cluster: Found) -> Cluster:
-    """Of this version. Nobody is held for dead for being silent."""
-    return cluster("recovering:work", "recovering:add", nodes=NODES, pools=POOLS, cluster={"node_timeout": "5m"})
+    """Nobody is held for dead for being silent. Not started."""
+    handlers = ("recovering:work", "recovering:add")
+    return cluster(*handlers, nodes=NODES, pools=POOLS, cluster={"node_timeout": "5m"}, start=False)
 
 
 def swap(three: Cluster, node: Node, callers: Load, *command: str) -> None:
@@ -43,7 +44,7 @@ def logged(node: Node, event: str) -> bool:
 
 
 def test_three_nodes_upgraded_one_after_the_other_under_load_fail_no_call(three: Cluster) -> None:
-    nodes = three.founders
+    nodes = three.start().founders
     with load(three, callers=4) as callers:
         callers.until_it_goes_on()
         # when: one after the other is upgraded, and one back and forth: until all are, that is allowed
@@ -74,11 +75,7 @@ def test_three_nodes_upgraded_one_after_the_other_under_load_fail_no_call(three:
 
 def test_there_is_no_way_back_from_a_format_that_is_in_use_and_no_way_in_without_knowing_it(three: Cluster) -> None:
     # given: all nodes are of the next version
-    for node in three.founders:
-        node.stop()
-        node.start(*NEXT)
-        three.until_all_live()
-    old = three.follower()
+    old = three.start(*NEXT).follower()
     old.until_logged(IN_USE)
     old.stop()
     # when one is started in the earlier version, then it says what to do

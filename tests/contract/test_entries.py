@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, Queue
@@ -193,7 +192,10 @@ def test_a_consumer_that_does_not_apply_is_not_flooded(make: Callable[..., Clust
     waiting = [cluster.propose(b"x") for _ in range(40)]
     for consumer in cluster.consumers:
         consumer.wait_for(10)
-    time.sleep(0.3)  # more would have come by now
+    for log in cluster.logs:
+        while log.status().commit_index <= len(waiting):
+            pass  # each look takes the log's thread as long as it takes
+        log.status()  # its thread has been around once more: what may be handed over was
     assert {len(consumer.entries) for consumer in cluster.consumers} == {10}
     for log, consumer in zip(cluster.logs, cluster.consumers, strict=True):
         consumer.applies, consumer.applied_index = True, consumer.entries[-1].index

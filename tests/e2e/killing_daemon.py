@@ -1,7 +1,10 @@
-"""The daemon, which kills itself with SIGKILL around its n-th commit: python -m tests.e2e.killing_daemon --config …
+"""The daemon, which kills itself with SIGKILL around a commit: python -m tests.e2e.killing_daemon --config …
 
-KILL_AT: "before:3", "after:3", or "signal:1", after the commit that takes the first signal. After: the commit is on
-disk, and nobody has been told. Commits that are of nodes alone, like the registration at the start, don't count.
+KILL_AT: before or after the commit that records an operation as completed: "before:step:Charge#1"; that takes a signal:
+"after:signal"; or that is the n-th one: "before:3". After: the commit is on disk, and nobody has been told. Several
+operations may be recorded in one commit, so how many commits something takes depends on the machine. Commits that are
+of nodes alone, like the registration at the start, don't count.
+KILL_OF: the id of an execution: commits that change nothing of it, or of what came of it, don't count either.
 """
 
 from __future__ import annotations
@@ -10,23 +13,48 @@ import os
 import signal
 
 from tempolite_node.cli.main import main
+from tempolite_node.engine.model import OperationStatus
 from tempolite_node.engine.work import Work
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 
-_moment, _, _number = os.environ["KILL_AT"].partition(":")
-_left = int(_number)
-_save = Executions.save
+_moment, _, _what = os.environ["KILL_AT"].partition(":")
+_of = os.environ.get("KILL_OF")
+_commits = 0
+_save = StoreWriter.save
 
 
-def _save_or_die(executions: Executions, work: Work, index: int) -> None:
-    global _left
-    _left -= bool(work.inbox) if _moment == "signal" else bool(work.executions or work.operations)
-    if _left == 0 and _moment == "before":
+def _counts(work: Work) -> bool:
+    rows = {*work.executions, *work.operations}
+    return any(_of is None or _root(work, row) == _of for row in rows)
+
+
+def _root(work: Work, row: int) -> str:
+    """The id of the execution that it came of."""
+    execution = work.execution_at(row)
+    return execution.id if execution.parent_row is None else _root(work, execution.parent_row)
+
+
+def _is_it(work: Work) -> bool:
+    """Whether it is the commit."""
+    if _what.isdigit():
+        return int(_what) == _commits
+    if _what == "signal":
+        return bool(work.inbox)
+    operations = (operation for of_one in work.operations.values() for operation in of_one.values())
+    return any(f"{each.kind}:{each.key}" == _what and each.status is OperationStatus.COMPLETED for each in operations)
+
+
+def _save_or_die(executions: StoreWriter, work: Work, index: int) -> None:
+    global _commits
+    counts = _counts(work)
+    _commits += counts
+    dies = counts and _is_it(work)
+    if dies and _moment == "before":
         os.kill(os.getpid(), signal.SIGKILL)
     _save(executions, work, index)
-    if _left <= 0:
+    if dies:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-Executions.save = _save_or_die  # type: ignore[method-assign]
+StoreWriter.save = _save_or_die  # type: ignore[method-assign]
 main(prog_name="tempolite-node")

@@ -53,45 +53,67 @@ def test_what_a_saga_did_is_undone_when_it_fails(node: Start) -> None:
 
 # --- killed at every commit
 
+KILLING = (sys.executable, "-m", "tests.e2e.killing_daemon")
 
-def run_to_the_end(client: Client) -> str:
+
+def id_of(number: int) -> str:
+    return f"example-{number:02}"
+
+
+def start_to_die(daemon: Daemon, moment: str, commit: int) -> None:
+    """At a commit of the example of that number."""
+    daemon.start(*KILLING, KILL_AT=f"{moment}:{commit}", KILL_OF=id_of(commit))
+
+
+def run_to_the_end(client: Client, id: str) -> str:
     """Enqueues the example and sends its signal, each safe to repeat, and waits for the result."""
-    handle = client.options(id="example").enqueue("handler", 2)
-    handle.send_signal("wait-input", "hello", request_id="the-only-one")
+    handle = client.options(id=id).enqueue("handler", 2)
+    handle.send_signal("wait-input", "hello", request_id=f"the-only-one-of-{id}")
     result: str = handle.result(timeout=60)
     return result
 
 
-def killed_at(daemon: Daemon, moment: str, commit: int) -> bool:
-    """Runs the example on an empty node that is killed at a commit. False: it ended with fewer commits."""
-    daemon.empty()
-    daemon.start(sys.executable, "-m", "tests.e2e.killing_daemon", KILL_AT=f"{moment}:{commit}")
+def killed_at(daemon: Daemon, commit: int, *, next_moment: str) -> bool:
+    """Runs an example on the node, which dies at a commit of it and is started so that it dies at the following commit
+    of the next example. False: the example ended with fewer commits."""
+    id, of_others = id_of(commit), set(daemon.effects())
     with daemon.client() as client, ThreadPoolExecutor(2) as others:
-        result, death = others.submit(run_to_the_end, client), others.submit(daemon.wait)
+        result, death = others.submit(run_to_the_end, client, id), others.submit(daemon.wait)
         wait({result, death}, return_when=FIRST_COMPLETED)
         if result.done():
+            assert result.result() == EXPECTED
             daemon.close()
             return False
         recorded, before = daemon.recorded(), daemon.effects()
-        daemon.start()
+        start_to_die(daemon, next_moment, commit + 1)
         assert result.result(timeout=60) == EXPECTED
-        tree = client.tree("example")
-    daemon.kill()
+        tree = client.tree(id)
     after = daemon.effects()
     assert {each.execution.status for each in tree} == {ExecutionStatus.COMPLETED}
     assert {effect: after[effect] for effect in recorded} == {effect: before[effect] for effect in recorded}
     # What was under way may have run a second time, and no more.
-    assert max(after.values()) <= 2
-    assert sum(count - 1 for count in after.values()) <= 1
+    counts = [count for effect, count in after.items() if effect not in of_others]
+    assert max(counts) <= 2
+    assert sum(count - 1 for count in counts) <= 1
     return True
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_any_commit_it_ends_right_and_nothing_recorded_runs_again(node: Start, moment: str) -> None:
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param(("before", "after"), id="before one, after the next"),
+        pytest.param(("before", "before"), id="before each", marks=pytest.mark.sweep),
+        pytest.param(("after", "after"), id="after each", marks=pytest.mark.sweep),
+    ],
+)
+def test_killed_at_any_commit_it_ends_right_and_nothing_recorded_runs_again(
+    node: Start, moments: tuple[str, str]
+) -> None:
     daemon = node(*HANDLERS)
     daemon.kill()
-    commit = 1
-    while killed_at(daemon, moment, commit):
-        commit += 1
-    assert commit > 10, "the example has more commits than that"
+    start_to_die(daemon, moments[0], 1)
+    deaths = 0
+    while killed_at(daemon, deaths + 1, next_moment=moments[(deaths + 1) % 2]):
+        deaths += 1
+    assert deaths > 9, "the example has at least so many, one after the other"

@@ -74,7 +74,7 @@ def test_when_every_node_is_down_the_error_names_each(node: Start) -> None:
     first, second = node("plain:echo"), node("plain:echo")
     first.kill()
     second.kill()
-    with Client([first.address, second.address], timeout=1) as client, pytest.raises(Unavailable) as raised:
+    with Client([first.address, second.address], timeout=2) as client, pytest.raises(Unavailable) as raised:
         client.count()
     assert first.address in str(raised.value)
     assert second.address in str(raised.value)

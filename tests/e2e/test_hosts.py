@@ -40,6 +40,8 @@ def crowded(shared_node: Start) -> Daemon:
     harmless = ["compute", "listen", "listen_async", "quick", "hold_the_gil", "block_the_loop"]
     return shared_node(
         *(f"misbehaving:{name}" for name in harmless),
+        "plain:loaded_modules",
+        "plain:loaded_modules_async",
         {"target": "misbehaving:exit_at_once", "max_crashes": 3},
         {"target": "misbehaving:block_the_loop", "name": "block_the_loop_twice", "max_crashes": 2},
         {"target": "misbehaving:spawned", "isolation": "process"},
@@ -52,6 +54,21 @@ def crowded(shared_node: Start) -> Daemon:
 def client(crowded: Daemon) -> Iterator[Client]:
     with crowded.client() as client:
         yield client
+
+
+# --- what they load
+
+
+@pytest.mark.parametrize("handler", ["loaded_modules", "loaded_modules_async"])
+def test_a_host_that_runs_handlers_has_loaded_neither_grpc_nor_what_the_node_alone_needs(
+    client: Client, handler: str
+) -> None:
+    loaded = client.execute(handler)
+
+    packages = {name.partition(".")[0] for name in loaded}
+    assert {"msgspec", "tempolite_sdk", "plain"} <= packages
+    assert packages.isdisjoint({"grpc", "google", "apsw", "pydantic", "structlog", "rich", "ruamel", "cryptography"})
+    assert not any(name.startswith("tempolite_sdk.client") for name in loaded)
 
 
 # --- hosts that die
@@ -79,7 +96,7 @@ def test_a_killed_host_costs_no_work(crowded: Daemon, client: Client) -> None:
     (ended,) = running.info().attempts
     assert ended.failure is not None
     assert ended.failure.type == "WorkerHostDied"
-    assert "signal 9" in ended.failure.message
+    assert "exited with signal 9" in ended.failure.message
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGSTOP, signal.SIGSEGV])
@@ -110,7 +127,7 @@ def test_a_handler_that_holds_the_gil_is_found_and_killed(crowded: Daemon, clien
     assert holder.info().crashes == 1
     waiting.send_signal("word", "heard")
     assert waiting.result(PATIENCE_S) == "heard"
-    crowded.until_logged("a worker host does not answer: killed")
+    crowded.until_logged("does not answer and is killed")
 
 
 def test_a_handler_that_kills_its_host_fails_in_the_end_and_others_go_on(crowded: Daemon, client: Client) -> None:
@@ -126,7 +143,7 @@ def test_a_handler_that_kills_its_host_fails_in_the_end_and_others_go_on(crowded
     assert [each.result(PATIENCE_S) for each in beside] == ["beside in attempt 2", "heard"]
     assert raised.value.failure is not None
     assert raised.value.failure.cause is not None
-    assert "exit code 3" in raised.value.failure.cause.message
+    assert "exited with code 3" in raised.value.failure.cause.message
     info = poisoned.info()
     assert (info.crashes, len(info.attempts), info.retry_state) == (3, 3, RetryState.CRASHED_TOO_OFTEN)
     assert beside[0].info().crashes == 1, "disturbed once, by the first crash: then the suspects are apart"
@@ -204,6 +221,7 @@ def strange(shared_node: Start) -> Daemon:
         "use_kept_context",
         "use_keys_twice",
         "name_children_badly",
+        "set_options_badly",
         "use_a_key_for_two_effects",
         "use_a_key_at_once",
         "use_step_keys_twice",
@@ -279,7 +297,7 @@ RESULTS = {
     "set of objects": "has no JSON form",
     "surrogate": "surrogates not allowed",
     "text": "Expected `int`, got `str`",
-    "deep": "recursion",
+    "deep": "nested too deep",
     "large": "at most 2,097,152 are allowed",
 }
 
@@ -306,7 +324,7 @@ def test_nor_does_a_side_effect_run_again_for_it(asking: Client, name: str) -> N
 
 def test_a_handler_that_blocks_for_ever_times_out_and_its_worker_is_free(strange: Daemon, asking: Client) -> None:
     with strange.gate("forever") as gate:
-        handle = asking.options(attempt_timeout=0.3, retry=AT_ONCE).enqueue("block", "forever")
+        handle = asking.options(attempt_timeout=1, retry=AT_ONCE).enqueue("block", "forever")
         with pytest.raises(ExecutionTimedOut, match="AttemptTimeout"):
             handle.result(PATIENCE_S)
         assert handle.info().attempt == 2
@@ -346,12 +364,22 @@ def test_a_child_has_an_id_that_clients_can_name(asking: Client) -> None:
     assert all("id must be 1 to 200 letters, digits" in each for each in told)
 
 
+def test_an_option_of_a_child_that_can_not_be_is_named_where_it_is_given(asking: Client) -> None:
+    told = asking.enqueue("set_options_badly").result(PATIENCE_S)
+    assert told[:2] == [
+        "TypeError: unexpected keyword arguments: prio",
+        "InvalidArgument: options: close_policy must be one of 'abandon', 'request_cancel', 'terminate', not 'kill'",
+    ]
+    assert ["priority" in told[2], "delay" in told[3], "concurrency_key" in told[4]] == [True] * 3, told
+    assert len(told) == 5
+
+
 def test_a_step_key_names_one_step(asking: Client) -> None:
     with pytest.raises(ExecutionCompensated, match="'same' is used for two operations"):
         asking.enqueue("use_step_keys_twice").result(PATIENCE_S)
 
 
-def test_a_side_effect_under_a_known_key_is_the_same_side_effect(asking: Client) -> None:
+def test_a_side_effect_under_a_known_key_is_the_same_side_effect_or_refused(asking: Client) -> None:
     assert asking.enqueue("use_a_key_for_two_effects").result(PATIENCE_S) == [1, 1]
 
 

@@ -84,7 +84,7 @@ def test_a_signal_whose_answer_was_lost_is_received_once(node: Start) -> None:
         handle = client.enqueue("listen")
         until_status(client, handle.id, ExecutionStatus.WAITING)
         daemon.kill()
-        daemon.start(*KILLING, KILL_AT="signal:1")
+        daemon.start(*KILLING, KILL_AT="after:signal")
         with ThreadPoolExecutor(1) as sending:
             answer = sending.submit(handle.send_signal, "word", "once")
             daemon.wait()
@@ -265,8 +265,9 @@ NO_HANDLERS = {
 def test_every_handler_that_cannot_be_served_is_told(refused: Daemon) -> None:
     refused.configure(handlers=[{"target": target, "name": f"h{n}"} for n, target in enumerate(NO_HANDLERS)])
     told = why_it_ended(refused)
-    for number, (target, message) in enumerate(NO_HANDLERS.items()):
-        (line,) = (line for line in told.splitlines() if f"h{number} ({target})" in line)
+    for number, message in enumerate(NO_HANDLERS.values()):
+        (line,) = (line for line in told.splitlines() if f"handlers[{number}].target: " in line)
+        assert line.startswith(f"{refused.config_file}:1:")
         assert message in line
 
 

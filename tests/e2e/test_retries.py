@@ -313,13 +313,15 @@ def test_who_waits_needs_no_heartbeat(client: Client) -> None:
 
 
 def test_a_delayed_execution_waits_for_its_time(client: Client) -> None:
-    handle = client.options(delay=2).enqueue("quick", 9)
-    info = handle.info()
-    assert info.status is ExecutionStatus.SCHEDULED
-    assert _minus(info.next_attempt_time, info.create_time) == timedelta(seconds=2)
+    scheduled = client.options(delay=3_600).enqueue("quick", 9)
+    in_an_hour = scheduled.info()
+    assert in_an_hour.status is ExecutionStatus.SCHEDULED
+    assert _minus(in_an_hour.next_attempt_time, in_an_hour.create_time) == timedelta(hours=1)
+    scheduled.terminate()
+    handle = client.options(delay=0.5).enqueue("quick", 9)
     assert handle.result(PATIENCE_S) == 9
     done = handle.info()
-    assert _minus(done.start_time, done.create_time) >= timedelta(seconds=2)
+    assert _minus(done.start_time, done.create_time) >= timedelta(seconds=0.5)
 
 
 def test_the_higher_priority_comes_first_and_among_equals_the_earlier(daemon: Daemon, client: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -33,6 +34,9 @@ HANDLERS = [
         "receive_typed_inside",
         "receive_unreadable",
         "receive_by_name",
+        "receive_in_every_spelling",
+        "receive_in_every_spelling_async",
+        "send_word",
         "iterate",
         "iterate_async",
         "look",
@@ -162,6 +166,38 @@ def test_a_type_that_nothing_can_be_read_as_is_the_code_s_mistake_and_sets_no_si
     with pytest.raises(ExecutionFailed, match="can't be read from JSON: Type unions"):
         handle.result(PATIENCE_S)
     assert [each.set_aside for each in handle.info().unconsumed] == [""]
+
+
+@pytest.mark.parametrize("handler", ["receive_in_every_spelling", "receive_in_every_spelling_async"])
+def test_a_type_is_given_by_position_or_as_type_wherever_a_value_comes_back(client: Client, handler: str) -> None:
+    handle = client.enqueue(handler)
+    for _ in range(4):
+        handle.send_signal("word", {"text": "its own"})
+    assert handle.result(PATIENCE_S) == ["Word a child's"] * 4 + ["Word its own"] * 4 + ["Word an effect's"] * 2
+
+
+@dataclass
+class Word:
+    text: str
+    number: int = 0
+
+
+def test_so_are_those_of_results_and_signals_of_a_client(client: Client) -> None:
+    handle = client.enqueue("receive_typed")
+    handle.send_signal("word", {"text": "hello", "number": 0})
+    hello = Word("hello")
+    assert [
+        handle.result(PATIENCE_S, Word),
+        handle.result(type=Word),
+        client.handle(handle.id, Word).result(),
+        client.handle(handle.id, type=Word).result(),
+    ] == [hello] * 4
+    assert handle.result() == {"text": "hello", "number": 0}, "by its name alone, as plain JSON"
+
+    sender = client.enqueue("send_word")
+    sender.result(PATIENCE_S)
+    signals = sender.receive_signals
+    assert [next(signals("word", 0, Word)).payload, next(signals("word", type=Word)).payload] == [hello] * 2
 
 
 def test_what_nobody_took_is_told_when_the_execution_has_ended(daemon: Daemon, client: Client) -> None:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, assert_type
 
-from tempolite_sdk.async_contexts import AsyncHandlerContext
-from tempolite_sdk.client.async_client import AsyncClient, AsyncExecutionHandle
-from tempolite_sdk.client.info import ExecutionStatus, Stats
-from tempolite_sdk.client.sync_client import Client, ExecutionHandle
-from tempolite_sdk.contexts import HandlerContext, SagaContext
-from tempolite_sdk.signals import Signal
+from tempolite_sdk import (
+    AsyncClient,
+    AsyncExecutionHandle,
+    AsyncHandlerContext,
+    AsyncSideEffect,
+    AsyncSideEffectContext,
+    ChildHandle,
+    Client,
+    Component,
+    Consistency,
+    ExecutionHandle,
+    ExecutionStatus,
+    HandlerContext,
+    RetryPolicy,
+    SagaContext,
+    SentSignal,
+    SideEffect,
+    SideEffectContext,
+    Signal,
+    Stats,
+)
 
 
 @dataclass
@@ -68,6 +84,10 @@ async def ask_later(ctx: Annotated[AsyncHandlerContext, ANSWER]) -> str:
     return assert_type(await ctx.receive_signal(ANSWER), str)
 
 
+def charge(ctx: HandlerContext, order: Order, cents: int, currency: str = "EUR") -> Receipt:
+    raise NotImplementedError
+
+
 def synchronous(client: Client, order: Order) -> None:
     assert_type(client.enqueue(fulfil, order), ExecutionHandle[Receipt])
     assert_type(client.enqueue(fulfil, order, express=True).result(timeout=5), Receipt)
@@ -76,8 +96,12 @@ def synchronous(client: Client, order: Order) -> None:
     assert_type(client.options(priority=3, delay=timedelta(hours=1)).enqueue(audit, year=2026).result(), list[Receipt])
     assert_type(client.enqueue("fulfil", 1, 2).result(), Any)
     assert_type(client.handle("e1", Receipt).result(), Receipt)
+    assert_type(client.handle("e1", type=Receipt).result(), Receipt)
     assert_type(client.handle("e1").result(), Any)
     assert_type(client.handle("e1", list[Receipt] | None).result(), Any)
+    assert_type(client.enqueue("fulfil", 1, 2).result(type=Receipt), Receipt)
+    assert_type(client.enqueue("fulfil", 1, 2).result(5, Receipt), Receipt)
+    assert_type(client.handle("e1").receive_signals("progress", 0, Order), Iterator[SentSignal[Order]])
     for signal in client.handle("e1").receive_signals("progress", type=Order):
         assert_type(signal.payload, Order)
     for ordered in client.handle("e1").receive_signals(ORDERED, after=3):
@@ -86,6 +110,12 @@ def synchronous(client: Client, order: Order) -> None:
     client.send_signal("e1", EITHER, "five", request_id="r1")
     for execution in client.list(status=[ExecutionStatus.FAILED, "stuck"], handler="fulfil", roots_only=True):
         assert_type(execution.status, ExecutionStatus)
+    client.count(status="failed", component=[Component.SAGA, "handler"], handler=["fulfil", "audit"])
+    client.list(status={"stuck", "suspended"}, consistency="stale")
+    client.list(consistency=Consistency.STALE)
+    client.pool("side_effect")
+    client.handle("e1").resolve_compensation("mark_done")
+    client.options(id="e1", id_conflict="use_existing", id_reuse="allow_duplicate_failed_only")
     assert_type(client.wait(lambda stats: stats.handler.active == 0, timeout=10.0), Stats)
 
 
@@ -102,3 +132,52 @@ async def asynchronous(client: AsyncClient, order: Order) -> None:
         assert_type(ordered.payload, Order)
     async for execution in client.list(component="saga"):
         assert_type(execution.status, ExecutionStatus)
+
+
+def many(client: Client, orders: list[Order]) -> None:
+    assert_type(client.enqueue_many(fulfil, [(order,) for order in orders]), list[ExecutionHandle[Receipt]])
+    assert_type(client.enqueue_many(charge, [(order, 5) for order in orders]), list[ExecutionHandle[Receipt]])
+    assert_type(client.enqueue_many(charge, ((order, 5, "USD") for order in orders)), list[ExecutionHandle[Receipt]])
+    assert_type(client.enqueue_many(audit, [(2025,), (2026,)], atomic=True), list[ExecutionHandle[list[Receipt]]])
+    assert_type(client.enqueue_many("fulfil", [("tea", 2), ["coffee"]]), list[ExecutionHandle[Any]])
+
+
+class Rate(SideEffect[float]):
+    def run(self, ctx: SideEffectContext) -> float:
+        raise NotImplementedError
+
+
+class AsyncRate(AsyncSideEffect[float]):
+    async def run(self, ctx: AsyncSideEffectContext) -> float:
+        raise NotImplementedError
+
+
+def handler(ctx: HandlerContext[Params], order: Order) -> None:
+    child = ctx.options(delay=60, priority=3, close_policy="abandon", retry=RetryPolicy(jitter=0)).enqueue(
+        fulfil, order
+    )
+    assert_type(child, ChildHandle[Receipt])
+    assert_type(ctx.wait_for_completion(child), Receipt)
+    assert_type(ctx.wait_for_completion("e1", Receipt), Receipt)
+    assert_type(ctx.wait_for_completion("e1", type=Receipt, timeout=5), Receipt)
+    assert_type(ctx.wait_for_completion(ctx.enqueue("fulfil", order), type=Receipt), Receipt)
+    assert_type(ctx.receive_signal("approval", Order), Order)
+    assert_type(ctx.receive_signal("approval", type=Order, timeout=5), Order)
+    assert_type(ctx.receive_signal("approval"), Any)
+    assert_type(ctx.signals("approval", Order), Iterator[Order])
+    assert_type(ctx.signals("approval", type=Order), Iterator[Order])
+    assert_type(ctx.side_effect("rate", Rate()), float)
+    assert_type(ctx.side_effect("rate", lambda: 1.5), float)
+    assert_type(ctx.side_effect("rate", lambda: {"sku": "tea"}, Order), Order)
+    assert_type(ctx.side_effect("rate", lambda: {"sku": "tea"}, type=Order), Order)
+    assert_type(ctx.heartbeat_details(Order), Order | None)
+    assert_type(ctx.params.region, str)
+
+
+async def async_handler(ctx: AsyncHandlerContext, order: Order) -> None:
+    assert_type(await ctx.wait_for_completion(await ctx.enqueue(fulfil, order)), Receipt)
+    assert_type(await ctx.wait_for_completion("e1", type=Receipt), Receipt)
+    assert_type(await ctx.receive_signal("approval", type=Order), Order)
+    assert_type(ctx.signals("approval", type=Order), AsyncIterator[Order])
+    assert_type(await ctx.side_effect("rate", AsyncRate()), float)
+    assert_type(await ctx.options(key="audit").enqueue(audit, 2026), ChildHandle[list[Receipt]])

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tempolite_sdk.async_contexts import AsyncHandlerContext
-from tempolite_sdk.client.async_client import AsyncClient
-from tempolite_sdk.client.sync_client import Client
-from tempolite_sdk.contexts import HandlerContext
-from tempolite_sdk.signals import Signal
+from tempolite_sdk import AsyncClient, AsyncHandlerContext, Client, HandlerContext, Signal
 
 ANSWER = Signal("answer", str)
 
@@ -43,6 +39,21 @@ def synchronous(client: Client, order: Order) -> None:
     client.options(prio=1)  # refused
     client.options(delay="1 h")  # refused
     client.list(state="failed")  # refused
+    client.list(status="fialed")  # refused
+    client.list(status=["failed", "stuk"])  # refused
+    client.count(component="handlers")  # refused
+    client.list(consistency="fresh")  # refused
+    client.pool("sagas")  # refused
+    client.handle("e1").resolve_compensation("done")  # refused
+    client.options(id_conflict="existing")  # refused
+    client.options(id_reuse="allow")  # refused
+    print(client.handle("e1", Order).result().skuu)  # refused
+    print(client.enqueue("fulfil", 1).result(type=Order).skuu)  # refused
+    client.enqueue_many(fulfil, [("tea",)])  # refused
+    client.enqueue_many(fulfil, [(order, 3)])  # refused
+    client.enqueue_many(fulfil, [()])  # refused
+    client.enqueue_many(fulfil, [order])  # refused
+    client.enqueue_many(audit, [("2026",)])  # refused
     client.wait(lambda stats: stats.handlers.active == 0)  # refused
     client.handle("e1").send_signal(ANSWER, order)  # refused
     client.send_signal("e1", ANSWER, 5)  # refused
@@ -54,5 +65,16 @@ async def asynchronous(client: AsyncClient, order: Order) -> None:
     await client.enqueue(fulfil, "tea")  # refused
     await client.enqueue(audit, order)  # refused
     await client.handle("e1").send_signal(ANSWER, 5)  # refused
+    await client.enqueue_many(audit, [("2026",)])  # refused
+    await client.count(status="done")  # refused
     total: str = await (await client.enqueue(audit, 2026)).result()  # refused
     print(total)
+
+
+def handler(ctx: HandlerContext, order: Order) -> None:
+    ctx.options(prio=1)  # refused
+    ctx.options(close_policy="kill")  # refused
+    ctx.enqueue(fulfil, "tea")  # refused
+    print(ctx.receive_signal("approval", type=Order).skuu)  # refused
+    print(ctx.wait_for_completion(ctx.enqueue(fulfil, order)).skuu)  # refused
+    print(ctx.wait_for_completion("e1", Order).skuu)  # refused

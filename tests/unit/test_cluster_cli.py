@@ -8,11 +8,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from click.testing import CliRunner, Result
 
-from tempolite_node.cli.main import main
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as pb
 
+from .command_line import Result, run
 from .sdk.client_peer import Peer, fails
 
 
@@ -23,8 +22,8 @@ def peer() -> Iterator[Peer]:
     peer.stop()
 
 
-def run(peer: Peer, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["cluster", *arguments, "--endpoint", peer.address, "--timeout", "5"])
+def ask(peer: Peer, *arguments: str) -> Result:
+    return run("cluster", *arguments, "--endpoint", peer.address, "--timeout", "5")
 
 
 def member(node_id: str, **fields: object) -> pb.Member:
@@ -44,7 +43,7 @@ def test_the_status_shows_each_node_on_a_line(peer: Peer) -> None:
     c = member("c", live=False, votes=False, incarnation=0, api_address="", refused="[d] who are you?")
     peer.answers("GetCluster", shop(a, b, c, member("d", draining=True), applied_index=88))
 
-    result = run(peer, "status")
+    result = ask(peer, "status")
 
     assert result.exit_code == 0
     head, columns, *rows = result.stdout.splitlines()
@@ -60,7 +59,7 @@ def test_the_status_shows_each_node_on_a_line(peer: Peer) -> None:
 def test_nobody_leads(peer: Peer) -> None:
     peer.answers("GetCluster", shop(member("a"), leader="", role="candidate"))
 
-    assert "cluster shop: nobody leads in term 3" in run(peer, "status").stdout
+    assert "cluster shop: nobody leads in term 3" in ask(peer, "status").stdout
 
 
 def test_the_status_is_the_leaders_where_it_can_be_asked(peer: Peer) -> None:
@@ -70,8 +69,8 @@ def test_the_status_is_the_leaders_where_it_can_be_asked(peer: Peer) -> None:
         peer.answers("GetCluster", shop(node_id="b", role="follower"))
         leader.answers("GetCluster", shop())
 
-        both = CliRunner().invoke(main, ["cluster", "status", "--endpoint", f"{peer.address},{leader.address}"])
-        one = run(peer, "status")
+        both = run("cluster", "status", "--endpoint", f"{peer.address},{leader.address}")
+        one = ask(peer, "status")
     finally:
         leader.stop()
 
@@ -83,7 +82,7 @@ def test_the_status_as_json_has_everything(peer: Peer) -> None:
     workers = [pb.PoolWorkers(component="COMPONENT_SAGA", workers=2)]
     peer.answers("GetCluster", shop(member("a", workers=workers, handlers=["fulfil"])))
 
-    shown = json.loads(run(peer, "status", "--json").stdout)
+    shown = json.loads(ask(peer, "status", "--json").stdout)
 
     assert (shown["name"], shown["leader"], shown["commit_index"]) == ("shop", "a", 90)
     assert shown["members"][0]["workers"] == {"saga": 2}
@@ -98,7 +97,7 @@ def test_members_come_and_go_and_the_leadership_moves(peer: Peer) -> None:
     peer.answers("TransferLeadership", pb.TransferLeadershipResponse(leader="b"))
 
     results = [
-        run(peer, *command)
+        ask(peer, *command)
         for command in (["add", "d", "127.0.0.1:9364"], ["remove", "d"], ["transfer", "--to", "b"], ["transfer"])
     ]
 
@@ -116,7 +115,7 @@ def test_a_removal_that_is_repeated_succeeds_and_says_who_the_members_are(peer: 
     peer.answers("GetCluster", shop(member("a"), member("b")))
     peer.answers("RemoveMember", pb.RemoveMemberResponse())
 
-    result = run(peer, "remove", "d")
+    result = ask(peer, "remove", "d")
 
     assert (result.exit_code, result.stdout) == (0, "d was no member; members are: a, b.\n")
     assert peer.requests["RemoveMember"] == [pb.RemoveMemberRequest(node_id="d")]
@@ -127,7 +126,7 @@ def test_what_the_node_refuses_is_told_and_the_exit_code_is_1(peer: Peer) -> Non
     peer.answers("GetCluster", shop(member("a")))
     peer.answers("RemoveMember", fails(grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE", message))
 
-    result = run(peer, "remove", "a")
+    result = ask(peer, "remove", "a")
 
     assert (result.exit_code, result.stderr) == (1, f"tempolite-node: {message}\n")
 
@@ -137,7 +136,7 @@ def test_a_token_comes_from_its_file(peer: Peer, tmp_path: Path) -> None:
     peer.answers("GetCluster", shop(member("d")))
     peer.answers("RemoveMember", pb.RemoveMemberResponse())
 
-    run(peer, "remove", "d", "--token-file", str(tmp_path / "token"))
+    ask(peer, "remove", "d", "--token-file", str(tmp_path / "token"))
 
     assert peer.metadata["RemoveMember"][0]["authorization"] == "Bearer tn_secret"
 
@@ -146,4 +145,4 @@ def test_a_token_comes_from_its_file(peer: Peer, tmp_path: Path) -> None:
     "arguments", [["status", "--nope"], ["add", "d"], ["remove"], ["status", "--ca", "/nonexistent"], ["nonsense"]]
 )
 def test_wrong_usage_exits_with_2(peer: Peer, arguments: list[str]) -> None:
-    assert run(peer, *arguments).exit_code == 2
+    assert ask(peer, *arguments).exit_code == 2

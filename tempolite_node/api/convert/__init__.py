@@ -1,1 +1,4 @@
-"""Between messages and the words of the engine: requests.py in, responses.py out."""
+"""Between protobuf messages and values of the engine: `requests.py` in, `responses.py` out.
+
+It must not ask the node anything.
+"""

@@ -13,6 +13,7 @@ import msgspec
 from tempolite_node.api.status import InvalidRequest
 from tempolite_node.config.section import NODE_ID, parse_address
 from tempolite_node.engine.model import DURATION_MS_MAX, PRIORITY_MAX, Component, Status
+from tempolite_node.engine.times import LATEST_MS
 from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD, CONCURRENCY_KEY, CONCURRENCY_KEY_TOLD
 from tempolite_node.protocol.messages import CallOptions, Violation
 from tempolite_node.views import Consistency
@@ -20,7 +21,6 @@ from tempolite_sdk.pb.tempolite.v1 import common_pb2, execution_service_pb2
 
 E = TypeVar("E", bound=StrEnum)
 
-TIMESTAMP_MS_MAX = 253_402_300_799_999  #: the end of the year 9999
 ATTEMPTS_MAX = 1_000_000
 TEXT_MAX = 1_000
 
@@ -107,7 +107,7 @@ class Checks:
             return None
         timestamp = getattr(message, name)
         milliseconds = int(timestamp.seconds) * 1_000 + int(timestamp.nanos) // 1_000_000
-        if not 0 <= milliseconds <= TIMESTAMP_MS_MAX:
+        if not 0 <= milliseconds <= LATEST_MS:
             self.report(within + name, "must be from 1970 to 9999")
         return milliseconds
 
@@ -130,7 +130,10 @@ class Checks:
         if payload.encoding not in ("", "json"):
             self.report(f"{field}.encoding", 'must be "json"')
         elif len(data) > bytes_max:
-            self.report(f"{field}.data", f"has {len(data):,} bytes; at most {bytes_max:,} are allowed")
+            self.report(
+                f"{field}.data",
+                f"has {len(data):,} bytes; at most {bytes_max:,} are allowed (api.limits.payload_bytes)",
+            )
         elif data and not _is_json(data):
             self.report(f"{field}.data", "is not UTF-8 JSON")
         return data or absent

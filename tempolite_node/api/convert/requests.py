@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from tempolite_node.api.convert.checks import COMPONENTS, CONSISTENCIES, STATUSES, Checks
 from tempolite_node.api.convert.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, parse_page_token
+from tempolite_node.config import WORKERS_MAX
 from tempolite_node.engine.commands import (
     Cancel,
     IdConflict,
@@ -31,7 +32,6 @@ STATS_INTERVAL_MS = 100
 BATCH_MAX = 10_000
 SESSION_TIMEOUT_S_MAX = 3_600.0
 TREE_NODES_MAX = 10_000
-WORKERS_MAX = 10_000
 SEQUENCE_MAX = (1 << 63) - 1  #: of SQLite's integers
 KEY_CHARACTERS_MAX = 4_096  #: keys nest: "<kind>:<key> > <key>"
 

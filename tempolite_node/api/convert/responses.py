@@ -10,8 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tempolite_node.engine.effects import Enqueued
 from tempolite_node.engine.model import (
-    Attempt,
     Component,
+    EndedAttempt,
     Execution,
     Failure,
     Operation,
@@ -53,7 +53,7 @@ def _retry_state(value: RetryState | None) -> str:
 def execution(
     source: Execution,
     *,
-    attempts: Sequence[Attempt] = (),
+    attempts: Sequence[EndedAttempt] = (),
     pending: Sequence[Operation] = (),
     waits_for_node: str = "",
     key_holders: Sequence[str] = (),
@@ -114,7 +114,7 @@ def _waits_for_key(source: Execution, holders: Sequence[str]) -> str:
     return f"concurrency key {source.concurrency_key!r} of {source.handler} is held by {shown}"
 
 
-def operation(source: Operation, execution_id: str, *, attempts: Sequence[Attempt] = ()) -> common_pb2.Operation:
+def operation(source: Operation, execution_id: str, *, attempts: Sequence[EndedAttempt] = ()) -> common_pb2.Operation:
     """attempts: of the execution and all its operations; only this one's are shown."""
     return common_pb2.Operation(
         id=operation_id(execution_id, source.kind, source.key),
@@ -162,7 +162,7 @@ def fill_enqueued(response: pb.EnqueueExecutionResponse, source: Enqueued, ended
         outcome.failure.CopyFrom(failure)
 
 
-def _attempt(source: Attempt) -> common_pb2.Attempt:
+def _attempt(source: EndedAttempt) -> common_pb2.Attempt:
     return common_pb2.Attempt(
         number=source.number,
         failure=_failure(source.failure),

@@ -30,7 +30,7 @@ from tempolite_node.engine.commands import (
     WaitForExecution,
 )
 from tempolite_node.engine.decide import operations, waits
-from tempolite_node.engine.effects import AnyAnswer, Reason, Rejection, Value
+from tempolite_node.engine.effects import AnyAnswer, Halted, Reason, Rejection, Value
 from tempolite_node.engine.model import (
     Component,
     Execution,
@@ -40,11 +40,10 @@ from tempolite_node.engine.model import (
     OperationStatus,
     RetryState,
     Status,
-    moved,
     record_generation,
 )
 from tempolite_node.engine.retry import retry_at_ms
-from tempolite_node.engine.work import Work, is_wait
+from tempolite_node.engine.work import Work
 
 
 def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | None:
@@ -135,7 +134,7 @@ def _unwind(work: Work, execution: Execution, request: UnwindAttempt, *, at_ms: 
     if lifecycle.cancel_due(execution) or not _still_waits(work, execution, request):
         lifecycle.enqueue_ready(work, unwound, at_ms=at_ms, resumes=True)
     elif execution.status is Status.RUNNING:
-        work.put(moved(unwound, Status.WAITING))  # for a side effect's backoff
+        work.put(replace(unwound, status=Status.WAITING))  # for a side effect's backoff
     else:
         work.put(unwound)
     return Value()
@@ -155,7 +154,7 @@ def _is_open(operation: Operation | None) -> bool:
     if operation is None:
         return False
     retrying = operation.status is OperationStatus.RETRYING
-    return is_wait(operation) or (retrying and operation.due_ms is not None)
+    return operation.is_wait or (retrying and operation.due_ms is not None)
 
 
 def _suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms: int) -> Value:
@@ -169,15 +168,18 @@ def _suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms
         return Value()
     lifecycle.record_attempt(work, execution, failure, at_ms=at_ms)
     detached = lifecycle.detach(work, execution, abandon=False)
-    suspended = work.put(moved(detached, Status.SUSPENDED, failure=failure, attempt_started_ms=None))
+    suspended = work.put(replace(detached, status=Status.SUSPENDED, failure=failure, attempt_started_ms=None))
     if lifecycle.cancel_due(suspended):
         lifecycle.end_cancelled(work, suspended, at_ms=at_ms)
+    else:
+        work.emit(Halted(execution_id=suspended.id, execution=suspended, failure=failure))
     return Value()
 
 
 def _complete_compensation(work: Work, execution: Execution, *, at_ms: int) -> None:
     operation = lifecycle.current_compensation(work, execution)
-    work.put_operation(replace(operation, status=OperationStatus.COMPLETED, closed_ms=at_ms, due_ms=None))
+    undone = replace(operation, status=OperationStatus.COMPLETED, closed_ms=at_ms, due_ms=None)
+    work.put_operation(undone, before=operation)
     lifecycle.cancel_pending(work, execution, at_ms=at_ms)
     detached = lifecycle.detach(work, replace(execution, pending=0), abandon=False)
     lifecycle.undo_next(work, detached, at_ms=at_ms)
@@ -208,5 +210,6 @@ def end_compensation_attempt(
         lifecycle.stick(work, detached, failure, retry_state=next_attempt, at_ms=at_ms)
         return
     operation = lifecycle.current_compensation(work, execution)
-    work.put_operation(replace(operation, status=OperationStatus.RETRYING, failure=failure, due_ms=next_attempt))
+    retrying = replace(operation, status=OperationStatus.RETRYING, failure=failure, due_ms=next_attempt)
+    work.put_operation(retrying, before=operation)
     lifecycle.schedule(work, detached, due_ms=next_attempt)

@@ -30,7 +30,6 @@ from tempolite_node.engine.model import (
     OperationStatus,
     Options,
     Status,
-    moved,
 )
 from tempolite_node.engine.placement import emit_ready, owner_of_new
 from tempolite_node.engine.work import Work
@@ -243,7 +242,7 @@ def new_execution(
         due_ms=at_ms + delay_ms if delay_ms else None,
         deadline_ms=deadline_ms,
     )
-    work.put(created)
+    work.create(created)
     if delay_ms:
         work.set_timer(created.row, lifecycle.START, at_ms + delay_ms)
     elif concurrency_key is not None:
@@ -304,17 +303,21 @@ def resolve_compensation(work: Work, command: ResolveCompensation) -> Accepted |
     if marker is not None:
         value = msgspec.json.encode({"resolution": command.resolution, "reason": command.reason})
         put_marker(work, execution, marker, value, execution.generation, at_ms=command.at_ms)
-    going_on = moved(execution, Status.COMPENSATING)
+    going_on = replace(execution, status=Status.COMPENSATING)
     match command.resolution:
         case Resolution.RETRY:
-            work.put_operation(replace(operation, status=OperationStatus.PENDING, closed_ms=None))
+            work.put_operation(replace(operation, status=OperationStatus.PENDING, closed_ms=None), before=operation)
             again = replace(going_on, failures=0, crashes=0)
             lifecycle.enqueue_ready(work, again, at_ms=command.at_ms, resumes=False)
         case Resolution.SKIP:
-            work.put_operation(replace(operation, status=OperationStatus.SKIPPED, closed_ms=command.at_ms))
+            work.put_operation(
+                replace(operation, status=OperationStatus.SKIPPED, closed_ms=command.at_ms), before=operation
+            )
             lifecycle.undo_next(work, going_on, at_ms=command.at_ms)
         case Resolution.MARK_DONE:
-            work.put_operation(replace(operation, status=OperationStatus.COMPLETED, closed_ms=command.at_ms))
+            work.put_operation(
+                replace(operation, status=OperationStatus.COMPLETED, closed_ms=command.at_ms), before=operation
+            )
             lifecycle.undo_next(work, going_on, at_ms=command.at_ms)
         case _:
             assert_never(command.resolution)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from msgspec.structs import replace
@@ -18,7 +19,16 @@ from tempolite_node.engine.commands import (
     StartAttempt,
 )
 from tempolite_node.engine.decide.clients import not_found
-from tempolite_node.engine.effects import Accepted, Admission, Reason, Rejection, RunAttempt, RunCompensation
+from tempolite_node.engine.effects import (
+    Accepted,
+    Admission,
+    HostCrashed,
+    Reason,
+    Registered,
+    Rejection,
+    RunAttempt,
+    RunCompensation,
+)
 from tempolite_node.engine.model import (
     Component,
     Execution,
@@ -27,7 +37,6 @@ from tempolite_node.engine.model import (
     OperationStatus,
     RetryState,
     Status,
-    moved,
 )
 from tempolite_node.engine.placement import emit_ready, placed
 from tempolite_node.engine.work import Work
@@ -36,7 +45,7 @@ from tempolite_node.engine.work import Work
 def admit(work: Work, batch: Batch) -> Admission:
     """Whether a batch is to be applied; notes that it is. A process begins with its registration."""
     node = work.node(batch.node_id)
-    if node is None or node.run != batch.run:
+    if node is None or node.boot_id != batch.boot_id:
         if not (batch.commands and isinstance(batch.commands[0], RegisterNode)):
             return Admission.OUTDATED
     elif batch.sequence <= work.sequence(batch.node_id):
@@ -45,7 +54,7 @@ def admit(work: Work, batch: Batch) -> Admission:
     return Admission.NEW
 
 
-def register_node(work: Work, command: RegisterNode) -> Accepted | Rejection:
+def register_node(work: Work, command: RegisterNode) -> Registered | Rejection:
     """Makes the node known, as one that takes work. Queues again what an earlier process of it held.
 
     That is no crash of theirs, so it is not counted. A node that comes back with the stacks it had keeps them.
@@ -53,12 +62,12 @@ def register_node(work: Work, command: RegisterNode) -> Accepted | Rejection:
     if command.format < work.format:
         return Rejection(Reason.WRONG_STATE, formats.too_old(command.node_id, command.format, work.format))
     before = work.node(command.node_id)
-    anew = before is None or before.run != command.run
+    anew = before is None or before.boot_id != command.boot_id
     limits = concurrency.limits(work, (*(before.handlers if before else ()), *command.handlers))
     work.put_node(
         NodeState(
             id=command.node_id,
-            run=command.run,
+            boot_id=command.boot_id,
             incarnation=(before.incarnation if before else 0) + anew,
             draining=before is not None and before.draining and not anew,
             handlers=command.handlers,
@@ -67,6 +76,7 @@ def register_node(work: Work, command: RegisterNode) -> Accepted | Rejection:
             format=command.format,
         )
     )
+    requeued: Counter[str] = Counter()
     if anew:
         restarted = Failure(type="NodeRestarted", message=f"node {command.node_id} stopped while it ran")
         for execution in work.attached_or_suspended(command.node_id):
@@ -74,8 +84,9 @@ def register_node(work: Work, command: RegisterNode) -> Accepted | Rejection:
                 lifecycle.requeue(work, execution, at_ms=command.at_ms, failure=restarted)
             else:
                 resume_suspended(work, execution, at_ms=command.at_ms)
+            requeued[execution.handler] += 1
     concurrency.settle(work, limits, at_ms=command.at_ms)
-    return Accepted()
+    return Registered(requeued=dict(requeued))
 
 
 def resume_suspended(work: Work, execution: Execution, *, at_ms: int) -> None:
@@ -100,7 +111,7 @@ def lose_node(work: Work, command: LoseNode) -> Accepted | Rejection:
 
 def _node_of_run(work: Work, command: DrainNode | LoseNode) -> NodeState | Rejection:
     node = work.node(command.node_id)
-    if node is None or node.run != command.run or not node.live:
+    if node is None or node.boot_id != command.boot_id or not node.live:
         return Rejection(Reason.WRONG_STATE, f"node {command.node_id} is down, or has been started again")
     return node
 
@@ -168,9 +179,9 @@ def _attached(execution: Execution, *, at_ms: int) -> dict[str, Any]:
 
 def _start_handler(work: Work, execution: Execution, *, at_ms: int) -> None:
     started = work.put(
-        moved(
+        replace(
             execution,
-            Status.RUNNING,
+            status=Status.RUNNING,
             attempt=execution.attempt + (execution.attempt_started_ms is None),
             started_ms=at_ms if execution.started_ms is None else execution.started_ms,
             **_attached(execution, at_ms=at_ms),
@@ -185,7 +196,8 @@ def _start_handler(work: Work, execution: Execution, *, at_ms: int) -> None:
 def _start_compensation(work: Work, execution: Execution, *, at_ms: int) -> None:
     operation = lifecycle.current_compensation(work, execution)
     new = execution.attempt_started_ms is None
-    work.put_operation(replace(operation, status=OperationStatus.RUNNING, attempt=operation.attempt + new, due_ms=None))
+    running = replace(operation, status=OperationStatus.RUNNING, attempt=operation.attempt + new, due_ms=None)
+    work.put_operation(running, before=operation)
     started = work.put(replace(execution, **_attached(execution, at_ms=at_ms)))
     _set_attempt_timers(work, started, at_ms=at_ms)
     work.emit(RunCompensation(execution_id=started.id, owner=started.owner, epoch=started.epoch, key=operation.key))
@@ -210,6 +222,8 @@ def crash_attempt(work: Work, command: CrashAttempt) -> Accepted | Rejection:
     failure = Failure(type="WorkerHostDied", message=command.message)
     crashes = execution.crashes + command.suspect
     counted = replace(execution, crashes=crashes)
+    if command.suspect:
+        work.emit(HostCrashed(execution_id=execution.id, execution=counted, failure=failure))
     if command.suspect and crashes >= execution.options.max_crashes:
         _poisoned(work, counted, failure, at_ms=command.at_ms)
     else:

@@ -21,7 +21,7 @@ from tempolite_node.engine.decide.clients import new_execution, take_id
 from tempolite_node.engine.effects import AnyAnswer, Failed, Granted, Reason, Refused, Rejection, SignalSent, Value
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
-    Attempt,
+    EndedAttempt,
     Execution,
     Operation,
     OperationKind,
@@ -44,13 +44,8 @@ def recorded(work: Work, execution: Execution, kind: OperationKind, key: str, ge
     return _if_holds(work.operation(execution.row, kind, key), generation)
 
 
-_REDONE = (OperationStatus.FAILED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED)
-
-
 def _if_holds(operation: Operation | None, generation: int) -> Operation | None:
-    if operation is None or (operation.status in _REDONE and operation.generation < generation):
-        return None
-    return operation
+    return operation if operation is not None and operation.holds(generation) else None
 
 
 def _differs(operation: Operation, digest: bytes) -> Refused | None:
@@ -102,7 +97,8 @@ def complete_side_effect(
             result=request.result,
             started_ms=before.started_ms if before else min(request.started_ms, at_ms),
             closed_ms=at_ms,
-        )
+        ),
+        before=earlier,
     )
     return Value(payload=request.result)
 
@@ -117,7 +113,7 @@ def fail_side_effect(
     execution = lifecycle.leave(work, execution, OperationKind.SIDE_EFFECT, request.key, at_ms=at_ms)
     attempt = before.attempt + 1 if before else 1
     work.add_attempt(
-        Attempt(
+        EndedAttempt(
             execution_row=execution.row,
             kind=OperationKind.SIDE_EFFECT,
             key=request.key,
@@ -151,7 +147,8 @@ def fail_side_effect(
             started_ms=before.started_ms if before else min(request.started_ms, at_ms),
             closed_ms=at_ms if out_of_retries else None,
             due_ms=None if isinstance(next_attempt, RetryState) else next_attempt,
-        )
+        ),
+        before=earlier,
     )
     if failed.due_ms is None:
         return Failed(failure=request.failure, attempts=attempt)
@@ -169,7 +166,7 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, generation:
         in_doubt = False
     elif before.status is OperationStatus.COMPLETED:
         return _differs(before, request.digest) or Value(payload=before.result)
-    elif before.failure is not None and before.status is OperationStatus.FAILED and before.generation >= generation:
+    elif before.failure is not None and before.status is OperationStatus.FAILED and before.holds(generation):
         return _differs(before, request.digest) or Failed(failure=before.failure, attempts=before.attempt)
     elif before.status is OperationStatus.RUNNING:
         if (differing := _differs(before, request.digest)) is not None:
@@ -192,7 +189,8 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, generation:
             input=request.input,
             in_doubt=in_doubt,
             started_ms=before.started_ms if before else at_ms,
-        )
+        ),
+        before=before,
     )
     return Granted(attempt=number)
 
@@ -217,7 +215,8 @@ def complete_step(work: Work, execution: Execution, request: CompleteStep, *, at
             failure=None,
             in_doubt=False,
             closed_ms=at_ms,
-        )
+        ),
+        before=step,
     )
     return Value(payload=request.data)
 
@@ -228,7 +227,7 @@ def fail_step(work: Work, execution: Execution, request: FailStep, *, at_ms: int
         return step
     lifecycle.leave(work, execution, OperationKind.STEP, request.key, at_ms=at_ms)
     work.add_attempt(
-        Attempt(
+        EndedAttempt(
             execution_row=execution.row,
             kind=OperationKind.STEP,
             key=request.key,
@@ -246,7 +245,8 @@ def fail_step(work: Work, execution: Execution, request: FailStep, *, at_ms: int
             failure=request.failure,
             in_doubt=step.in_doubt or request.compensate,
             closed_ms=at_ms,
-        )
+        ),
+        before=step,
     )
     return Value()
 
@@ -305,7 +305,8 @@ def enqueue_child(
             result=result,
             started_ms=at_ms,
             closed_ms=at_ms,
-        )
+        ),
+        before=before,
     )
     return Value(payload=result)
 
@@ -376,6 +377,7 @@ def send_signal(
             result=request.payload,
             started_ms=at_ms,
             closed_ms=at_ms,
-        )
+        ),
+        before=None,
     )
     return Value()

@@ -18,7 +18,7 @@ from tempolite_node.engine.model import (
     RetryState,
     Status,
 )
-from tempolite_node.engine.work import Work, is_wait
+from tempolite_node.engine.work import Work
 
 
 def fire_timer(work: Work, command: FireTimer) -> Accepted | Rejection:
@@ -79,7 +79,7 @@ def _fire_operation_timer(work: Work, execution: Execution, command: FireTimer) 
     assert operation is not None, f"{execution.id}: timer {command.name} belongs to no operation"
     if operation.status is OperationStatus.RETRYING:
         lifecycle.end_backoff(work, execution, operation, at_ms=command.at_ms)
-    elif is_wait(operation):
+    elif operation.is_wait:
         due = replace(operation, due_ms=None)
         if operation.kind is OperationKind.TIMER:
             lifecycle.end_wait(work, due, OperationStatus.COMPLETED, Value(), at_ms=command.at_ms)

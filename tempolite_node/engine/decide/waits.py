@@ -9,7 +9,7 @@ from tempolite_node.engine.commands import DeliverCancel, ReceiveSignal, SetSign
 from tempolite_node.engine.decide.operations import recorded, refused
 from tempolite_node.engine.effects import AnyAnswer, Interrupted, Reason, SignalSetAside, TimedOut, Value
 from tempolite_node.engine.markers import put_marker
-from tempolite_node.engine.model import Execution, Operation, OperationKind, OperationStatus, Status, moved
+from tempolite_node.engine.model import CANCEL_MARKER, Execution, Operation, OperationKind, OperationStatus, Status
 from tempolite_node.engine.times import later
 from tempolite_node.engine.work import Work
 
@@ -63,7 +63,8 @@ def _begin(
             generation=generation,
             started_ms=at_ms if started_ms is None else started_ms,
             due_ms=due_ms,
-        )
+        ),
+        before=before,
     )
     if due_ms is not None:
         work.set_timer(execution.row, lifecycle.operation_timer(kind, key), due_ms)
@@ -78,7 +79,7 @@ def _interrupt(work: Work, execution: Execution) -> Interrupted:
 
 def _wait(work: Work, execution: Execution) -> None:
     """A compensation that waits goes on being COMPENSATING."""
-    work.put(moved(execution, Status.WAITING) if execution.status is Status.RUNNING else execution)
+    work.put(replace(execution, status=Status.WAITING) if execution.status is Status.RUNNING else execution)
 
 
 def _over_at_once(
@@ -111,7 +112,8 @@ def _over_at_once(
             signal_seq=signal_seq,
             started_ms=at_ms if started_ms is None else started_ms,
             closed_ms=at_ms,
-        )
+        ),
+        before=before,
     )
 
 
@@ -233,7 +235,7 @@ def set_signal_aside(
     if request.replayed and _went_on_after(work, wait):
         return refused(Reason.WRONG_STATE, f"signal {request.key} was read before")
     aside = inbox.give_back(work, wait, set_aside=request.error)
-    work.emit(SignalSetAside(execution_id=execution.id, owner=execution.owner, handler=execution.handler, signal=aside))
+    work.emit(SignalSetAside(execution_id=execution.id, execution=execution, signal=aside))
     return _take_or_wait(
         work,
         work.execution_at(execution.row),
@@ -334,7 +336,7 @@ def deliver_cancel(
         if lifecycle.operation_timer(wait.kind, wait.key) == request.key:
             lifecycle.close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
             pending -= 1
-    marker = f"cancel@{request.key}"
+    marker = CANCEL_MARKER + request.key
     if work.operation(execution.row, OperationKind.MARKER, marker) is None:
         put_marker(work, execution, marker, b"true", generation, at_ms=at_ms)
     work.put(replace(execution, cancel_delivered=True, pending=pending))

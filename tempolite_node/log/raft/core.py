@@ -43,7 +43,7 @@ from tempolite_node.log.raft.outcomes import LogStatus, PeerStatus
 from tempolite_node.log.raft.proposals import Proposal, Proposals
 from tempolite_node.log.raft.recovery import Recovery
 from tempolite_node.log.raft.replication import Replication
-from tempolite_node.log.raft.silence import Silence
+from tempolite_node.log.raft.silence import NOBODY_IS_WATCHED, PeerLiveness, Silence
 from tempolite_node.log.raft.snapshots import Background, SnapshotReceiver, SnapshotSender
 from tempolite_node.log.raft.timing import Limits, Timing
 from tempolite_node.log.raft.transfer import LeadershipTransfer, Transfer
@@ -97,7 +97,7 @@ class RaftCore:
         limits: Limits,
         clock: Callable[[], float],
         rng: random.Random,
-        silence_s: float = float("inf"),
+        liveness: PeerLiveness = NOBODY_IS_WATCHED,
     ) -> None:
         """LogStoreUnusable: journal and store don't belong to each other."""
         self._machine = machine
@@ -106,7 +106,10 @@ class RaftCore:
         self._outbox: list[tuple[str, AnyMessage]] = []
         self._announced_commit = 0
         self._clock = clock
-        self._silence = Silence(silence_s)
+        self._liveness = liveness
+        self._silence = Silence(liveness.timeout_s)
+        self._timing = timing
+        self._looks_at = -float("inf")  #: for whom is silent
         snapshots.clear_leftovers(snapshot_directory)
         _finish_installing(journal, machine)
         self.journal = journal
@@ -131,7 +134,7 @@ class RaftCore:
             may_stand=self._may_stand,
             on_silence=self.recovery.ask_for_members,
         )
-        self.proposals = Proposals(raft, self, limits=limits, timing=timing, clock=clock)
+        self.proposals = Proposals(raft, self, limits=limits, timing=timing, clock=clock, boot_id=liveness.boot_id)
         self.transfer = LeadershipTransfer(raft, self, timing, clock)
         self.sender = SnapshotSender(
             raft,
@@ -231,7 +234,7 @@ class RaftCore:
                     self.sender.acknowledged(peer, message)
             case Forward():
                 if message.kind == Kind.DATA:  # a node that catches up asks by barriers how far it is
-                    self._silence.acknowledged(peer, self._clock())
+                    self._silence.heard(peer, message.boot_id, self._clock())
                 self.proposals.forwarded(peer, message)
             case ForwardRefused():
                 self.proposals.refused(peer, message)
@@ -339,14 +342,26 @@ class RaftCore:
 
     def append_acknowledged(self, peer: str, ack: Ack) -> None:
         if not ack.recovering:
-            self._silence.acknowledged(peer, self._clock())
+            self._silence.heard(peer, ack.boot_id, self._clock())
         self.replication.acknowledged(peer, ack)
         self.membership.acknowledged(peer, ack)
 
-    def silent(self) -> list[str]:
-        """At the leader: members that have not answered for `silence_s`; see silence.py."""
-        others = [member.node_id for member in self.membership.current if member.node_id != self.raft.node_id]
-        return self._silence.look(others, self._clock(), leads=self.raft.is_leader)
+    @property
+    def boot_id(self) -> str:
+        return self._liveness.boot_id()
+
+    def silent(self) -> list[tuple[str, str]]:
+        """At the leader: members whose registered process has been silent for too long, and which; see silence.py."""
+        leads, now = self.raft.is_leader, self._clock()
+        if now < self._looks_at:
+            return []
+        self._looks_at = now + self._timing.tick_s  # a thread that is busy asks more often than anybody need know
+        return self._silence.look(self._boot_ids_of_others() if leads else {}, now, leads=leads)
+
+    def _boot_ids_of_others(self) -> dict[str, str]:
+        boot_ids = self._liveness.live_boot_ids()
+        others = (member.node_id for member in self.membership.current if member.node_id != self.raft.node_id)
+        return {node_id: boot_ids[node_id] for node_id in others if node_id in boot_ids}
 
     def was_removed(self, strangers: Collection[str]) -> bool:
         """Whether so many members say that this node is none that they can be right. strangers: those who say so."""

@@ -7,15 +7,10 @@ thesis, section 9.6).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from tempolite_node.log.raft.guards import GuardedRaft
-from tempolite_node.log.raft.messages import AnyMessage, PreVote, PreVoteReply
+from tempolite_node.log.raft.messages import Outbox, PreVote, PreVoteReply
 from tempolite_node.log.raft.timing import Timing
-
-
-class Outbox(Protocol):
-    def send(self, peer: str, message: AnyMessage) -> None: ...
 
 
 class Elections:

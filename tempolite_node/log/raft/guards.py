@@ -106,6 +106,11 @@ class Owner(Protocol):
 
     def append_acknowledged(self, peer: str, ack: Ack) -> None: ...
 
+    @property
+    def boot_id(self) -> str:
+        """Names this process to the leader, among all that the node has had."""
+        ...
+
 
 class _Outbox(Transport):
     """The library's transport: turns what it says into messages, and leaves the rest to the owner."""
@@ -340,7 +345,7 @@ class GuardedRaft(SyncObj):
         journal, commit = self.journal, self.commit_index
         previous, previous_term = message.prev_index, message.prev_term
         entries = [
-            LogEntry(command, previous + 1 + place, term) for place, (term, command) in enumerate(message.entries)
+            LogEntry(command, previous + 1 + offset, term) for offset, (term, command) in enumerate(message.entries)
         ]
         last_sent = previous + len(entries)
         if previous < commit:
@@ -378,9 +383,9 @@ class GuardedRaft(SyncObj):
         self.owner.send(peer, self.new_ack(self.commit_index + 1, success=False, rejected=previous))
 
     def _count_matching(self, entries: list[LogEntry]) -> int:
-        for place, entry in enumerate(entries):
+        for count, entry in enumerate(entries):
             if self.journal.term_at(entry.index) != entry.term:
-                return place
+                return count
         return len(entries)
 
     def _append_entries(self, peer: str, term: int, previous: int, rest: list[LogEntry], commit_index: int) -> None:
@@ -403,7 +408,8 @@ class GuardedRaft(SyncObj):
         self.owner.send(peer, self.new_ack(index + 1, success=True))
 
     def new_ack(self, next_index: int, *, success: bool, rejected: int = 0) -> Ack:
-        return Ack(self.term, next_index, success, rejected, self.journal.state.phase is not Phase.PROVEN)
+        recovering = self.journal.state.phase is not Phase.PROVEN
+        return Ack(self.term, next_index, success, rejected, recovering, self.owner.boot_id)
 
     def _hear_commit_index(self, peer: str, term: int, commit_index: int) -> None:
         self._library_receives(

@@ -116,14 +116,14 @@ class LogStore:
         return self._durable_term
 
     def term_at(self, index: int) -> int | None:
-        place = index - self._entries[0].index
-        return self._entries[place].term if 0 <= place < len(self._entries) else None
+        position = index - self._entries[0].index
+        return self._entries[position].term if 0 <= position < len(self._entries) else None
 
     def entries(self, start: int, count: int) -> list[LogEntry]:
         """At most `count` entries from `start` on, which must not lie before the first one."""
-        place = start - self._entries[0].index
-        assert place >= 0, f"entry {start} is gone; the journal starts at {self._entries[0].index}"
-        return self._entries[place : place + count]
+        position = start - self._entries[0].index
+        assert position >= 0, f"entry {start} is gone; the journal starts at {self._entries[0].index}"
+        return self._entries[position : position + count]
 
     # --- changing: pending until sync
 
@@ -185,24 +185,24 @@ class LogStore:
         self._entries, self._new, self._bytes = [], [], 0
         self._urgent = True
 
-    def deleteEntriesFrom(self, place: int) -> None:
-        if place >= len(self._entries):
+    def deleteEntriesFrom(self, position: int) -> None:
+        if position >= len(self._entries):
             return
-        index = self._entries[place].index
-        self._bytes -= sum(len(entry.command) for entry in self._entries[place:])
-        del self._entries[place:]
+        index = self._entries[position].index
+        self._bytes -= sum(len(entry.command) for entry in self._entries[position:])
+        del self._entries[position:]
         while self._new and self._new[-1].index >= index:
             self._new.pop()
         self._cut_from = index if self._cut_from is None else min(self._cut_from, index)
         self.configurations.cut_from(index)
         self._urgent = True
 
-    def deleteEntriesTo(self, place: int) -> None:
-        assert place < len(self._entries), "a journal keeps at least one entry"
-        if place <= 0:
+    def deleteEntriesTo(self, position: int) -> None:
+        assert position < len(self._entries), "a journal keeps at least one entry"
+        if position <= 0:
             return
-        self._bytes -= sum(len(entry.command) for entry in self._entries[:place])
-        del self._entries[:place]
+        self._bytes -= sum(len(entry.command) for entry in self._entries[:position])
+        del self._entries[:position]
         self._cut_to = self.first.index
         self._new = [entry for entry in self._new if entry.index >= self._cut_to]
         self.configurations.compacted_to(self._cut_to)
@@ -210,11 +210,11 @@ class LogStore:
         self.state = msgspec.structs.replace(self.state, members=self.configurations.at(self._cut_to))
 
     @overload
-    def __getitem__(self, place: int) -> LogEntry: ...
+    def __getitem__(self, position: int) -> LogEntry: ...
     @overload
-    def __getitem__(self, place: slice) -> list[LogEntry]: ...
-    def __getitem__(self, place: int | slice) -> LogEntry | list[LogEntry]:
-        return self._entries[place]
+    def __getitem__(self, position: slice) -> list[LogEntry]: ...
+    def __getitem__(self, position: int | slice) -> LogEntry | list[LogEntry]:
+        return self._entries[position]
 
     def __len__(self) -> int:
         return len(self._entries)

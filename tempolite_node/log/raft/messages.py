@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
 
@@ -36,6 +36,7 @@ class Ack(Message, frozen=True, array_like=True, tag=2):
     success: bool
     rejected: Number = 0
     recovering: bool = False  #: the peer does not vote yet; see recovery.py
+    boot_id: str = ""  #: names the peer's process; empty: its version does not tell
 
 
 class RequestVote(Message, frozen=True, array_like=True, tag=3):
@@ -101,6 +102,7 @@ class Forward(Message, frozen=True, array_like=True, tag=11):
     request_id: Annotated[bytes, Meta(min_length=16, max_length=16)]
     kind: Annotated[int, Meta(ge=0, le=1)]  #: data or no-op; members are changed at the leader alone
     data: bytes
+    boot_id: str = ""  #: as in Ack
 
 
 class ForwardRefused(Message, frozen=True, array_like=True, tag=12):
@@ -148,3 +150,9 @@ AnyMessage = (
     | RecoveryReply
     | Introduction
 )
+
+
+class Outbox(Protocol):
+    """Sends to the other nodes. Never waits; what is lost is not sent again."""
+
+    def send(self, peer: str, message: AnyMessage) -> None: ...

@@ -10,6 +10,7 @@ import msgspec
 
 from tempolite_node.log.raft.entries import Member
 from tempolite_node.log.raft.errors import PeersUnsafe
+from tempolite_node.tls import Pems
 
 PROTOCOL = 1  #: raised when nodes of two versions can't be in one cluster
 
@@ -21,6 +22,9 @@ class PeerSecurity:
     certificate: bytes
     key: bytes
     authority: bytes
+
+    def pems(self) -> Pems:
+        return Pems(certificate=self.certificate, key=self.key, authority=self.authority)
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):

@@ -11,17 +11,12 @@ import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from tempolite_node.log.raft.entries import Entry, Kind, RequestId, pack
 from tempolite_node.log.raft.guards import GuardedRaft
-from tempolite_node.log.raft.messages import AnyMessage, Forward, ForwardRefused
+from tempolite_node.log.raft.messages import Forward, ForwardRefused, Outbox
 from tempolite_node.log.raft.outcomes import Committed, NotLeader, Outcome, Unknown
 from tempolite_node.log.raft.timing import Limits, Timing
-
-
-class Outbox(Protocol):
-    def send(self, peer: str, message: AnyMessage) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -40,13 +35,22 @@ class Proposal:
 
 class Proposals:
     def __init__(
-        self, raft: GuardedRaft, outbox: Outbox, *, limits: Limits, timing: Timing, clock: Callable[[], float]
+        self,
+        raft: GuardedRaft,
+        outbox: Outbox,
+        *,
+        limits: Limits,
+        timing: Timing,
+        clock: Callable[[], float],
+        boot_id: Callable[[], str],
     ) -> None:
+        """boot_id: names this process to the leader."""
         self._raft = raft
         self._outbox = outbox
         self._limits = limits
         self._timing = timing
         self._clock = clock
+        self._boot_id = boot_id
         self._queue: deque[Proposal] = deque()
         self._by_id: dict[RequestId, Proposal] = {}
         self._deadlines: list[tuple[float, int, Proposal]] = []
@@ -120,7 +124,8 @@ class Proposals:
                 later.append(proposal)
             else:
                 proposal.given_to = (leader, self._raft.term)
-                self._outbox.send(leader, Forward(self._raft.term, proposal.request_id, proposal.kind, proposal.data))
+                forward = Forward(self._raft.term, proposal.request_id, proposal.kind, proposal.data, self._boot_id())
+                self._outbox.send(leader, forward)
         self._queue.extend(later)
 
     def refused(self, peer: str, refusal: ForwardRefused) -> None:

@@ -25,6 +25,7 @@ from tempolite_node.log.raft.messages import AnyMessage
 from tempolite_node.log.raft.outcomes import LogStatus, MembershipOutcome, NotLeader, Outcome, TransferOutcome
 from tempolite_node.log.raft.peering import PeerSecurity, check_addresses
 from tempolite_node.log.raft.proposals import Proposal
+from tempolite_node.log.raft.silence import NOBODY_IS_WATCHED, PeerLiveness
 from tempolite_node.log.raft.timing import Limits, Timing
 from tempolite_node.log.raft.transfer import Transfer
 from tempolite_node.log.raft.transport import PeeringConfig, Transport
@@ -82,22 +83,23 @@ class RaftLog:
         *,
         on_failure: Callable[[BaseException], None],
         on_leader: Callable[[str | None, int], None] = lambda _leader, _term: None,
-        on_silence: tuple[float, Callable[[str], None]] = (float("inf"), lambda _: None),
+        liveness: PeerLiveness = NOBODY_IS_WATCHED,
         on_removed: Callable[[], None] = _nothing,
         on_question: Callable[[str, bytes], bytes] = lambda _peer, _question: b"",
     ) -> None:
         """on_failure: the log can't go on, and the node must stop: nothing more is acknowledged.
 
         on_leader: who leads has changed, as far as this node knows; None: nobody. With the term.
-        on_silence: at the leader, a member has not answered for so many seconds; again after as many more.
+        liveness: which processes of members count, and what becomes of one that is silent; see there.
         on_removed: this node has been removed from the cluster, as a majority of its members says.
         on_question: what a peer asks beside the log, and the answer. Called in a thread of its own, and may block.
         """
         self._config = config
+        self.security = config.security  #: the one in use
         self._machine = machine
         self._on_failure = on_failure
         self._on_leader = on_leader
-        self._silence_s, self._on_silence = on_silence
+        self._liveness = liveness
         self._on_removed = on_removed
         self._on_question = on_question
         self._inputs: SimpleQueue[_Input] = SimpleQueue()
@@ -119,6 +121,11 @@ class RaftLog:
         self._ended = False
         self._known_leader: tuple[str | None, int] = (None, 0)
         self._thread = threading.Thread(target=self._run, daemon=True, name="raft")
+
+    def trust(self, security: PeerSecurity) -> None:
+        """Other certificates for the connections with peers that are made from now on."""
+        self.security = security
+        self._transport.trust(security)
 
     # --- start and stop
 
@@ -159,7 +166,7 @@ class RaftLog:
                 limits=config.limits,
                 clock=guards.now,
                 rng=random.Random(secrets.randbits(64)),
-                silence_s=self._silence_s,
+                liveness=self._liveness,
             )
         except BaseException:
             disk.close()
@@ -330,9 +337,9 @@ class RaftLog:
             while not self._stopping:
                 self._take(core, wait)
                 core.tick()
-                self._tell_leader(core)
-                for peer in core.silent():
-                    self._on_silence(peer)
+                self._notify_leader(core)
+                for peer, boot_id in core.silent():
+                    self._liveness.on_silence(peer, boot_id)
                 if core.raft.leader is None and core.was_removed(self._transport.strangers()):
                     self._on_removed()
                 wait = 0.0 if core.is_busy else self._config.timing.tick_s
@@ -354,7 +361,7 @@ class RaftLog:
         except Empty:
             pass
 
-    def _tell_leader(self, core: RaftCore) -> None:
+    def _notify_leader(self, core: RaftCore) -> None:
         known = (core.raft.leader, core.raft.term)
         if known != self._known_leader:
             self._known_leader = known
@@ -379,7 +386,8 @@ class _Bound:
 
     def enter(self, size: int) -> None:
         with self._lock:
-            if self._count >= self._limits.proposals or self._bytes + size > self._limits.proposals_bytes:
+            full = self._count and self._bytes + size > self._limits.proposals_bytes
+            if full or self._count >= self._limits.proposals:
                 raise Overloaded(
                     f"{self._count} proposals with {self._bytes} bytes wait to be ordered; try again later"
                 )

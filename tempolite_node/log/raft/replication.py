@@ -13,15 +13,11 @@ from typing import Protocol
 
 from tempolite_node.log.raft.entries import LogEntry
 from tempolite_node.log.raft.guards import GuardedRaft
-from tempolite_node.log.raft.messages import Ack, AnyMessage, AppendEntries
+from tempolite_node.log.raft.messages import Ack, AppendEntries, Outbox
 from tempolite_node.log.raft.timing import Limits, Timing
 
 
-class Outbox(Protocol):
-    def send(self, peer: str, message: AnyMessage) -> None: ...
-
-
-class Snapshots(Protocol):
+class SnapshotSender(Protocol):
     def send_to(self, peer: str) -> bool:
         """Sends a part of a snapshot. False: there is none to be sent yet."""
         ...
@@ -61,7 +57,7 @@ class Replication:
         self,
         raft: GuardedRaft,
         outbox: Outbox,
-        snapshots: Snapshots,
+        snapshots: SnapshotSender,
         *,
         limits: Limits,
         timing: Timing,

@@ -17,8 +17,9 @@ from typing import BinaryIO, Protocol, TypeVar
 from tempolite_node.log.raft.errors import RaftBroken
 from tempolite_node.log.raft.guards import GuardedRaft
 from tempolite_node.log.raft.log_store import SnapshotMark
-from tempolite_node.log.raft.messages import AnyMessage, SnapshotAck, SnapshotChunk
+from tempolite_node.log.raft.messages import Outbox, SnapshotAck, SnapshotChunk
 from tempolite_node.log.raft.timing import Limits, Timing
+from tempolite_node.system import sync_file
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +27,6 @@ _STEP_BYTES = 1024 * 1024  #: written, or given back, between two syncs: whoever
 _RETRY_AFTER_S = 30.0  #: a snapshot that could not be made
 
 T = TypeVar("T")
-
-
-class Outbox(Protocol):
-    def send(self, peer: str, message: AnyMessage) -> None: ...
 
 
 class Background(Protocol):
@@ -250,7 +247,7 @@ def _give_back(file: BinaryIO) -> None:
     with file:
         for size in range(os.fstat(file.fileno()).st_size, 0, -_STEP_BYTES):
             os.ftruncate(file.fileno(), size)
-            os.fdatasync(file.fileno())
+            sync_file(file.fileno())
 
 
 def _look_at(result: Exception | None) -> None:
@@ -308,7 +305,7 @@ class SnapshotReceiver:
         self._file.write(data)
         if self._received // _STEP_BYTES < (self._received + len(data)) // _STEP_BYTES:
             self._file.flush()
-            os.fdatasync(self._file.fileno())  # a little at a time: all of it at the end holds up who else syncs
+            sync_file(self._file.fileno())  # a little at a time: all of it at the end holds up who else syncs
         self._received += len(data)
         self._crc = zlib.crc32(data, self._crc)
 
@@ -320,7 +317,7 @@ class SnapshotReceiver:
             self._outbox.send(peer, SnapshotAck(self._raft.term, chunk.index, chunk.crc, 0))
             return False
         self._file.flush()
-        os.fsync(self._file.fileno())
+        sync_file(self._file.fileno())
         self._file.close()
         self._file = None
         self._install(SnapshotMark(chunk.index, chunk.last_term, tuple(chunk.members)))

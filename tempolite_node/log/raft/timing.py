@@ -36,7 +36,7 @@ class Limits:
     window_messages: int = 64
     uncommitted_entries: int = 4_096  #: beyond it, a leader leaves proposals in the queue
     proposals: int = 10_000  #: waiting or under way on this node
-    proposals_bytes: int = 64 * _MIB  #: waiting on this node
+    proposals_bytes: int = 64 * _MIB  #: waiting on this node; a single one may be larger
     handed_ahead: int = 4_096  #: entries that the consumer has and has not applied
     handed_at_once: int = 1_024
     keep_entries: int = 10_000  #: behind the applied index, for followers that were away for a moment
@@ -46,7 +46,7 @@ class Limits:
     recent_forwards: int = 65_536  #: ids of forwarded proposals that a leader remembers
 
     frame_bytes: int = 512 * _KIB  #: messages that wait for a peer are sent together up to this size
-    link_bytes: int = 64 * _MIB  #: waiting for one peer; what is beyond is lost, and sent again later
+    link_bytes: int = 64 * _MIB  #: waiting for one peer, unless one message is larger; the rest is lost, and sent later
 
     @property
     def frame_bytes_max(self) -> int:

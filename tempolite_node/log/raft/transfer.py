@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from tempolite_node.log.raft.guards import GuardedRaft
-from tempolite_node.log.raft.messages import AnyMessage, TimeoutNow
+from tempolite_node.log.raft.messages import Outbox, TimeoutNow
 from tempolite_node.log.raft.outcomes import NotLeader, Refused, TransferOutcome, Transferred
 from tempolite_node.log.raft.timing import Timing
-
-
-class Outbox(Protocol):
-    def send(self, peer: str, message: AnyMessage) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)

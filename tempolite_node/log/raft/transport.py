@@ -35,6 +35,7 @@ from tempolite_node.log.raft.peering import (
     stranger,
 )
 from tempolite_node.log.raft.timing import Limits
+from tempolite_node.tls import Pems, ServerCertificates
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +103,9 @@ class PeeringConfig:
 class Transport:
     def __init__(self, config: PeeringConfig, receiver: Receiver) -> None:
         self._config = config
-        self._links = _Links(config, receiver)
-        self._listener = _Listener(config, receiver, self._links.known)
+        self._certificates = None if config.security is None else ServerCertificates(config.security.pems())
+        self._links = _Links(config, receiver, self._certificates)
+        self._listener = _Listener(config, receiver, self._links.known, self._certificates)
 
     def start(self) -> None:
         """StartError: the address can't be used. PeersUnsafe: no TLS, and more than this machine is involved."""
@@ -113,6 +115,11 @@ class Transport:
     @property
     def port(self) -> int:
         return self._listener.port
+
+    def trust(self, security: PeerSecurity) -> None:
+        """Connections that are made from now on are made with these certificates. By any thread, with TLS alone."""
+        assert self._certificates is not None, "TLS between peers can't come or go"
+        self._certificates.replace(security.pems())
 
     def send(self, peer: str, message: AnyMessage) -> None:
         self._links.send(peer, message)
@@ -149,9 +156,10 @@ class Transport:
 class _Links:
     """One link per peer whose address is known. `send` and `learn` belong to the raft thread."""
 
-    def __init__(self, config: PeeringConfig, receiver: Receiver) -> None:
+    def __init__(self, config: PeeringConfig, receiver: Receiver, certificates: ServerCertificates | None) -> None:
         self._config = config
         self._receiver = receiver
+        self._certificates = certificates
         self._links: dict[str, _Link] = {}
         self._unsafe: dict[str, str] = {}
 
@@ -194,7 +202,7 @@ class _Links:
             self._unsafe[member.node_id] = f"{member.address} is not on this machine, and there is no TLS for peers"
             logger.error("%s is not connected to: %s", member.node_id, self._unsafe[member.node_id])
             return
-        self._links = self._links | {member.node_id: _Link(self._config, member, self._receiver)}
+        self._links = self._links | {member.node_id: _Link(self._config, member, self._receiver, self._certificates)}
 
     def refusals(self) -> dict[str, str]:
         refused = {peer: link.refusal for peer, link in self._links.items() if link.refusal is not None}
@@ -208,13 +216,16 @@ class _Links:
 class _Link:
     """The way to one peer, opened again whenever it breaks. A thread of its own waits for that."""
 
-    def __init__(self, config: PeeringConfig, member: Member, receiver: Receiver) -> None:
+    def __init__(
+        self, config: PeeringConfig, member: Member, receiver: Receiver, certificates: ServerCertificates | None
+    ) -> None:
         self.address = member.address
         self.refusal: str | None = None
         self.is_stranger = False  #: the peer says that this node is no member
         self._config = config
         self._peer = member.node_id
         self._receiver = receiver
+        self._certificates = certificates
         self._queue: _FrameQueue | None = None
         self._call: Any = None
         self._ask: Any = None
@@ -248,22 +259,27 @@ class _Link:
             call.cancel()
 
     def _run(self) -> None:
-        with self._channel() as channel:
+        while not self._stopping.is_set():
+            self._use_channel(None if self._certificates is None else self._certificates.current)
+
+    def _use_channel(self, pems: Pems | None) -> None:
+        """Until it stops, or connects again after the certificates have changed."""
+        with self._channel(pems) as channel:
             connect = channel.stream_stream(
                 f"/{_SERVICE}/{_METHOD}", request_serializer=_as_it_is, response_deserializer=_as_it_is
             )
             self._ask = channel.unary_unary(
                 f"/{_SERVICE}/{_ASK}", request_serializer=_as_it_is, response_deserializer=_as_it_is
             )
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and (self._certificates is None or self._certificates.current is pems):
                 self._hold(connect)
                 self._stopping.wait(_RETRY_S)
 
-    def _channel(self) -> grpc.Channel:
-        security, options = self._config.security, self._config.options()
-        if security is None:
+    def _channel(self, pems: Pems | None) -> grpc.Channel:
+        options = self._config.options()
+        if pems is None:
             return grpc.insecure_channel(self.address, options=options)
-        credentials = grpc.ssl_channel_credentials(security.authority, security.key, security.certificate)
+        credentials = grpc.ssl_channel_credentials(pems.authority, pems.key, pems.certificate)
         # Whatever its address, the peer must have a certificate for its id.
         return grpc.secure_channel(
             self.address, credentials, options=[*options, ("grpc.ssl_target_name_override", self._peer)]
@@ -308,8 +324,8 @@ class _FrameQueue:
         self._taken_bytes = 0  #: written by gRPC's thread alone
 
     def put(self, message: AnyMessage) -> None:
-        size = codec.size_of(message)
-        if self._put_bytes - self._taken_bytes + size > self._limits.link_bytes:
+        size, waiting = codec.size_of(message), self._put_bytes - self._taken_bytes
+        if waiting and waiting + size > self._limits.link_bytes:
             return  # lost, as if on the way: the leader will notice what the peer lacks
         self._put_bytes += size
         self._queue.put(message)
@@ -335,8 +351,15 @@ class _FrameQueue:
 
 
 class _Listener:
-    def __init__(self, config: PeeringConfig, receiver: Receiver, known: Callable[[], set[str]]) -> None:
+    def __init__(
+        self,
+        config: PeeringConfig,
+        receiver: Receiver,
+        known: Callable[[], set[str]],
+        certificates: ServerCertificates | None,
+    ) -> None:
         self._config = config
+        self._certificates = certificates
         self._receiver = receiver
         self._known = known
         self._lock = threading.Lock()
@@ -362,18 +385,15 @@ class _Listener:
         handlers = {_METHOD: handler, _ASK: asked}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
         try:
-            self.port = self._bind(config.security)
+            self.port = self._bind()
         except RuntimeError as error:
             raise StartError(f"{config.listen}: the peers' address can't be used: {error}") from error
         self._server.start()
 
-    def _bind(self, security: PeerSecurity | None) -> int:
-        if security is None:
+    def _bind(self) -> int:
+        if self._certificates is None:
             return int(self._server.add_insecure_port(self._config.listen))
-        credentials = grpc.ssl_server_credentials(
-            [(security.key, security.certificate)], security.authority, require_client_auth=True
-        )
-        return int(self._server.add_secure_port(self._config.listen, credentials))
+        return int(self._server.add_secure_port(self._config.listen, self._certificates.credentials()))
 
     def refusals(self) -> dict[str, str]:
         with self._lock:

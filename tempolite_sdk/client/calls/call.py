@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -26,8 +26,8 @@ POLL_HOLD = 20.0
 LAST_TRY = 1.0
 
 
-class Place:
-    """Where an earlier call of a conversation was answered, for one that only makes sense there."""
+class Affinity:
+    """The node that answered an earlier call of a conversation, for calls that only make sense there."""
 
     __slots__ = ("link",)
 
@@ -45,8 +45,8 @@ class Call(Struct, Generic[T], frozen=True):
     patience: float | None = None  #: seconds after which to give up, where they are fewer than the client's timeout
     until: float = math.inf  #: of time.monotonic(): when the caller's own time is up
     again: Callable[[], Call[T]] | None = None  #: makes the repeat, of a wait for the rest of its time; None: the same
-    place: Place | None = None  #: goes there, or notes there who answered
-    stays: bool = False  #: is about the very node that it was sent to first: not repeated at another one
+    affinity: Affinity | None = None  #: goes to that node, or notes in it which one answered
+    pinned: bool = False  #: is about the very node that it was sent to first: not repeated at another one
 
     def repeated(self) -> Call[T]:
         return self if self.again is None else self.again()
@@ -88,12 +88,6 @@ class Deadline:
     def ask(self, call: Call[T]) -> Conversation[T]:
         """The call, given up at the deadline; `DeadlineExceeded` when no node could be reached until then."""
         return ask(replace(call, until=max(self.at, time.monotonic() + LAST_TRY)))
-
-
-def check_names(known: type, given: Mapping[str, Any]) -> None:
-    # What a signature would do, had it to be written out for each client.
-    if given and (unknown := given.keys() - known.__annotations__.keys()):
-        raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(unknown))}")
 
 
 def to_choice(name: str, prefix: str, choices: type[StrEnum], value: str | None) -> Any:

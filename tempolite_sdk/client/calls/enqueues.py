@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from msgspec import Struct
 
 from tempolite_sdk.client import convert
-from tempolite_sdk.client.calls.call import POLL_HOLD, Call, Conversation, ask, check_names, to_choice
+from tempolite_sdk.client.calls.call import POLL_HOLD, Call, Conversation, ask, to_choice
 from tempolite_sdk.client.calls.execution import Ending, ending_of, result, result_of
-from tempolite_sdk.client.info import IdConflict, IdReuse
+from tempolite_sdk.client.info import IdConflict, IdConflictLike, IdReuse, IdReuseLike
 from tempolite_sdk.client.status import exception_of, status_of_reply
-from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import BatchRefused, InvalidArgument, TempoliteError
-from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.ids import new_execution_id, new_request_id
-from tempolite_sdk.payload import encode
+from tempolite_sdk.options import RunOptions
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.signatures import signature_of
+from tempolite_sdk.values.written import encode_for_reader
 
 
-class EnqueueOptions(TypedDict, total=False):
+class EnqueueOptions(RunOptions, total=False):
     """How one execution is enqueued and run. What is left out, the node's config decides."""
 
     id: str | None  #: of the execution; default: a new one
-    id_reuse: IdReuse | str | None  #: when the id belongs to an execution that has ended
-    id_conflict: IdConflict | str | None  #: when the id belongs to an execution that has not ended
+    id_reuse: IdReuseLike | None  #: when the id belongs to an execution that has ended
+    id_conflict: IdConflictLike | None  #: when the id belongs to an execution that has not ended
     request_id: str | None  #: repeats with it, from wherever, start one execution
-    retry: RetryPolicy | None
-    attempt_timeout: Duration | None  #: of one attempt
-    max_duration: Duration | None  #: of all attempts, from the enqueue
-    queue_timeout: Duration | None  #: until the first attempt starts
-    heartbeat_timeout: Duration | None  #: between two heartbeats
-    priority: int | None  #: higher first; -1000 to 1000
-    delay: Duration | None  #: before the first attempt
-    #: Of the executions of the handler with the same key, only so many are under way at a time, on all nodes, as the
-    #: handler's `concurrency_key_limit` says (1 by default); the others wait, by priority and then by age.
-    concurrency_key: str | None
 
 
 class Enqueued(Struct, frozen=True):
@@ -70,7 +59,6 @@ def _enqueue_request(
     handler: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], options: EnqueueOptions
 ) -> tuple[pb.EnqueueExecutionRequest, Any]:
     """The request, and the type of the handler's result."""
-    check_names(EnqueueOptions, options)
     name, function, arguments, result_type = _arguments(handler, args, kwargs)
     execution_id, request_id = _ids(options)
     chosen = _chosen(options) if options else {}
@@ -109,7 +97,7 @@ def _arguments(
             f"handler {handler!r} is given by name: pass its arguments all by position or all by keyword; "
             "only its function tells which is which"
         )
-    return handler, "", encode(dict(kwargs) if kwargs else list(args)), Any
+    return handler, "", encode_for_reader(dict(kwargs) if kwargs else list(args)), Any
 
 
 def _ids(options: EnqueueOptions) -> tuple[str, str]:
@@ -134,22 +122,11 @@ def _chosen(options: EnqueueOptions) -> dict[str, Any]:
     }
 
 
-_OF_THE_EXECUTION = frozenset(
-    {
-        "retry",
-        "attempt_timeout",
-        "max_duration",
-        "queue_timeout",
-        "heartbeat_timeout",
-        "priority",
-        "delay",
-        "concurrency_key",
-    }
-)
+_RUN_OPTIONS = frozenset(RunOptions.__annotations__)
 
 
 def _execution_options(options: EnqueueOptions) -> pb.ExecutionOptions | None:
-    if _OF_THE_EXECUTION.isdisjoint(options):
+    if _RUN_OPTIONS.isdisjoint(options):
         return None
     return pb.ExecutionOptions(
         retry_policy=convert.to_retry_policy(options.get("retry")),
@@ -168,7 +145,7 @@ def _execution_options(options: EnqueueOptions) -> pb.ExecutionOptions | None:
 Progress = Callable[[int, int], None]  #: how many are done, and of how many
 
 _BATCH_MAX = 1_000  #: executions of one request, unless all are to be stored or none
-_BATCH_BYTES_MAX = 2 * 1024 * 1024
+_BATCH_BYTES_MAX = 2 * 1024 * 1024  #: of several; every node takes 4 MiB
 _ATOMIC_MAX = 10_000
 
 
@@ -180,6 +157,11 @@ def enqueue_many(
         raise InvalidArgument("id and request_id are of one execution; many get ids of their own")
     if atomic and len(arguments) > _ATOMIC_MAX:
         raise InvalidArgument(f"at most {_ATOMIC_MAX:,} executions are stored as a whole, not {len(arguments):,}")
+    for index, args in enumerate(arguments):
+        if isinstance(args, str | bytes) or not isinstance(args, Sequence):
+            raise InvalidArgument(
+                f"arguments[{index}] must be a tuple of arguments, e.g. (order,), not a {type(args).__name__}"
+            )
     return (
         _batch(requests, result_type, atomic=atomic)
         for requests, result_type in _batches(handler, arguments, options, atomic=atomic)
@@ -221,7 +203,7 @@ def _batch(
 
 def all_enqueued(outcomes: Sequence[Enqueued | TempoliteError]) -> Sequence[Enqueued]:
     """Raises BatchRefused when some were not."""
-    errors = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, TempoliteError)}
+    errors = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, TempoliteError)}
     enqueued = [outcome for outcome in outcomes if isinstance(outcome, Enqueued)]
     if errors:
         ids = [outcome.id if isinstance(outcome, Enqueued) else None for outcome in outcomes]

@@ -23,6 +23,7 @@ from tempolite_sdk.errors import (
     ExecutionTerminated,
     ExecutionTimedOut,
     FailureInfo,
+    InvalidArgument,
 )
 from tempolite_sdk.ids import new_request_id
 from tempolite_sdk.payload import decode
@@ -150,7 +151,11 @@ def _wait_execution(id: str, deadline: Deadline) -> Call[Ending | None]:
 class SignalCursor(Generic[T]):
     """How far a stream of signals was read: where it goes on after the connection was lost."""
 
-    def __init__(self, id: str, name: str, payload_type: Any, after: int) -> None:
+    def __init__(self, id: str, name: str, after: int, payload_type: Any) -> None:
+        if not isinstance(after, int):
+            raise InvalidArgument(
+                f"after must be the sequence number of a signal, not {after!r}; a type goes into type="
+            )
         self._id = id
         self._name = name
         self._after = after

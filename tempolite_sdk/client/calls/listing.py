@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from tempolite_sdk.client import convert
-from tempolite_sdk.client.calls.call import Call, check_names, to_choice, to_component, to_consistency
+from tempolite_sdk.client.calls.call import Call, to_choice, to_component, to_consistency
 from tempolite_sdk.client.cluster_info import Consistency
-from tempolite_sdk.client.info import ExecutionInfo, ExecutionStatus
+from tempolite_sdk.client.info import ComponentLike, ExecutionInfo, ExecutionStatus, StatusLike
+from tempolite_sdk.options import check_names
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 
@@ -20,15 +21,12 @@ class Page:
     next_token: str  #: empty on the last page
 
 
-Choices = str | Iterable[str] | None  #: one, several, or all (enums too: their members are strings)
-
-
 class Filter(TypedDict, total=False):
     """Which executions are meant: those that meet every condition."""
 
-    status: Choices
-    handler: Choices
-    component: Choices
+    status: StatusLike | Iterable[StatusLike] | None  #: one, several, or None: all; likewise below
+    handler: str | Iterable[str] | None
+    component: ComponentLike | Iterable[ComponentLike] | None
     parent: str | None  #: id of the parent
     roots_only: bool
     created_after: datetime | None  #: exclusive

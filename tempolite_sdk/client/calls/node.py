@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tempolite_sdk.client import convert
-from tempolite_sdk.client.calls.call import Call, Conversation, Deadline, Place, ask, to_component
+from tempolite_sdk.client.calls.call import Affinity, Call, Conversation, Deadline, ask, to_component
 from tempolite_sdk.client.info import Component, HandlerInfo, NodeInfo, Pool, Stats
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import DeadlineExceeded, Unavailable
@@ -25,8 +25,8 @@ def handlers() -> Call[tuple[HandlerInfo, ...]]:
     )
 
 
-def stats(place: Place | None = None) -> Call[Stats]:
-    return Call("NodeService/GetStats", pb.GetStatsRequest(), _stats, place=place)
+def stats(affinity: Affinity | None = None) -> Call[Stats]:
+    return Call("NodeService/GetStats", pb.GetStatsRequest(), _stats, affinity=affinity)
 
 
 def _stats(response: Any) -> Stats:
@@ -36,27 +36,27 @@ def _stats(response: Any) -> Stats:
 def wait(predicate: Callable[[Stats], bool], interval: Duration, timeout: Duration | None) -> Conversation[Stats]:
     """Asks the predicate for the stats, and again whenever they have changed, until it holds."""
     deadline = Deadline.after(timeout)
-    place = Place()
-    current = yield from deadline.ask(stats(place))
+    affinity = Affinity()
+    current = yield from deadline.ask(stats(affinity))
     while not predicate(current):
         if deadline.is_over:
             raise DeadlineExceeded(f"the predicate does not hold after {deadline.timeout:g} s")
         try:
-            current = yield from ask(_wait_stats(current.revision, interval, deadline, place))
+            current = yield from ask(_wait_stats(current.revision, interval, deadline, affinity))
         except Unavailable:
             # Revisions begin anew with the node, and each node has its own: what there is may be less than what was.
-            place = Place()
-            current = yield from deadline.ask(stats(place))
+            affinity = Affinity()
+            current = yield from deadline.ask(stats(affinity))
     return current
 
 
-def _wait_stats(after_revision: int, interval: Duration, deadline: Deadline, place: Place) -> Call[Stats]:
+def _wait_stats(after_revision: int, interval: Duration, deadline: Deadline, affinity: Affinity) -> Call[Stats]:
     request = pb.WaitStatsRequest(
         after_revision=after_revision,
         interval=convert.to_duration("interval", interval),
         timeout=convert.to_duration("timeout", deadline.hold),
     )
-    return Call("NodeService/WaitStats", request, _stats, hold=deadline.hold, patience=0.0, place=place)
+    return Call("NodeService/WaitStats", request, _stats, hold=deadline.hold, patience=0.0, affinity=affinity)
 
 
 def pools() -> Call[tuple[Pool, ...]]:
@@ -73,15 +73,15 @@ def pool(component: Component | str) -> Call[Pool]:
 
 def scale_pool(component: Component | str, workers: int) -> Call[Pool]:
     request = pb.ScalePoolRequest(component=to_component(component), workers=workers)
-    return Call("NodeService/ScalePool", request, _pool, stays=True)
+    return Call("NodeService/ScalePool", request, _pool, pinned=True)
 
 
 def pause_pool(component: Component | str) -> Call[Pool]:
-    return Call("NodeService/PausePool", pb.PausePoolRequest(component=to_component(component)), _pool, stays=True)
+    return Call("NodeService/PausePool", pb.PausePoolRequest(component=to_component(component)), _pool, pinned=True)
 
 
 def resume_pool(component: Component | str) -> Call[Pool]:
-    return Call("NodeService/ResumePool", pb.ResumePoolRequest(component=to_component(component)), _pool, stays=True)
+    return Call("NodeService/ResumePool", pb.ResumePoolRequest(component=to_component(component)), _pool, pinned=True)
 
 
 def _pool(response: Any) -> Pool:

@@ -155,7 +155,7 @@ _RESULTS: dict[str, Any] = {
 def return_it(_ctx: HandlerContext, name: str) -> int:
     if name == "deep":
         deep: list[Any] = []
-        for _ in range(100_000):
+        for _ in range(1_000_000):
             deep = [deep]
         return deep  # type: ignore[return-value]
     return _RESULTS[name]
@@ -282,9 +282,36 @@ def name_children_badly(ctx: HandlerContext) -> list[str]:
     return told
 
 
+def set_options_badly(ctx: HandlerContext) -> list[str]:
+    told = []
+    wrong: list[dict[str, Any]] = [
+        {"prio": 1},
+        {"close_policy": "kill"},
+        {"priority": 1_001},
+        {"delay": -1},
+        {"concurrency_key": ""},
+    ]
+    for options in wrong:
+        try:
+            ctx.options(**options).enqueue(quick)
+        except (InvalidArgument, TypeError) as error:
+            told.append(f"{type(error).__name__}: {error}")
+    return told
+
+
 def use_a_key_for_two_effects(ctx: HandlerContext) -> list[int]:
-    """The same key is the same side effect: it runs once."""
-    return [ctx.side_effect("same", lambda: 1), ctx.side_effect("same", lambda: 2)]
+    """The same key is the same side effect: it runs once. Another one is refused."""
+
+    def one() -> int:
+        happened("one under a known key")
+        return 1
+
+    same = [ctx.side_effect("same", one), ctx.side_effect("same", one)]
+    try:
+        ctx.side_effect("same", lambda: 2)
+    except ContextMisuse:
+        return same
+    return []
 
 
 async def use_a_key_at_once(ctx: AsyncHandlerContext) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Any
 
 from world import happened, pass_gate, times
 
@@ -173,7 +172,7 @@ def wait_long(ctx: HandlerContext) -> None:
     ctx.receive_signal("never")
 
 
-def parent(ctx: HandlerContext) -> list[Any]:
+def parent(ctx: HandlerContext) -> list[datetime | None]:
     """Deadlines: its own, its child's, and that of a child with a shorter one."""
     inherited = ctx.enqueue(deadline)
     shorter = ctx.options(max_duration=5).enqueue(deadline)

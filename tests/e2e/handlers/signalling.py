@@ -55,6 +55,47 @@ def receive_unreadable(ctx: HandlerContext) -> None:
     ctx.receive_signal("word", list[int] | set[int])  # type: ignore[call-overload]
 
 
+def receive_in_every_spelling(ctx: HandlerContext) -> list[str]:
+    """A signal that a child returns, and signals of its own: with the type by position and by keyword."""
+    child = ctx.enqueue("receive_typed")
+    ctx.send_signal("word", Word("a child's"), to=child.id)
+    words = [
+        ctx.wait_for_completion(child, Word),
+        ctx.wait_for_completion(child, type=Word),
+        ctx.wait_for_completion(child.id, Word),
+        ctx.wait_for_completion(child.id, type=Word),
+        ctx.receive_signal("word", Word),
+        ctx.receive_signal("word", type=Word, timeout=60),
+        next(iter(ctx.signals("word", Word))),
+        next(iter(ctx.signals("word", type=Word))),
+        ctx.side_effect("position", lambda: {"text": "an effect's"}, Word),
+        ctx.side_effect("keyword", lambda: {"text": "an effect's"}, type=Word),
+    ]
+    return [f"{type(word).__name__} {word.text}" for word in words]
+
+
+async def receive_in_every_spelling_async(ctx: AsyncHandlerContext) -> list[str]:
+    child = await ctx.enqueue("receive_typed")
+    await ctx.send_signal("word", Word("a child's"), to=child.id)
+
+    async def effect() -> Any:
+        return {"text": "an effect's"}
+
+    words = [
+        await ctx.wait_for_completion(child, Word),
+        await ctx.wait_for_completion(child, type=Word),
+        await ctx.wait_for_completion(child.id, Word),
+        await ctx.wait_for_completion(child.id, type=Word),
+        await ctx.receive_signal("word", Word),
+        await ctx.receive_signal("word", type=Word, timeout=60),
+        await anext(aiter(ctx.signals("word", Word))),
+        await anext(aiter(ctx.signals("word", type=Word))),
+        await ctx.side_effect("position", effect, Word),
+        await ctx.side_effect("keyword", effect, type=Word),
+    ]
+    return [f"{type(word).__name__} {word.text}" for word in words]
+
+
 def receive_by_name(ctx: HandlerContext, names: list[str]) -> list[Any]:
     happened(f"{ctx.execution_id} runs")
     pass_gate(ctx.execution_id)
@@ -141,3 +182,7 @@ def confirm(ctx: HandlerContext) -> str:
         raise ValueError("again")
     ctx.send_signal("progress", "done")
     return "confirmed"
+
+
+def send_word(ctx: HandlerContext) -> None:
+    ctx.send_signal("word", Word("hello"))

@@ -61,7 +61,7 @@ async def _served(
     config: Config, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
 ) -> AsyncIterator[Served]:
     node = MemoryNode(config)
-    server = ApiServer(node, config)
+    server = ApiServer(node.ports())
     port = await server.start()
     async with open_channel(port, credentials, options) as channel:
         yield Served(node, server, port, channel)

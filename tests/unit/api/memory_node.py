@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from tempolite_node.api.ports import Queries
+from tempolite_node.api.ports import NodePorts, Queries
 from tempolite_node.config import Config
 from tempolite_node.engine.commands import AnyCommand, Cancel, Enqueue, EnqueueBatch, SendSignal, Terminate
 from tempolite_node.engine.effects import Accepted, AnyOutcome, Enqueued, EnqueuedBatch, Reason, Rejection, SignalStored
 from tempolite_node.engine.model import (
-    Attempt,
     Component,
+    EndedAttempt,
     Execution,
     Operation,
     OperationKind,
@@ -25,7 +25,6 @@ from tempolite_node.engine.model import (
     Signal,
     Status,
 )
-from tempolite_node.errors import no_cluster
 from tempolite_node.handlers import options
 from tempolite_node.handlers.catalog import HandlerCatalog
 from tempolite_node.handlers.options import Resolved
@@ -55,7 +54,7 @@ class MemoryQueries:
     def __init__(self) -> None:
         self.executions: dict[str, Execution] = {}
         self.recorded: list[Operation] = []
-        self.ended: list[Attempt] = []
+        self.ended: list[EndedAttempt] = []
         self.signals: list[Signal] = []
         self.received: list[Signal] = []
 
@@ -66,7 +65,7 @@ class MemoryQueries:
         row = self.executions[execution_id].row
         return next((o for o in self.operations(row, 1_000) if (o.kind, o.key) == (kind, key)), None)
 
-    def operations(self, execution_row: int, limit: int) -> list[Operation]:
+    def operations(self, execution_row: int, limit: int, **_: Any) -> list[Operation]:
         return [operation for operation in self.recorded if operation.execution_row == execution_row][:limit]
 
     def pending(self, execution_row: int) -> list[Operation]:
@@ -77,13 +76,13 @@ class MemoryQueries:
         holders = (e for e in self.executions.values() if e.place is not None and (e.handler, e.concurrency_key) == key)
         return [holder.id for holder in holders][:limit] if execution.waits_for_place else []
 
-    def attempts(self, execution_row: int) -> list[Attempt]:
+    def attempts(self, execution_row: int) -> list[EndedAttempt]:
         return [attempt for attempt in self.ended if attempt.execution_row == execution_row]
 
-    def children(self, execution_row: int, limit: int) -> list[Execution]:
+    def children(self, execution_row: int, limit: int, **_: Any) -> list[Execution]:
         return [execution for execution in self.executions.values() if execution.parent_row == execution_row][:limit]
 
-    def list_executions(self, filter: ExecutionFilter, limit: int, after: int | None) -> list[Execution]:
+    def list_executions(self, filter: ExecutionFilter, limit: int, after: int | None, **_: Any) -> list[Execution]:
         newest_first = sorted(self.executions.values(), key=lambda e: e.row, reverse=True)
         wanted = [e for e in newest_first if not filter.statuses or e.status in filter.statuses]
         return [e for e in wanted if after is None or e.row < after][:limit]
@@ -94,12 +93,14 @@ class MemoryQueries:
     def unconsumed_signals(self, execution_row: int, limit: int) -> list[Signal]:
         return [s for s in self.received if s.execution_row == execution_row and not s.consumed][:limit]
 
-    def outbox(self, execution_row: int, name: str, after: int, limit: int) -> list[Signal]:
+    def outbox(self, execution_row: int, name: str, after: int, limit: int, **_: Any) -> list[Signal]:
         sent = [s for s in self.signals if s.execution_row == execution_row and name in ("", s.name)]
         return [s for s in sent if s.seq > after][:limit]
 
 
 class MemoryNode:
+    """Implements every port of the API but the cluster's: see `ports`."""
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self.queries = MemoryQueries()
@@ -113,8 +114,7 @@ class MemoryNode:
         self.changes = asyncio.Event()
         self.revision = 1
         self.watch = Watch(self.revision)
-        self.workers = dict.fromkeys(Component, 1)
-        self.paused: set[Component] = set()
+        self.catch_up_s = 0.0  #: of the member that was added last
 
     # --- what a test makes happen
 
@@ -137,16 +137,30 @@ class MemoryNode:
         self.changes.set()
         self.changes = asyncio.Event()
 
-    # --- NodePort
+    def ports(self) -> NodePorts:
+        return NodePorts(
+            config=self.config,
+            commands=self,
+            catalog=self,
+            arguments=self,
+            signals=self,
+            reads=self,
+            watch=self,
+            pools=MemoryPools(),
+            status=self,
+            cluster=None if self.config.cluster is None else MemoryCluster(self),
+        )
 
-    def find_handler(self, name: str, function: str) -> ServedHandler | Rejection:
+    # --- the ports
+
+    def find(self, name: str, function: str) -> ServedHandler | Rejection:
         served = [
             options.served_handler(self.config, each.name, Component.HANDLER, function=each.target)
             for each in self.config.handlers
         ]
-        return HandlerCatalog(served, dict).find(name, function)
+        return HandlerCatalog(served, dict, in_cluster=False).find(name, function)
 
-    def waits_for_node(self, handler: str) -> str:  # noqa: ARG002
+    def waits_for_node(self, name: str) -> str:  # noqa: ARG002
         return ""
 
     def resolve(self, handler: ServedHandler, call: CallOptions) -> Resolved:
@@ -232,10 +246,11 @@ class MemoryNode:
         if found is None:
             return Rejection(Reason.NOT_FOUND, f"no execution {execution_id!r}")
         with self.watch.closing(execution_id) as closing:
+            await asyncio.sleep(0)  # a node asks its driver, and a deadline may pass meanwhile
             return found if found.closed else await closing
 
-    @asynccontextmanager
-    async def follow(self, execution_id: str) -> AsyncIterator[MemoryFollower]:
+    @contextmanager
+    def following(self, execution_id: str) -> Iterator[MemoryFollower]:
         assert execution_id in self.queries.executions
         yield MemoryFollower(self)
 
@@ -252,30 +267,6 @@ class MemoryNode:
         while self.revision <= after_revision:
             await self.changes.wait()
 
-    async def pool(self, component: Component) -> PoolState:
-        return PoolState(
-            component=component,
-            workers=self.workers[component],
-            busy=0,
-            paused=component in self.paused,
-            queued=0,
-            queue_limit=0,
-            rate_limit=0.0,
-            retry=RetryPolicy(),
-        )
-
-    async def scale_pool(self, component: Component, workers: int) -> PoolState:
-        self.workers[component] = workers
-        return await self.pool(component)
-
-    async def pause_pool(self, component: Component) -> PoolState:
-        self.paused.add(component)
-        return await self.pool(component)
-
-    async def resume_pool(self, component: Component) -> PoolState:
-        self.paused.discard(component)
-        return await self.pool(component)
-
     async def info(self) -> NodeInfo:
         return NodeInfo(
             node_id=self.config.node.id,
@@ -289,29 +280,65 @@ class MemoryNode:
             hosts=(HostInfo(number=1, pid=2, attempts=3, starts=4),),
         )
 
-    def leader_api_address(self) -> str | None:
-        return None if self.state is None else self.state.leader_api_address
 
-    async def cluster(self) -> ClusterState | None:
-        return self.state
+class MemoryPools:
+    def __init__(self) -> None:
+        self._workers = dict.fromkeys(Component, 1)
+        self._paused: set[Component] = set()
+
+    async def state(self, component: Component) -> PoolState:
+        return PoolState(
+            component=component,
+            workers=self._workers[component],
+            busy=0,
+            paused=component in self._paused,
+            queued=0,
+            queue_limit=0,
+            rate_limit=0.0,
+            retry=RetryPolicy(),
+        )
+
+    async def scale(self, component: Component, workers: int) -> PoolState:
+        self._workers[component] = workers
+        return await self.state(component)
+
+    async def pause(self, component: Component) -> PoolState:
+        self._paused.add(component)
+        return await self.state(component)
+
+    async def resume(self, component: Component) -> PoolState:
+        self._paused.discard(component)
+        return await self.state(component)
+
+
+class MemoryCluster:
+    """Of which the node is a member once a test has given it a state."""
+
+    def __init__(self, node: MemoryNode) -> None:
+        self._node = node
+
+    def leader_api_address(self) -> str | None:
+        return None if self._node.state is None else self._node.state.leader_api_address
+
+    async def state(self) -> ClusterState:
+        assert self._node.state is not None, "the test gives none"
+        return self._node.state
 
     async def add_member(self, node_id: str, address: str, *, catch_up_s: float) -> None:
-        self.catch_up_s = catch_up_s
-        self._change_members("add", node_id, address)
+        self._node.catch_up_s = catch_up_s
+        self._change("add", node_id, address)
 
     async def remove_member(self, node_id: str) -> None:
-        self._change_members("remove", node_id)
+        self._change("remove", node_id)
 
     async def transfer_leadership(self, to: str | None) -> str:
-        self._change_members("transfer", to or "")
+        self._change("transfer", to or "")
         return to or "node-2"
 
-    def _change_members(self, *change: str) -> None:
-        if self.state is None:
-            raise no_cluster()
-        if self.fails_with is not None:
-            raise self.fails_with
-        self.members.append(change)
+    def _change(self, *change: str) -> None:
+        if self._node.fails_with is not None:
+            raise self._node.fails_with
+        self._node.members.append(change)
 
 
 class MemoryFollower:

@@ -10,9 +10,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tempolite_node.api.auth import RULES
 from tempolite_node.cli.certificates import make_certificates
-from tempolite_node.config import Role
+from tempolite_node.config import ApiConfig, Role
+from tempolite_node.tls import read_pems
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
+from tempolite_sdk.pb.tempolite.v1.node_service_pb2_grpc import NodeServiceStub
 
 from .conftest import open_channel, told
 
@@ -124,6 +126,42 @@ async def test_reflection_needs_a_token(serve):
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+# --- tokens that change
+
+
+def by_tokens(*tokens: dict[str, str]) -> ApiConfig:
+    return ApiConfig.model_validate({"tokens": tokens})
+
+
+async def test_a_token_that_was_revoked_lets_nobody_in_and_one_that_is_new_does(serve):
+    served = await serve({"tokens": TOKENS})
+
+    served.server.admit_by(by_tokens(token_entry("new", Role.READER)))
+
+    answer = await told(served.nodes.GetStats(node_pb.GetStatsRequest(), metadata=bearer("rule")))
+    assert answer.code is grpc.StatusCode.UNAUTHENTICATED
+    assert await served.nodes.GetStats(node_pb.GetStatsRequest(), metadata=bearer("new"))
+
+
+async def test_a_session_that_is_open_is_held_to_the_tokens_as_they_are_now(serve):
+    served = await serve({"tokens": TOKENS})
+    session = served.executions.Session(metadata=bearer("work"))
+    enqueue = pb.EnqueueExecutionRequest(handler="fulfil")
+
+    replies = []
+    for number, tokens in enumerate(
+        [TOKENS, [token_entry("work", Role.READER)], [token_entry("other", Role.ADMIN)]], start=1
+    ):
+        served.server.admit_by(by_tokens(*tokens))
+        await session.write(pb.SessionRequest(calls=[pb.SessionCall(number=number, enqueue=enqueue)]))
+        (reply,) = (await session.read()).replies
+        replies.append(reply.error.message if reply.HasField("error") else "enqueued")
+
+    too_low = "EnqueueExecution needs the role operator; the caller is reader"
+    assert replies == ["enqueued", too_low, "the token is not valid"]
+    session.cancel()
+
+
 # --- client certificates
 
 
@@ -189,3 +227,38 @@ async def test_without_a_certificate_there_is_no_connection(serve, certificates)
     answer = await told(served.nodes.GetStats(node_pb.GetStatsRequest()))
 
     assert answer.code is grpc.StatusCode.UNAVAILABLE
+
+
+# --- certificates that change
+
+
+async def test_new_connections_are_made_with_the_certificates_as_they_are_now(serve, certificates, tmp_path):
+    served = await serve({"tls": tls(certificates)}, credentials(certificates))
+    assert await served.nodes.GetStats(node_pb.GetStatsRequest())
+    make_certificates(tmp_path, hosts=["localhost"], clients=[])  # of another authority
+    assert served.server.certificates is not None
+    renewed = read_pems(certificate=tmp_path / "server.pem", key=tmp_path / "server.key", authority=None)
+
+    served.server.certificates.replace(renewed)
+
+    async with open_channel(served.port, credentials(tmp_path)) as channel:
+        assert await NodeServiceStub(channel).GetStats(node_pb.GetStatsRequest())
+    fresh = [("grpc.use_local_subchannel_pool", 1)]
+    async with open_channel(served.port, credentials(certificates), fresh) as channel:
+        answer = await told(NodeServiceStub(channel).GetStats(node_pb.GetStatsRequest()))
+        assert answer.code is grpc.StatusCode.UNAVAILABLE
+    assert await served.nodes.GetStats(node_pb.GetStatsRequest()), "a connection that is open stays so"
+
+
+async def test_a_client_is_asked_for_a_certificate_of_the_authority_as_it_is_now(serve, certificates, tmp_path):
+    served = await serve(mutual(certificates), credentials(certificates, "ops"))
+    make_certificates(tmp_path, hosts=["localhost"], clients=["ops"])
+    assert served.server.certificates is not None
+    renewed = read_pems(certificate=tmp_path / "server.pem", key=tmp_path / "server.key", authority=tmp_path / "ca.pem")
+
+    served.server.certificates.replace(renewed)
+
+    answer = await told(served.nodes.GetStats(node_pb.GetStatsRequest()))
+    assert answer.code is grpc.StatusCode.UNAVAILABLE, "it had not connected before"
+    async with open_channel(served.port, credentials(tmp_path, "ops")) as channel:
+        assert await NodeServiceStub(channel).GetStats(node_pb.GetStatsRequest())

@@ -1,7 +1,6 @@
 """ExecutionService over a real channel."""
 
 import asyncio
-import time
 from uuid import UUID
 
 import grpc
@@ -9,9 +8,10 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tempolite_node.api import polls
 from tempolite_node.engine.commands import Enqueue
 from tempolite_node.engine.model import (
-    Attempt,
+    EndedAttempt,
     Failure,
     Operation,
     OperationKind,
@@ -378,11 +378,42 @@ async def test_calls_beyond_the_limit_are_refused_and_the_open_ones_go_on(serve)
         refused.append(await wait)
         if len(refused) == 10:
             break
+    answer = await told(served.executions.CountExecutions(pb.CountExecutionsRequest()))
     served.node.close("a")
     codes = [await wait.code() for wait in waits]
 
     assert set(refused) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert (answer.reason, answer.retry_after) == ("OVERLOADED", 1)
+    assert answer.message == "the node has 10 calls open, and takes no more (api.limits.concurrent_rpcs)"
     assert codes.count(grpc.StatusCode.OK) == 10
+
+
+async def test_a_call_that_has_ended_in_whatever_way_makes_room_for_another(serve):
+    served = await serve({"limits": {"concurrent_rpcs": 20, "concurrent_streams": 1_000}})
+    await enqueue(served, id="a")
+
+    async def fail() -> None:
+        await told(served.executions.GetExecution(pb.GetExecutionRequest(id="unheard")))
+
+    async def give_up() -> None:
+        async def say_nothing():
+            await asyncio.Event().wait()
+            yield
+
+        session = served.executions.Session(say_nothing())
+        await session.initial_metadata()
+        session.cancel()
+
+    async def end_a_stream() -> None:
+        session = served.executions.Session(iter(()))
+        assert [reply async for reply in session] == []
+
+    for _ in range(3):
+        await asyncio.gather(*(call() for call in (fail, give_up, end_a_stream) for _ in range(3)))
+
+    count = pb.CountExecutionsRequest()
+    while (code := await served.executions.CountExecutions(count).code()) is not grpc.StatusCode.OK:
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED  # the node has not heard yet that the last were given up
 
 
 # --- reading
@@ -393,7 +424,9 @@ async def test_an_execution_is_shown_with_its_attempts_and_what_it_waits_for(ser
     queries = served.node.queries
     queries.executions["a"] = execution("a", row=1, status=Status.WAITING, ready_at=None, pending=1, failure=failure)
     queries.ended = [
-        Attempt(execution_row=1, kind=None, key="", number=1, failure=failure, started_ms=NOW_MS, ended_ms=NOW_MS + 5)
+        EndedAttempt(
+            execution_row=1, kind=None, key="", number=1, failure=failure, started_ms=NOW_MS, ended_ms=NOW_MS + 5
+        )
     ]
     queries.recorded = [operation(1, OperationKind.SIGNAL, "approve#1", OperationStatus.PENDING)]
 
@@ -517,9 +550,9 @@ async def test_a_page_token_is_good_for_its_own_filter_only(served):
 
 
 async def test_a_page_ends_early_where_a_message_would_be_too_large(serve):
-    served = await serve({"limits": {"payload_bytes": 1024, "message_bytes": 128 * 1024}})
+    served = await serve(options=[("grpc.max_receive_message_length", 4 * 1024**2)])
     for number in range(1, 6):
-        served.node.queries.executions[f"e{number}"] = execution(f"e{number}", row=number, arguments=b" " * 30_000)
+        served.node.queries.executions[f"e{number}"] = execution(f"e{number}", row=number, arguments=b" " * 1_500_000)
 
     page = await served.executions.ListExecutions(pb.ListExecutionsRequest())
 
@@ -541,15 +574,14 @@ async def test_a_wait_answers_when_the_execution_has_ended(served):
     assert (response.closed, response.execution.result.data) == (True, b"42")
 
 
-async def test_a_wait_answers_before_the_deadline_of_its_caller(served):
+async def test_a_wait_answers_before_the_deadline_of_its_caller(served, monkeypatch):
+    monkeypatch.setattr(polls, "DEADLINE_MARGIN_MS", 59_000)
     await enqueue(served, id="a")
-    begun = time.monotonic()
 
-    response = await served.executions.WaitExecution(pb.WaitExecutionRequest(id="a"), timeout=0.9)
+    response = await served.executions.WaitExecution(pb.WaitExecutionRequest(id="a"), timeout=60)
 
     assert not response.closed
     assert response.execution.id == "a"
-    assert time.monotonic() - begun < 0.8
 
 
 async def test_a_wait_answers_after_its_own_timeout(served):
@@ -559,6 +591,16 @@ async def test_a_wait_answers_after_its_own_timeout(served):
     response = await served.executions.WaitExecution(request, timeout=60)
 
     assert not response.closed
+
+
+async def test_a_wait_without_any_time_is_answered_with_an_end_that_was_before_it(served):
+    await enqueue(served, id="a")
+    served.node.close("a", result=b"42")
+
+    request = pb.WaitExecutionRequest(id="a", timeout=Duration())
+    response = await served.executions.WaitExecution(request)
+
+    assert (response.closed, response.execution.result.data) == (True, b"42")
 
 
 async def test_open_waits_are_answered_when_the_server_stops(served):

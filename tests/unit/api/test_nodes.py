@@ -2,12 +2,12 @@
 
 import asyncio
 import socket
-import time
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from tempolite_node.api import polls
 from tempolite_node.api.server import ApiServer
 from tempolite_node.config import Config
 from tempolite_node.errors import StartError
@@ -72,13 +72,12 @@ async def test_a_wait_for_stats_answers_when_they_have_changed(served):
     assert (await wait).stats.revision == revision + 1
 
 
-async def test_a_wait_for_stats_answers_before_the_deadline_of_its_caller(served):
-    begun = time.monotonic()
+async def test_a_wait_for_stats_answers_before_the_deadline_of_its_caller(served, monkeypatch):
+    monkeypatch.setattr(polls, "DEADLINE_MARGIN_MS", 59_000)
 
-    response = await served.nodes.WaitStats(pb.WaitStatsRequest(after_revision=1), timeout=0.8)
+    response = await served.nodes.WaitStats(pb.WaitStatsRequest(after_revision=1), timeout=60)
 
     assert response.stats.revision == 1
-    assert time.monotonic() - begun < 0.7
 
 
 async def test_an_address_that_is_taken_is_an_error_at_start():
@@ -87,4 +86,4 @@ async def test_an_address_that_is_taken_is_an_error_at_start():
         config = Config.model_validate(CONFIG | {"api": {"listen": address}})
 
         with pytest.raises(StartError, match=address):
-            await ApiServer(MemoryNode(config), config).start()
+            await ApiServer(MemoryNode(config).ports()).start()

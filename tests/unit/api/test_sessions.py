@@ -37,6 +37,13 @@ class Stream:
             self._replies += response.replies
         return self._replies.pop(0)
 
+    async def messages(self, replies: int) -> list[pb.SessionResponse]:
+        """As they come, until they have brought so many replies."""
+        read: list[pb.SessionResponse] = []
+        while sum(len(message.replies) for message in read) < replies:
+            read.append(await self._call.read())
+        return read
+
     async def done_writing(self) -> None:
         await self._call.done_writing()
 
@@ -249,3 +256,17 @@ async def test_a_batch_waits_for_nothing(served: Served) -> None:
     waiting = pb.EnqueueExecutionRequest(handler="fulfil", wait=Duration(seconds=1))
     answer = await told(served.executions.BatchEnqueueExecutions(batch(waiting)))
     assert answer.fields == ["requests[0].wait"]
+
+
+async def test_results_that_are_large_go_in_messages_of_their_own(served: Served) -> None:
+    stream = Stream(served)
+    await stream.send(*(enqueue(number, wait=Duration(seconds=60)) for number in range(1, 9)))
+    await stream.send(enqueue(9))
+    assert (await stream.reply()).number == 9
+    for number in range(1, 9):
+        served.node.close(f"e{number}", result=b" " * 400_000)
+
+    messages = await stream.messages(8)
+
+    assert max(message.ByteSize() for message in messages) < 2 * 1024**2
+    assert sorted(reply.number for message in messages for reply in message.replies) == list(range(1, 9))

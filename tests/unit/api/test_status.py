@@ -1,6 +1,7 @@
 """What a caller is told of each error."""
 
 import pytest
+import structlog
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 
@@ -70,6 +71,23 @@ def test_what_is_not_in_the_table_is_told_by_an_id_only(error):
     assert "secret" not in told.message
     assert b"secret" not in told.message_with_details.SerializeToString()
     assert details_of(told)["ErrorInfo"].metadata["error_id"] in told.message
+
+
+def test_a_log_that_fails_changes_nothing_of_what_is_told(caplog):
+    def fail(*_: object) -> None:
+        raise TypeError("the renderer knows no /secret/path")
+
+    structlog.configure(processors=[fail])
+    try:
+        told = status_of(RuntimeError("/secret/path"), "/a/B")
+    finally:
+        structlog.reset_defaults()
+
+    assert told.code is StatusCode.INTERNAL
+    assert "secret" not in told.message
+    error_id = details_of(told)["ErrorInfo"].metadata["error_id"]
+    assert f"unexpected error {error_id} in /a/B: RuntimeError('/secret/path')" in caplog.text
+    assert "the renderer knows no" in caplog.text
 
 
 def test_every_error_that_the_api_raises_is_in_the_table():

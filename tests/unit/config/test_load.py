@@ -64,6 +64,7 @@ def test_a_whole_config_is_read_in_its_units(tmp_path):
     assert config.pools.saga.retry.initial_interval_ms == 250
     assert config.handlers[0].params == b'{"limits":[1,2.5,null,true],"region":"eu"}'
     assert config.handlers[0].compensation.retry.maximum_attempts == 0
+    assert (config.log.level, config.log.format) == ("debug", "text")  # "console" is its former name
 
 
 def test_every_mistake_is_told_at_once_in_the_order_of_the_file(tmp_path):

@@ -7,7 +7,7 @@ have several calls open. It knows what the node sent it, and nothing of the node
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,17 @@ from typing import Any
 from tempolite_node.driver.calls import SignalCheck
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.driver import Driver
-from tempolite_node.driver.inputs import HostDown, HostMessages, HostUp, Inspect, Reconfigure, RunInDriver, Submit
+from tempolite_node.driver.inputs import (
+    HostDown,
+    HostMessages,
+    HostUp,
+    Inputs,
+    Inspect,
+    Reconfigure,
+    RunInDriver,
+    Submit,
+)
+from tempolite_node.driver.outputs import Happening, RoundOutput
 from tempolite_node.engine.commands import (
     AnyCommand,
     AnyRequest,
@@ -79,7 +89,7 @@ class Attempt:
     pool: Component
     recorded: set[tuple[OperationKind, str]]
     frames: dict[str, str] = field(default_factory=lambda: {"": ""})  #: key of each that runs: key of the one around it
-    unannounced: set[str] = field(default_factory=set)  #: side effects that run in lent slots
+    unannounced: set[str] = field(default_factory=set)  #: side effects that run in leased slots
     calls: dict[int, OpenCall] = field(default_factory=dict)
     numbers: int = 0
     keys: Counter[str] = field(default_factory=Counter)
@@ -122,10 +132,12 @@ class SimulatedNode:
         self.window_max = window_max
         self.attempts: dict[str, Attempt] = {}
         self.hosts: set[int] = set()
-        self.spare: Counter[int] = Counter()  #: lent slots of each host in which nothing runs
+        self.spare: Counter[int] = Counter()  #: leased slots of each host in which nothing runs
         self.started: list[tuple[Component, str]] = []  #: by the last round
         self.sent: list[tuple[int, messages.ToHost]] = []  #: by the last round
         self.closed_hosts: list[int] = []
+        self.closed: list[Execution] = []  #: all that it was told of
+        self.happened: list[Happening] = []  #: the same
         self._hosts_made = 0
         #: Whether a signal to another execution is refused; see `SignalCheck`.
         self.checked: SignalCheck = lambda _request: None
@@ -141,10 +153,11 @@ class SimulatedNode:
             node_id=NODE,
             executions=self.executions,
             dispatch=self.dispatch,
+            inputs=Inputs(),
             outputs=self,
             children=self._child,
             signals=lambda request: self.checked(request),
-            registration=lambda at_ms, run: registration(at_ms=at_ms, run=run, handlers=HANDLERS),
+            registration=lambda at_ms, boot_id: registration(at_ms=at_ms, boot_id=boot_id, handlers=HANDLERS),
             log=self.make_log,
         )
 
@@ -165,28 +178,21 @@ class SimulatedNode:
     def round(self, *inputs: Any) -> None:
         """What is put in is one batch; what comes out is with the worker hosts when it returns."""
         self.started, self.sent = [], []
-        for given in inputs or (Inspect(look=lambda: None, answer=lambda _: None),):
+        for given in inputs or (Inspect(inspect=lambda: None, answer=lambda _: None),):
             self.driver.put(given)
         self.driver._round()
 
-    def publish(
-        self,
-        *,
-        frames_to_send: Mapping[int, Sequence[messages.ToHost]],
-        hosts_to_close: list[int],
-        answers: list[tuple[Callable[[Any], None], Any]],
-        closed: list[Execution],  # noqa: ARG002
-        signalled: list[str],  # noqa: ARG002
-        revision: int,  # noqa: ARG002
-    ) -> None:
-        for answer, outcome in answers:
+    def publish(self, output: RoundOutput) -> None:
+        self.closed += output.closed
+        self.happened += output.happened
+        for answer, outcome in output.answers:
             answer(outcome)
-        for host, batch in frames_to_send.items():
+        for host, batch in output.frames.items():
             for message in batch:
                 self.sent.append((host, message))
                 self._hear(host, message)
-        self.closed_hosts += hosts_to_close
-        for host in hosts_to_close:
+        self.closed_hosts += output.hosts_to_close
+        for host in output.hosts_to_close:
             for attempt in self.attempts_of(host):
                 self._forget(attempt)
 
@@ -202,8 +208,8 @@ class SimulatedNode:
     def ask(self, command: AnyCommand) -> None:
         self.round(Submit(command=command))
 
-    def change(self, change: Callable[[], Any]) -> None:
-        self.round(Reconfigure(change=change, answer=lambda _: None))
+    def reconfigure(self, change: Callable[[], Any]) -> None:
+        self.round(Reconfigure(reconfigure=change, answer=lambda _: None))
 
     # --- worker hosts
 
@@ -213,24 +219,24 @@ class SimulatedNode:
         self.round(HostUp(host=self._hosts_made, handlers=HANDLERS))
         return self._hosts_made
 
-    def host_down(self, host: int) -> None:
+    def host_down(self, host: int, *, crashed: bool = True) -> None:
         self.hosts.discard(host)
         for attempt in self.attempts_of(host):
             self._forget(attempt)
         del self.spare[host]
-        self.round(HostDown(host=host, message="it died"))
+        self.round(HostDown(host=host, message="it died", crashed=crashed))
 
     def attempts_of(self, host: int) -> list[Attempt]:
         return [attempt for attempt in self.attempts.values() if attempt.host == host]
 
     def _forget(self, attempt: Attempt) -> None:
-        """Nothing runs of it any more: what it had of lent slots is spare again."""
+        """Nothing runs of it any more: what it had of leased slots is spare again."""
         del self.attempts[attempt.execution_id]
         self.spare[attempt.host] += len(attempt.unannounced)
 
     def _hear(self, host: int, message: messages.ToHost) -> None:
         match message:
-            case messages.Run() | messages.RunCompensation():
+            case messages.RunHandler() | messages.RunCompensation():
                 self._run(host, message)
             case messages.Reply():
                 attempt = self.attempts.get(message.execution_id)
@@ -243,7 +249,7 @@ class SimulatedNode:
                 if attempt is not None and (attempt.host, attempt.epoch) == (host, message.epoch):
                     self._forget(attempt)
 
-    def _run(self, host: int, message: messages.Run | messages.RunCompensation) -> None:
+    def _run(self, host: int, message: messages.RunHandler | messages.RunCompensation) -> None:
         assert message.execution_id not in self.attempts, f"{message.execution_id} runs twice"
         execution = self.executions.execution(message.execution_id)
         assert execution is not None
@@ -289,7 +295,7 @@ class SimulatedNode:
     def _say(
         self, attempt: Attempt, frame: str, request: AnyRequest | messages.ChildRequest, *, leased: bool = False
     ) -> None:
-        call = messages.Call(
+        call = messages.AttemptCall(
             execution_id=attempt.execution_id,
             epoch=attempt.epoch,
             call=attempt.numbers,
@@ -310,7 +316,7 @@ class SimulatedNode:
         self.say(attempt, frame, BeginSideEffect(key=key, digest=b"", fresh=fresh))
 
     def announce(self, attempt: Attempt) -> None:
-        """Tells of what runs in lent slots."""
+        """Tells of what runs in leased slots."""
         for key in [key for key in attempt.frames if key in attempt.unannounced]:
             if key in attempt.unannounced:
                 attempt.unannounced.discard(key)
@@ -318,14 +324,14 @@ class SimulatedNode:
                 request = BeginSideEffect(key=key, digest=b"", fresh=True)
                 self._say(attempt, attempt.frames[key], request, leased=True)
 
-    def look_at_lent_slots(self, host: int) -> None:
+    def look_at_leased_slots(self, host: int) -> None:
         """What runs is told of, and what is spare is given back."""
         for attempt in self.attempts_of(host):
             self.announce(attempt)
         spare, self.spare[host] = self.spare[host], 0
         self.round(HostMessages(host=host, calls=[messages.ReturnSlots(slots=spare)]))
 
-    def _end_lent(self, attempt: Attempt, key: str) -> bool:
+    def _end_leased(self, attempt: Attempt, key: str) -> bool:
         """Whether the side effect ran without the node's knowledge; its slot goes back with the word of its end."""
         leased = key in attempt.unannounced
         attempt.unannounced.discard(key)
@@ -333,14 +339,14 @@ class SimulatedNode:
 
     def complete_side_effect(self, attempt: Attempt, frame: str) -> None:
         around = attempt.frames[frame]
-        leased = self._end_lent(attempt, frame)
+        leased = self._end_leased(attempt, frame)
         attempt.leave(frame)
         request = CompleteSideEffect(key=frame, digest=b"", result=b"1", started_ms=self.now_ms)
         self.say(attempt, around, request, leased=leased)
 
     def fail_side_effect(self, attempt: Attempt, frame: str, attempts: int) -> None:
         around = attempt.frames[frame]
-        leased = self._end_lent(attempt, frame)
+        leased = self._end_leased(attempt, frame)
         attempt.leave(frame)
         request = FailSideEffect(
             key=frame,

@@ -133,10 +133,10 @@ def test_when_the_last_node_is_upgraded_the_others_tell_what_the_format_that_is_
         decide(work, registration("node-2", format=1))
         node.executions.save(work, node.executions.applied_index)
         node.round()
-        node.ask(registration(run=node.driver.run, handlers=()))
+        node.ask(registration(boot_id=node.driver.boot_id, handlers=()))
         proposed = proposals_of(node)
         # when
-        node.ask(registration("node-2", run="upgraded"))
+        node.ask(registration("node-2", boot_id="upgraded"))
         node.round()
         # then
         told = [each for each in proposed if isinstance(each, RegisterNode) and each.node_id == NODE]

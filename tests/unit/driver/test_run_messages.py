@@ -33,7 +33,7 @@ def sent(node: SimulatedNode, type: type[T]) -> list[T]:
 def test_a_run_brings_what_the_handler_needs(node: SimulatedNode) -> None:
     enqueue(node, "a", max_duration_ms=9_000)
 
-    [run] = sent(node, messages.Run)
+    [run] = sent(node, messages.RunHandler)
 
     assert (run.execution_id, run.epoch, run.handler, run.arguments, run.attempt) == ("a", 1, "h", b"[]", 1)
     assert (run.journal, run.deadline_ms) == ((), node.now_ms + 9_000)
@@ -49,7 +49,7 @@ def test_a_later_run_brings_the_journal(node: SimulatedNode) -> None:
     node.now_ms += 2_000
     node.round()
 
-    [run] = sent(node, messages.Run)
+    [run] = sent(node, messages.RunHandler)
 
     assert (run.attempt, run.generation, run.heartbeat) == (2, 1, b"7")
     [record] = run.journal
@@ -69,7 +69,7 @@ def test_a_recorded_wait_brings_what_the_execution_ended_with(node: SimulatedNod
     node.host_down(1)
     node.host_up()
 
-    [run] = sent(node, messages.Run)
+    [run] = sent(node, messages.RunHandler)
 
     [wait] = [record for record in run.journal if record.kind is OperationKind.WAIT]
     assert (wait.ended, wait.result, wait.target) == (Status.COMPLETED, b"1", "b")
@@ -81,7 +81,7 @@ def test_a_run_tells_of_the_cancel_that_came_before_it(node: SimulatedNode) -> N
     node.ask(Cancel(at_ms=node.now_ms, execution_id="a", reason="no stock"))
     node.host_up()
 
-    [run] = sent(node, messages.Run)
+    [run] = sent(node, messages.RunHandler)
 
     assert (run.cancel_requested, run.cancel_delivered, run.cancel_reason) == (True, False, "no stock")
 
@@ -93,7 +93,7 @@ def test_a_child_knows_its_parent(node: SimulatedNode) -> None:
 
     complete(node, "a")
 
-    assert [run.parent_id for run in sent(node, messages.Run)] == ["a"]
+    assert [run.parent_id for run in sent(node, messages.RunHandler)] == ["a"]
 
 
 def test_a_compensation_brings_the_data_of_its_step(node: SimulatedNode) -> None:
@@ -111,7 +111,7 @@ def test_a_compensation_brings_the_data_of_its_step(node: SimulatedNode) -> None
 
 
 def test_work_goes_to_the_host_that_has_least(node: SimulatedNode) -> None:
-    node.change(lambda: setattr(node.dispatch.pools[Component.HANDLER], "workers", 10))
+    node.reconfigure(lambda: setattr(node.dispatch.pools[Component.HANDLER], "workers", 10))
     node.host_up()
     for name in ("a", "b", "c"):
         enqueue(node, name)
@@ -129,7 +129,7 @@ def test_who_asks_for_a_process_of_its_own_gets_one_that_ends_with_it(node: Simu
     enqueue(node, "a", options=Options(isolation=Isolation.PROCESS))
     host = node.attempts["a"].host
     assert host < 0
-    assert [run.isolated for run in sent(node, messages.Run)] == [True]
+    assert [run.isolated for run in sent(node, messages.RunHandler)] == [True]
 
     complete(node, "a")
 
@@ -167,7 +167,7 @@ def test_a_running_attempt_is_told_of_its_cancel(node: SimulatedNode) -> None:
 
 def test_a_word_from_an_attempt_that_is_over_is_answered_with_its_end(node: SimulatedNode) -> None:
     enqueue(node, "a")
-    late = messages.Call(execution_id="a", epoch=1, call=9, request=CompleteAttempt(result=b"0"))
+    late = messages.AttemptCall(execution_id="a", epoch=1, call=9, request=CompleteAttempt(result=b"0"))
     complete(node, "a")
 
     node.round(HostMessages(host=1, calls=[late]))
@@ -178,7 +178,7 @@ def test_a_word_from_an_attempt_that_is_over_is_answered_with_its_end(node: Simu
 def test_a_word_from_another_host_than_the_attempts_is_not_believed(node: SimulatedNode) -> None:
     node.host_up()
     enqueue(node, "a")
-    foreign = messages.Call(execution_id="a", epoch=1, call=9, request=CompleteAttempt(result=b"0"))
+    foreign = messages.AttemptCall(execution_id="a", epoch=1, call=9, request=CompleteAttempt(result=b"0"))
 
     node.round(HostMessages(host=2, calls=[foreign]))
 

@@ -28,7 +28,7 @@ from tempolite_node.engine.commands import (
     Terminate,
     WaitForExecution,
 )
-from tempolite_node.engine.model import Component, Failure, OperationKind
+from tempolite_node.engine.model import Component, Failure, OperationKind, Status
 from tempolite_node.protocol import messages
 
 from ..engine.story import NODE, new_store, registration
@@ -212,13 +212,13 @@ def test_a_saga_that_is_cancelled_in_its_queue_is_undone_in_a_slot_of_the_other_
     enqueue(node, "b", Component.SAGA)
     node.now_ms += 2_000
     node.round()
-    node.change(lambda: setattr(node.dispatch.pools[Component.COMPENSATION], "workers", 0))
+    node.reconfigure(lambda: setattr(node.dispatch.pools[Component.COMPENSATION], "workers", 0))
     node.ask(Cancel(at_ms=node.now_ms, execution_id="a"))
 
     complete(node, "b")
     assert (node.started, busy(node)) == ([], {})
 
-    node.change(lambda: setattr(node.dispatch.pools[Component.COMPENSATION], "workers", 1))
+    node.reconfigure(lambda: setattr(node.dispatch.pools[Component.COMPENSATION], "workers", 1))
     assert node.started == [(Component.COMPENSATION, "a")]
     complete(node, "a")
     assert busy(node) == {}
@@ -230,7 +230,7 @@ def test_a_saga_that_is_cancelled_in_its_queue_is_undone_in_a_slot_of_the_other_
 def test_a_paused_pool_starts_nothing_and_still_wakes(node: SimulatedNode) -> None:
     enqueue(node, "a")
     receive(node, "a")
-    node.change(lambda: setattr(node.dispatch.pools[Component.HANDLER], "paused", True))
+    node.reconfigure(lambda: setattr(node.dispatch.pools[Component.HANDLER], "paused", True))
     enqueue(node, "b")
     assert node.started == []
 
@@ -239,17 +239,17 @@ def test_a_paused_pool_starts_nothing_and_still_wakes(node: SimulatedNode) -> No
     complete(node, "a")
     assert node.started == []
 
-    node.change(lambda: setattr(node.dispatch.pools[Component.HANDLER], "paused", False))
+    node.reconfigure(lambda: setattr(node.dispatch.pools[Component.HANDLER], "paused", False))
     assert node.started == [(Component.HANDLER, "b")]
 
 
 def test_a_paused_side_effect_pool_starts_no_side_effect(node: SimulatedNode) -> None:
-    node.change(lambda: setattr(node.dispatch.pools[Component.SIDE_EFFECT], "paused", True))
+    node.reconfigure(lambda: setattr(node.dispatch.pools[Component.SIDE_EFFECT], "paused", True))
     enqueue(node, "a")
     node.begin_side_effect(node.attempts["a"], "")
     assert busy(node) == {}
 
-    node.change(lambda: setattr(node.dispatch.pools[Component.SIDE_EFFECT], "paused", False))
+    node.reconfigure(lambda: setattr(node.dispatch.pools[Component.SIDE_EFFECT], "paused", False))
 
     assert busy(node) == {Component.SIDE_EFFECT: 1}
 
@@ -277,7 +277,7 @@ def test_a_pool_that_is_made_larger_starts_more_at_once(node: SimulatedNode) -> 
     for number in range(3):
         enqueue(node, f"e{number}")
 
-    node.change(lambda: setattr(node.dispatch.pools[Component.HANDLER], "workers", 3))
+    node.reconfigure(lambda: setattr(node.dispatch.pools[Component.HANDLER], "workers", 3))
 
     assert len(node.attempts) == 3
 
@@ -331,15 +331,25 @@ def test_who_may_have_killed_its_host_runs_in_a_process_of_its_own(node: Simulat
     assert busy(node) == {}
 
 
+def test_a_host_that_ends_because_its_node_stops_is_nobodys_crash(node: SimulatedNode) -> None:
+    enqueue(node, "a")
+
+    node.host_down(1, crashed=False)
+
+    execution = node.executions.execution("a")
+    assert execution is not None
+    assert (execution.status, execution.crashes) == (Status.QUEUED, 0)
+
+
 def test_a_handler_that_the_worker_hosts_do_not_have_waits_and_takes_no_slot(node: SimulatedNode) -> None:
-    node.ask(registration(run=node.driver.run, handlers=("h", "unknown")))
+    node.ask(registration(boot_id=node.driver.boot_id, handlers=("h", "unknown")))
 
     enqueue(node, "a", handler="unknown")
 
     assert (node.started, busy(node)) == ([], {})
 
 
-# --- slots that are lent
+# --- slots that are leased
 
 
 @pytest.fixture
@@ -379,17 +389,17 @@ def test_a_side_effect_that_lasts_is_counted_as_any_other(roomy: SimulatedNode) 
     assert not attempt.waits_in("")
 
 
-def test_a_lent_slot_that_nothing_uses_comes_back(roomy: SimulatedNode) -> None:
+def test_a_leased_slot_that_nothing_uses_comes_back(roomy: SimulatedNode) -> None:
     enqueue(roomy, "a")
     roomy.begin_side_effect(roomy.attempts["a"], "")
     roomy.complete_side_effect(roomy.attempts["a"], "1")
 
-    roomy.look_at_lent_slots(1)
+    roomy.look_at_leased_slots(1)
 
     assert busy(roomy) == {Component.HANDLER: 1}
 
 
-def test_no_slot_is_lent_while_somebody_waits_for_one(roomy: SimulatedNode) -> None:
+def test_no_slot_is_leased_while_somebody_waits_for_one(roomy: SimulatedNode) -> None:
     for name in ("a", "b", "c", "d"):  # the fourth one waits for a slot of the handlers
         enqueue(roomy, name)
     complete(roomy, "c")
@@ -402,7 +412,7 @@ def test_no_slot_is_lent_while_somebody_waits_for_one(roomy: SimulatedNode) -> N
     assert +roomy.spare == {}
 
 
-def test_the_last_slot_is_not_lent(node: SimulatedNode) -> None:
+def test_the_last_slot_is_not_leased(node: SimulatedNode) -> None:
     enqueue(node, "a")
     node.begin_side_effect(node.attempts["a"], "")
 
@@ -418,7 +428,7 @@ def test_a_task_that_outlives_its_side_effect_holds_nothing(roomy: SimulatedNode
     roomy.complete_side_effect(attempt, "1")
     late = BeginSideEffect(key="1 > 1", digest=b"", fresh=True)
 
-    call = messages.Call(execution_id="a", epoch=attempt.epoch, call=99, request=late, frame="1", leased=True)
+    call = messages.AttemptCall(execution_id="a", epoch=attempt.epoch, call=99, request=late, frame="1", leased=True)
     roomy.round(HostMessages(host=1, calls=[call]))
 
     assert busy(roomy) == {Component.HANDLER: 1}
@@ -500,7 +510,7 @@ class Chaos:
         self.node.round()
 
     def _set(self, component: Component, name: str, value: int) -> None:
-        self.node.change(lambda: setattr(self.node.dispatch.pools[component], name, value))
+        self.node.reconfigure(lambda: setattr(self.node.dispatch.pools[component], name, value))
 
     def _host_down(self, which: int) -> None:
         hosts = sorted({*self.node.hosts, *(attempt.host for attempt in self.node.attempts.values())})
@@ -509,13 +519,13 @@ class Chaos:
 
     def _look(self, which: int) -> None:
         if self.node.hosts:
-            self.node.look_at_lent_slots(pick(sorted(self.node.hosts), which))
+            self.node.look_at_leased_slots(pick(sorted(self.node.hosts), which))
 
     def _late(self, name: str, what: int) -> None:
         """A word from an attempt that has lost its right to run, or never had it."""
         request = pick((CompleteAttempt(result=b"0"), ReceiveSignal(key="1", name="go")), what)
         epoch = self.node.attempts[name].epoch - 1 if name in self.node.attempts else 1
-        call = messages.Call(execution_id=name, epoch=epoch, call=1, request=request)
+        call = messages.AttemptCall(execution_id=name, epoch=epoch, call=1, request=request)
         self.node.round(HostMessages(host=1, calls=[call]))
 
     def _inside(self, attempt: Attempt, frame: str, what: int, how: int) -> None:
@@ -599,7 +609,7 @@ class Chaos:
                     node.end(attempt, CompleteAttempt(result=b"1"))
             self._time(100_000)
             for host in list(node.hosts):
-                node.look_at_lent_slots(host)
+                node.look_at_leased_slots(host)
             self.check()
             stays = [e for e in self._open() if not e.attached and e.ready_at is None]
             for execution in stays:

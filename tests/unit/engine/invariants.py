@@ -19,7 +19,7 @@ from tempolite_node.engine.model import (
     Status,
 )
 from tempolite_node.store.rows import EXECUTIONS, INBOX, NODES, OPERATIONS
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 
 TABLES = ("meta", "nodes", "executions", "operations", "attempts", "inbox", "outbox", "timers")
 _WAITS = (OperationKind.WAIT, OperationKind.SIGNAL, OperationKind.TIMER)
@@ -82,7 +82,7 @@ class Snapshot:
         return lost or execution.ready_at is not None or execution.status is Status.SUSPENDED
 
 
-def check(connection: apsw.Connection, executions: Executions) -> Snapshot:
+def check(connection: apsw.Connection, executions: StoreWriter) -> Snapshot:
     """Asserts what must be true of the store at any time."""
     now = Snapshot(connection)
     for execution in now.executions.values():
@@ -273,7 +273,7 @@ def _is_kept_for(signal: Signal, row: int, name: str) -> bool:
     return signal.execution_row == row and signal.name == name and signal.in_line
 
 
-def _check_counts(now: Snapshot, executions: Executions) -> None:
+def _check_counts(now: Snapshot, executions: StoreWriter) -> None:
     counted = Counter((execution.component, execution.status) for execution in now.executions.values())
     for component in (Component.HANDLER, Component.SAGA):
         for status in Status:
@@ -287,7 +287,7 @@ def _check_counts(now: Snapshot, executions: Executions) -> None:
     assert +executions.open_by_owner() == still_open
 
 
-def _check_nodes(now: Snapshot, executions: Executions) -> None:
+def _check_nodes(now: Snapshot, executions: StoreWriter) -> None:
     assert list(executions.nodes().items()) == sorted(now.nodes.items())
     for handler in {served.name for node in now.nodes.values() for served in node.handlers}:
         assert [node.id for node in executions.serving(handler)] == sorted(
@@ -297,7 +297,7 @@ def _check_nodes(now: Snapshot, executions: Executions) -> None:
     assert sorted(executions.misplaced(1_000)) == misplaced
 
 
-def _check_places(now: Snapshot, executions: Executions) -> None:
+def _check_places(now: Snapshot, executions: StoreWriter) -> None:
     """No place is free while somebody waits for it, and none is given out of turn."""
     keys = {(e.handler, e.concurrency_key) for e in now.executions.values() if e.concurrency_key is not None}
     for handler, key in keys:
@@ -322,7 +322,7 @@ def _turn(execution: Execution) -> tuple[int, int]:
     return (-execution.priority, execution.row)
 
 
-def _check_memory(now: Snapshot, executions: Executions) -> None:
+def _check_memory(now: Snapshot, executions: StoreWriter) -> None:
     """What the writer keeps in memory is what is stored."""
     for execution in now.executions.values():
         assert executions.execution(execution.id) == executions.execution_at(execution.row) == execution

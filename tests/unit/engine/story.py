@@ -51,8 +51,8 @@ from tempolite_node.engine.decide import decide
 from tempolite_node.engine.effects import AnyEffect, AnyOutcome, Ended, Refused, Rejection
 from tempolite_node.engine.formats import FORMAT
 from tempolite_node.engine.model import (
-    Attempt,
     Component,
+    EndedAttempt,
     Execution,
     Failure,
     Operation,
@@ -66,7 +66,7 @@ from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_writer
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.rows import INBOX
-from tempolite_node.store.writer import Executions, claim_store
+from tempolite_node.store.writer import StoreWriter, claim_store
 
 T = TypeVar("T")
 
@@ -97,11 +97,11 @@ def new_store(path: Path) -> Path:
     return path
 
 
-def open_store(path: Path) -> tuple[apsw.Connection, Executions]:
+def open_store(path: Path) -> tuple[apsw.Connection, StoreWriter]:
     connection = open_writer(path)
     connection.pragma("synchronous", "off")  # no test cuts the power
     claim_store(connection, NODE)
-    return connection, Executions(connection)
+    return connection, StoreWriter(connection)
 
 
 def changes(work: Work) -> list[Any]:
@@ -132,7 +132,7 @@ def registration(
     node_id: str = NODE,
     *,
     at_ms: int = START_MS,
-    run: str = "run-1",
+    boot_id: str = "run-1",
     handlers: Sequence[str] = HANDLERS,
     slots: int = 10,
     queue_limit: int = 0,
@@ -143,7 +143,7 @@ def registration(
     return RegisterNode(
         at_ms=at_ms,
         node_id=node_id,
-        run=run,
+        boot_id=boot_id,
         handlers=tuple(
             ServedHandler(
                 name=name,
@@ -176,8 +176,11 @@ class Story:
     def close(self) -> None:
         self.connection.close()
 
+    def make_work(self) -> Work:
+        return Work(self.executions)
+
     def do(self, command: AnyCommand) -> AnyOutcome:
-        work = Work(self.executions)
+        work = self.make_work()
         outcome = decide(work, command)
         self.effects = list(work.effects)
         if changed_nothing(outcome):
@@ -201,7 +204,7 @@ class Story:
     def operations(self, execution_id: str, kind: OperationKind) -> list[Operation]:
         return [op for op in self.queries.operations(self[execution_id].row, 1_000) if op.kind is kind]
 
-    def attempts(self, execution_id: str) -> list[Attempt]:
+    def attempts(self, execution_id: str) -> list[EndedAttempt]:
         return self.queries.attempts(self[execution_id].row)
 
     def timers(self, execution_id: str) -> dict[str, int]:
@@ -273,13 +276,13 @@ class Story:
     def of_format(self, format: int) -> None:
         """From here on the node is one of an earlier version, that knows this format of the log and no later one."""
         self.remove(NODE)
-        self.register(run=f"of format {format}", format=format)
+        self.register(boot_id=f"of format {format}", format=format)
 
-    def drain(self, node_id: str, *, run: str = "run-1") -> AnyOutcome:
-        return self.do(DrainNode(at_ms=self.now_ms, node_id=node_id, run=run))
+    def drain(self, node_id: str, *, boot_id: str = "run-1") -> AnyOutcome:
+        return self.do(DrainNode(at_ms=self.now_ms, node_id=node_id, boot_id=boot_id))
 
-    def lose(self, node_id: str, *, run: str = "run-1") -> AnyOutcome:
-        return self.do(LoseNode(at_ms=self.now_ms, node_id=node_id, run=run))
+    def lose(self, node_id: str, *, boot_id: str = "run-1") -> AnyOutcome:
+        return self.do(LoseNode(at_ms=self.now_ms, node_id=node_id, boot_id=boot_id))
 
     def remove(self, node_id: str) -> AnyOutcome:
         return self.do(RemoveNode(at_ms=self.now_ms, node_id=node_id))
@@ -318,7 +321,7 @@ class Story:
         """The node stops without a word, and starts again."""
         self.reopen()
         self._runs += 1
-        self.register(run=f"run-{self._runs}")
+        self.register(boot_id=f"run-{self._runs}")
 
     def reopen(self) -> None:
         self.close()

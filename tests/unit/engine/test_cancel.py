@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tempolite_node.engine.commands import DeliverCancel
-from tempolite_node.engine.effects import Abandon, Accepted, Interrupted, Reason, Refused, RequestCancel, Value, Wake
+from tempolite_node.engine.effects import (
+    Abandon,
+    Accepted,
+    Halted,
+    Interrupted,
+    Reason,
+    Refused,
+    RequestCancel,
+    Value,
+    Wake,
+)
 from tempolite_node.engine.model import (
     ClosePolicy,
     Component,
@@ -168,6 +178,7 @@ def test_an_execution_that_is_suspended_before_it_saw_its_cancel_is_cancelled(st
     story.suspend("order-1")
 
     assert story["order-1"].status is Status.CANCELLED
+    assert story.effects_of(Halted) == []  # it waits for nobody
 
 
 # --- once

@@ -260,7 +260,7 @@ def test_while_a_node_of_an_earlier_version_is_there_requests_and_ids_are_not_co
 def test_what_was_enqueued_by_an_earlier_rule_answers_repeats_by_it(story: Story) -> None:
     story.of_format(1)
     story.enqueue("order-1", request_id="r-1")
-    story.register(run="upgraded")
+    story.register(boot_id="upgraded")
 
     outcome = story.enqueue("order-1", request_id="r-1", arguments=b"[2]")
 

@@ -335,7 +335,7 @@ def test_a_higher_limit_lets_those_through_that_wait(story: Story) -> None:
     keyed(story, "a1", "a2", "a3", key="a")
     keyed(story, "b1", "b2", key="b")
 
-    story.register(run="run-2", concurrency_key_limit=2)
+    story.register(boot_id="run-2", concurrency_key_limit=2)
 
     assert waits(story, "a1", "a2", "a3", "b1", "b2") == ["a3"]
 
@@ -346,7 +346,7 @@ def test_a_lower_limit_takes_back_what_has_not_started_and_lets_the_rest_end(sto
     story.start("second")
     story.start("third")
 
-    story.register(run="run-2", concurrency_key_limit=1)
+    story.register(boot_id="run-2", concurrency_key_limit=1)
     assert waits(story, "first", "fourth", "fifth") == ["first", "fourth", "fifth"]
 
     story.terminate("second")
@@ -361,7 +361,7 @@ def test_where_nodes_disagree_the_smallest_limit_holds(story: Story) -> None:
     keyed(story, "first", "second", "third")
     assert waits(story, "third") == ["third"]
 
-    story.register("node-2", run="run-2", concurrency_key_limit=3)
+    story.register("node-2", boot_id="run-2", concurrency_key_limit=3)
 
     assert waits(story, "third") == []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tempolite_node.engine.commands import CompleteAttempt
-from tempolite_node.engine.effects import Ready, Reason, Rejection
+from tempolite_node.engine.effects import HostCrashed, Ready, Reason, Registered, Rejection
 from tempolite_node.engine.model import Component, OperationKind, Options, RetryState, Status
 
 from .story import STEADY, Story
@@ -21,6 +21,8 @@ def test_a_suspect_is_counted_and_queued_again_ahead_of_new_work(story: Story) -
     [ready] = story.effects_of(Ready)
     assert ready.order[0] is False
     assert [attempt.failure.type for attempt in story.attempts("order-1")] == ["WorkerHostDied"]
+    [crashed] = story.effects_of(HostCrashed)
+    assert (crashed.execution.id, crashed.execution.crashes) == ("order-1", 1)
 
 
 def test_an_innocent_attempt_is_queued_again_and_not_counted(story: Story) -> None:
@@ -30,6 +32,7 @@ def test_an_innocent_attempt_is_queued_again_and_not_counted(story: Story) -> No
     story.crash("order-1", suspect=False)
 
     assert (story["order-1"].status, story["order-1"].crashes) == (Status.QUEUED, 0)
+    assert story.effects_of(HostCrashed) == []
 
 
 def test_an_execution_that_crashed_too_often_is_poisoned(story: Story) -> None:
@@ -142,6 +145,15 @@ def test_a_node_that_starts_queues_again_what_it_ran_and_counts_no_crash(story: 
         assert (story[name].attached, story[name].resumes, story[name].crashes) == (False, True, 0)
     assert [ready.execution_id for ready in story.effects_of(Ready)] == ["running", "waiting", "compensating"]
     assert [attempt.failure.type for attempt in story.attempts("running")] == ["NodeRestarted"]
+
+
+def test_a_node_that_starts_is_told_of_which_handlers_it_queued_executions_again(story: Story) -> None:
+    story.running("running")
+    story.suspended("suspended")
+    story.enqueue("queued")
+
+    assert story.register(boot_id="run-2") == Registered(requeued={story["running"].handler: 2})
+    assert story.register(boot_id="run-2") == Registered(requeued={})
 
 
 def test_what_waited_without_a_stack_goes_on_waiting_through_a_restart(story: Story) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tempolite_node.engine.commands import RegisterNode, RemoveNode
+import msgspec
+
+from tempolite_node.engine.commands import Batch, LoseNode, RegisterNode, RemoveNode
 from tempolite_node.engine.decide import decide
 from tempolite_node.engine.effects import Reason, Rejection
 from tempolite_node.engine.formats import FORMAT
@@ -19,7 +21,7 @@ def format_in_use(story: Story) -> int:
 
 def test_a_node_that_registers_without_a_format_knows_the_first_one(story: Story) -> None:
     story.remove(NODE)
-    story.do(RegisterNode(at_ms=story.now_ms, node_id=NODE, run="old", handlers=(), slots={}))
+    story.do(RegisterNode(at_ms=story.now_ms, node_id=NODE, boot_id="old", handlers=(), slots={}))
 
     assert story.executions.nodes()[NODE].format == 1
     assert format_in_use(story) == 1
@@ -29,14 +31,14 @@ def test_the_format_in_use_is_the_latest_that_all_nodes_know(story: Story) -> No
     story.do(registration("node-2", format=LATER + 1))
     assert format_in_use(story) == FORMAT
 
-    story.do(registration(NODE, run="upgraded", format=LATER))
+    story.do(registration(NODE, boot_id="upgraded", format=LATER))
 
     assert format_in_use(story) == LATER
 
 
 def test_a_node_that_is_down_holds_it_back_and_one_that_is_removed_does_not(story: Story) -> None:
     story.do(registration("node-2"))
-    story.do(registration(NODE, run="upgraded", format=LATER))
+    story.do(registration(NODE, boot_id="upgraded", format=LATER))
     story.lose("node-2")
     assert format_in_use(story) == FORMAT
 
@@ -47,13 +49,13 @@ def test_a_node_that_is_down_holds_it_back_and_one_that_is_removed_does_not(stor
 
 def test_a_node_may_go_back_to_an_earlier_version_until_its_format_is_in_use(story: Story) -> None:
     story.do(registration("node-2"))
-    story.do(registration(NODE, run="upgraded", format=LATER))
-    story.do(registration(NODE, run="went back"))
-    assert story.executions.nodes()[NODE].run == "went back"
-    story.do(registration(NODE, run="upgraded again", format=LATER))
-    story.do(registration("node-2", run="upgraded", format=LATER))
+    story.do(registration(NODE, boot_id="upgraded", format=LATER))
+    story.do(registration(NODE, boot_id="went back"))
+    assert story.executions.nodes()[NODE].boot_id == "went back"
+    story.do(registration(NODE, boot_id="upgraded again", format=LATER))
+    story.do(registration("node-2", boot_id="upgraded", format=LATER))
 
-    outcome = story.do(registration(NODE, run="went back again"))
+    outcome = story.do(registration(NODE, boot_id="went back again"))
 
     assert isinstance(outcome, Rejection)
     assert outcome.reason is Reason.WRONG_STATE
@@ -61,7 +63,7 @@ def test_a_node_may_go_back_to_an_earlier_version_until_its_format_is_in_use(sto
         outcome.message
         == f"the log is in format {LATER}, and this version of node {NODE} knows up to {FORMAT}: upgrade it"
     )
-    assert story.executions.nodes()[NODE].run == "upgraded again"
+    assert story.executions.nodes()[NODE].boot_id == "upgraded again"
     assert format_in_use(story) == LATER
 
 
@@ -69,14 +71,33 @@ def test_a_format_comes_into_use_within_the_entry_that_brings_it(story: Story) -
     work = Work(story.executions)
     assert work.format == FORMAT
 
-    decide(work, registration(NODE, run="upgraded", format=LATER))
+    decide(work, registration(NODE, boot_id="upgraded", format=LATER))
 
     assert work.format == LATER
 
 
 def test_the_format_of_a_node_is_in_the_store(story: Story) -> None:
-    story.do(registration(NODE, run="upgraded", format=LATER))
+    story.do(registration(NODE, boot_id="upgraded", format=LATER))
 
     story.restart()
 
     assert story.executions.nodes()[NODE].format == LATER
+
+
+def test_the_id_of_a_process_is_stored_and_sent_as_run() -> None:
+    lost = LoseNode(at_ms=0, node_id="node-2", boot_id="b")
+
+    assert msgspec.to_builtins(lost) == {"type": "LoseNode", "at_ms": 0, "node_id": "node-2", "run": "b"}
+    assert msgspec.convert(msgspec.to_builtins(lost), LoseNode) == lost
+    assert msgspec.to_builtins(Batch(node_id="n", boot_id="b", sequence=1, at_ms=0))["run"] == "b"
+
+
+def test_an_execution_keeps_the_format_that_was_in_use_when_it_was_enqueued(story: Story) -> None:
+    story.of_format(1)
+    story.enqueue("earlier")
+    story.do(registration(NODE, boot_id="upgraded", format=2))
+
+    story.enqueue("later")
+    story.restart()
+
+    assert (story["earlier"].format, story["later"].format) == (1, 2)

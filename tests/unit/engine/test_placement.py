@@ -139,7 +139,7 @@ def test_what_is_enqueued_while_all_nodes_are_down_waits_for_one_to_come_up(two_
     assert reason_of(two_nodes.start("order-1")) is Reason.WRONG_STATE
     assert two_nodes.place() == []
 
-    two_nodes.register("node-2", run="run-2")
+    two_nodes.register("node-2", boot_id="run-2")
 
     assert two_nodes.place() == ["order-1"]
     assert [(ready.execution_id, ready.owner) for ready in two_nodes.effects_of(Ready)] == [("order-1", "node-2")]
@@ -278,7 +278,7 @@ def test_a_suspended_execution_is_tried_with_the_code_of_another_node(two_nodes:
 
 def test_a_node_that_no_longer_serves_a_handler_gives_away_what_waits_for_it(two_nodes: Story) -> None:
     two_nodes.enqueue("order-1")
-    two_nodes.register(run="run-2", handlers=("ship",))
+    two_nodes.register(boot_id="run-2", handlers=("ship",))
 
     assert two_nodes.place() == ["order-1"]
 
@@ -381,8 +381,8 @@ def test_a_child_that_ends_elsewhere_wakes_its_parent_where_it_runs(story: Story
 
 
 def test_words_about_an_earlier_run_of_a_node_change_nothing(two_nodes: Story) -> None:
-    assert reason_of(two_nodes.lose("node-2", run="earlier")) is Reason.WRONG_STATE
-    assert reason_of(two_nodes.drain("node-2", run="earlier")) is Reason.WRONG_STATE
+    assert reason_of(two_nodes.lose("node-2", boot_id="earlier")) is Reason.WRONG_STATE
+    assert reason_of(two_nodes.drain("node-2", boot_id="earlier")) is Reason.WRONG_STATE
 
     assert two_nodes.executions.nodes()["node-2"].takes_work
     two_nodes.lose("node-2")
@@ -419,7 +419,7 @@ def test_a_node_that_comes_back_with_its_stacks_keeps_what_it_holds(two_nodes: S
     epoch = two_nodes["order-1"].epoch
     two_nodes.lose(NODE)
 
-    two_nodes.register(run="run-1")
+    two_nodes.register(boot_id="run-1")
 
     assert two_nodes.place() == []
     assert (two_nodes["order-1"].status, two_nodes["order-1"].epoch) == (Status.RUNNING, epoch)
@@ -431,7 +431,7 @@ def test_a_node_that_comes_back_late_does_not_get_back_what_was_placed_meanwhile
     two_nodes.lose(NODE)
     two_nodes.place()
 
-    two_nodes.register(run="run-1")
+    two_nodes.register(boot_id="run-1")
 
     assert two_nodes.place() == []
     assert two_nodes["order-1"].owner == "node-2"
@@ -441,7 +441,7 @@ def test_a_node_that_was_started_again_has_what_it_ran_queued_again(two_nodes: S
     two_nodes.running("order-1")
     epoch = two_nodes["order-1"].epoch
 
-    two_nodes.register(run="run-2")
+    two_nodes.register(boot_id="run-2")
 
     order = two_nodes["order-1"]
     assert (order.status, order.owner, order.resumes) == (Status.QUEUED, NODE, True)
@@ -451,10 +451,10 @@ def test_a_node_that_was_started_again_has_what_it_ran_queued_again(two_nodes: S
 
 def test_each_start_of_a_node_is_counted_and_ends_its_drain(story: Story) -> None:
     story.drain(NODE)
-    story.register(run="run-1")
+    story.register(boot_id="run-1")
     first = story.executions.nodes()[NODE]
 
-    story.register(run="run-2")
+    story.register(boot_id="run-2")
 
     second = story.executions.nodes()[NODE]
     assert (first.incarnation, second.incarnation, second.draining) == (1, 2, False)
@@ -514,10 +514,10 @@ class Entries:
     def __init__(self, story: Story) -> None:
         self.story = story
 
-    def apply(self, sequence: int, *commands: AnyCommand, node_id: str = NODE, run: str = "run-1") -> Admission:
+    def apply(self, sequence: int, *commands: AnyCommand, node_id: str = NODE, boot_id: str = "run-1") -> Admission:
         story = self.story
         work = Work(story.executions)
-        batch = Batch(node_id=node_id, run=run, sequence=sequence, at_ms=story.now_ms, commands=commands)
+        batch = Batch(node_id=node_id, boot_id=boot_id, sequence=sequence, at_ms=story.now_ms, commands=commands)
         admission = admit(work, batch)
         if admission is Admission.NEW:
             for command in commands:
@@ -552,19 +552,19 @@ def test_batches_are_numbered_by_each_node_for_itself(entries: Entries) -> None:
 
 
 def test_what_an_earlier_process_of_a_node_still_sends_is_outdated(entries: Entries) -> None:
-    entries.story.register(run="run-2")
+    entries.story.register(boot_id="run-2")
 
-    assert entries.apply(7, run="run-1") is Admission.OUTDATED
-    assert entries.apply(1, run="run-2") is Admission.NEW
+    assert entries.apply(7, boot_id="run-1") is Admission.OUTDATED
+    assert entries.apply(1, boot_id="run-2") is Admission.NEW
 
 
 def test_a_process_begins_with_its_registration_and_numbers_anew(entries: Entries) -> None:
     assert entries.apply(9) is Admission.NEW
 
-    assert entries.apply(1, run="run-2") is Admission.OUTDATED
-    assert entries.apply(1, registration(run="run-2"), run="run-2") is Admission.NEW
-    assert entries.apply(1, registration(run="run-2"), run="run-2") is Admission.REPEATED
-    assert entries.apply(2, run="run-2") is Admission.NEW
+    assert entries.apply(1, boot_id="run-2") is Admission.OUTDATED
+    assert entries.apply(1, registration(boot_id="run-2"), boot_id="run-2") is Admission.NEW
+    assert entries.apply(1, registration(boot_id="run-2"), boot_id="run-2") is Admission.REPEATED
+    assert entries.apply(2, boot_id="run-2") is Admission.NEW
 
 
 def test_a_node_that_was_removed_has_to_register_again(entries: Entries) -> None:
@@ -584,7 +584,7 @@ def test_the_number_of_a_batch_outlives_a_restart(entries: Entries) -> None:
 
 
 def test_a_batch_that_was_not_applied_changes_nothing(entries: Entries) -> None:
-    entries.apply(1, entries.story.enqueue_command("order-1"), run="earlier")
+    entries.apply(1, entries.story.enqueue_command("order-1"), boot_id="earlier")
 
     assert entries.story.queries.execution("order-1") is None
     assert entries.apply(1) is Admission.NEW

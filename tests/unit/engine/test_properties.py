@@ -207,7 +207,7 @@ class Moves:
         return registration(
             pick(NODES, move.which),
             at_ms=self.at_ms,
-            run=pick(("run-1", "run-1", "run-2"), move.one),
+            boot_id=pick(("run-1", "run-1", "run-2"), move.one),
             handlers=pick((HANDLERS, HANDLERS, ("ship",)), move.two),
             slots=pick((1, 4), move.three),
             queue_limit=pick((0, 0, 3), move.three),
@@ -215,12 +215,12 @@ class Moves:
         )
 
     def _drain(self, move: Move) -> AnyCommand:
-        node_id, run = self._node(move)
-        return DrainNode(at_ms=self.at_ms, node_id=node_id, run=run)
+        node_id, boot_id = self._node(move)
+        return DrainNode(at_ms=self.at_ms, node_id=node_id, boot_id=boot_id)
 
     def _lose(self, move: Move) -> AnyCommand:
-        node_id, run = self._node(move)
-        return LoseNode(at_ms=self.at_ms, node_id=node_id, run=run)
+        node_id, boot_id = self._node(move)
+        return LoseNode(at_ms=self.at_ms, node_id=node_id, boot_id=boot_id)
 
     def _remove(self, move: Move) -> AnyCommand:
         return RemoveNode(at_ms=self.at_ms, node_id=self._node(move)[0])
@@ -231,7 +231,7 @@ class Moves:
         node = self.now.nodes.get(node_id)
         if node is None or move.wild:
             return pick(NODES, move.one), "unknown"
-        return node_id, node.run
+        return node_id, node.boot_id
 
     def _place(self, move: Move) -> AnyCommand | None:
         """What is misplaced; in the wild, whatever there is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tempolite_node.engine.commands import CompleteAttempt, Resolution
-from tempolite_node.engine.effects import Accepted, Ready, Rejection, RunCompensation, Value
+from tempolite_node.engine.effects import Accepted, Halted, Ready, Rejection, RunCompensation, Value
 from tempolite_node.engine.model import (
     Component,
     OperationKind,
@@ -220,6 +220,8 @@ def test_a_compensation_out_of_retries_leaves_its_saga_stuck(story: Story) -> No
     story.fail("order-1", "BankClosed")
 
     assert story["order-1"].status is Status.STUCK
+    [halted] = story.effects_of(Halted)
+    assert (halted.execution, halted.failure.type) == (story["order-1"], "BankClosed")
     compensation = story.operation("order-1", COMPENSATION, "Charge#1")
     assert (compensation.status, compensation.failure.type) == (OperationStatus.FAILED, "BankClosed")
     assert compensation.retry_state is RetryState.MAXIMUM_ATTEMPTS_REACHED

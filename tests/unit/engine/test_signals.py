@@ -332,6 +332,6 @@ def test_a_signal_of_an_earlier_version_answers_repeats_by_the_rule_of_then(stor
     story.of_format(1)
     story.enqueue("order-1")
     story.signal("order-1", "approve", request_id="r-1")
-    story.register(run="upgraded")
+    story.register(boot_id="upgraded")
 
     assert story.signal("order-1", "reject", request_id="r-1") == SignalStored(sequence=1)

@@ -57,7 +57,7 @@ def test_it_is_kept_with_its_payload_and_with_what_is_wrong_with_it_and_counts_a
     assert (kept.seq, kept.payload, kept.set_aside, kept.consumed) == (1, b'"wrong"', "by: is required", False)
     assert (story["order-1"].inbox, story["order-1"].consumed) == (1, 0)
     [told] = story.effects_of(SignalSetAside)
-    assert (told.owner, told.handler, told.signal) == (NODE, "fulfil", kept)
+    assert (told.execution.owner, told.execution.handler, told.signal) == (NODE, "fulfil", kept)
 
 
 def test_no_wait_takes_it_again(story: Story) -> None:
@@ -223,7 +223,7 @@ def test_what_was_taken_before_signals_could_be_set_aside_can_not_be(story: Stor
     message = "signal approve#1 was recorded before signals could be set aside"
 
     assert story.set_aside("order-1") == Refused(reason=Reason.WRONG_STATE, message=message)
-    story.register(run="upgraded")
+    story.register(boot_id="upgraded")
     story.start("order-1")
     assert story.set_aside("order-1", replayed=True) == Refused(reason=Reason.WRONG_STATE, message=message)
 

@@ -22,10 +22,10 @@ REFUND = served("process_refund", "shop.refunds:process")
 def catalog(*own: ServedHandler, nodes: Mapping[str, tuple[ServedHandler, ...]] | None = None) -> HandlerCatalog:
     """nodes: what the others serve."""
     others = {
-        node_id: NodeState(id=node_id, run="run-1", incarnation=1, handlers=handlers)
+        node_id: NodeState(id=node_id, boot_id="run-1", incarnation=1, handlers=handlers)
         for node_id, handlers in (nodes or {}).items()
     }
-    return HandlerCatalog(own, lambda: others)
+    return HandlerCatalog(own, lambda: others, in_cluster=True)
 
 
 def refusal(found: ServedHandler | Rejection) -> str:
@@ -71,7 +71,7 @@ def test_of_many_handlers_the_nearest_is_named_and_some_of_the_others() -> None:
     told = refusal(many.find("proces"))
 
     assert told.startswith("no node serves handler 'proces', but handler_000, handler_001, ")
-    assert told.endswith(", handler_009 and 291 others; did you mean 'process'?")
+    assert told.endswith(", handler_009 and 291 others; did you mean process?")
 
 
 def test_a_function_that_is_served_twice_is_found_by_its_name_or_not_at_all() -> None:

@@ -42,6 +42,7 @@ MESSAGES: list[AnyMessage] = [
     AppendEntries(7, 3, 2, 3, []),
     Ack(7, 5, success=True),
     Ack(7, 5, success=False, rejected=9, recovering=True),
+    Ack(7, 5, success=True, boot_id="5d1f7c0a93e2b846"),
     RequestVote(7, 3, 2),
     Vote(7),
     PreVote(8, 3, 2),
@@ -51,6 +52,7 @@ MESSAGES: list[AnyMessage] = [
     SnapshotChunk(7, 5, 2, MEMBERS, 10, 1234, 4, b"abc"),
     SnapshotAck(7, 5, 1234, 4),
     Forward(7, REQUEST, 0, b"data"),
+    Forward(7, REQUEST, 0, b"data", "5d1f7c0a93e2b846"),
     ForwardRefused(REQUEST, 7),
     RecoveryRequest(99),
     Introduction(7, MEMBERS[0]),
@@ -69,6 +71,18 @@ def test_every_kind_of_message_is_among_the_examples() -> None:
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
 def test_a_message_comes_back_as_it_was(message: AnyMessage) -> None:
     assert decode(codec.encode([message])) == [message]
+
+
+def test_messages_of_a_version_that_does_not_name_its_process_are_understood() -> None:
+    earlier = msgspec.msgpack.encode([[2, 7, 5, True, 0, False], [11, 7, REQUEST, 0, b"data"]])
+
+    assert decode(earlier) == [Ack(7, 5, success=True), Forward(7, REQUEST, 0, b"data")]
+
+
+def test_what_a_later_version_adds_at_the_end_of_a_message_is_passed_over() -> None:
+    later = msgspec.msgpack.encode([[2, 7, 5, True, 0, False, "5d1f7c0a93e2b846", "more"]])
+
+    assert decode(later) == [Ack(7, 5, success=True, boot_id="5d1f7c0a93e2b846")]
 
 
 def test_messages_that_wait_together_come_back_in_order() -> None:

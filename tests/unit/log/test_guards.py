@@ -20,6 +20,7 @@ from tempolite_node.log.raft.messages import (
     Ack,
     AnyMessage,
     AppendEntries,
+    Forward,
     HigherTerm,
     PreVote,
     PreVoteReply,
@@ -31,10 +32,12 @@ from tempolite_node.log.raft.messages import (
 )
 from tempolite_node.log.raft.outcomes import Outcome
 from tempolite_node.log.raft.proposals import Proposal
+from tempolite_node.log.raft.silence import PeerLiveness
 from tempolite_node.log.raft.timing import Limits, Timing
 
 MEMBERS = tuple(Member(name, f"{name}:1") for name in ("me", "p1", "p2", "p3", "p4"))
 PEERS = ("p1", "p2", "p3", "p4")
+SILENCE_S = 2.0
 
 
 class Node:
@@ -47,6 +50,8 @@ class Node:
         self.applied_index = 0
         self.delivered: list[Entry] = []
         self.installed: list[int] = []
+        self.run_name = ""  #: of this node's process
+        self.registered = {peer: f"{peer}-1" for peer in PEERS}
         self.journal = LogStore(self, members)
         self.journal.update(phase=Phase.PROVEN)
         self.core = RaftCore(
@@ -60,6 +65,12 @@ class Node:
             limits=Limits(),
             clock=lambda: self.now,
             rng=random.Random(1),
+            liveness=PeerLiveness(
+                timeout_s=SILENCE_S,
+                boot_id=lambda: self.run_name,
+                live_boot_ids=lambda: self.registered,
+                on_silence=lambda *_: None,
+            ),
         )
         for peer in PEERS:
             self.core.connected(peer)
@@ -123,6 +134,16 @@ class Node:
             self.now += 0.02
             self.core.tick()
         return list(self.sent)
+
+    def listen(self, seconds: float, *answers: tuple[str, AnyMessage]) -> set[tuple[str, str]]:
+        """For so long, with these messages again and again; returns whose processes were silent."""
+        silent: set[tuple[str, str]] = set()
+        for _ in range(round(seconds / 0.1)):
+            self.pass_time(0.1)
+            for peer, answer in answers:
+                self.core.receive(peer, answer)
+            silent.update(self.core.silent())
+        return silent
 
     def elect(self) -> None:
         """Makes it the leader of the next term."""
@@ -317,6 +338,46 @@ def test_a_leader_writes_while_its_followers_do(node: Node) -> None:
     node.propose(1)
     assert [event == "disk" for event in node.events] == [False] * (len(node.events) - 1) + [True]
     assert any(isinstance(event, AppendEntries) and event.entries for event in node.events)
+
+
+# --- who speaks
+
+
+def test_answers_of_a_process_that_is_not_registered_do_not_keep_the_one_before_it_live(node: Node) -> None:
+    node.elect()
+    answers = [(peer, Ack(1, 2, success=True, boot_id=node.registered[peer])) for peer in ("p1", "p2", "p3")]
+    again = (
+        "p4",
+        Ack(1, 2, success=True, boot_id="p4-2"),
+    )  # it has its journal, and votes; it has registered nowhere yet
+
+    assert node.listen(SILENCE_S - 0.5, *answers, again) == set()
+    assert node.listen(1.0, *answers, again) == {("p4", "p4-1")}
+
+    node.registered["p4"] = "p4-2"
+    assert node.listen(2 * SILENCE_S, *answers, again) == set()
+
+
+def test_a_batch_for_the_log_is_a_sign_of_life_of_the_process_that_made_it(node: Node) -> None:
+    node.elect()
+    majority = [(peer, Ack(1, 2, success=True, boot_id=node.registered[peer])) for peer in ("p1", "p2")]
+    forwards = [
+        (peer, Forward(1, RequestId(peer.encode() * 8), Kind.DATA, b"", run))
+        for peer, run in (("p3", "p3-1"), ("p4", "p4-2"))
+    ]
+
+    assert node.listen(SILENCE_S + 0.5, *majority, *forwards) == {("p4", "p4-1")}
+
+
+def test_a_node_names_its_process_to_the_leader_and_another_one_when_it_begins_anew(node: Node) -> None:
+    node.run_name = "me-1"
+    assert node.hear("p1", append(1, (1, 0), [1])) == [Ack(1, 3, success=True, boot_id="me-1")]
+    node.run_name = "me-2"
+    assert node.hear("p1", append(1, (2, 1))) == [Ack(1, 3, success=True, boot_id="me-2")]
+
+    node.propose(1)
+
+    assert [message.boot_id for _, message in node.sent if isinstance(message, Forward)] == ["me-2"]
 
 
 # --- pre-vote, handing over

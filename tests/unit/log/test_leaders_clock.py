@@ -12,7 +12,7 @@ MINUTE_MS = 60_000
 def heard(clock: LeadersClock, shown: Iterable[tuple[float, int]], leader: str = "a") -> int:
     """shown: when, in seconds, and how far ahead an entry showed the leader to be then. Returns what is believed."""
     for now_s, ahead_ms in shown:
-        clock.heard(leader, ahead_ms, now_s)
+        clock.on_message(leader, ahead_ms, now_s)
     return clock.offset_ms
 
 

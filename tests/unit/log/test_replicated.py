@@ -29,7 +29,7 @@ from tempolite_node.log.raft.timing import Timing
 from tempolite_node.log.replicated import ReplicatedLog
 from tempolite_node.store.database import open_reader
 from tempolite_node.store.readers import Readers
-from tempolite_node.store.snapshots import Snapshots
+from tempolite_node.store.snapshots import StoreSnapshots
 from tests.cluster.lab import free_ports
 
 from ..driver.simulated import HANDLERS, Settings, SimulatedNode
@@ -61,12 +61,12 @@ class ReplicatedNode(SimulatedNode):
 
     def make_log(self, machine: StateMachine) -> ReplicatedLog:
         self.readers = Readers(self.path)
-        self.snapshots = Snapshots(self.executions, self.readers, NODE)
+        self.snapshots = StoreSnapshots(self.executions, self.readers, NODE)
         self.log = ReplicatedLog(
             machine,
             self.config,
             snapshots=self.snapshots,
-            run=lambda: self.driver.run,
+            boot_id=lambda: self.driver.boot_id,
             post=lambda act: self.driver.put(RunInDriver(act=act)),
             on_failure=self.failures.append,
             on_removed=lambda: None,
@@ -164,7 +164,7 @@ def test_a_node_makes_itself_known_and_then_its_commands_are_answered(node: Repl
     assert node.outcomes(enqueue("a")) == [enqueued("a")]
 
     assert node.executions.applied_index == node.log.index > before
-    assert node.executions.nodes()[NODE].run == node.driver.run
+    assert node.executions.nodes()[NODE].boot_id == node.driver.boot_id
     assert node.log.idle
     assert node.log.leads
 
@@ -227,7 +227,7 @@ def test_an_attempt_runs_when_its_start_is_ordered(node: ReplicatedNode) -> None
 
 def test_an_entry_that_the_log_has_twice_is_applied_once(node: ReplicatedNode) -> None:
     sequence = node.executions.sequence(NODE) + 1
-    batch = Batch(node_id=NODE, run=node.driver.run, sequence=sequence, at_ms=0, commands=(enqueue("a"),))
+    batch = Batch(node_id=NODE, boot_id=node.driver.boot_id, sequence=sequence, at_ms=0, commands=(enqueue("a"),))
 
     entry(node, batch, times=3)
 
@@ -237,31 +237,46 @@ def test_an_entry_that_the_log_has_twice_is_applied_once(node: ReplicatedNode) -
 
 
 def test_an_entry_of_an_earlier_process_is_passed_over(node: ReplicatedNode) -> None:
-    entry(node, Batch(node_id=NODE, run="earlier", sequence=99, at_ms=0, commands=(enqueue("a"),)))
+    entry(node, Batch(node_id=NODE, boot_id="earlier", sequence=99, at_ms=0, commands=(enqueue("a"),)))
 
     assert node.executions.execution("a") is None
     assert node.outcomes(enqueue("b")) == [enqueued("b")]
 
 
 def test_a_node_that_finds_another_process_in_its_place_makes_itself_known_again(node: ReplicatedNode) -> None:
-    other = registration(run="other", handlers=HANDLERS)
-    entry(node, Batch(node_id=NODE, run="other", sequence=1, at_ms=0, commands=(other,)))
+    other = registration(boot_id="other", handlers=HANDLERS)
+    entry(node, Batch(node_id=NODE, boot_id="other", sequence=1, at_ms=0, commands=(other,)))
 
     assert node.outcomes(enqueue("a")) == [enqueued("a")]
 
-    assert node.executions.nodes()[NODE].run == node.driver.run
+    assert node.executions.nodes()[NODE].boot_id == node.driver.boot_id
 
 
 def test_what_is_under_way_when_another_process_turns_up_is_not_lost(node: ReplicatedNode) -> None:
-    other = registration(run="other", handlers=HANDLERS)
-    batch = Batch(node_id=NODE, run="other", sequence=1, at_ms=0, commands=(other,))
+    other = registration(boot_id="other", handlers=HANDLERS)
+    batch = Batch(node_id=NODE, boot_id="other", sequence=1, at_ms=0, commands=(other,))
     node.log.raft.propose(
         msgspec.msgpack.encode(batch), request_id=next_request(), timeout_s=10.0, on_outcome=lambda _: None
     )
 
     assert node.outcomes(enqueue("a")) == [enqueued("a")]
 
-    assert node.executions.nodes()[NODE].run == node.driver.run
+    assert node.executions.nodes()[NODE].boot_id == node.driver.boot_id
+
+
+def test_the_silence_of_a_process_that_another_one_has_followed_costs_nobody_anything(node: ReplicatedNode) -> None:
+    first, second = (registration("node-2", boot_id=run, handlers=()) for run in ("first", "second"))
+    for process in (first, second):
+        entry(node, Batch(node_id="node-2", boot_id=process.boot_id, sequence=1, at_ms=0, commands=(process,)))
+    node.outcomes(enqueue("a"))  # and what was ordered before is saved
+
+    node.driver.lost("node-2", "first")
+    node.outcomes(enqueue("b"))
+    assert node.driver.live_boot_ids == {NODE: node.driver.boot_id, "node-2": "second"}
+
+    node.driver.lost("node-2", "second")
+    node.outcomes(enqueue("c"))
+    assert node.driver.live_boot_ids == {NODE: node.driver.boot_id}
 
 
 def test_what_a_node_could_not_start_while_it_was_taken_for_dead_is_started_when_it_is_back(
@@ -269,8 +284,8 @@ def test_what_a_node_could_not_start_while_it_was_taken_for_dead_is_started_when
 ) -> None:
     node.outcomes(enqueue("a"))
     other = registration("node-2", handlers=())
-    lost = LoseNode(at_ms=0, node_id=NODE, run=node.driver.run)
-    said = Batch(node_id="node-2", run=other.run, sequence=1, at_ms=0, commands=(other, lost))
+    lost = LoseNode(at_ms=0, node_id=NODE, boot_id=node.driver.boot_id)
+    said = Batch(node_id="node-2", boot_id=other.boot_id, sequence=1, at_ms=0, commands=(other, lost))
     node.log.raft.propose(
         msgspec.msgpack.encode(said), request_id=next_request(), timeout_s=10.0, on_outcome=lambda _: None
     )
@@ -284,15 +299,15 @@ def test_what_a_node_could_not_start_while_it_was_taken_for_dead_is_started_when
 
 
 def test_an_entry_of_a_later_version_stops_the_node(node: ReplicatedNode) -> None:
-    batch = Batch(format=FORMAT + 1, node_id="node-2", run="r", sequence=1, at_ms=0)
+    batch = Batch(format=FORMAT + 1, node_id="node-2", boot_id="r", sequence=1, at_ms=0)
 
     with pytest.raises(RaftBroken, match=f"has format {FORMAT + 1}, of a later version: upgrade this node"):
         entry(node, batch)
 
 
 def test_a_node_that_does_not_know_what_comes_into_use_stops_before_it_is_on_disk(node: ReplicatedNode) -> None:
-    later = registration(NODE, run="of a later version", format=FORMAT + 1)
-    batch = Batch(node_id=NODE, run=later.run, sequence=1, at_ms=0, commands=(later,))
+    later = registration(NODE, boot_id="of a later version", format=FORMAT + 1)
+    batch = Batch(node_id=NODE, boot_id=later.boot_id, sequence=1, at_ms=0, commands=(later,))
     saved = node.executions.applied_index
 
     message = f"the log is in format {FORMAT + 1}, and this version of node {NODE} knows up to {FORMAT}: upgrade it"
@@ -317,7 +332,7 @@ def test_after_a_crash_what_the_store_does_not_have_is_applied_again(
     shutil.copy(earlier, node.path)
 
     again = make()
-    again.until(lambda: again.executions.nodes()[NODE].run == again.driver.run)
+    again.until(lambda: again.executions.nodes()[NODE].boot_id == again.driver.boot_id)
 
     assert again.executions.execution("b") is not None
     assert again.executions.execution("a").status is Status.CANCELLED  # type: ignore[union-attr]
@@ -332,7 +347,7 @@ def test_a_node_that_takes_the_store_of_another_one_begins_anew(node: Replicated
     node.host_up()
     node.outcomes(enqueue("a"), enqueue("b"))
     node.until(lambda: "a" in node.attempts and node.log.idle)
-    epoch, run = node.attempts["a"].epoch, node.driver.run
+    epoch, boot_id = node.attempts["a"].epoch, node.driver.boot_id
     other = tmp_path / "other.db"
     index = node.snapshots.make(other)
     told: list[Any] = []
@@ -347,8 +362,8 @@ def test_a_node_that_takes_the_store_of_another_one_begins_anew(node: Replicated
 
     assert node.restores == 1
     assert [type(outcome) for outcome in told] == [OutcomeUnknown]
-    assert node.driver.run != run
-    assert node.executions.nodes()[NODE].run == node.driver.run
+    assert node.driver.boot_id != boot_id
+    assert node.executions.nodes()[NODE].boot_id == node.driver.boot_id
     assert node.dispatch.pools[Component.HANDLER].busy == 1
     assert node.outcomes(enqueue("d")) == [enqueued("d")]
     check(open_reader(node.path), node.executions)
@@ -384,8 +399,8 @@ def test_a_node_that_was_given_up_starts_nothing_by_a_batch_that_was_ordered_beh
     node.outcomes(enqueue("a"))
     node.until(lambda: "a" in node.attempts and node.log.idle)
     attempt, other = node.attempts["a"], registration("node-2", handlers=())
-    lost = LoseNode(at_ms=0, node_id=NODE, run=node.driver.run)
-    said = Batch(node_id="node-2", run=other.run, sequence=1, at_ms=0, commands=(other, lost))
+    lost = LoseNode(at_ms=0, node_id=NODE, boot_id=node.driver.boot_id)
+    said = Batch(node_id="node-2", boot_id=other.boot_id, sequence=1, at_ms=0, commands=(other, lost))
     node.log.raft.propose(
         msgspec.msgpack.encode(said), request_id=next_request(), timeout_s=10.0, on_outcome=lambda _: None
     )

@@ -1,4 +1,4 @@
-"""Which members a leader takes for silent."""
+"""Which members a leader takes for silent: those whose registered process does not speak."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tempolite_node.log.raft.silence import Silence
 
 TIMEOUT_S = 10.0
-OTHERS = ("b", "c")
+OTHERS = {"b": "b1", "c": "c1"}  #: and the process of each that is registered
 
 
 class Leader:
@@ -16,16 +16,20 @@ class Leader:
     def __init__(self) -> None:
         self.silence = Silence(TIMEOUT_S)
         self.now = 1_000.0
+        self.registered = dict(OTHERS)
+        self.runs = dict(OTHERS)  #: the process that runs there
         self.answering: set[str] = set()
 
     def lead(self, seconds: int, *, leads: bool = True) -> list[tuple[int, str]]:
-        """For so long; returns who was told to be silent, and after how many seconds."""
+        """For so long; returns whose process was told to be silent, and after how many seconds."""
         told = []
         for second in range(1, seconds + 1):
             self.now += 1
             for peer in self.answering:
-                self.silence.acknowledged(peer, self.now)
-            told += [(second, peer) for peer in self.silence.look(OTHERS, self.now, leads=leads)]
+                self.silence.heard(peer, self.runs[peer], self.now)
+            silent = self.silence.look(self.registered, self.now, leads=leads)
+            assert all(run == self.registered[peer] for peer, run in silent)
+            told += [(second, peer) for peer, _ in silent]
         return told
 
 
@@ -96,5 +100,45 @@ def test_a_leader_that_stood_still_blames_nobody_for_what_it_did_not_hear(leader
 
 def test_a_member_that_left_is_not_asked_for(leader: Leader) -> None:
     leader.lead(5)
+    leader.registered = {}
 
-    assert leader.silence.look((), leader.now + 1, leads=True) == []
+    assert leader.lead(20) == []
+
+
+def test_a_process_that_is_not_registered_does_not_keep_the_one_before_it_live(leader: Leader) -> None:
+    leader.answering = {"b", "c"}
+    leader.lead(50)
+    leader.runs["c"] = "c2"  # started again, and catching up
+
+    assert leader.lead(25) == [(10, "c"), (20, "c")]
+
+
+def test_a_process_has_the_whole_timeout_from_when_it_is_registered(leader: Leader) -> None:
+    leader.answering = {"b", "c"}
+    leader.runs["c"] = "c2"
+    leader.lead(8)
+
+    leader.registered["c"] = "c2"
+    leader.answering = {"b"}
+
+    assert leader.lead(9) == []
+    assert leader.lead(3) == [(2, "c")]
+
+
+def test_a_process_that_was_given_up_and_registers_again_has_the_whole_timeout(leader: Leader) -> None:
+    leader.answering = {"b"}
+    assert leader.lead(12) == [(10, "c")]
+    del leader.registered["c"]  # the others hold it for dead
+    assert leader.lead(50) == []
+
+    leader.registered["c"] = "c1"
+
+    assert leader.lead(12) == [(11, "c")]
+
+
+def test_a_peer_that_does_not_say_which_process_it_is_counts_as_the_registered_one(leader: Leader) -> None:
+    """As versions do that know nothing of it: nodes are upgraded one at a time."""
+    leader.answering = {"b", "c"}
+    leader.runs["c"] = ""
+
+    assert leader.lead(100) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -256,6 +257,26 @@ def test_many_are_enqueued_as_a_whole_when_asked_for(peer: Peer, client: Any) ->
         client.enqueue_many("fulfil", [(1,)] * 10_001, atomic=True)
 
 
+@pytest.mark.parametrize("entry", ["tea", b"tea", 3, {"sku": "tea"}, Order("tea", 1)], ids=repr)
+def test_what_is_no_tuple_of_arguments_is_refused_before_anything_is_sent(peer: Peer, client: Any, entry: Any) -> None:
+    kind = type(entry).__name__
+    with pytest.raises(InvalidArgument, match=rf"arguments\[1500\] must be a tuple .*, not a {kind}"):
+        client.enqueue_many("fulfil", [(1,)] * 1_500 + [entry])
+    assert peer.requests["BatchEnqueueExecutions"] == []
+
+
+def test_a_type_in_the_place_of_a_sequence_number_is_refused(client: Any) -> None:
+    with pytest.raises(
+        InvalidArgument, match=r"after must be the sequence number of a signal, .*; a type goes into type="
+    ):
+        client.handle("e1").receive_signals("progress", Order)
+
+
+def test_an_option_that_there_is_not_is_refused_where_it_is_given(client: Any) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword arguments: prio"):
+        client.options(prio=1)
+
+
 def test_an_id_can_not_be_given_to_many(client: Any) -> None:
     with pytest.raises(InvalidArgument, match="ids of their own"):
         client.options(id="e1").enqueue_many("fulfil", [(1,)])
@@ -390,9 +411,14 @@ def test_violations_name_their_fields(peer: Peer, client: Any) -> None:
     assert (violation.field, violation.description) == ("arguments.order.quantity", "too low")
 
 
-def test_a_message_beyond_the_limit_is_the_callers_mistake(client: Any) -> None:
-    with pytest.raises(InvalidArgument, match="larger than max"):
+def test_a_message_that_is_too_large_is_refused_with_its_size_the_limit_and_the_settings(client: Any) -> None:
+    with pytest.raises(InvalidArgument) as refused:
         client.send_signal("e1", "blob", "x" * 5_000_000)
+    assert re.fullmatch(
+        r"the request has 5,000,0\d\d bytes; at most 4,194,304 are allowed "  # of a peer with gRPC's own limit
+        r"\(the node's api.limits.message_bytes, and for each payload in it api.limits.payload_bytes\)",
+        str(refused.value),
+    )
 
 
 def test_a_token_goes_with_every_call(peer: Peer, connect: Callable[..., Any]) -> None:

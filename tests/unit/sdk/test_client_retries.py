@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tempolite_sdk.client.calls.call import Call, Place
+from tempolite_sdk.client.calls.call import Affinity, Call
 from tempolite_sdk.client.channel import Endpoint
 from tempolite_sdk.client.retries import INITIAL_PAUSE, MAXIMUM_PAUSE, POLL_GRACE, Tries
 from tempolite_sdk.client.route import Route
@@ -215,7 +215,7 @@ def test_a_last_try_that_runs_out_of_time_is_raised_as_what_the_node_said_before
 
 def test_what_is_about_one_node_is_not_repeated_at_another() -> None:
     route = Route((A, B))
-    trying = Tries(route, call(stays=True), 30)
+    trying = Tries(route, call(pinned=True), 30)
     assert trying.timeout(call()) == pytest.approx(30, abs=1)
     trying.pause_after(lost())
     assert trying.next_link() is A
@@ -223,9 +223,9 @@ def test_what_is_about_one_node_is_not_repeated_at_another() -> None:
 
 
 def test_what_makes_sense_at_one_node_goes_there_whichever_is_in_use() -> None:
-    place = Place()
-    place.link = B
-    assert Tries(Route((A, B)), call(place=place), 30).next_link() is B
+    affinity = Affinity()
+    affinity.link = B
+    assert Tries(Route((A, B)), call(affinity=affinity), 30).next_link() is B
 
 
 def test_an_endpoint_that_is_not_trusted_is_left_for_the_next_and_none_is_asked_twice() -> None:
@@ -235,3 +235,94 @@ def test_an_endpoint_that_is_not_trusted_is_left_for_the_next_and_none_is_asked_
     trying.next_link()
     with pytest.raises(Unavailable, match="CERTIFICATE"):
         trying.pause_after(lost("CERTIFICATE_VERIFY_FAILED"))
+
+
+# --- what a caller is told meanwhile
+
+REFUSED = (
+    "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: "
+    "Failed to connect to remote host: connect: Connection refused (111)"
+)
+WARNING = "no node answers at a:1 (connection refused): trying for 30 s"
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "tempolite.client"]
+
+
+def test_that_no_node_answers_is_told_at_the_first_failure_and_once(caplog: pytest.LogCaptureFixture) -> None:
+    route = Route([A])
+    trying = [Tries(route, call(), 30, clock=Clock(), jitter=longest) for _ in range(2)]
+
+    for each in trying * 3:
+        each.next_link()
+        each.pause_after(lost(REFUSED))
+
+    assert warnings(caplog) == [WARNING]
+
+
+def test_it_is_told_again_when_a_node_had_answered_meanwhile(caplog: pytest.LogCaptureFixture) -> None:
+    trying = tries(30, clock=Clock())
+    trying.next_link()
+    trying.pause_after(lost(REFUSED))
+    trying.answered()
+
+    trying.pause_after(lost(REFUSED))
+
+    assert warnings(caplog) == [WARNING] * 2
+
+
+def test_a_refusal_is_an_answer_too(caplog: pytest.LogCaptureFixture) -> None:
+    trying = tries(30, clock=Clock())
+    trying.next_link()
+    trying.pause_after(lost(REFUSED))
+    with pytest.raises(NotFound):
+        trying.pause_after(lost("no execution a", code=grpc.StatusCode.NOT_FOUND))
+
+    trying.pause_after(lost(REFUSED))
+
+    assert warnings(caplog) == [WARNING] * 2
+
+
+def test_as_long_as_one_of_the_nodes_answers_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    trying = tries(30, A, B, clock=Clock())
+    trying.next_link()
+    trying.pause_after(lost(REFUSED))
+    trying.next_link()
+    trying.answered()
+    assert warnings(caplog) == []
+
+    for _ in (A, B):
+        trying.next_link()
+        trying.pause_after(lost(REFUSED))
+
+    assert warnings(caplog) == [
+        "no node answers at a:1 (connection refused), b:1 (connection refused): trying for 30 s"
+    ]
+
+
+def test_in_the_end_one_line_says_how_long_and_what_to_do_with_nothing_chained_to_it() -> None:
+    clock = Clock()
+    trying = tries(30, clock=clock)
+    clock.now += 30
+    with pytest.raises(Unavailable) as raised:
+        trying.pause_after(lost(REFUSED))
+
+    assert str(raised.value) == (
+        "given up after 30 s: no node answers at a:1 (connection refused); start it with "
+        "`tempolite-node --config node.yaml`, or say where it is: address=, TEMPOLITE_ADDRESS"
+    )
+    assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "DNS resolution failed for nowhere:8367: C-ares status is not ARES_SUCCESS qtype=A: Domain name not found",
+        "errors resolving nowhere:8367: [field:hostname lookup error:address lookup failed for nowhere:8367: ...]",
+    ],
+)
+def test_a_name_that_leads_nowhere_is_told_as_that(caplog: pytest.LogCaptureFixture, message: str) -> None:
+    tries(30, clock=Clock()).pause_after(lost(message))
+
+    assert warnings(caplog) == ["no node answers at a:1 (there is no such host): trying for 30 s"]

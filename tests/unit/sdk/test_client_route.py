@@ -45,21 +45,21 @@ def test_of_many_calls_that_fail_together_one_moves_the_client() -> None:
 
 def test_the_leader_is_followed() -> None:
     route = Route((A, B, C))
-    route.heard(A, "c:1")
+    route.note_leader(A, "c:1")
     assert route.in_use is C
 
 
 def test_a_leader_that_is_not_among_the_endpoints_is_not_followed() -> None:
     route = Route((A, B))
     for leader in ("elsewhere:1", "not an address", ""):
-        route.heard(A, leader)
+        route.note_leader(A, leader)
     assert route.in_use is A
 
 
 def test_what_an_endpoint_says_that_is_not_in_use_any_more_changes_nothing() -> None:
     route = Route((A, B, C))
-    route.heard(A, "b:1")
-    route.heard(A, "c:1")
+    route.note_leader(A, "b:1")
+    route.note_leader(A, "c:1")
     assert route.in_use is B
 
 
@@ -73,10 +73,10 @@ def test_a_leader_that_failed_is_not_gone_back_to_at_once() -> None:
     clock = Clock()
     route = Route((A, B), clock=clock)
     route.failed(A)
-    route.heard(B, "a:1")
+    route.note_leader(B, "a:1")
     assert route.in_use is B
     clock.now += LEADER_REST
-    route.heard(B, "a:1")
+    route.note_leader(B, "a:1")
     assert route.in_use is A
 
 

@@ -9,7 +9,7 @@ from tempolite_node.api.status import ERRORS, REJECTIONS, Rejected, status_of
 from tempolite_node.engine.effects import Reason, Rejection
 from tempolite_sdk.client.status import REASONS, Status, exception_of, is_connection_lost
 from tempolite_sdk.client.sync_client import Client
-from tempolite_sdk.errors import NodeFault, TempoliteError, Unavailable
+from tempolite_sdk.errors import InvalidArgument, NodeFault, TempoliteError, Unavailable
 
 from .client_peer import Peer, fails
 
@@ -38,6 +38,30 @@ def test_a_rejection_keeps_its_message_on_the_way(reason: Reason) -> None:
 def test_a_reason_that_is_not_known_falls_back_on_its_code() -> None:
     newer = Status(grpc.StatusCode.UNAVAILABLE, "later", reason="NOT_LEADER")
     assert type(exception_of(newer)) is Unavailable
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "CLIENT: Sent message larger than max (140000000 vs. 135266304)",
+            "the request has 140,000,000 bytes; at most 135,266,304 are allowed (the node's api.limits.message_bytes, ",
+        ),
+        (
+            "Received message larger than max (5000062 vs. 4194304)",
+            "the request has 5,000,062 bytes; at most 4,194,304 are allowed (the node's api.limits.message_bytes, ",
+        ),
+        (
+            "Stream removed (CLIENT: Received message larger than max (150000000 vs. 135266304))",
+            "the response has 150,000,000 bytes, and at most 135,266,304 are taken: ask for less (page_size=, ",
+        ),
+    ],
+)
+def test_what_grpc_refuses_for_its_size_is_told_with_size_limit_and_what_to_do(message: str, told: str) -> None:
+    refused = exception_of(Status(grpc.StatusCode.RESOURCE_EXHAUSTED, message))
+
+    assert isinstance(refused, InvalidArgument)
+    assert str(refused).startswith(told)
 
 
 def test_details_of_another_domain_are_not_taken_for_the_nodes() -> None:

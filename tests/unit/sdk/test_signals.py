@@ -96,6 +96,6 @@ def test_whatever_a_type_s_own_check_raises_is_told_as_what_is_wrong() -> None:
 
 def test_a_name_that_is_not_declared_is_told_with_those_that_are_and_the_nearest() -> None:
     assert not_declared("ask", "anwser", ["approve", "answer"]) == (
-        "ask takes no signal 'anwser', but answer, approve; did you mean 'answer'?"
+        "ask takes no signal 'anwser', but answer, approve; did you mean answer?"
     )
     assert not_declared("ask", "zzz", ["answer"]) == "ask takes no signal 'zzz', but answer"

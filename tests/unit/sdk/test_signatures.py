@@ -1,18 +1,97 @@
-"""How a handler tells what function it is."""
+"""How a handler may be called, by its function, and what function it is: said in the words of the node."""
 
 from __future__ import annotations
 
 import functools
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from tempolite_sdk import HandlerContext
+from tempolite_sdk import HandlerContext, InvalidArgument
+from tempolite_sdk.payload import encode
 from tempolite_sdk.signatures import is_function, signature_of
+
+
+def fulfil(_ctx: HandlerContext, order: str, *, express: bool = False) -> str:
+    return f"{order} {express}"
+
+
+def relay(_ctx: HandlerContext, **options: int) -> None: ...
+
+
+def test_an_argument_that_is_unknown_is_named_with_the_nearest_one() -> None:
+    signature = signature_of(fulfil)
+
+    with pytest.raises(InvalidArgument) as refused:
+        signature.named_arguments(["o-1"], {"expres": True, "colour": "red"})
+
+    assert str(refused.value) == (
+        "fulfil: expres is no argument of fulfil; did you mean express?; colour is no argument of fulfil"
+    )
+    assert [violation.field for violation in refused.value.violations] == ["expres", "colour"]
+
+
+def test_the_node_says_the_same_of_arguments_by_name() -> None:
+    signature = signature_of(fulfil)
+    with pytest.raises(InvalidArgument) as refused:
+        signature.named_arguments(["o-1"], {"expres": True})
+
+    assert signature.violations(encode({"order": "o-1", "expres": True})) == refused.value.violations
+
+
+def test_any_name_will_do_where_the_handler_takes_any() -> None:
+    assert signature_of(relay).named_arguments([], {"expres": 1}) == {"expres": 1}
+
+
+# --- types that no payload can carry
+
+
+@dataclass
+class Link:
+    name: str
+    over: socket.socket
+    next: Link | None = None
+
+
+@dataclass
+class Named:
+    name: str
+    over: socket.socket | None = None
+    lent: socket.socket = field(default_factory=socket.socket)
+
+
+class Model(BaseModel):
+    name: str
+
+
+@pytest.mark.parametrize("type", [socket.socket, list[socket.socket], dict[str, Link], tuple[int, Link], object])
+def test_an_argument_of_a_type_that_no_payload_can_carry_is_a_mistake(type: Any) -> None:
+    def handler(_ctx: HandlerContext, argument: Any) -> None: ...
+
+    handler.__annotations__["argument"] = type
+
+    with pytest.raises(InvalidArgument, match=r"handler: argument: a .* can't be read from JSON"):
+        signature_of(handler).check()
+
+
+@pytest.mark.parametrize("type", [Any, int, Named, list[Named], Model, dict[str, Model], socket.socket | None])
+def test_what_a_payload_can_carry_is_none(type: Any) -> None:
+    def handler(_ctx: HandlerContext, argument: Any, left_out: Any = None) -> None: ...
+
+    handler.__annotations__ |= {"argument": type, "left_out": socket.socket}
+
+    signature_of(handler).check()
+
+
+# --- which function it is
+
 
 PROGRAM = """
 from tempolite_sdk import HandlerContext
@@ -22,9 +101,6 @@ def fulfil(ctx: HandlerContext) -> None: ...
 
 print(signature_of(fulfil).function)
 """
-
-
-def fulfil(ctx: HandlerContext) -> None: ...
 
 
 def logged(function: Callable[..., Any]) -> Callable[..., Any]:

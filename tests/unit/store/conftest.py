@@ -13,7 +13,7 @@ from tempolite_node.engine.model import Component, Execution, Options, Status
 from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_reader, open_writer
 from tempolite_node.store.queries import Queries
-from tempolite_node.store.writer import Executions, claim_store
+from tempolite_node.store.writer import StoreWriter, claim_store
 
 NOW_MS = 1_700_000_000_000
 
@@ -49,8 +49,8 @@ def writer(path: Path) -> apsw.Connection:
 
 
 @pytest.fixture
-def executions(writer: apsw.Connection) -> Executions:
-    return Executions(writer)
+def executions(writer: apsw.Connection) -> StoreWriter:
+    return StoreWriter(writer)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def queries(reader: apsw.Connection) -> Queries:
     return Queries(reader)
 
 
-def put(executions: Executions, *values: Execution) -> None:
+def put(executions: StoreWriter, *values: Execution) -> None:
     work = Work(executions)
     for value in values:
         work.last_row = max(work.last_row, value.row)

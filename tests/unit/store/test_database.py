@@ -17,9 +17,11 @@ from tempolite_node.engine.decide import decide
 from tempolite_node.engine.model import FINAL, Status
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
+from tempolite_node.store import database
 from tempolite_node.store.database import APPLICATION_ID, open_reader, open_writer, schema, sync
 from tempolite_node.store.rows import EXECUTIONS
-from tempolite_node.store.writer import Executions, claim_store
+from tempolite_node.store.writer import StoreWriter, claim_store
+from tempolite_node.system import sync_file
 
 from .conftest import NOW_MS, execution
 
@@ -100,18 +102,18 @@ def test_a_commit_does_not_wait_for_the_disk_and_keeps_the_store_whole_if_the_po
 def test_a_sync_has_the_disk_keep_the_wal_that_the_commits_are_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = open_writer(path)
     claim_store(connection, "node-1")
-    synced: list[Path] = []
-    fdatasync = os.fdatasync
+    synced: list[os.stat_result] = []
 
     def note(file: int) -> None:
-        synced.append(Path(f"/proc/self/fd/{file}").readlink())
-        fdatasync(file)
+        synced.append(os.fstat(file))
+        sync_file(file)
 
-    monkeypatch.setattr(os, "fdatasync", note)
+    monkeypatch.setattr(database, "sync_file", note)
     sync(path)
 
-    assert synced == [Path(connection.filename_wal)]
-    assert synced[0].stat().st_size > 0
+    (wal,) = synced
+    assert os.path.samestat(wal, Path(connection.filename_wal).stat())
+    assert wal.st_size > 0
 
 
 def test_a_store_that_can_not_be_synced_says_so(path: Path) -> None:
@@ -215,10 +217,10 @@ def test_what_an_earlier_version_stored_is_kept_when_its_store_is_brought_up_to_
     connection = open_writer(of_first_version)
     claim_store(connection, "node-1")
 
-    executions = Executions(connection)
+    executions = StoreWriter(connection)
     assert (executions.applied_index, executions.last_row()) == (41, 1)
     assert executions.execution("order-1") == RUNNING
-    assert (executions.nodes()["node-1"].incarnation, executions.nodes()["node-1"].run) == (5, "")
+    assert (executions.nodes()["node-1"].incarnation, executions.nodes()["node-1"].boot_id) == (5, "")
     assert connection.pragma("integrity_check") == "ok"
     with pytest.raises(apsw.ConstraintError):
         connection.execute("UPDATE executions SET status = 'completed'")  # without the time of its end
@@ -231,7 +233,7 @@ def test_signals_that_an_earlier_version_received_are_in_line_as_they_were(of_fi
     connection = open_writer(of_first_version)
     claim_store(connection, "node-1")
 
-    executions = Executions(connection)
+    executions = StoreWriter(connection)
     [waiting] = executions.signals_in_line(1, "go", 9)
     assert (waiting.seq, waiting.payload, waiting.sender, waiting.set_aside) == (2, b"5", "", None)
     assert executions.execution_at(1).format == 1  # type: ignore[union-attr]
@@ -244,9 +246,9 @@ def test_what_a_node_of_an_earlier_version_ran_is_queued_again_when_it_starts(
 ) -> None:
     connection = open_writer(of_first_version)
     claim_store(connection, "node-1")
-    work = Work(Executions(connection))
+    work = Work(StoreWriter(connection))
 
-    decide(work, RegisterNode(at_ms=NOW_MS, node_id="node-1", run="r", handlers=(), slots={}))
+    decide(work, RegisterNode(at_ms=NOW_MS, node_id="node-1", boot_id="r", handlers=(), slots={}))
 
     assert work.execution_at(1).status is Status.QUEUED
     started = work.node("node-1")
@@ -260,7 +262,7 @@ def test_a_store_of_the_first_version_that_was_never_started_has_no_nodes(path: 
     connection = open_writer(path)
     claim_store(connection, "node-1", "shop")
 
-    assert Executions(connection).nodes() == {}
+    assert StoreWriter(connection).nodes() == {}
 
 
 # --- files that are refused
@@ -371,4 +373,4 @@ def test_two_nodes_can_not_write_one_store_at_once(store: Path) -> None:
         claim_store(second, "node-1")
 
     first.execute("ROLLBACK")
-    assert Executions(second).applied_index == 0
+    assert StoreWriter(second).applied_index == 0

@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from tempolite_node.engine.model import (
-    Attempt,
     Component,
+    EndedAttempt,
     Execution,
     Failure,
     Operation,
@@ -23,25 +23,25 @@ from tempolite_node.engine.model import (
 from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_writer
 from tempolite_node.store.queries import Queries
-from tempolite_node.store.writer import Executions, claim_store
+from tempolite_node.store.writer import StoreWriter, claim_store
 
 from .conftest import NOW_MS, execution, plan, put
 
 # --- saving
 
 
-def test_a_batch_and_the_index_it_brings_the_store_to_are_saved_together(executions: Executions, path: Path) -> None:
+def test_a_batch_and_the_index_it_brings_the_store_to_are_saved_together(executions: StoreWriter, path: Path) -> None:
     work = Work(executions)
     work.put(execution(work.next_row()))
     executions.save(work, 7)
 
-    again = Executions(open_writer(path))
+    again = StoreWriter(open_writer(path))
 
     assert (again.applied_index, again.last_row()) == (7, 1)
     assert again.execution("order-1") == execution(1)
 
 
-def test_an_execution_that_changes_often_in_a_batch_is_saved_as_it_is_at_its_end(executions: Executions) -> None:
+def test_an_execution_that_changes_often_in_a_batch_is_saved_as_it_is_at_its_end(executions: StoreWriter) -> None:
     work = Work(executions)
     queued = work.put(execution(work.next_row()))
     running = work.put(replace(queued, status=Status.RUNNING, attached=True))
@@ -56,9 +56,9 @@ def test_an_execution_that_changes_often_in_a_batch_is_saved_as_it_is_at_its_end
     assert executions.counts()[Component.HANDLER, Status.COMPLETED] == 1
 
 
-def test_many_ids_are_looked_for_in_one_query(executions: Executions, writer: apsw.Connection) -> None:
+def test_many_ids_are_looked_for_in_one_query(executions: StoreWriter, writer: apsw.Connection) -> None:
     put(executions, execution(1), execution(2))
-    executions = Executions(writer)
+    executions = StoreWriter(writer)
     statements: list[str] = []
     writer.exec_trace = lambda _, sql, __: not statements.append(sql)
 
@@ -70,7 +70,7 @@ def test_many_ids_are_looked_for_in_one_query(executions: Executions, writer: ap
     assert len(statements) == 1
 
 
-def test_an_id_that_nobody_had_is_found_once_it_is_saved(executions: Executions) -> None:
+def test_an_id_that_nobody_had_is_found_once_it_is_saved(executions: StoreWriter) -> None:
     executions.look_up(["order-1", "order-2"])
 
     put(executions, execution(1))
@@ -79,16 +79,16 @@ def test_an_id_that_nobody_had_is_found_once_it_is_saved(executions: Executions)
     assert executions.execution("order-2") is None
 
 
-def test_counts_are_found_again_when_a_store_is_opened(executions: Executions, path: Path) -> None:
+def test_counts_are_found_again_when_a_store_is_opened(executions: StoreWriter, path: Path) -> None:
     put(executions, execution(1), execution(2), execution(3, component=Component.SAGA))
 
-    again = Executions(open_writer(path))
+    again = StoreWriter(open_writer(path))
 
     assert again.counts()[Component.HANDLER, Status.QUEUED] == 2
     assert again.counts()[Component.SAGA, Status.QUEUED] == 1
 
 
-def test_an_id_may_pass_from_one_execution_to_another_in_one_batch(executions: Executions) -> None:
+def test_an_id_may_pass_from_one_execution_to_another_in_one_batch(executions: StoreWriter) -> None:
     put(executions, execution(1, status=Status.COMPLETED))
     work = Work(executions)
     work.put(replace(work.execution_at(1), id="order-1~1"))
@@ -98,7 +98,7 @@ def test_an_id_may_pass_from_one_execution_to_another_in_one_batch(executions: E
     assert [executions.execution(name).row for name in ("order-1", "order-1~1")] == [2, 1]
 
 
-def test_what_breaks_a_rule_of_the_schema_is_not_saved(executions: Executions, queries: Queries) -> None:
+def test_what_breaks_a_rule_of_the_schema_is_not_saved(executions: StoreWriter, queries: Queries) -> None:
     put(executions, execution(1))
     work = Work(executions)
     work.put(replace(work.execution_at(1), priority=5, status=Status.RUNNING))
@@ -126,7 +126,7 @@ def test_what_breaks_a_rule_of_the_schema_is_not_saved(executions: Executions, q
     ],
 )
 def test_sqlite_guards_what_the_engine_asserts(
-    executions: Executions, writer: apsw.Connection, sql: str, broken: str
+    executions: StoreWriter, writer: apsw.Connection, sql: str, broken: str
 ) -> None:
     put(executions, execution(1, ready_at=NOW_MS))
 
@@ -136,7 +136,7 @@ def test_sqlite_guards_what_the_engine_asserts(
 
 
 def test_a_full_disk_fails_the_save_and_nothing_of_the_batch_is_saved(
-    executions: Executions, writer: apsw.Connection, path: Path
+    executions: StoreWriter, writer: apsw.Connection, path: Path
 ) -> None:
     put(executions, execution(1))
     writer.pragma("max_page_count", int(writer.pragma("page_count")) + 2)
@@ -153,13 +153,13 @@ def test_a_full_disk_fails_the_save_and_nothing_of_the_batch_is_saved(
     assert executions.next_due_ms() is None
     assert not writer.in_transaction
     writer.close()
-    again = Executions(open_writer(path))
+    again = StoreWriter(open_writer(path))
     assert again.execution("order-1") == execution(1)
     assert again.execution("order-2") is None
     put(again, execution(2))
 
 
-def test_after_a_failed_save_a_smaller_one_may_succeed(executions: Executions, writer: apsw.Connection) -> None:
+def test_after_a_failed_save_a_smaller_one_may_succeed(executions: StoreWriter, writer: apsw.Connection) -> None:
     put(executions, execution(1))
     writer.pragma("max_page_count", int(writer.pragma("page_count")) + 2)
     too_large = Work(executions)
@@ -175,7 +175,7 @@ def test_after_a_failed_save_a_smaller_one_may_succeed(executions: Executions, w
 # --- what is kept in memory
 
 
-def test_what_is_small_is_read_once(executions: Executions, writer: apsw.Connection) -> None:
+def test_what_is_small_is_read_once(executions: StoreWriter, writer: apsw.Connection) -> None:
     put(executions, execution(1))
 
     assert plan(writer, lambda: executions.execution("order-1")) == []
@@ -183,7 +183,7 @@ def test_what_is_small_is_read_once(executions: Executions, writer: apsw.Connect
 
 
 @pytest.mark.parametrize("field", ["arguments", "result"])
-def test_large_values_are_not_cached(executions: Executions, writer: apsw.Connection, field: str) -> None:
+def test_large_values_are_not_cached(executions: StoreWriter, writer: apsw.Connection, field: str) -> None:
     put(executions, execution(1, status=Status.COMPLETED, **{field: b"x" * 5_000}))
 
     for _ in range(2):
@@ -191,8 +191,8 @@ def test_large_values_are_not_cached(executions: Executions, writer: apsw.Connec
         assert plan(writer, lambda: executions.execution_at(1)) != []
 
 
-def test_an_execution_that_grows_large_leaves_the_cache(executions: Executions, writer: apsw.Connection) -> None:
-    put(executions, execution(1))
+def test_an_execution_that_grows_large_leaves_the_cache(executions: StoreWriter, writer: apsw.Connection) -> None:
+    put(executions, execution(1, status=Status.RUNNING))
     put(executions, execution(1, status=Status.COMPLETED, result=b"x" * 5_000))
 
     assert plan(writer, lambda: executions.execution("order-1")) != []
@@ -202,7 +202,7 @@ def test_an_execution_that_grows_large_leaves_the_cache(executions: Executions, 
 
 
 def test_the_cache_forgets_those_that_were_not_saved_for_the_longest_time(
-    executions: Executions, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+    executions: StoreWriter, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempolite_node.store.writer._CACHED_EXECUTIONS_MAX", 2)
     put(executions, execution(1), execution(2))
@@ -213,29 +213,29 @@ def test_the_cache_forgets_those_that_were_not_saved_for_the_longest_time(
     assert plan(writer, lambda: executions.execution("order-2")) != []
 
 
-def test_the_journal_of_a_running_execution_is_what_is_stored(executions: Executions, path: Path) -> None:
+def test_the_journal_of_a_running_execution_is_what_is_stored(executions: StoreWriter, path: Path) -> None:
     work = Work(executions)
     work.put(execution(work.next_row(), status=Status.RUNNING, attached=True, epoch=1))
-    work.put_operation(marker(seq=work.next_row(), key="a"))
+    first = work.put_operation(child(seq=work.next_row(), key="a"), before=None)
     executions.save(work, 1)
     work = Work(executions)
-    work.put_operation(marker(seq=work.next_row(), key="b"))
-    work.put_operation(marker(seq=2, key="a", result=b"2"))
+    work.put_operation(child(seq=work.next_row(), key="b"), before=None)
+    work.put_operation(child(seq=2, key="a", result=b"2"), before=first)
     executions.save(work, 2)
 
-    stored = Executions(open_writer(path)).operations(1)
+    stored = StoreWriter(open_writer(path)).operations(1)
 
     assert [(op.key, op.result) for op in stored] == [("a", b"2"), ("b", b"1")]
     assert executions.operations(1) == stored
-    assert executions.operations_of_kind(1, OperationKind.MARKER) == stored
-    assert executions.operation(1, OperationKind.MARKER, "a") == stored[0]
-    assert executions.operation(1, OperationKind.MARKER, "c") is None
+    assert executions.operations_of_kind(1, OperationKind.CHILD) == stored
+    assert executions.operation(1, OperationKind.CHILD, "a") == stored[0]
+    assert executions.operation(1, OperationKind.CHILD, "c") is None
 
 
-def marker(*, seq: int, key: str, result: bytes = b"1") -> Operation:
+def child(*, seq: int, key: str, result: bytes = b"1") -> Operation:
     return Operation(
         execution_row=1,
-        kind=OperationKind.MARKER,
+        kind=OperationKind.CHILD,
         key=key,
         seq=seq,
         status=OperationStatus.COMPLETED,
@@ -252,7 +252,7 @@ def ready(row: int, **fields: object) -> Execution:
     return execution(row, **({"ready_at": NOW_MS} | fields))
 
 
-def test_a_queue_is_in_the_order_in_which_it_is_served(executions: Executions) -> None:
+def test_a_queue_is_in_the_order_in_which_it_is_served(executions: StoreWriter) -> None:
     put(
         executions,
         ready(1, ready_at=NOW_MS + 5),
@@ -288,11 +288,12 @@ def wait_for(work: Work, row: int, target_row: int) -> Operation:
             status=OperationStatus.PENDING,
             target_row=target_row,
             started_ms=NOW_MS,
-        )
+        ),
+        before=None,
     )
 
 
-def test_who_waits_for_an_execution_is_known_without_a_query(executions: Executions, writer: apsw.Connection) -> None:
+def test_who_waits_for_an_execution_is_known_without_a_query(executions: StoreWriter, writer: apsw.Connection) -> None:
     put(executions, execution(1), execution(2), execution(3))
     work = Work(executions)
     waits = [wait_for(work, 1, 3), wait_for(work, 2, 3)]
@@ -302,13 +303,13 @@ def test_who_waits_for_an_execution_is_known_without_a_query(executions: Executi
     assert executions.waiters(3) == waits
 
 
-def test_a_wait_that_is_over_is_none_any_more(executions: Executions) -> None:
+def test_a_wait_that_is_over_is_none_any_more(executions: StoreWriter) -> None:
     put(executions, execution(1), execution(2), execution(3))
     work = Work(executions)
     first, second = wait_for(work, 1, 3), wait_for(work, 2, 3)
     executions.save(work, 2)
     work = Work(executions)
-    work.put_operation(replace(first, status=OperationStatus.CANCELLED, closed_ms=NOW_MS))
+    work.put_operation(replace(first, status=OperationStatus.CANCELLED, closed_ms=NOW_MS), before=first)
     work.put(replace(work.execution_at(3), waiters=1))
     executions.save(work, 3)
 
@@ -316,14 +317,14 @@ def test_a_wait_that_is_over_is_none_any_more(executions: Executions) -> None:
 
 
 def test_waits_of_before_a_restart_are_found_with_those_of_after_it(
-    executions: Executions, writer: apsw.Connection
+    executions: StoreWriter, writer: apsw.Connection
 ) -> None:
     put(executions, execution(1), execution(2), execution(3))
     work = Work(executions)
     first = wait_for(work, 1, 3)
     executions.save(work, 2)
 
-    again = Executions(writer)
+    again = StoreWriter(writer)
     work = Work(again)
     second = wait_for(work, 2, 3)
     again.save(work, 3)
@@ -331,7 +332,7 @@ def test_waits_of_before_a_restart_are_found_with_those_of_after_it(
     assert again.waiters(3) == [first, second]
 
 
-def test_timers_are_due_in_their_order(executions: Executions) -> None:
+def test_timers_are_due_in_their_order(executions: StoreWriter) -> None:
     put(executions, execution(1), execution(2))
     work = Work(executions)
     work.set_timer(1, "start", NOW_MS + 3)
@@ -346,7 +347,7 @@ def test_timers_are_due_in_their_order(executions: Executions) -> None:
     assert len(executions.due_timers(NOW_MS + 3, 2)) == 2
 
 
-def test_timers_that_are_cleared_and_set_again_in_one_batch_are_as_they_are_at_its_end(executions: Executions) -> None:
+def test_timers_that_are_cleared_and_set_again_in_one_batch_are_as_they_are_at_its_end(executions: StoreWriter) -> None:
     put(executions, execution(1))
     work = Work(executions)
     for name in ("start", "queue", "deadline"):
@@ -368,7 +369,7 @@ def test_timers_that_are_cleared_and_set_again_in_one_batch_are_as_they_are_at_i
 # --- how the writer finds what it needs
 
 
-def test_the_writer_finds_everything_by_an_index(executions: Executions, writer: apsw.Connection) -> None:
+def test_the_writer_finds_everything_by_an_index(executions: StoreWriter, writer: apsw.Connection) -> None:
     queries = {
         "executions_ready (owner=? AND pool=?": lambda: executions.ready(Component.HANDLER, "node-1", {"fulfil"}, 10),
         "executions_by_status (status=?": lambda: executions.attached_or_suspended("node-1"),
@@ -392,13 +393,13 @@ def test_the_writer_finds_everything_by_an_index(executions: Executions, writer:
         assert not [step for step in steps if step.startswith("SCAN executions")]
 
 
-def test_the_queue_is_served_without_sorting_it(executions: Executions, writer: apsw.Connection) -> None:
+def test_the_queue_is_served_without_sorting_it(executions: StoreWriter, writer: apsw.Connection) -> None:
     steps = plan(writer, lambda: executions.ready(Component.HANDLER, "node-1", {"fulfil"}, 10))
 
     assert "USE TEMP B-TREE FOR ORDER BY" not in steps
 
 
-def test_whose_turn_it_is_in_a_key_is_found_without_sorting(executions: Executions, writer: apsw.Connection) -> None:
+def test_whose_turn_it_is_in_a_key_is_found_without_sorting(executions: StoreWriter, writer: apsw.Connection) -> None:
     steps = plan(writer, lambda: executions.places.first_waiting(KEY, ()))
     steps += plan(writer, lambda: executions.places.last_not_started(KEY, ()))
 
@@ -414,7 +415,7 @@ def keyed(row: int, **fields: Any) -> Execution:
     return execution(row, concurrency_key=KEY[1], **fields)
 
 
-def test_places_are_found_again_when_a_store_is_opened(executions: Executions, path: Path) -> None:
+def test_places_are_found_again_when_a_store_is_opened(executions: StoreWriter, path: Path) -> None:
     under_way = {"status": Status.RUNNING, "attached": True, "attempt": 1}
     put(
         executions,
@@ -426,14 +427,14 @@ def test_places_are_found_again_when_a_store_is_opened(executions: Executions, p
         execution(6, ready_at=NOW_MS),
     )
 
-    for places in (executions.places, Executions(open_writer(path)).places):
+    for places in (executions.places, StoreWriter(open_writer(path)).places):
         assert (places.taken(KEY), places.taken(("fulfil", "other"))) == (2, 0)
         assert (places.members(1), places.members(3), places.members(4)) == (2, 1, 0)
         assert places.waiting_of("node-1", Component.HANDLER) == 2
         assert places.unsettled_keys("fulfil") == {KEY[1]}
 
 
-def test_turns_go_by_priority_and_then_by_age(executions: Executions) -> None:
+def test_turns_go_by_priority_and_then_by_age(executions: StoreWriter) -> None:
     put(executions, keyed(1), keyed(2, priority=1), keyed(3, priority=1))
     put(executions, *(keyed(row, place=row, ready_at=NOW_MS, priority=row % 2) for row in (4, 5, 6)))
 
@@ -444,7 +445,7 @@ def test_turns_go_by_priority_and_then_by_age(executions: Executions) -> None:
     assert last == [6, 4, 5, None]
 
 
-def test_a_key_that_nobody_uses_any_more_takes_no_memory(executions: Executions) -> None:
+def test_a_key_that_nobody_uses_any_more_takes_no_memory(executions: StoreWriter) -> None:
     running = keyed(1, place=1, status=Status.RUNNING, attached=True, attempt=1)
     put(executions, running, keyed(2))
     put(executions, replace(running, status=Status.COMPLETED, attached=False, place=None, closed_ms=NOW_MS))
@@ -456,7 +457,7 @@ def test_a_key_that_nobody_uses_any_more_takes_no_memory(executions: Executions)
 # --- signals
 
 
-def test_signals_are_kept_with_their_requests_and_what_became_of_them(executions: Executions) -> None:
+def test_signals_are_kept_with_their_requests_and_what_became_of_them(executions: StoreWriter) -> None:
     put(executions, execution(1, inbox=2))
     work = Work(executions)
     signals = [
@@ -477,12 +478,14 @@ def test_signals_are_kept_with_their_requests_and_what_became_of_them(executions
     assert consumed.consumed
 
 
-def test_attempts_may_repeat_their_numbers(executions: Executions, queries: Queries) -> None:
+def test_attempts_may_repeat_their_numbers(executions: StoreWriter, queries: Queries) -> None:
     put(executions, execution(1))
     work = Work(executions)
     for _ in range(2):
         work.add_attempt(
-            Attempt(execution_row=1, kind=None, key="", number=1, failure=Failure(type="E"), started_ms=1, ended_ms=2)
+            EndedAttempt(
+                execution_row=1, kind=None, key="", number=1, failure=Failure(type="E"), started_ms=1, ended_ms=2
+            )
         )
     executions.save(work, 2)
 
@@ -491,5 +494,5 @@ def test_attempts_may_repeat_their_numbers(executions: Executions, queries: Quer
 
 def test_a_store_must_be_registered_before_it_is_used(path: Path) -> None:
     with pytest.raises(AssertionError, match="claim_store comes first"):
-        Executions(open_writer(path))
+        StoreWriter(open_writer(path))
     claim_store(open_writer(path), "node-1")

@@ -13,7 +13,7 @@ import pytest
 from tempolite_node.engine.model import Component, NodeState, Options, ServedHandler, Status
 from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_writer
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 
 from .conftest import NOW_MS, execution, plan, put
 
@@ -21,10 +21,10 @@ from .conftest import NOW_MS, execution, plan, put
 def node(node_id: str, *handlers: str, **fields: Any) -> NodeState:
     """One that is up and serves `fulfil`, unless told otherwise."""
     served = tuple(ServedHandler(name=name, component=Component.HANDLER) for name in handlers or ("fulfil",))
-    return NodeState(id=node_id, **({"run": "r", "incarnation": 1, "handlers": served} | fields))
+    return NodeState(id=node_id, **({"boot_id": "r", "incarnation": 1, "handlers": served} | fields))
 
 
-def put_nodes(executions: Executions, *nodes: NodeState, removed: Iterable[str] = ()) -> None:
+def put_nodes(executions: StoreWriter, *nodes: NodeState, removed: Iterable[str] = ()) -> None:
     work = Work(executions)
     for each in nodes:
         work.put_node(each)
@@ -44,10 +44,10 @@ def ready(row: int, **fields: Any) -> Any:
 # --- what is kept
 
 
-def test_a_node_is_found_again_as_it_was_saved_when_the_store_is_opened(executions: Executions, path: Path) -> None:
+def test_a_node_is_found_again_as_it_was_saved_when_the_store_is_opened(executions: StoreWriter, path: Path) -> None:
     known = NodeState(
         id="node-2",
-        run="r-1",
+        boot_id="r-1",
         incarnation=3,
         live=False,
         draining=True,
@@ -67,18 +67,18 @@ def test_a_node_is_found_again_as_it_was_saved_when_the_store_is_opened(executio
 
     put_nodes(executions, known)
 
-    assert executions.nodes() == Executions(open_writer(path)).nodes() == {"node-2": known}
+    assert executions.nodes() == StoreWriter(open_writer(path)).nodes() == {"node-2": known}
 
 
-def test_nodes_are_told_in_the_order_of_their_ids(executions: Executions, path: Path) -> None:
+def test_nodes_are_told_in_the_order_of_their_ids(executions: StoreWriter, path: Path) -> None:
     put_nodes(executions, node("c"), node("a"))
     put_nodes(executions, node("b"))
 
-    assert list(executions.nodes()) == list(Executions(open_writer(path)).nodes()) == ["a", "b", "c"]
+    assert list(executions.nodes()) == list(StoreWriter(open_writer(path)).nodes()) == ["a", "b", "c"]
     assert [each.id for each in executions.serving("fulfil")] == ["a", "b", "c"]
 
 
-def test_who_serves_a_handler_follows_every_change(executions: Executions) -> None:
+def test_who_serves_a_handler_follows_every_change(executions: StoreWriter) -> None:
     put_nodes(executions, node("a"), node("b", "ship"))
     assert [each.id for each in executions.serving("ship")] == ["b"]
 
@@ -88,7 +88,7 @@ def test_who_serves_a_handler_follows_every_change(executions: Executions) -> No
     assert executions.serving("fulfil") == ()
 
 
-def test_another_mapping_of_the_nodes_tells_that_one_has_changed(executions: Executions) -> None:
+def test_another_mapping_of_the_nodes_tells_that_one_has_changed(executions: StoreWriter) -> None:
     put_nodes(executions, node("a"))
     before = executions.nodes()
 
@@ -100,7 +100,7 @@ def test_another_mapping_of_the_nodes_tells_that_one_has_changed(executions: Exe
     assert not before["a"].draining
 
 
-def test_a_unit_of_work_sees_its_own_nodes_before_they_are_saved(executions: Executions) -> None:
+def test_a_unit_of_work_sees_its_own_nodes_before_they_are_saved(executions: StoreWriter) -> None:
     put_nodes(executions, node("a"), node("b"))
     work = Work(executions)
     work.put_node(node("c"))
@@ -112,7 +112,7 @@ def test_a_unit_of_work_sees_its_own_nodes_before_they_are_saved(executions: Exe
 
 
 def test_the_number_of_a_nodes_last_batch_is_saved_with_what_the_batch_changed(
-    executions: Executions, path: Path
+    executions: StoreWriter, path: Path
 ) -> None:
     put_nodes(executions, node("a"))
     work = Work(executions)
@@ -120,13 +120,13 @@ def test_the_number_of_a_nodes_last_batch_is_saved_with_what_the_batch_changed(
     assert work.changed, "a batch without commands is noted too"
     executions.save(work, 9)
 
-    again = Executions(open_writer(path))
+    again = StoreWriter(open_writer(path))
 
     assert executions.sequence("a") == again.sequence("a") == 5
     assert (again.sequence("unknown"), again.applied_index) == (0, 9)
 
 
-def test_a_node_that_changes_keeps_the_number_of_its_last_batch(executions: Executions, path: Path) -> None:
+def test_a_node_that_changes_keeps_the_number_of_its_last_batch(executions: StoreWriter, path: Path) -> None:
     put_nodes(executions, node("a"))
     work = Work(executions)
     work.sequences["a"] = 5
@@ -134,10 +134,10 @@ def test_a_node_that_changes_keeps_the_number_of_its_last_batch(executions: Exec
 
     put_nodes(executions, node("a", live=False))
 
-    assert executions.sequence("a") == Executions(open_writer(path)).sequence("a") == 5
+    assert executions.sequence("a") == StoreWriter(open_writer(path)).sequence("a") == 5
 
 
-def test_nodes_are_saved_with_the_batch_or_not_at_all(executions: Executions, writer: apsw.Connection) -> None:
+def test_nodes_are_saved_with_the_batch_or_not_at_all(executions: StoreWriter, writer: apsw.Connection) -> None:
     work = Work(executions)
     work.put_node(node("a"))
     work.put(execution(work.next_row()))
@@ -153,7 +153,7 @@ def test_nodes_are_saved_with_the_batch_or_not_at_all(executions: Executions, wr
 # --- whose executions there are
 
 
-def test_open_executions_are_counted_by_owner(executions: Executions, path: Path) -> None:
+def test_open_executions_are_counted_by_owner(executions: StoreWriter, path: Path) -> None:
     put(
         executions,
         execution(1),
@@ -163,10 +163,10 @@ def test_open_executions_are_counted_by_owner(executions: Executions, path: Path
     )
 
     expected = Counter({"node-1": 1, "node-2": 2})
-    assert executions.open_by_owner() == Executions(open_writer(path)).open_by_owner() == expected
+    assert executions.open_by_owner() == StoreWriter(open_writer(path)).open_by_owner() == expected
 
 
-def test_an_execution_that_moves_is_counted_at_its_new_owner(executions: Executions) -> None:
+def test_an_execution_that_moves_is_counted_at_its_new_owner(executions: StoreWriter) -> None:
     put(executions, ready(1))
 
     put(executions, ready(1, owner="node-2"))
@@ -179,7 +179,7 @@ def test_an_execution_that_moves_is_counted_at_its_new_owner(executions: Executi
 # --- what is misplaced
 
 
-def everything(executions: Executions) -> None:
+def everything(executions: StoreWriter) -> None:
     """Of node-1, whose row tells what it is: one that waits for a slot, one that runs, and so on."""
     put(
         executions,
@@ -195,32 +195,32 @@ def everything(executions: Executions) -> None:
     )
 
 
-def misplaced(executions: Executions, limit: int = 100) -> list[str]:
+def misplaced(executions: StoreWriter, limit: int = 100) -> list[str]:
     return sorted(each.removeprefix("order-") for each in executions.misplaced(limit))
 
 
-def test_nothing_is_misplaced_on_a_node_that_takes_work(executions: Executions) -> None:
+def test_nothing_is_misplaced_on_a_node_that_takes_work(executions: StoreWriter) -> None:
     everything(executions)
     put_nodes(executions, node("node-1", "fulfil", "ship"), node("node-2", "fulfil", "ship"))
 
     assert misplaced(executions) == []
 
 
-def test_nothing_is_misplaced_where_no_other_node_could_run_it(executions: Executions) -> None:
+def test_nothing_is_misplaced_where_no_other_node_could_run_it(executions: StoreWriter) -> None:
     everything(executions)
     put_nodes(executions, node("node-1", live=False), node("node-2", "bill"), node("node-3", draining=True))
 
     assert misplaced(executions) == []
 
 
-def test_a_node_that_is_alone_has_nowhere_to_give_anything(executions: Executions) -> None:
+def test_a_node_that_is_alone_has_nowhere_to_give_anything(executions: StoreWriter) -> None:
     everything(executions)
     put_nodes(executions, node("node-1", draining=True))
 
     assert misplaced(executions) == []
 
 
-def test_on_a_node_that_drains_what_holds_no_stack_is_misplaced(executions: Executions) -> None:
+def test_on_a_node_that_drains_what_holds_no_stack_is_misplaced(executions: StoreWriter) -> None:
     everything(executions)
     put_nodes(executions, node("node-1", draining=True), node("node-2"))
 
@@ -228,7 +228,7 @@ def test_on_a_node_that_drains_what_holds_no_stack_is_misplaced(executions: Exec
 
 
 @pytest.mark.parametrize("removed", [False, True])
-def test_on_a_lost_or_removed_node_what_runs_is_misplaced_too(executions: Executions, removed: bool) -> None:
+def test_on_a_lost_or_removed_node_what_runs_is_misplaced_too(executions: StoreWriter, removed: bool) -> None:
     everything(executions)
     put_nodes(executions, node("node-1", live=False), node("node-2"))
     if removed:
@@ -237,7 +237,7 @@ def test_on_a_lost_or_removed_node_what_runs_is_misplaced_too(executions: Execut
     assert misplaced(executions) == ["1", "2", "3", "8", "9"]
 
 
-def test_what_its_node_does_not_serve_any_more_is_misplaced_once_another_one_does(executions: Executions) -> None:
+def test_what_its_node_does_not_serve_any_more_is_misplaced_once_another_one_does(executions: StoreWriter) -> None:
     everything(executions)
     put_nodes(executions, node("node-1"), node("node-2"))
     assert misplaced(executions) == []
@@ -247,7 +247,7 @@ def test_what_its_node_does_not_serve_any_more_is_misplaced_once_another_one_doe
     assert misplaced(executions) == ["7"]
 
 
-def test_no_more_are_named_than_were_asked_for(executions: Executions) -> None:
+def test_no_more_are_named_than_were_asked_for(executions: StoreWriter) -> None:
     put(executions, *[ready(row, owner=f"lost-{row % 3}") for row in range(1, 10)])
     put_nodes(executions, node("node-2"))
 
@@ -255,7 +255,7 @@ def test_no_more_are_named_than_were_asked_for(executions: Executions) -> None:
     assert len(set(executions.misplaced(100))) == 9
 
 
-def test_what_is_misplaced_is_found_by_an_index(executions: Executions, writer: apsw.Connection) -> None:
+def test_what_is_misplaced_is_found_by_an_index(executions: StoreWriter, writer: apsw.Connection) -> None:
     everything(executions)
     put_nodes(executions, node("node-1", live=False), node("node-2"))
 

@@ -6,8 +6,8 @@ import apsw
 import pytest
 
 from tempolite_node.engine.model import (
-    Attempt,
     Component,
+    EndedAttempt,
     Failure,
     Operation,
     OperationKind,
@@ -18,14 +18,14 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.engine.work import Work
 from tempolite_node.store.queries import Queries
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 from tempolite_node.views import ExecutionFilter
 
 from .conftest import NOW_MS, execution, plan, put
 
 
 @pytest.fixture
-def orders(executions: Executions) -> None:
+def orders(executions: StoreWriter) -> None:
     put(
         executions,
         execution(1, status=Status.COMPLETED),
@@ -83,7 +83,7 @@ def test_pages_miss_nothing_and_repeat_nothing(
 
 
 @pytest.mark.usefixtures("orders")
-def test_a_page_is_not_moved_by_what_is_new(executions: Executions, queries: Queries) -> None:
+def test_a_page_is_not_moved_by_what_is_new(executions: StoreWriter, queries: Queries) -> None:
     first = queries.list_executions(ExecutionFilter(), 2, None)
     put(executions, execution(7))
 
@@ -92,13 +92,21 @@ def test_a_page_is_not_moved_by_what_is_new(executions: Executions, queries: Que
     assert [each.row for each in [*first, *second]] == [6, 5, 4, 3]
 
 
+def test_a_list_ends_with_the_first_that_does_not_fit_beside_another(executions: StoreWriter, queries: Queries) -> None:
+    put(executions, *(execution(row, arguments=b" " * 1_000) for row in range(1, 6)))
+
+    for bytes_max, rows in [(500, [5, 4]), (2_500, [5, 4, 3]), (5_000, [5, 4, 3, 2, 1])]:
+        found = queries.list_executions(ExecutionFilter(), 100, None, bytes_max=bytes_max)
+        assert [each.row for each in found] == rows
+
+
 @pytest.mark.usefixtures("orders")
 def test_children_are_listed_oldest_first(queries: Queries) -> None:
     assert [child.row for child in queries.children(1, 10)] == [2, 5]
     assert [child.row for child in queries.children(1, 1)] == [2]
 
 
-def test_an_execution_is_read_as_it_was_saved(executions: Executions, queries: Queries) -> None:
+def test_an_execution_is_read_as_it_was_saved(executions: StoreWriter, queries: Queries) -> None:
     saved = execution(
         1,
         status=Status.WAITING,
@@ -115,7 +123,7 @@ def test_an_execution_is_read_as_it_was_saved(executions: Executions, queries: Q
     assert queries.execution("nobody") is None
 
 
-def test_operations_attempts_and_signals_are_read_in_their_order(executions: Executions, queries: Queries) -> None:
+def test_operations_attempts_and_signals_are_read_in_their_order(executions: StoreWriter, queries: Queries) -> None:
     work = Work(executions)
     work.last_row = 3
     work.put(execution(1))
@@ -123,16 +131,17 @@ def test_operations_attempts_and_signals_are_read_in_their_order(executions: Exe
         [
             (OperationKind.MARKER, OperationStatus.COMPLETED),
             (OperationKind.COMPENSATION, OperationStatus.PENDING),
-            (OperationKind.CHILD, OperationStatus.PENDING),
+            (OperationKind.TIMER, OperationStatus.PENDING),
         ],
         start=1,
     ):
         work.put_operation(
-            Operation(execution_row=1, kind=kind, key="k", seq=seq, status=status, started_ms=NOW_MS, result=b"1")
+            Operation(execution_row=1, kind=kind, key="k", seq=seq, status=status, started_ms=NOW_MS, result=b"1"),
+            before=None,
         )
     for number in (1, 2):
         work.add_attempt(
-            Attempt(
+            EndedAttempt(
                 execution_row=1, kind=None, key="", number=number, failure=Failure(type="E"), started_ms=1, ended_ms=2
             )
         )
@@ -142,7 +151,7 @@ def test_operations_attempts_and_signals_are_read_in_their_order(executions: Exe
 
     assert [op.seq for op in queries.operations(1, 10)] == [1, 2, 3]
     assert [op.seq for op in queries.operations(1, 2)] == [1, 2]
-    assert [op.kind for op in queries.pending(1)] == [OperationKind.CHILD]
+    assert [op.kind for op in queries.pending(1)] == [OperationKind.TIMER]
     assert queries.operation("order-1", OperationKind.MARKER, "k") == queries.operations(1, 1)[0]
     assert queries.operation("order-1", OperationKind.WAIT, "k") is None
     assert [attempt.number for attempt in queries.attempts(1)] == [1, 2]
@@ -150,13 +159,13 @@ def test_operations_attempts_and_signals_are_read_in_their_order(executions: Exe
     assert [signal.seq for signal in queries.outbox(1, "packed", 1, 10)] == [3]
 
 
-def test_of_many_attempts_the_latest_are_shown(executions: Executions, queries: Queries) -> None:
+def test_of_many_attempts_the_latest_are_shown(executions: StoreWriter, queries: Queries) -> None:
     work = Work(executions)
     work.last_row = 1
     work.put(execution(1))
     for number in range(1, 1_502):
         work.add_attempt(
-            Attempt(
+            EndedAttempt(
                 execution_row=1, kind=None, key="", number=number, failure=Failure(type="E"), started_ms=1, ended_ms=2
             )
         )
@@ -167,7 +176,7 @@ def test_of_many_attempts_the_latest_are_shown(executions: Executions, queries: 
     assert (len(numbers), numbers[0], numbers[-1]) == (1_000, 502, 1_501)
 
 
-def test_a_reader_sees_nothing_of_what_is_not_committed(executions: Executions, queries: Queries) -> None:
+def test_a_reader_sees_nothing_of_what_is_not_committed(executions: StoreWriter, queries: Queries) -> None:
     work = Work(executions)
     work.last_row = 1
     work.put(execution(1))

@@ -18,8 +18,8 @@ from tempolite_node.errors import StorageFailed
 from tempolite_node.store.database import open_reader, open_writer
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.readers import Readers
-from tempolite_node.store.snapshots import Snapshots
-from tempolite_node.store.writer import Executions, claim_store
+from tempolite_node.store.snapshots import StoreSnapshots
+from tempolite_node.store.writer import StoreWriter, claim_store
 
 from .conftest import execution, put
 from .test_nodes import node, put_nodes
@@ -37,13 +37,13 @@ class NodeStore:
         self.path = directory / f"{node_id}.db"
         connection = open_writer(self.path)
         claim_store(connection, node_id, "shop")
-        self.executions = Executions(connection)
+        self.executions = StoreWriter(connection)
         self.readers = Readers(self.path)
-        self.snapshots = Snapshots(self.executions, self.readers, node_id)
+        self.snapshots = StoreSnapshots(self.executions, self.readers, node_id)
 
-    def reopened(self) -> Executions:
+    def reopened(self) -> StoreWriter:
         self.close()
-        self.executions = Executions(open_writer(self.path))
+        self.executions = StoreWriter(open_writer(self.path))
         return self.executions
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ def test_a_snapshot_is_the_store_at_its_applied_index(make_store: MakeStore, sna
 
     index = store.snapshots.make(snapshot)
 
-    copy = Executions(open_writer(snapshot))
+    copy = StoreWriter(open_writer(snapshot))
     assert index == copy.applied_index == 2
     assert copy.execution("order-2") == store.executions.execution("order-2")
     assert copy.nodes() == store.executions.nodes()
@@ -150,7 +150,7 @@ def test_the_writer_goes_on_while_a_snapshot_is_made(make_store: MakeStore, snap
         row += 1
     making.join()
 
-    copy = Executions(open_writer(snapshot))
+    copy = StoreWriter(open_writer(snapshot))
     assert copy.applied_index == made[0] < store.executions.applied_index
     # One execution came with each index, after the first: of those after the snapshot's index it has none.
     assert copy.last_row() == 498 + made[0]
@@ -273,9 +273,10 @@ def test_another_program_that_has_the_store_open_does_no_harm_to_the_one_in_its_
 
 
 def test_a_store_that_another_program_reads_is_not_replaced(
-    ahead: NodeStore, behind: NodeStore, snapshot: Path
+    ahead: NodeStore, behind: NodeStore, snapshot: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead.snapshots.make(snapshot)
+    monkeypatch.setattr("tempolite_node.store.busy.WAIT_S", 0.0)
 
     with another_program(behind.path, "BEGIN", "SELECT * FROM meta"):
         put(behind.executions, execution(8))
@@ -317,9 +318,9 @@ _INSTALLS = """
 import os, signal, sys
 from pathlib import Path
 from tempolite_node.store.database import open_writer
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 from tempolite_node.store.readers import Readers
-from tempolite_node.store.snapshots import Snapshots
+from tempolite_node.store.snapshots import StoreSnapshots
 
 store, snapshot, left = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 
@@ -332,7 +333,7 @@ def die(event, arguments):
 
 connection = open_writer(store)
 connection.execute("UPDATE meta SET last_row = 8")  # and it is in the WAL alone
-snapshots = Snapshots(Executions(connection), Readers(store), "node-2")
+snapshots = StoreSnapshots(StoreWriter(connection), Readers(store), "node-2")
 sys.addaudithook(die)
 snapshots.install(snapshot)
 """
@@ -353,7 +354,7 @@ def test_a_crash_at_any_step_of_it_leaves_one_store_or_the_other(
             installs = subprocess.run([sys.executable, "-c", _INSTALLS, store, taken, str(step)])
         connection = open_writer(store)
         claim_store(connection, "node-2", "shop")
-        found = Executions(connection)
+        found = StoreWriter(connection)
         old, new = found.execution("old"), found.execution("order-299")
         assert (old is None) != (new is None)
         assert found.last_row() == (8 if old else 299)

@@ -8,7 +8,7 @@ import pytest
 from tempolite_node.engine.model import Status, Timer
 from tempolite_node.engine.work import Work
 from tempolite_node.store.statement import Statement
-from tempolite_node.store.writer import Executions
+from tempolite_node.store.writer import StoreWriter
 
 from .conftest import NOW_MS, execution, put
 
@@ -28,20 +28,20 @@ def test_every_row_is_written_once_whatever_their_number(count: int) -> None:
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_each_changed_row_is_saved_as_its_own_value_says(
-    executions: Executions, writer: apsw.Connection, count: int
+    executions: StoreWriter, writer: apsw.Connection, count: int
 ) -> None:
     put(executions, *(execution(row) for row in range(1, count + 4)))
     changed = [execution(row, status=Status.RUNNING, attached=True, attempt=row) for row in range(1, count + 1)]
 
     put(executions, *changed)
 
-    executions = Executions(writer)
+    executions = StoreWriter(writer)
     assert [executions.execution_at(row) for row in range(1, count + 1)] == changed
     assert executions.execution_at(count + 1) == execution(count + 1)
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_the_timers_that_are_cleared_go_and_the_others_stay(executions: Executions, count: int) -> None:
+def test_the_timers_that_are_cleared_go_and_the_others_stay(executions: StoreWriter, count: int) -> None:
     put(executions, *(execution(row) for row in range(1, count + 3)))
     work = Work(executions)
     for row in range(1, count + 3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -27,8 +28,8 @@ class Host:
             ours,
             framing.node_reader(),
             await_room=inputs.await_room,
-            heard=self.heard.extend,
-            lost=self._lose,
+            on_messages=self.heard.extend,
+            on_lost=self._lose,
         )
         self.reader = framing.host_reader()
         inputs.attach(self.connection)
@@ -58,12 +59,12 @@ def host(inputs: Inputs) -> Iterator[Host]:
     host.socket.close()
 
 
-def call(number: int) -> messages.Call:
-    return messages.Call(execution_id="e1", epoch=1, call=number, request=CompleteAttempt(result=None))
+def call(number: int) -> messages.AttemptCall:
+    return messages.AttemptCall(execution_id="e1", epoch=1, call=number, request=CompleteAttempt(result=None))
 
 
 def look() -> Inspect:
-    return Inspect(look=lambda: None, answer=lambda _: None)
+    return Inspect(inspect=lambda: None, answer=lambda _: None)
 
 
 def take_now(inputs: Inputs, most: int = 100) -> list[object]:
@@ -137,11 +138,11 @@ def test_it_sleeps_no_longer_than_it_may(inputs: Inputs) -> None:
 
 
 def test_what_is_not_for_the_driver_is_heard_beside_it(inputs: Inputs, host: Host) -> None:
-    line = messages.LogLine(level="info", logger="shop", message="packed")
-    host.say(line, call(1), messages.Pong())
+    checked = messages.Checked(call=1, violations=())
+    host.say(checked, call(1), messages.Pong())
 
     assert take(inputs) == [HostMessages(1, [call(1)])]
-    assert host.heard == [line, messages.Pong()]
+    assert host.heard == [checked, messages.Pong()]
 
 
 def test_a_message_that_comes_in_parts_is_heard_when_it_is_whole(inputs: Inputs, host: Host) -> None:
@@ -199,6 +200,18 @@ def test_what_is_sent_comes_in_one_frame(host: Host) -> None:
     host.connection.send([messages.Ping(), messages.Drain()])
 
     assert host.read() == [messages.Ping(), messages.Drain()]
+
+
+def test_what_is_large_is_cut_into_frames_and_comes_whole_and_in_order() -> None:
+    sent = [
+        messages.CancelAttempt(execution_id=f"e{number}", epoch=1, reason="x" * 9 * 1024**2) for number in range(20)
+    ]
+
+    stream = framing.encode(sent)
+
+    (first,) = struct.unpack_from("<I", stream)
+    assert first < 80 * 1024**2 < len(stream)
+    assert framing.host_reader().feed(stream) == sent
 
 
 def test_what_the_socket_has_no_room_for_follows_in_order_when_it_has(inputs: Inputs, host: Host) -> None:

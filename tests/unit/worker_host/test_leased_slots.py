@@ -1,4 +1,4 @@
-"""Lent slots in a worker host: taken, told of when they last, and returned when nobody takes them."""
+"""Leased slots in a worker host: taken, told of when they last, and returned when nobody takes them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def look(slots: LeasedSlots, clock: Clock) -> None:
     slots.look()
 
 
-def test_as_many_may_run_as_were_lent() -> None:
+def test_as_many_may_run_as_were_leased() -> None:
     slots, _, _ = leased(1)
 
     assert slots.take(Attempt(), "a", SCOPE)
@@ -103,7 +103,7 @@ def test_what_asks_for_something_is_announced_with_all_that_its_attempt_began() 
     assert (attempt.announced, other.announced) == (["a", "a > c"], [])
 
 
-def test_nothing_is_to_be_looked_at_while_nothing_is_lent() -> None:
+def test_nothing_is_to_be_looked_at_while_nothing_is_leased() -> None:
     slots, _, clock = leased(0)
 
     assert slots.look() is None
@@ -125,15 +125,15 @@ def test_the_word_that_one_runs_is_out_before_that_of_its_end() -> None:
             words.append("it runs")
 
     attempt = Told()
-    ending = threading.Thread(target=lambda: words.append(f"it ends, lent: {slots.ends(attempt, 'a')}"))
+    ending = threading.Thread(target=lambda: words.append(f"it ends, leased: {slots.ends(attempt, 'a')}"))
     slots.take(attempt, "a", SCOPE)
     slots.announce(attempt)
     ending.join(10)
 
-    assert words == ["it runs", "it ends, lent: False"]
+    assert words == ["it runs", "it ends, leased: False"]
 
 
-def test_threads_never_run_more_than_was_lent_and_none_is_lost() -> None:
+def test_threads_never_run_more_than_was_leased_and_none_is_lost() -> None:
     slots, given_back, clock = leased(3)
     running: list[str] = []
     most = 0

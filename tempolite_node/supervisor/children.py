@@ -1,0 +1,80 @@
+"""The processes that the node starts and reaps. As the first process of a container, it reaps what others leave behind.
+
+Belongs to the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+
+from tempolite_node.system import GROUP_SIGNALS, watch_exit
+
+_IS_INIT = os.getpid() == 1  #: the first process of a container: who loses its parent becomes its child
+
+
+class ChildProcesses:
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[int, subprocess.Popen[bytes]] = {}  #: by process id: not reaped
+        if _IS_INIT:
+            self._loop.add_signal_handler(signal.SIGCHLD, self.reap_orphans)
+
+    def spawn(
+        self,
+        arguments: Sequence[str],
+        *,
+        pass_fds: Sequence[int],
+        environment: Mapping[str, str],
+        ended: Callable[[int], None],
+    ) -> subprocess.Popen[bytes]:
+        """Starts a process in a session of its own, which no signal to the node's process group reaches.
+
+        It begins with GROUP_SIGNALS blocked: what stops a whole control group finds it while it starts, too. Never
+        forks without an exec: gRPC's threads would not survive it.
+        ended: gets the exit code (-n: signal n) when the process was reaped. OSError: it can't be started.
+        """
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+        try:
+            process = subprocess.Popen(
+                arguments,
+                pass_fds=pass_fds,
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno(),  # what user code prints is not the daemon's answer to anybody
+                env=environment,
+                start_new_session=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._running[process.pid] = process
+        watch_exit(process, self._loop, partial(self._reaped, process.pid, ended))
+        return process
+
+    def _reaped(self, pid: int, ended: Callable[[int], None], code: int) -> None:
+        del self._running[pid]
+        ended(code)
+        if _IS_INIT:
+            self.reap_orphans()  # this one may have stood before others in the queue
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Does nothing once it was reaped: its process id may be another's by then."""
+        if process.pid in self._running and process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+    def reap_orphans(self) -> None:
+        """Reaps processes that ended and were nobody's any more: what handlers started and left to the first process.
+
+        Those that were started here are left to who waits for them.
+        """
+        with suppress(ChildProcessError):  # there is no child at all
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if ended.si_pid in self._running:
+                    return  # the others come when it was reaped
+                os.waitpid(ended.si_pid, 0)

@@ -1,0 +1,184 @@
+"""The processes of a node: what signals do to them, and who ends with whom."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tempolite_sdk import Client
+
+from .conftest import Start
+from .daemon import DAEMON, PATIENCE_S, Daemon
+
+LONG = [
+    {"target": "processes:run_long"},
+    {"target": "processes:run_long", "name": "run_long_isolated", "isolation": "process"},
+]
+
+
+def pid_of(daemon: Daemon, name: str, attempt: int = 1) -> int:
+    """Of the process that runs it."""
+    prefix = f"{name} runs in "
+
+    def lines() -> list[str]:
+        effects = daemon.world.read_text().splitlines() if daemon.world.exists() else []
+        return [effect for effect in effects if effect.startswith(prefix)]
+
+    daemon.until_world(lambda: len(lines()) >= attempt)
+    return int(lines()[attempt - 1].removeprefix(prefix))
+
+
+def signal_all(daemon: Daemon, hosts: list[int], number: signal.Signals) -> None:
+    """As systemd does to a control group: the hosts first, which is the worse order."""
+    for pid in [*hosts, daemon.pid]:
+        os.kill(pid, number)
+
+
+# --- the node stops, and everything is told to
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_every_process_of_the_node_drains_it(node: Start, number: signal.Signals) -> None:
+    daemon = node(*LONG, pools={"handler": {"workers": 2}})
+    with daemon.gate("shared") as shared, daemon.gate("isolated") as isolated:
+        with daemon.client() as client:
+            ids = [client.enqueue("run_long", "shared").id, client.enqueue("run_long_isolated", "isolated").id]
+        hosts = [pid_of(daemon, "shared"), pid_of(daemon, "isolated")]
+        signal_all(daemon, hosts, number)
+        daemon.until_logged("draining")
+        shared.open()
+        isolated.open()
+        assert daemon.wait() == 0
+
+    with daemon.start().client() as client:
+        handles = [client.handle(id) for id in ids]
+        assert [handle.result(PATIENCE_S) for handle in handles] == [1, 1], "each ended in its first attempt"
+
+
+def test_a_node_that_is_told_to_stop_while_it_starts_does_so_at_once(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, {"handlers": [{"target": "slow_import:serve"}]})
+    try:
+        with daemon.gate("import"):
+            daemon.spawn()
+            daemon.until("slow_import is imported")
+            daemon.signal(signal.SIGTERM)
+            assert daemon.wait() == 0
+        assert [line["event"] for line in daemon.log] == ["the node was stopped before it served"]
+    finally:
+        daemon.close()
+
+
+def test_restarts_in_which_every_process_gets_a_sigterm_are_nobodys_crash(node: Start) -> None:
+    daemon = node(
+        *LONG, node={"id": "n1", "data_dir": "data", "drain_timeout": "0s"}, pools={"handler": {"workers": 2}}
+    )
+    with daemon.gate("shared") as shared, daemon.gate("isolated") as isolated:
+        with daemon.client() as client:
+            ids = [client.enqueue("run_long", "shared").id, client.enqueue("run_long_isolated", "isolated").id]
+        restarts = 5  # as many crashes as fail an execution for good
+        for attempt in range(1, restarts + 1):
+            hosts = [pid_of(daemon, "shared", attempt), pid_of(daemon, "isolated", attempt)]
+            signal_all(daemon, hosts, signal.SIGTERM)
+            assert daemon.wait() == 0
+            daemon.start()
+        shared.open()
+        isolated.open()
+        with daemon.client() as client:
+            handles = [client.handle(id) for id in ids]
+            assert [handle.result(PATIENCE_S) for handle in handles] == [restarts + 1] * 2
+            assert [handle.info().crashes for handle in handles] == [0, 0]
+
+
+def test_a_host_that_is_killed_while_its_node_stops_is_nobodys_crash(node: Start) -> None:
+    daemon = node(*LONG)
+    with daemon.gate("shared") as gate:
+        with daemon.client() as client:
+            id = client.enqueue("run_long", "shared").id
+        host = pid_of(daemon, "shared")
+        daemon.signal(signal.SIGTERM)
+        daemon.until_logged("draining")
+        os.kill(host, signal.SIGKILL)
+        assert daemon.wait() == 0
+        gate.open()
+
+    with daemon.start().client() as client:
+        assert client.handle(id).result(PATIENCE_S) == 2
+        assert client.handle(id).info().crashes == 0
+
+
+def test_hosts_end_with_a_node_that_is_killed(node: Start) -> None:
+    daemon = node(*LONG, pools={"handler": {"workers": 2}})
+    with daemon.gate("shared"), daemon.gate("isolated"):
+        with daemon.client() as client:
+            client.enqueue("run_long", "shared")
+            client.enqueue("run_long_isolated", "isolated")
+        hosts = [os.pidfd_open(pid_of(daemon, name)) for name in ("shared", "isolated")]
+        daemon.kill()
+        for host in hosts:
+            assert select.select([host], [], [], PATIENCE_S)[0], "a host outlives its node"
+            os.close(host)
+
+
+# --- the first process of a container
+
+
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def test_the_first_process_of_a_container_reaps_orphans_and_stops_on_a_sigterm(node: Start) -> None:
+    if subprocess.run([*CONTAINER, "true"], capture_output=True).returncode:
+        pytest.skip("process namespaces need root")
+    daemon = node("processes:leave_orphans")
+    daemon.stop()
+    daemon.start(*CONTAINER, *DAEMON)
+    with daemon.client() as client:
+        assert client.execute("leave_orphans") == []
+        assert client.node_info().hosts[0].starts == 1, "its own children are left to who waits for them"
+
+    (first,) = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
+    os.kill(int(first), signal.SIGTERM)
+    assert daemon.wait() == 0
+
+
+# --- a node that runs
+
+
+@pytest.fixture(scope="module")
+def running(shared_node: Start) -> Daemon:
+    names = ("terminate_children", "wait_through_signals")
+    return shared_node(
+        *({"target": f"processes:{name}"} for name in names),
+        *({"target": f"processes:{name}", "name": f"{name}_isolated", "isolation": "process"} for name in names),
+    )
+
+
+@pytest.fixture
+def client(running: Daemon) -> Iterator[Client]:
+    with running.client() as client:
+        yield client
+
+
+@pytest.mark.parametrize("kind", ["", "_isolated"])
+def test_a_handler_can_terminate_what_it_starts(client: Client, kind: str) -> None:
+    ended = client.execute(f"terminate_children{kind}")
+
+    assert ended == {"started": -signal.SIGTERM, "forked": -signal.SIGTERM}
+
+
+@pytest.mark.parametrize("kind", ["", "_isolated"])
+def test_signals_to_a_host_disturb_no_code_that_waits_in_it(running: Daemon, client: Client, kind: str) -> None:
+    name = f"waiting{kind}"
+    with running.gate(name) as gate:
+        handle = client.enqueue(f"wait_through_signals{kind}", name)
+        host = pid_of(running, name)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(host, number)
+        gate.open()
+    assert handle.result(PATIENCE_S) == 3
+    assert handle.info().attempt == 1
