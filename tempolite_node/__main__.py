@@ -15,7 +15,6 @@ NODE_EXTRA = (
     "cryptography",
     "grpc_health",
     "grpc_reflection",
-    "grpc_status",
     "pydantic",
     "pysyncobj",
     "rich",

@@ -29,7 +29,7 @@ def _log_format(before: Collection[NodeState], after: Collection[NodeState]) -> 
     """And during an upgrade, what it still lacks."""
     used, former = formats.in_use(after), formats.in_use(before)
     older, were_older = ([node.id for node in nodes if node.format < formats.FORMAT] for nodes in (after, before))
-    if used > former and before:  # a new store begins with the first format, and nobody wants to hear of that
+    if before and used > former:
         logger.info("all nodes know a later format of the log: it is in use now", format=used)
     if older and older != were_older:
         logger.info("the log stays in its format until these nodes are upgraded", format=used, older=older)

@@ -183,7 +183,7 @@ def test_handlers_that_log_without_end_and_a_log_that_nobody_reads_stall_nobody(
         process.kill()
         process.wait()
     assert sum(line.get("dropped", 0) for line in lines) > 0
-    assert lines[-1]["event"] == "the node has stopped"
+    assert "the node has stopped" in [line["event"] for line in lines]
 
 
 def _address(file: Path) -> str:

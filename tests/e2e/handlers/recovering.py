@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from world import happened, pass_gate
 
@@ -95,17 +97,17 @@ def fail_once(ctx: HandlerContext) -> int:
     return ctx.attempt
 
 
-def remember(ctx: HandlerContext) -> list[Any]:
+def remember(ctx: HandlerContext) -> tuple[datetime, UUID, float, datetime, UUID, float]:
     """The same in each life."""
-    values = [ctx.now(), ctx.uuid4(), ctx.random(), ctx.now(), ctx.uuid4(), ctx.random()]
+    values = (ctx.now(), ctx.uuid4(), ctx.random(), ctx.now(), ctx.uuid4(), ctx.random())
     ctx.sleep(0.5, key="nap")
     happened(f"{ctx.execution_id} remembers {values}")
     ctx.receive_signal("word")
     return values
 
 
-async def remember_async(ctx: AsyncHandlerContext) -> list[Any]:
-    values = [await ctx.now(), await ctx.uuid4(), await ctx.random(), await ctx.now()]
+async def remember_async(ctx: AsyncHandlerContext) -> tuple[datetime, UUID, float, datetime]:
+    values = (await ctx.now(), await ctx.uuid4(), await ctx.random(), await ctx.now())
     await ctx.sleep(0.5, key="nap")
     happened(f"{ctx.execution_id} remembers {values}")
     await ctx.receive_signal("word")
