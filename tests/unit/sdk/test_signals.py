@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import pytest
+from msgspec import Meta
 
 from tempolite_sdk import AsyncSagaContext, HandlerContext, InvalidArgument, Signal
-from tempolite_sdk.signals import not_declared, to_send, violations_of
+from tempolite_sdk.signals import name_and_type, not_declared, to_send, violations_of
 from tempolite_sdk.signatures import signature_of
 
 
@@ -99,3 +101,24 @@ def test_a_name_that_is_not_declared_is_told_with_those_that_are_and_the_nearest
         "ask takes no signal 'anwser', but answer, approve; did you mean answer?"
     )
     assert not_declared("ask", "zzz", ["answer"]) == "ask takes no signal 'zzz', but answer"
+
+
+def test_a_payload_that_would_come_back_as_something_else_is_refused_by_either_rule_of_its_time() -> None:
+    later = Signal("later", Annotated[int, Meta(ge=1)])
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    with pytest.raises(InvalidArgument, match="signal 'answer': "):
+        to_send(ANSWER, moment)
+    assert to_send(ANSWER, moment, checked=False) == ("answer", b'"2026-01-01T00:00:00Z"')
+    for checked in (True, False):
+        with pytest.raises(InvalidArgument, match="signal 'later': Expected `int` >= 1"):
+            to_send(later, 0, checked=checked)
+    assert [each.description for each in violations_of(b"0", later.type)] == ["Expected `int` >= 1"]
+    assert violations_of(b"1", later.type) == ()
+
+
+def test_a_signal_has_its_type_and_is_received_as_no_other() -> None:
+    assert name_and_type(ANSWER, Any) == ("answer", str)
+    assert name_and_type("answer", int) == ("answer", int)
+    with pytest.raises(InvalidArgument, match=r"Signal\('answer', str\) has the type of its payload"):
+        name_and_type(ANSWER, int)
