@@ -51,7 +51,8 @@ class WorkerHost:
         self._reader = framing.host_reader()
 
     def serve(self) -> NoReturn:
-        batch = self._read()
+        while not (batch := self._read()):
+            pass  # a frame of thousands of handlers takes more than one read
         first = batch[0]
         assert isinstance(first, messages.Load), f"the first message is a {type(first).__name__}"
         self._log = LogPipe(self._log_fd, LineFormat(first.log_format))

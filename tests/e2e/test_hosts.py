@@ -59,6 +59,13 @@ def client(crowded: Daemon) -> Iterator[Client]:
 # --- what they load
 
 
+def test_a_node_serves_thousands_of_handlers(node: Start) -> None:
+    many = [{"target": "misbehaving:quick", "name": f"quick-{number}"} for number in range(2_500)]
+
+    with node(*many).client() as client:
+        assert client.execute("quick-2499", 7) == client.execute("quick-0", 7)
+
+
 @pytest.mark.parametrize("handler", ["loaded_modules", "loaded_modules_async"])
 def test_a_host_that_runs_handlers_has_loaded_neither_grpc_nor_what_the_node_alone_needs(
     client: Client, handler: str
