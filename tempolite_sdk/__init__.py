@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
         RetryState,
         SentSignal,
         Stats,
+        UnconsumedSignal,
     )
     from tempolite_sdk.client.sync_client import Client
     from tempolite_sdk.client.sync_handle import ExecutionHandle
@@ -84,6 +85,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
         WaitTimeout,
     )
     from tempolite_sdk.handlers import ChildHandle, RetryPolicy
+    from tempolite_sdk.signals import Signal
 
 #: Where each public name is defined.
 _HOMES = {
@@ -121,6 +123,7 @@ _HOMES = {
             "RetryState",
             "SentSignal",
             "Stats",
+            "UnconsumedSignal",
         ),
         "tempolite_sdk.client.sync_client": ("Client",),
         "tempolite_sdk.client.sync_handle": ("ExecutionHandle",),
@@ -166,6 +169,7 @@ _HOMES = {
             "WaitTimeout",
         ),
         "tempolite_sdk.handlers": ("ChildHandle", "RetryPolicy"),
+        "tempolite_sdk.signals": ("Signal",),
     }.items()
     for name in names
 }
@@ -235,12 +239,14 @@ __all__ = [
     "SideEffect",
     "SideEffectContext",
     "SideEffectFailed",
+    "Signal",
     "Stats",
     "StepFailed",
     "TempoliteError",
     "TransactionContext",
     "Unauthenticated",
     "Unavailable",
+    "UnconsumedSignal",
     "WaitCycle",
     "WaitTimeout",
 ]

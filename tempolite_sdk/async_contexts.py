@@ -19,6 +19,7 @@ from tempolite_sdk.durations import Duration
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
 from tempolite_sdk.operations import Runtime
 from tempolite_sdk.options import NO_CHILD_OPTIONS, ChildOptions, check_names
+from tempolite_sdk.signals import Signal, name_and_type
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -153,6 +154,10 @@ class AsyncContext(BaseContext, AsyncEnqueuesChildren):
 
     @overload
     async def receive_signal(
+        self, name: Signal[T], /, *, timeout: Duration | None = None, key: str | None = None
+    ) -> T: ...
+    @overload
+    async def receive_signal(
         self, name: str, /, type: type[T], *, timeout: Duration | None = None, key: str | None = None
     ) -> T: ...
     @overload
@@ -160,28 +165,52 @@ class AsyncContext(BaseContext, AsyncEnqueuesChildren):
         self, name: str, /, type: Any = Any, *, timeout: Duration | None = None, key: str | None = None
     ) -> Any: ...
     async def receive_signal(
-        self, name: str, /, type: Any = Any, *, timeout: Duration | None = None, key: str | None = None
+        self,
+        name: Signal[Any] | str,
+        /,
+        type: Any = Any,
+        *,
+        timeout: Duration | None = None,
+        key: str | None = None,
     ) -> Any:
         """The next signal of that name, sent before or after this call; each is received once, in order.
 
+        name: of the signal, or its `Signal`, which has the type.
         type: of its payload; without one it is plain JSON.
+        A signal whose payload can't be read as the type is set aside, and the wait goes on for the next.
         Raises `WaitTimeout` when the timeout passed; with a timeout of 0 it only looks.
         """
+        name, type = name_and_type(name, type)
         return await self._runtime.perform(operations.ReceiveSignal(name, type, timeout, key))
 
+    @overload
+    def signals(self, name: Signal[T], /) -> AsyncIterator[T]: ...
     @overload
     def signals(self, name: str, /, type: type[T]) -> AsyncIterator[T]: ...
     @overload
     def signals(self, name: str, /, type: Any = Any) -> AsyncIterator[Any]: ...
-    async def signals(self, name: str, /, type: Any = Any) -> AsyncIterator[Any]:
+    async def signals(self, name: Signal[Any] | str, /, type: Any = Any) -> AsyncIterator[Any]:
         """Every signal of that name, one after the other, like a channel that never closes. type: of the payloads."""
+        name, type = name_and_type(name, type)
         while True:
             yield await self.receive_signal(name, type)
 
+    @overload
+    async def send_signal(
+        self, name: Signal[T], payload: T, *, to: str | None = None, key: str | None = None
+    ) -> None: ...
+    @overload
     async def send_signal(
         self, name: str, payload: Any = None, *, to: str | None = None, key: str | None = None
+    ) -> None: ...
+    async def send_signal(
+        self, name: Signal[Any] | str, payload: Any = None, *, to: str | None = None, key: str | None = None
     ) -> None:
-        """To the clients that follow this execution, or into the inbox of another execution (its id). Sent once."""
+        """To the clients that follow this execution, or into the inbox of another execution (its id). Sent once.
+
+        Raises `InvalidArgument`, naming the field, when the handler of the other one declares its signals, and this is
+        none of them.
+        """
         await self._runtime.perform(operations.SendSignal(name, payload, to, key))
 
     async def sleep(self, duration: Duration, *, key: str | None = None) -> None:

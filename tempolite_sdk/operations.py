@@ -10,6 +10,7 @@ from msgspec import Struct
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
 from tempolite_sdk.options import ChildOptions
+from tempolite_sdk.signals import Signal
 
 
 class EnqueueChild(Struct, frozen=True):
@@ -47,7 +48,7 @@ class ReceiveSignal(Struct, frozen=True):
 
 
 class SendSignal(Struct, frozen=True):
-    name: str
+    signal: Signal[Any] | str
     payload: Any
     to: str | None
     key: str | None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from types import ModuleType
 from typing import Any, get_type_hints
 
 import msgspec
 
 from tempolite_sdk.errors import FieldViolation, InvalidArgument
+from tempolite_sdk.names import did_you_mean
 from tempolite_sdk.payload import decoder, encode, unreadable_in, violation_of
+from tempolite_sdk.signals import declared
 from tempolite_sdk.values.comparison import ContainerChange
 from tempolite_sdk.values.refusals import joined
 from tempolite_sdk.values.shapes import constrained_type, shape_of
@@ -24,6 +28,7 @@ class Signature:
     """A handler as its callers see it: its name, its arguments after the context, its result."""
 
     name: str
+    function: str  #: see `function_of`
     description: str  #: first line of the docstring
     context_type: Any  #: annotation of the first parameter; None without one
     return_type: Any
@@ -31,6 +36,7 @@ class Signature:
     types: Mapping[str, Any] = field(repr=False)  #: with the constraints of `Annotated`, which new arguments must meet
     bare_types: Mapping[str, Any] = field(repr=False)  #: without: what arguments are read as once they were taken
     constrained_return_type: Any = None  #: with the constraints of `Annotated`, which new results must meet
+    signals: Mapping[str, Any] = field(default_factory=dict, repr=False)  #: types of those declared, by name
 
     def named_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Each argument under its parameter's name. InvalidArgument: the handler can't be called so."""
@@ -258,7 +264,7 @@ class Signature:
         return msgspec.json.encode(schema).decode()
 
     def check(self) -> None:
-        """InvalidArgument: an argument, or the result, has a type that no JSON can be read into.
+        """InvalidArgument: an argument, the result or a signal has a type that no JSON can be read into.
 
         An argument with a default may have any type: nobody has to give it.
         """
@@ -266,6 +272,8 @@ class Signature:
         for name, type in self.types.items():
             self._check_type(name, type, required=name in required)
         self._check_type("the result", self.constrained_return_type, required=True)
+        for name, type in self.signals.items():
+            self._check_type(f"signal {name!r}", type, required=True)
 
     def _check_type(self, place: str, type: Any, *, required: bool) -> None:
         try:
@@ -281,6 +289,10 @@ class Signature:
 
     def result_schema(self) -> str:
         return msgspec.json.encode(self._schema(self.constrained_return_type)).decode()
+
+    def signal_schema(self, name: str) -> str:
+        """JSON Schema of the payload of a signal that the handler declares."""
+        return msgspec.json.encode(self._schema(self.signals[name])).decode()
 
     def _whole_type(self, parameter: inspect.Parameter) -> Any:
         of_one = self.types.get(parameter.name, Any)
@@ -315,12 +327,6 @@ _raw_arguments = msgspec.json.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw]
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean …?" with the nearest of what is known; "": nothing is near."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
 @lru_cache(maxsize=4_096)
 def signature_of(handler: Callable[..., Any]) -> Signature:
     """InvalidArgument: not a function whose annotations can be resolved, or one without a context."""
@@ -340,6 +346,7 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
     constrained_return = constrained_type(constrained.get("return", Any), returned)
     return Signature(
         name=name,
+        function=function_of(handler),
         description=documentation.strip().split("\n")[0],
         context_type=hints.get(parameters[0].name),
         return_type=None if returned is type(None) else returned,
@@ -350,4 +357,40 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
         },
         bare_types={parameter.name: hints.get(parameter.name, Any) for parameter in parameters[1:]},
         constrained_return_type=None if constrained_return is type(None) else constrained_return,
+        signals=_signals(name, constrained.get(parameters[0].name)),
     )
+
+
+def _signals(name: str, context: Any) -> Mapping[str, Any]:
+    try:
+        return declared(context)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{name}: {error}") from error
+
+
+def function_of(handler: Callable[..., Any]) -> str:
+    """What the function is, wherever it was imported from: "module:qualified name", e.g. "shop.orders:fulfil".
+
+    Of a program's main module only its file tells a name, and of that the last part: ".orders:fulfil" for what
+    `python shop/orders.py` runs. "" where there is no file either, as in an interactive session.
+    """
+    module = handler.__module__
+    if module in _MAIN_MODULES:
+        module = _name_of_main(sys.modules.get(module))
+    return f"{module}:{handler.__qualname__}" if module else ""
+
+
+#: What a program runs, in its own process and in those that `multiprocessing` starts.
+_MAIN_MODULES = ("__main__", "__mp_main__")
+
+
+def _name_of_main(main: ModuleType | None) -> str:
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None and spec.name not in _MAIN_MODULES:
+        return str(spec.name)  # of `python -m shop.orders`
+    return f".{Path(file).stem}" if file else ""
+
+
+def is_function(given: str, known: str) -> bool:
+    """Whether what a caller says of a function may be the one that is known in full; both as `function_of` tells."""
+    return given == known or (given.startswith(".") and f".{known}".endswith(given))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.convert.requests import EnqueueRequest
@@ -11,8 +11,8 @@ from tempolite_node.api.polls import Polls, time_to_wait_ms
 from tempolite_node.api.ports import NodePorts
 from tempolite_node.api.status import InvalidRequest, Rejected, status_of
 from tempolite_node.engine.commands import AnyCommand, Enqueue, EnqueueBatch
-from tempolite_node.engine.effects import AnyOutcome, Enqueued, EnqueuedBatch, Reason, Rejection
-from tempolite_node.engine.model import Execution
+from tempolite_node.engine.effects import AnyOutcome, Enqueued, EnqueuedBatch, Rejection
+from tempolite_node.engine.model import Execution, ServedHandler
 from tempolite_node.errors import NodeError
 from tempolite_node.ids import id_of_request
 from tempolite_node.protocol.messages import Violation
@@ -20,6 +20,11 @@ from tempolite_sdk.ids import uuid7
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 T = TypeVar("T")
+
+
+class _Wanted(NamedTuple):
+    request: EnqueueRequest
+    served: ServedHandler
 
 
 class Enqueueing:
@@ -74,34 +79,31 @@ class Enqueueing:
     async def commands(self, given: Sequence[pb.EnqueueExecutionRequest]) -> Sequence[Enqueue | NodeError]:
         """Each request's command, or what is wrong with it. The arguments of all are checked in one go."""
         parsed = [self._parsed(request) for request in given]
-        to_check = [(wanted.handler, wanted.arguments) for wanted in parsed if isinstance(wanted, EnqueueRequest)]
+        to_check = [(each.served.name, each.request.arguments) for each in parsed if isinstance(each, _Wanted)]
         checked = iter(await self._node.arguments.check_arguments(to_check) if to_check else ())
-        return [
-            self._command(wanted, next(checked)) if isinstance(wanted, EnqueueRequest) else wanted for wanted in parsed
-        ]
+        return [self._command(each, next(checked)) if isinstance(each, _Wanted) else each for each in parsed]
 
-    def _parsed(self, request: pb.EnqueueExecutionRequest) -> EnqueueRequest | NodeError:
+    def _parsed(self, request: pb.EnqueueExecutionRequest) -> _Wanted | NodeError:
         try:
             wanted = requests.enqueue(request, self._payload_bytes_max)
         except InvalidRequest as error:
             return error
-        if self._node.catalog.get(wanted.handler) is None:
-            return Rejected(Rejection(Reason.NOT_FOUND, f"no node serves handler {wanted.handler!r}"))
-        return wanted
+        served = self._node.catalog.find(wanted.handler, wanted.function)
+        return Rejected(served) if isinstance(served, Rejection) else _Wanted(wanted, served)
 
-    def _command(self, wanted: EnqueueRequest, violations: Sequence[Violation]) -> Enqueue | NodeError:
+    def _command(self, parsed: _Wanted, violations: Sequence[Violation]) -> Enqueue | NodeError:
         if violations:
             return InvalidRequest([_within_arguments(violation) for violation in violations])
-        catalog = self._node.catalog
-        served = catalog.get(wanted.handler)
-        if served is None:
-            return Rejected(Rejection(Reason.NOT_FOUND, f"no node serves handler {wanted.handler!r} any more"))
+        catalog, wanted = self._node.catalog, parsed.request
+        served = catalog.find(wanted.handler, wanted.function)  # anew: the nodes may have changed meanwhile
+        if isinstance(served, Rejection):
+            return Rejected(served)
         resolved = catalog.resolve(served, wanted.options)
         at_ms = self._node.commands.now_ms()
         return Enqueue(
             at_ms=at_ms,
             execution_id=wanted.execution_id or _made_id(wanted.request_id, at_ms),
-            handler=wanted.handler,
+            handler=served.name,
             component=served.component,
             arguments=wanted.arguments,
             options=resolved.options,

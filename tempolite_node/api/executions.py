@@ -16,8 +16,8 @@ from tempolite_node.api.leader import leader_metadata
 from tempolite_node.api.polls import Polls, time_to_wait_ms
 from tempolite_node.api.ports import NodePorts, Queries
 from tempolite_node.api.session import Session
-from tempolite_node.api.status import Rejected
-from tempolite_node.api.trees import execution_tree
+from tempolite_node.api.status import InvalidRequest, Rejected
+from tempolite_node.api.trees import execution_tree, unconsumed_signals
 from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import Accepted, Reason, Rejection, SignalStored
 from tempolite_node.engine.model import Execution, Operation, Signal, Status
@@ -56,7 +56,7 @@ class ExecutionService(ExecutionServiceServicer):
     ) -> AsyncIterator[pb.SessionResponse]:
         # Clients wait for it: it tells that there are sessions here.
         await context.send_initial_metadata(leader_metadata(self._node))
-        session = Session(self, self._enqueueing, self._node, caller.get())
+        session = Session(self, self._enqueueing, self._node, caller.get(), context.peer())
         with self._polls.told_to_stop(session.stop):
             async for response in session.serve(calls):
                 yield response
@@ -117,12 +117,15 @@ class ExecutionService(ExecutionServiceServicer):
         return pb.WaitExecutionResponse(closed=True, execution=responses.execution(ended))
 
     async def SendSignal(
-        self, request: pb.SendSignalRequest, _context: grpc.aio.ServicerContext
+        self, request: pb.SendSignalRequest, context: grpc.aio.ServicerContext
     ) -> pb.SendSignalResponse:
-        return await self.send_signal(request)
+        return await self.send_signal(request, context.peer())
 
-    async def send_signal(self, request: pb.SendSignalRequest) -> pb.SendSignalResponse:
-        command = requests.send_signal(request, self._limits.payload_bytes, self._node.commands.now_ms())
+    async def send_signal(self, request: pb.SendSignalRequest, peer: str) -> pb.SendSignalResponse:
+        command = requests.send_signal(request, self._limits.payload_bytes, self._node.commands.now_ms(), peer)
+        violations = await self._node.signals.check_signal(command.execution_id, command.name, command.payload)
+        if violations:
+            raise InvalidRequest(violations)
         return pb.SendSignalResponse(sequence=(await self._submit(command, SignalStored)).sequence)
 
     async def ReceiveSignals(
@@ -208,6 +211,7 @@ class ExecutionService(ExecutionServiceServicer):
                 pending=_pending(queries, execution),
                 waits_for_node=self._node.catalog.waits_for_node(execution.handler),
                 key_holders=queries.key_holders(execution, responses.KEY_HOLDERS_MAX),
+                unconsumed=unconsumed_signals(queries, execution),
             )
 
         return await self._node.reads.read(query, consistency)

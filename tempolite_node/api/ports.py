@@ -66,6 +66,10 @@ class Queries(Protocol):
 
     def count_executions(self, filter: ExecutionFilter) -> int: ...
 
+    def unconsumed_signals(self, execution_row: int, limit: int) -> list[Signal]:
+        """That it received and did not take, those that were set aside too; by sequence."""
+        ...
+
     def outbox(
         self, execution_row: int, name: str, after: int, limit: int, *, bytes_max: int | None = None
     ) -> list[Signal]:
@@ -96,7 +100,9 @@ class CommandPort(Protocol):
 class CatalogPort(Protocol):
     """The handlers that this node or another one of its cluster serves. From any thread."""
 
-    def get(self, name: str) -> ServedHandler | None: ...
+    def find(self, name: str, function: str) -> ServedHandler | Rejection:
+        """The handler that a caller means, or why none is served. See `HandlerCatalog.find`."""
+        ...
 
     def resolve(self, handler: ServedHandler, call: CallOptions) -> Resolved:
         """How an execution of the handler is run."""
@@ -110,6 +116,15 @@ class CatalogPort(Protocol):
 class ArgumentPort(Protocol):
     async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[Violation]]:
         """What is wrong with the arguments of each call, a handler and its arguments, by the handler's own types.
+
+        errors.Unavailable: nobody can tell now.
+        """
+        ...
+
+
+class SignalPort(Protocol):
+    async def check_signal(self, execution_id: str, name: str, payload: bytes) -> Sequence[Violation]:
+        """What is wrong with a signal to the execution, whose handler may declare those that it takes.
 
         errors.Unavailable: nobody can tell now.
         """
@@ -193,6 +208,7 @@ class NodePorts(Struct, frozen=True, kw_only=True):
     commands: CommandPort
     catalog: CatalogPort
     arguments: ArgumentPort
+    signals: SignalPort
     reads: ReadPort
     watch: WatchPort
     pools: PoolPort

@@ -40,18 +40,22 @@ class Answers(Protocol):
 
     async def get(self, request: pb.GetExecutionRequest) -> pb.GetExecutionResponse: ...
     async def wait(self, request: pb.WaitExecutionRequest, remaining_s: float | None) -> pb.WaitExecutionResponse: ...
-    async def send_signal(self, request: pb.SendSignalRequest) -> pb.SendSignalResponse: ...
+    async def send_signal(self, request: pb.SendSignalRequest, peer: str) -> pb.SendSignalResponse: ...
     async def cancel(self, request: pb.CancelExecutionRequest) -> pb.CancelExecutionResponse: ...
 
 
 class Session:
     """One stream. Lives and dies with it: who gets no reply asks again on another one."""
 
-    def __init__(self, answers: Answers, enqueueing: Enqueueing, node: NodePorts, caller: auth.Caller) -> None:
+    def __init__(
+        self, answers: Answers, enqueueing: Enqueueing, node: NodePorts, caller: auth.Caller, peer: str
+    ) -> None:
+        """peer: address of the client, as gRPC has it."""
         self._answers = answers
         self._enqueueing = enqueueing
         self._node = node
         self._caller = caller
+        self._peer = peer
         self._responses: deque[pb.SessionResponse] = deque()  #: that are ready, or being filled
         self._filled = 0  #: bytes of results in the last of them
         self._ready = asyncio.Event()
@@ -138,7 +142,7 @@ class Session:
             case "get":
                 answer = self._answers.get(call.get)
             case "send_signal":
-                answer = self._answers.send_signal(call.send_signal)
+                answer = self._answers.send_signal(call.send_signal, self._peer)
             case _:
                 answer = self._answers.cancel(call.cancel)
         try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from tempolite_node.api.convert import responses
 from tempolite_node.api.ports import Queries
-from tempolite_node.engine.model import Execution
+from tempolite_node.engine.model import Execution, Signal
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 #: Each level nests one message; protobuf refuses to read more than 100 of them.
@@ -23,7 +24,13 @@ def execution_tree(queries: Queries, root: Execution, *, nodes_max: int, bytes_m
         attempts = queries.attempts(execution.row)
         pending = queries.pending(execution.row) if execution.pending else []
         holders = queries.key_holders(execution, responses.KEY_HOLDERS_MAX)
-        shown = responses.execution(execution, attempts=attempts, pending=pending, key_holders=holders)
+        shown = responses.execution(
+            execution,
+            attempts=attempts,
+            pending=pending,
+            key_holders=holders,
+            unconsumed=unconsumed_signals(queries, execution),
+        )
         tree.execution.CopyFrom(shown)
         size += tree.execution.ByteSize() - _weight(execution)
         for operation in queries.operations(execution.row, nodes_max - nodes + 1, bytes_max=bytes_max):
@@ -44,6 +51,13 @@ def execution_tree(queries: Queries, root: Execution, *, nodes_max: int, bytes_m
             nodes += 1
             size += _weight(child)
     return response
+
+
+def unconsumed_signals(queries: Queries, execution: Execution) -> Sequence[Signal]:
+    """The first of them; most executions have none."""
+    if execution.inbox == execution.consumed:
+        return ()
+    return queries.unconsumed_signals(execution.row, responses.UNCONSUMED_MAX)
 
 
 def _weight(execution: Execution) -> int:

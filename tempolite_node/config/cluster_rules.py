@@ -5,7 +5,6 @@ It is looked for in the values as read, so that no other mistake hides it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from tempolite_node.config.cluster import API_DEFAULT, handler_names
 from tempolite_node.config.section import Address, parse_address
 from tempolite_node.config.source import Location, Source, dotted
 from tempolite_node.errors import Problem
+from tempolite_sdk.names import did_you_mean
 
 
 class _Node(NamedTuple):
@@ -88,9 +88,8 @@ def _unknown_handlers(source: Source, nodes: list[_Node]) -> Iterator[Problem]:
             yield source.problem((*node.at, "handlers"), "needs at least one entry; without the key it serves all")
         for index, name in enumerate(handlers if isinstance(handlers, list) else ()):
             if isinstance(name, str) and name and name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-                yield source.problem((*node.at, "handlers", index), f"is not the name of a handler; {hint}")
+                hint = did_you_mean(name, known) or f"; known: {', '.join(known)}"
+                yield source.problem((*node.at, "handlers", index), f"is not the name of a handler{hint}")
 
 
 def _handlers_without_a_node(source: Source, nodes: list[_Node]) -> Iterator[Problem]:

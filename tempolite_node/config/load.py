@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import ssl
 import stat
@@ -20,6 +19,7 @@ from tempolite_node.config.model import Config, TlsConfig, TokenConfig
 from tempolite_node.config.section import Section
 from tempolite_node.config.source import NODE_ID, Location, Source, dotted, read_source
 from tempolite_node.errors import ConfigError, Problem
+from tempolite_sdk.names import did_you_mean
 
 S = TypeVar("S", bound=Section)
 
@@ -170,8 +170,7 @@ def _unknown_key(at: Location, model: type[BaseModel]) -> str:
     if key == "<<":
         return "merge keys are not supported; use an alias for the whole value"
     known = [field.alias or name for name, field in _model_at(model, at[:-1]).model_fields.items()]
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"is not a setting; did you mean {near[0]}?" if near else f"is not a setting; known: {', '.join(known)}"
+    return "is not a setting" + (did_you_mean(key, known) or f"; known: {', '.join(known)}")
 
 
 def _model_at(model: type[BaseModel], at: Location) -> type[BaseModel]:

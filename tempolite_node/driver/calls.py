@@ -6,10 +6,14 @@ Belongs to the driver's thread alone.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
+from msgspec import Struct
+
 from tempolite_node.driver.dispatch import Dispatch
+from tempolite_node.driver.inputs import SignalChecked
 from tempolite_node.driver.pending import PendingCommand
 from tempolite_node.driver.runs import AttemptEnd, RunningAttempt
 from tempolite_node.engine.commands import (
@@ -22,6 +26,8 @@ from tempolite_node.engine.commands import (
     FailSideEffect,
     FromAttempt,
     ReceiveSignal,
+    SendSignalFromAttempt,
+    SetSignalAside,
     Sleep,
     SuspendAttempt,
     UnwindAttempt,
@@ -45,10 +51,35 @@ class ResolveChild(Protocol):
     def __call__(self, request: messages.ChildRequest, at_ms: int) -> AnyRequest | Refused: ...
 
 
+class Undecided(Struct, gc=False):
+    """Whether a signal is refused can't be told at once."""
+
+    #: Asks, and has the answer called with the refusal, or None, in any thread.
+    ask: Callable[[Callable[[Refused | None], None]], object]
+
+
+class SignalCheck(Protocol):
+    """Says why a signal to another execution can't be sent; None: it can, as far as is known here."""
+
+    def __call__(self, request: SendSignalFromAttempt) -> Refused | Undecided | None: ...
+
+
 class Requests:
-    def __init__(self, dispatch: Dispatch, children: ResolveChild) -> None:
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        children: ResolveChild,
+        signals: SignalCheck,
+        *,
+        put: Callable[[SignalChecked], None],
+        format: Callable[[], int],
+    ) -> None:
+        """put: has what comes later come in as an input of the driver. format: of the log, that is in use."""
         self._dispatch = dispatch
         self._children = children
+        self._signals = signals
+        self._put = put
+        self._format = format
 
     def on_messages(
         self, host: int, calls: Sequence[messages.AttemptCall | messages.ReturnSlots], *, at_ms: int, is_current: bool
@@ -80,15 +111,47 @@ class Requests:
                     dispatch.answer(run, call, made)
                     continue
                 request = made
-            command = FromAttempt(
-                at_ms=at_ms,
-                execution_id=run.execution_id,
-                epoch=run.epoch,
-                jitter=random.uniform(-1, 1),
-                side_effect_failures=call.side_effect_failures,
-                request=request,
-            )
-            yield PendingCommand(command, _Answering(dispatch, run, call, request))
+            if isinstance(request, SetSignalAside) and self._format() < 2:
+                message = "a node of an earlier version can't set signals aside"
+                dispatch.answer(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
+                continue
+            if isinstance(request, SendSignalFromAttempt) and request.to is not None:
+                found = self._signals(request)
+                if isinstance(found, Undecided):
+                    found.ask(partial(self._checked, host, call))
+                    continue
+                if found is not None:
+                    dispatch.answer(run, call, found)
+                    continue
+            yield self._pending(run, call, request, at_ms=at_ms)
+
+    def _checked(self, host: int, call: messages.AttemptCall, refused: Refused | None) -> None:
+        self._put(SignalChecked(host, call, refused))
+
+    def signal_checked(self, checked: SignalChecked, *, at_ms: int) -> Iterator[PendingCommand]:
+        """A signal of which it could not be told at once whether its receiver takes it."""
+        call = checked.call
+        run = self._dispatch.run_of(checked.host, call)
+        if run is None:
+            return
+        assert isinstance(call.request, SendSignalFromAttempt), f"{type(call.request).__name__} is no signal"
+        if checked.refused is not None:
+            self._dispatch.answer(run, call, checked.refused)
+        else:
+            yield self._pending(run, call, call.request, at_ms=at_ms)
+
+    def _pending(
+        self, run: RunningAttempt, call: messages.AttemptCall, request: AnyRequest, *, at_ms: int
+    ) -> PendingCommand:
+        command = FromAttempt(
+            at_ms=at_ms,
+            execution_id=run.execution_id,
+            epoch=run.epoch,
+            jitter=random.uniform(-1, 1),
+            side_effect_failures=call.side_effect_failures,
+            request=request,
+        )
+        return PendingCommand(command, _Answering(self._dispatch, run, call, request))
 
     def host_down(self, host: int, message: str, *, crashed: bool, at_ms: int) -> Iterator[PendingCommand]:
         """The attempts that it held are lost. crashed: those that ran may be to blame."""
@@ -134,7 +197,7 @@ class _Answering:
                 dispatch.end(run, _END_OF[type(request)], request.failure if isinstance(request, FailAttempt) else None)
             case WaitForExecution(key=key) if outcome is None:
                 dispatch.wait(run, call, OperationKind.WAIT, key)
-            case ReceiveSignal(key=key) if outcome is None:
+            case ReceiveSignal(key=key) | SetSignalAside(key=key) if outcome is None:
                 dispatch.wait(run, call, OperationKind.SIGNAL, key)
             case Sleep(key=key) if outcome is None:
                 dispatch.wait(run, call, OperationKind.TIMER, key)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import apsw
 
-from tempolite_node.driver.calls import Requests, ResolveChild
+from tempolite_node.driver.calls import Requests, ResolveChild, SignalCheck
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.inputs import (
     Barrier,
@@ -27,6 +27,7 @@ from tempolite_node.driver.inputs import (
     Inspect,
     Reconfigure,
     RunInDriver,
+    SignalChecked,
     Stop,
     Submit,
     SubmitBatch,
@@ -59,6 +60,7 @@ from tempolite_node.engine.effects import (
     RunAttempt,
     RunCompensation,
     SignalSent,
+    SignalSetAside,
 )
 from tempolite_node.engine.model import Component, Execution
 from tempolite_node.engine.work import Work
@@ -89,6 +91,7 @@ class Driver:
         inputs: Inputs,
         outputs: Outputs,
         children: ResolveChild,
+        signals: SignalCheck,
         registration: Registration,
         log: Callable[[StateMachine], Log],
     ) -> None:
@@ -105,7 +108,7 @@ class Driver:
         self._look_for_misplaced = True
         self._stopping = False
         self._pending = PendingCommands()
-        self._requests = Requests(dispatch, children)
+        self._requests = Requests(dispatch, children, signals, put=self.inputs.put, format=lambda: self.format)
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
         self._inspections: list[Inspect] = []
         self._closed: list[Execution] = []
@@ -190,6 +193,8 @@ class Driver:
                 case HostDown():
                     lost = self._requests.host_down(given.host, given.message, crashed=given.crashed, at_ms=self._at_ms)
                     self._pending.add_all(lost)
+                case SignalChecked():
+                    self._pending.add_all(self._requests.signal_checked(given, at_ms=self._at_ms))
                 case Stop():
                     self._stopping = True
         self._advance()
@@ -391,7 +396,7 @@ class Driver:
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
-            case Halted() | HostCrashed():
+            case Halted() | HostCrashed() | SignalSetAside():
                 self._happened.append(effect)
             case RunAttempt() | RunCompensation() if not self._readiness.registered:
                 pass  # an earlier process of this node asked for it; the registration queues it again
@@ -409,10 +414,21 @@ class Driver:
         if work.nodes:
             self._look_for_misplaced = True
             log_node_changes(self._node_id, before, self._executions.nodes())
+            if formats.in_use(self._executions.nodes().values()) > formats.in_use(before.values()):
+                self._tell_more()
             if self._node_id in work.nodes:
                 self.dispatch.refill(everything=True)  # it may have been refused starts meanwhile
         self._work = Work(self._executions)
         self._log.saved()
+
+    def _tell_more(self) -> None:
+        """Says again what this node serves, if the format that has come into use has room for more of it."""
+        own = self._executions.nodes().get(self._node_id)
+        if own is None or own.boot_id != self._readiness.boot_id:
+            return
+        told = self._registration(self._at_ms, own.boot_id)
+        if told.handlers != own.handlers:
+            self._pending.add(PendingCommand(told))
 
     # --- out
 

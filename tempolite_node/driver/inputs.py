@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from tempolite_node.engine.commands import AnyCommand
-from tempolite_node.engine.effects import AnyOutcome
+from tempolite_node.engine.effects import AnyOutcome, Refused
 from tempolite_node.errors import NodeError
 from tempolite_node.protocol import messages
 from tempolite_node.system import READABLE, WRITABLE, poller
@@ -76,11 +76,31 @@ class HostDown(Struct):
     crashed: bool = True  #: one of the attempts that ran may be to blame; False: the node stops
 
 
+class SignalChecked(Struct):
+    """An attempt's signal to another execution has been checked by who knows the types of that one's handler."""
+
+    host: int
+    call: messages.AttemptCall
+    refused: Refused | None  #: None: it may be sent
+
+
 class Stop(Struct):
     pass
 
 
-Input = Submit | SubmitBatch | Inspect | Reconfigure | Barrier | RunInDriver | HostUp | HostMessages | HostDown | Stop
+Input = (
+    Submit
+    | SubmitBatch
+    | Inspect
+    | Reconfigure
+    | Barrier
+    | RunInDriver
+    | HostUp
+    | HostMessages
+    | HostDown
+    | SignalChecked
+    | Stop
+)
 
 
 class HostSocket(Protocol):

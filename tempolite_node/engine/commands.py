@@ -77,6 +77,7 @@ class SendSignal(Command, frozen=True, kw_only=True):
     name: str
     payload: bytes
     request_id: str | None = None
+    sender: str = ""  #: "client <address>"
 
 
 class Cancel(Command, frozen=True, kw_only=True):
@@ -197,6 +198,16 @@ class ReceiveSignal(Request, frozen=True, kw_only=True):
     timeout_ms: int | None = None
 
 
+class SetSignalAside(Request, frozen=True, kw_only=True):
+    """The wait took a signal whose payload the code can't read: it waits on, for another one."""
+
+    key: str  #: of the wait
+    name: str
+    error: str  #: what is wrong with the payload, naming the field
+    timeout_ms: int | None = None  #: of the wait, from its beginning
+    replayed: bool = False  #: the signal comes from the journal: an earlier attempt may have read it
+
+
 class Sleep(Request, frozen=True, kw_only=True):
     key: str
     duration_ms: int
@@ -297,6 +308,7 @@ AnyRequest = (
     EnqueueChild
     | WaitForExecution
     | ReceiveSignal
+    | SetSignalAside
     | Sleep
     | BeginSideEffect
     | CompleteSideEffect

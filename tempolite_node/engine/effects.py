@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from tempolite_node.engine.model import Component, Execution, Failure, OperationKind, Status
+from tempolite_node.engine.model import Component, Execution, Failure, OperationKind, Signal, Status
 
 # --- answers: what a call of an attempt gets back. They cross to the worker host as they are.
 
@@ -86,6 +86,7 @@ class Reason(StrEnum):
     WAIT_CYCLE = "wait_cycle"
     NON_DETERMINISM = "non_determinism"
     WRONG_STATE = "wrong_state"
+    INVALID_ARGUMENT = "invalid_argument"
 
 
 class Rejection(Struct, gc=False, frozen=True):
@@ -205,6 +206,23 @@ class SignalSent(Effect, frozen=True, kw_only=True):
     """A signal for the clients that follow it."""
 
 
+class SignalSetAside(Effect, frozen=True, kw_only=True):
+    """A signal was set aside: its payload is not what the code reads. For those who watch over the node."""
+
+    execution: Execution
+    signal: Signal
+
+
 AnyEffect = (
-    Ready | RunAttempt | RunCompensation | Wake | RequestCancel | Abandon | Closed | Halted | HostCrashed | SignalSent
+    Ready
+    | RunAttempt
+    | RunCompensation
+    | Wake
+    | RequestCancel
+    | Abandon
+    | Closed
+    | Halted
+    | HostCrashed
+    | SignalSent
+    | SignalSetAside
 )

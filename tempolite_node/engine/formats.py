@@ -7,20 +7,37 @@ never goes back. See docs/design/versions.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from tempolite_node.engine.model import NodeState
+from msgspec.structs import replace
 
-FORMAT = 2  #: the latest that this version knows; it knows all before it
+from tempolite_node.engine.model import NodeState, ServedHandler
 
-#: From this one on, an execution keeps the format in which it was enqueued. The values of one that was enqueued in it
-#: or later are checked where they are written, and its keys where they are used: see docs/design/values.md.
+#: The latest that this version knows; it knows all before it.
+#:
+#: 2: an execution keeps the format in which it was enqueued. Nodes tell which function a handler is, and its signals. A
+#: repeated request, and an execution that is used in place of a new one, are compared by handler and arguments. A wait
+#: has the number of the signal that it took, and gives it back when the code can't read it; a signal has its sender.
+FORMAT = 2
+
+#: The values of an execution that was enqueued in this format or later are checked where they are written, and its keys
+#: where they are used: see docs/design/values.md.
 CHECKED_VALUES = 2
 
 
 def in_use(nodes: Iterable[NodeState | None]) -> int:
     """What all nodes know, whether they are up or not. None: one that was removed."""
     return min((node.format for node in nodes if node is not None), default=1)
+
+
+def in_use_with(others: Iterable[NodeState]) -> int:
+    """What is in use once this version has joined the other nodes."""
+    return min([FORMAT, *(node.format for node in others)])
+
+
+def handlers_in(format: int, handlers: Sequence[ServedHandler]) -> tuple[ServedHandler, ...]:
+    """What a node tells of its handlers while the format is in use."""
+    return tuple(handlers if format >= 2 else [replace(handler, function="", signals=()) for handler in handlers])
 
 
 def too_old(node_id: str, known: int, used: int) -> str:

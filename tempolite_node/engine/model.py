@@ -150,7 +150,8 @@ OPERATION_MOVES: Mapping[OperationKind, Mapping[OperationStatus | None, frozense
     OperationKind.SIGNAL: {
         None: _WAIT_IS_OVER | {OperationStatus.PENDING},
         OperationStatus.PENDING: _WAIT_IS_OVER,
-        OperationStatus.COMPLETED: frozenset(),
+        # What it took can't be read, and is set aside: it takes the next one, or waits again.
+        OperationStatus.COMPLETED: _WAIT_IS_OVER | {OperationStatus.PENDING},
         OperationStatus.TIMED_OUT: frozenset(),
         OperationStatus.CANCELLED: frozenset(),
     },
@@ -329,6 +330,7 @@ class Operation(Struct, gc=False, frozen=True, kw_only=True):
     started_ms: int
     closed_ms: int | None = None
     due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait
+    signal_seq: int | None = None  #: of the signal in the inbox that a COMPLETED wait took; None before format 2
 
     @property
     def is_wait(self) -> bool:
@@ -396,6 +398,16 @@ class Signal(Struct, gc=False, frozen=True, kw_only=True):
     at_ms: int
     request_id: str | None = None
     consumed: bool = False
+    sender: str = ""  #: "execution <id>" or "client <address>", from format 2 on
+    set_aside: str | None = None  #: why no wait of its name takes it: what is wrong with its payload
+
+    def __post_init__(self) -> None:
+        assert not (self.consumed and self.set_aside is not None), f"signal {self.seq} was taken, and is set aside"
+
+    @property
+    def in_line(self) -> bool:
+        """Whether the next wait for its name may take it."""
+        return not self.consumed and self.set_aside is None
 
 
 class Timer(Struct, gc=False, frozen=True, kw_only=True):
@@ -409,6 +421,8 @@ class ServedHandler(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
 
     name: str
     component: Component  #: HANDLER or SAGA
+    function: str = ""  #: "module:qualified name", from format 2 on; "": not told
+    signals: tuple[str, ...] = ()  #: names of those it declares, from format 2 on; none: it takes any
     options: Options = Options()
     priority: int = 0
     max_duration_ms: int | None = None

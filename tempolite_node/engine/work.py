@@ -43,7 +43,8 @@ class Stored(Protocol):
     def pending(self, row: int) -> list[Operation]: ...
     def waiters(self, target_row: int) -> list[Operation]: ...
     def timer(self, row: int, name: str) -> Timer | None: ...
-    def unconsumed_signals(self, row: int, name: str, limit: int) -> list[Signal]: ...
+    def signals_in_line(self, row: int, name: str, limit: int) -> list[Signal]: ...
+    def signal(self, row: int, seq: int) -> Signal | None: ...
     def signal_by_request(self, row: int, request_id: str) -> Signal | None: ...
     def count_of(self, owner: str, component: Component, status: Status) -> int: ...
     def last_row(self) -> int: ...
@@ -264,12 +265,17 @@ class Work:
     # --- signals
 
     def next_signal(self, row: int, name: str) -> Signal | None:
-        """The oldest signal of that name that was not consumed."""
+        """The oldest signal of that name that is in line."""
         changed = self.inbox.get(row, {})
-        stored = self._stored.unconsumed_signals(row, name, len(changed) + 1)
+        stored = self._stored.signals_in_line(row, name, len(changed) + 1)
         merged = _overlaid(stored, changed, lambda signal: signal.seq)
-        waiting = (signal for signal in merged if signal.name == name and not signal.consumed)
+        waiting = (signal for signal in merged if signal.name == name and signal.in_line)
         return min(waiting, key=lambda signal: signal.seq, default=None)
+
+    def signal(self, row: int, seq: int) -> Signal:
+        signal = self.inbox.get(row, {}).get(seq) or self._stored.signal(row, seq)
+        assert signal is not None, f"no signal {seq} at row {row}"
+        return signal
 
     def put_signal(self, signal: Signal) -> None:
         self.inbox[signal.execution_row][signal.seq] = signal

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
+from tempolite_node.engine.effects import Reason, Rejection
 from tempolite_node.engine.model import NodeState, ServedHandler
 from tempolite_node.handlers.options import Resolved, resolve
 from tempolite_node.protocol.messages import CallOptions
+from tempolite_sdk.names import did_you_mean, listed
+from tempolite_sdk.signatures import is_function
 
 
 class HandlerCatalog:
@@ -33,11 +37,33 @@ class HandlerCatalog:
             self._view = _View(self._own, nodes)
         return self._view
 
-    def get(self, name: str) -> ServedHandler | None:
-        return self._current().by_name.get(name)
+    def find(self, name: str, function: str = "") -> ServedHandler | Rejection:
+        """The handler that a caller means, or why none is served.
 
-    def names(self) -> list[str]:
-        return sorted(self._current().by_name)
+        function: that the caller was given, as `tempolite_sdk.signatures.function_of` tells; "": it was given the name.
+            The function says more than the name: what is served under another name is found.
+        """
+        view = self._current()
+        served = view.by_name.get(name)
+        if served is not None and (not function or view.may_be(name, function)):
+            return served
+        if not function:
+            told = f"no node serves handler {name!r}, but {listed(view.by_name)}{did_you_mean(name, view.by_name)}"
+            return Rejection(Reason.NOT_FOUND, told)
+        names = view.names_of(function)
+        if len(names) == 1:
+            return view.by_name[names[0]]
+        return Rejection(Reason.NOT_FOUND, _not_the_function(name, function, served, names))
+
+    def signals_of(self, name: str) -> tuple[str, ...]:
+        """Names of the signals that the handler declares; none: it takes any, as far as is known."""
+        served = self._current().by_name.get(name)
+        return () if served is None else served.signals
+
+    @property
+    def declares_signals(self) -> bool:
+        """Whether any handler does."""
+        return self._current().declares_signals
 
     def resolve(self, served: ServedHandler, call: CallOptions) -> Resolved:
         """How an execution of the handler is run."""
@@ -63,7 +89,21 @@ class _View:
         others = sorted(nodes.values(), key=lambda node: (not node.live, node.id))
         ranked = [*own, *(served for node in others for served in node.handlers)]
         self.by_name = {served.name: served for served in reversed(ranked)}
+        self.declares_signals = any(served.signals for served in self.by_name.values())
+        # Nodes that are deployed one after the other may have moved a function meanwhile: each of its places will do.
+        self._functions: defaultdict[str, set[str]] = defaultdict(set)
+        for served in ranked:
+            self._functions[served.name].add(served.function)
         self._resolve = lru_cache(maxsize=1024)(self._resolved)
+
+    def may_be(self, name: str, function: str) -> bool:
+        """Whether the handler of that name is the function, as far as the nodes that serve it tell."""
+        known = self._functions[name]
+        return function in known or any(not each or is_function(function, each) for each in known)
+
+    def names_of(self, function: str) -> list[str]:
+        """Under which the function is served."""
+        return sorted(name for name, known in self._functions.items() if any(is_function(function, k) for k in known))
 
     def resolve(self, served: ServedHandler, call: CallOptions) -> Resolved:
         """Most calls of a handler set the same."""
@@ -71,3 +111,12 @@ class _View:
 
     def _resolved(self, name: str, call: CallOptions) -> Resolved:
         return resolve(self.by_name[name], call)
+
+
+def _not_the_function(name: str, function: str, served: ServedHandler | None, names: Sequence[str]) -> str:
+    """names: under which the function is served, none or several."""
+    if names:
+        return f"{function} is served as {listed(names)}: enqueue it by one of these names"
+    if served is None:
+        return f"no node serves {function}, nor any handler {name!r}"
+    return f"no node serves {function}: handler {name!r} is {served.function}; if you mean that one, enqueue it by name"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from tempolite_node.engine.commands import EnqueueChild
-from tempolite_node.engine.effects import Reason, Refused
+from tempolite_node.engine.effects import Refused, Rejection
 from tempolite_node.handlers.catalog import HandlerCatalog
 from tempolite_node.protocol.messages import ChildRequest
 from tempolite_sdk.ids import uuid7
@@ -20,16 +20,15 @@ class ChildResolver:
     def __call__(self, request: ChildRequest, at_ms: int) -> EnqueueChild | Refused:
         """The engine's request for a child, or why there can be none."""
         handlers = self._catalog()
-        served = handlers.get(request.handler)
-        if served is None:
-            message = f"no node serves handler {request.handler!r}; served are: {', '.join(handlers.names())}"
-            return Refused(reason=Reason.NOT_FOUND, message=message)
+        served = handlers.find(request.handler, request.function)
+        if isinstance(served, Rejection):
+            return Refused(reason=served.reason, message=served.message)
         resolved = handlers.resolve(served, request.options)
         return EnqueueChild(
             key=request.key,
             digest=request.digest,
             execution_id=request.execution_id or uuid7(at_ms),
-            handler=request.handler,
+            handler=served.name,
             component=served.component,
             arguments=request.arguments,
             options=replace(resolved.options, close_policy=request.close_policy),

@@ -24,10 +24,12 @@ class Resolved(NamedTuple):
     max_duration_ms: int | None
 
 
-def served_handler(config: Config, name: str, component: Component) -> ServedHandler:
+def served_handler(
+    config: Config, name: str, component: Component, *, function: str = "", signals: tuple[str, ...] = ()
+) -> ServedHandler:
     """How executions of a configured handler are run where a call sets nothing: by handler, pool and default.
 
-    component: HANDLER or SAGA.
+    component: HANDLER or SAGA. function: "module:qualified name". signals: names of those that it declares.
     """
     handler = config.handler(name)
     assert handler is not None, f"handler {name} is loaded and not configured"
@@ -35,6 +37,8 @@ def served_handler(config: Config, name: str, component: Component) -> ServedHan
     return ServedHandler(
         name=name,
         component=component,
+        function=function,
+        signals=signals,
         options=Options(
             retry=_merged(handler.retry, pool.retry, default=DEFAULT_RETRY),
             compensation_retry=_merged(

@@ -50,6 +50,14 @@ class CheckArguments(Struct, frozen=True, tag=True):
     calls: tuple[tuple[str, bytes], ...]  #: handlers that the node serves, with their arguments
 
 
+class CheckSignal(Struct, frozen=True, tag=True):
+    """Is this the payload of a signal that a handler, which the node serves, declares? Known from format 2 on."""
+
+    handler: str
+    name: str
+    payload: bytes
+
+
 class AddMember(Struct, frozen=True, tag=True):
     node_id: str
     address: str
@@ -77,7 +85,7 @@ class Failed(Struct, frozen=True, tag=True):
     message: str
 
 
-Question = CheckArguments | AddMember | RemoveMember | TransferLeadership
+Question = CheckArguments | CheckSignal | AddMember | RemoveMember | TransferLeadership
 Answer = Checked | Done | Failed
 
 _ERRORS: Mapping[str, type[NodeError]] = {
@@ -200,6 +208,17 @@ class Cluster:
             raise Unavailable(f"node {node_id} did not check the arguments: {answer}")
         return answer.violations
 
+    async def check_signal(self, handler: str, name: str, payload: bytes) -> Sequence[Violation]:
+        """As `check_arguments`, of a signal that the handler declares."""
+        node_id = self._checker(handler)
+        node = None if node_id is None else self._nodes().get(node_id)
+        if node is None or node.format < 2:
+            return ()
+        answer = await self._ask(node.id, CheckSignal(handler, name, payload), _CHECK_S)
+        if not isinstance(answer, Checked) or len(answer.violations) != 1:
+            raise Unavailable(f"node {node.id} did not check the signal: {answer}")
+        return answer.violations[0]
+
     # --- changes of the members; at the leader, or handed on to it
 
     async def add_member(self, node_id: str, address: str, *, catch_up_s: float) -> None:
@@ -308,6 +327,9 @@ class Cluster:
     async def _answered(self, question: Question) -> Answer:
         if isinstance(question, CheckArguments):
             return await self._checked(question.calls)
+        if isinstance(question, CheckSignal):
+            violations = await self._supervisor.check_signal(question.handler, question.name, question.payload)
+            return Checked((tuple(violations),))
         return await self._change(question)
 
     async def _checked(self, calls: Calls) -> Answer:
@@ -320,7 +342,7 @@ class Cluster:
 def _patience_s(question: Question) -> float:
     """What it may take, in the end, to answer it."""
     match question:
-        case CheckArguments():
+        case CheckArguments() | CheckSignal():
             return _CHECK_S
         case AddMember(catch_up_s=catch_up_s):
             return catch_up_s

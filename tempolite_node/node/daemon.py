@@ -49,6 +49,7 @@ from tempolite_node.node.publisher import Publisher
 from tempolite_node.node.raft_config import raft_config
 from tempolite_node.node.reads import Reads
 from tempolite_node.node.reload import Part, Reload
+from tempolite_node.node.signal_checks import SignalChecks
 from tempolite_node.node.status import NodeStatus
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol import messages
@@ -169,11 +170,19 @@ class Node:
                 on_failed=self._driver_failed,
             ),
             children=ChildResolver(lambda: self._catalog),
+            signals=lambda request: self._signal_checks.of_attempt(request),
             registration=self._registration,
             log=self._make_log,
         )
         self._client = DriverClient(self._driver)
         self._cluster = self._make_cluster(parts)
+        self._reads = Reads(
+            readers=self._readers,
+            executions=executions,
+            driver=self._client,
+            watch=self._watch,
+            in_cluster=self._cluster is not None,
+        )
         parts.push_async_callback(self._loop.run_in_executor, None, self._driver.stop)
         parts.push_async_callback(self._supervisor.stop)
 
@@ -221,6 +230,9 @@ class Node:
     def _catalog_handlers(self) -> None:
         self._own_handlers = self._described_handlers()
         self._catalog = HandlerCatalog(self._own_handlers, self._executions.nodes, in_cluster=self._cluster is not None)
+        self._signal_checks: SignalChecks = SignalChecks(
+            self._catalog, self._supervisor, self._executions, reads=self._reads, peers=self._cluster
+        )
 
     def _ports(self) -> NodePorts:
         """What the API asks, of the parts that know."""
@@ -240,19 +252,13 @@ class Node:
             supervisor=self._supervisor,
             watch=self._watch,
         )
-        reads = Reads(
-            readers=self._readers,
-            executions=executions,
-            driver=client,
-            watch=self._watch,
-            in_cluster=self._cluster is not None,
-        )
         return NodePorts(
             config=self._config,
             commands=client,
             catalog=self._catalog,
             arguments=self._supervisor if self._cluster is None else self._cluster,
-            reads=reads,
+            signals=self._signal_checks,
+            reads=self._reads,
             watch=self._watch,
             pools=self._pools,
             status=self._status,
@@ -263,16 +269,26 @@ class Node:
         return self._registration(self._driver.now_ms(), self._driver.boot_id)
 
     def _described_handlers(self) -> tuple[ServedHandler, ...]:
-        own = [served_handler(self._config, name, each.component) for name, each in self._supervisor.handlers.items()]
+        own = [
+            served_handler(
+                self._config,
+                name,
+                each.component,
+                function=each.function,
+                signals=tuple(signal.name for signal in each.signals),
+            )
+            for name, each in self._supervisor.handlers.items()
+        ]
         return tuple(sorted(own, key=lambda served: served.name))
 
     def _registration(self, at_ms: int, boot_id: str) -> RegisterNode:
         cluster = self._config.cluster
+        others = [node for node_id, node in self._executions.nodes().items() if node_id != self._config.node.id]
         return RegisterNode(
             at_ms=at_ms,
             node_id=self._config.node.id,
             boot_id=boot_id,
-            handlers=self._own_handlers,
+            handlers=formats.handlers_in(formats.in_use_with(others), self._own_handlers),
             slots={component: pool.workers for component, pool in self._driver.dispatch.pools.items()},
             address="" if cluster is None else str(cluster.node(self._config.node.id).advertise),
             format=formats.FORMAT,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tempolite_node.driver.outputs import Happening
 from tempolite_node.driver.runs import AttemptStep
-from tempolite_node.engine.effects import Halted, HostCrashed, Registered
+from tempolite_node.engine.effects import Halted, HostCrashed, Registered, SignalSetAside
 from tempolite_node.engine.model import Execution, Failure, Status
 from tempolite_node.logger.lines import Line
 from tempolite_node.logger.writer import LogWriter
@@ -37,6 +37,10 @@ class _Kind(Enum):
     STUCK = "a saga is stuck: a compensation failed for good", "sagas are stuck"
     SUSPENDED = "an execution was suspended: its code is not what was recorded", "executions were suspended"
     CRASHED = "an execution's worker host died while its code ran", "executions' worker hosts died while their code ran"
+    SET_ASIDE = (
+        "a signal was set aside: its payload is not what the handler reads; the execution waits for another one",
+        "signals were set aside",
+    )
     STARTED = "an attempt started", "attempts started"
     ENDED = "an attempt ended", "attempts ended"
     REQUEUED = "this start queued executions again that ran before", "starts queued executions again"
@@ -47,7 +51,13 @@ class _Kind(Enum):
 
     @property
     def level(self) -> str:
-        return "debug" if self in (_Kind.STARTED, _Kind.ENDED) else "info"
+        match self:
+            case _Kind.STARTED | _Kind.ENDED:
+                return "debug"
+            case _Kind.SET_ASIDE:
+                return "warning"  # somebody sends what nobody reads
+            case _:
+                return "info"
 
 
 #: Of executions that ended. Those that completed are not told of.
@@ -107,9 +117,9 @@ class ExecutionLog:
                 case Registered():
                     if each.requeued:
                         words.append(_requeued(each))
-                case Halted() | HostCrashed():
+                case Halted() | HostCrashed() | SignalSetAside():
                     if self._owns(each.execution):
-                        words.append(_halted(each) if isinstance(each, Halted) else _crashed(each))
+                        words.append(_of_execution(each))
         if words:
             self._leave(words)
 
@@ -182,6 +192,16 @@ def _ended(execution: Execution) -> _Word:
     return _word(_ENDS[execution.status], execution, error=_error(failure), why=execution.retry_state, reason=reason)
 
 
+def _of_execution(happened: Halted | HostCrashed | SignalSetAside) -> _Word:
+    match happened:
+        case Halted():
+            return _halted(happened)
+        case HostCrashed():
+            return _crashed(happened)
+        case SignalSetAside():
+            return _set_aside(happened)
+
+
 def _halted(halted: Halted) -> _Word:
     execution = halted.execution
     if execution.status is Status.SUSPENDED:
@@ -198,6 +218,18 @@ def _crashed(crashed: HostCrashed) -> _Word:
         error=_error(crashed.failure),
         crashes=execution.crashes,
         max_crashes=execution.options.max_crashes,
+    )
+
+
+def _set_aside(aside: SignalSetAside) -> _Word:
+    signal = aside.signal
+    return _word(
+        _Kind.SET_ASIDE,
+        aside.execution,
+        signal=signal.name,
+        sequence=signal.seq,
+        sender=signal.sender or None,
+        error=_shortened(signal.set_aside or ""),
     )
 
 
@@ -226,5 +258,9 @@ def _step(step: AttemptStep) -> _Word:
 def _error(failure: Failure | None) -> str | None:
     if failure is None:
         return None
-    message = failure.message if len(failure.message) <= _ERROR_MAX else f"{failure.message[:_ERROR_MAX]} …"
+    message = _shortened(failure.message)
     return f"{failure.type}: {message}" if message else failure.type
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= _ERROR_MAX else f"{message[:_ERROR_MAX]} …"

@@ -40,13 +40,18 @@ class Reads:
     async def wait_closed(self, execution_id: str) -> Execution | Rejection:
         """The execution, once it has ended. NOT_FOUND: no node knows it."""
         with self._watch.closing(execution_id) as closing:
-            execution = await self._execution(execution_id)
-            if execution is None and self._barrier is not None:
-                await self._barrier.passed()  # it may be known to the others
-                execution = await self._execution(execution_id)
+            execution = await self.known_execution(execution_id)
             if execution is None:
                 return Rejection(Reason.NOT_FOUND, f"no execution {execution_id}")
             return execution if execution.closed else await closing
+
+    async def known_execution(self, execution_id: str) -> Execution | None:
+        """As this node has it; None: no node knows it."""
+        execution = await self._execution(execution_id)
+        if execution is None and self._barrier is not None:
+            await self._barrier.passed()  # it may be known to the others
+            execution = await self._execution(execution_id)
+        return execution
 
     async def _execution(self, execution_id: str) -> Execution | None:
         return await self._driver.inspect(lambda: self._executions.execution(execution_id))

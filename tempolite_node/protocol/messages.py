@@ -6,7 +6,7 @@ that ends an attempt gets none, and neither does word of a side effect that runs
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Struct
@@ -25,7 +25,8 @@ from tempolite_node.engine.model import (
     Status,
 )
 from tempolite_node.errors import HandlerMistake
-from tempolite_node.protocol.plain_types import PlainParameter
+from tempolite_node.protocol.plain_types import PlainParameter, PlainType
+from tempolite_sdk.signals import violations_of
 from tempolite_sdk.signatures import Signature
 
 
@@ -140,10 +141,19 @@ class AbandonAttempt(Message, frozen=True, kw_only=True):
 
 
 class CheckArguments(Message, frozen=True, kw_only=True):
-    """Are these arguments what the handlers take? Answered by ArgumentsChecked."""
+    """Are these arguments what the handlers take? Answered by Checked."""
 
     call: int
     calls: tuple[tuple[str, bytes], ...]  #: handlers, each with its arguments
+
+
+class CheckSignal(Message, frozen=True, kw_only=True):
+    """Is this the payload of a signal that the handler declares? Answered by Checked, of one call."""
+
+    call: int
+    handler: str
+    name: str
+    payload: bytes
 
 
 class Ping(Message, frozen=True, kw_only=True):
@@ -176,6 +186,7 @@ ToHost = (
     | CancelAttempt
     | AbandonAttempt
     | CheckArguments
+    | CheckSignal
     | Ping
     | FlushLog
     | Drain
@@ -186,14 +197,24 @@ ToHost = (
 # --- worker host to node
 
 
+class SignalDescription(Struct, gc=False, frozen=True, omit_defaults=True):
+    """A signal that a handler declares."""
+
+    name: str
+    payload_schema: str
+    type: PlainType | None = None  #: None: only a worker host can check a payload
+
+
 class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     name: str
+    function: str = ""  #: "module:qualified name", as the function says itself
     component: Component
     asynchronous: bool
     arguments_schema: str
     result_schema: str
     description: str = ""
     parameters: tuple[PlainParameter, ...] | None = None  #: None: only a worker host can check arguments
+    signals: tuple[SignalDescription, ...] = ()  #: none: it declares none, and takes any
 
 
 class Loaded(Message, frozen=True, kw_only=True):
@@ -229,6 +250,7 @@ class ChildRequest(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_d
     key: str
     digest: bytes
     handler: str
+    function: str = ""  #: that the caller means, as "module:qualified name"; "": whichever has the name
     arguments: bytes
     options: CallOptions = CallOptions()
     close_policy: ClosePolicy | None = None
@@ -266,7 +288,12 @@ def violations(signature: Signature, arguments: bytes) -> tuple[Violation, ...]:
     return tuple([Violation(each.field, each.description) for each in signature.violations(arguments)])
 
 
-class ArgumentsChecked(Message, frozen=True, kw_only=True):
+def payload_violations(payload: bytes, type: Any) -> tuple[Violation, ...]:
+    """What is wrong with a payload that is to be of the type."""
+    return tuple([Violation(each.field, each.description) for each in violations_of(payload, type)])
+
+
+class Checked(Message, frozen=True, kw_only=True):
     call: int
     violations: tuple[tuple[Violation, ...], ...]  #: of each call
 
@@ -279,4 +306,4 @@ class Pong(Message, frozen=True, kw_only=True):
     parked: int = 0  #: stacks that wait
 
 
-FromHost = Loaded | AttemptCall | ReturnSlots | ArgumentsChecked | LogFlushed | Pong
+FromHost = Loaded | AttemptCall | ReturnSlots | Checked | LogFlushed | Pong

@@ -43,19 +43,20 @@ def described(signature: Signature) -> tuple[PlainParameter, ...] | None:
     """The parameters of a handler; None: one of them has a type of its own."""
     parameters = []
     for parameter in signature.parameters:
-        plain = _described(signature.types[parameter.name])
-        if plain is None:
+        of = described_type(signature.types[parameter.name])
+        if of is None:
             return None
         required = parameter.default is parameter.empty
-        parameters.append(PlainParameter(parameter.name, plain, int(parameter.kind), required))
+        parameters.append(PlainParameter(parameter.name, of, int(parameter.kind), required))
     return tuple(parameters)
 
 
-def _described(type: Any) -> PlainType | None:
+def described_type(type: Any) -> PlainType | None:
+    """None: it is a type of its own, or holds one."""
     if type is None:
         return PlainType("none")
     origin = get_origin(type)
-    of = tuple(_described(each) for each in get_args(type))
+    of = tuple(described_type(each) for each in get_args(type))
     whole = tuple(each for each in of if each is not None)
     name = "union" if origin in (UnionType, Union) else _name(origin or type)
     return None if name is None or len(whole) < len(of) else PlainType(name, whole)
@@ -67,9 +68,10 @@ def _name(type: Any) -> str | None:
 
 def signature(handler: str, parameters: tuple[PlainParameter, ...]) -> Signature:
     """What checks arguments just as the handler's own signature does. Its defaults are not the handler's."""
-    types = {each.name: _type(each.type) for each in parameters}
+    types = {each.name: plain(each.type) for each in parameters}
     return Signature(
         name=handler,
+        function="",
         description="",
         context_type=None,
         return_type=Any,
@@ -85,8 +87,8 @@ def _parameter(described: PlainParameter) -> inspect.Parameter:
     return inspect.Parameter(described.name, inspect._ParameterKind(described.kind), default=default)
 
 
-def _type(described: PlainType) -> Any:
-    of = [_type(each) for each in described.of]
+def plain(described: PlainType) -> Any:
+    of = [plain(each) for each in described.of]
     if described.name == "union":
         return reduce(or_, of)
     if described.name in _SCALARS:

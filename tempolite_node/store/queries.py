@@ -81,11 +81,16 @@ class Queries:
         where, bindings = _where(filter)
         return int(self._connection.execute(f"SELECT count(*) FROM executions WHERE {where}", bindings).get)
 
+    def unconsumed_signals(self, execution_row: int, limit: int) -> list[Signal]:
+        """That it received and did not take, those that were set aside too; by sequence."""
+        sql = f"{INBOX.select} WHERE execution_row = ? AND consumed = 0 ORDER BY seq LIMIT ?"
+        return [INBOX.value(row) for row in self._connection.execute(sql, (execution_row, limit))]
+
     def outbox(
         self, execution_row: int, name: str, after: int, limit: int, *, bytes_max: int | None = None
     ) -> list[Signal]:
         """By sequence, above `after`. name: "" for all names."""
-        sql = """SELECT execution_row, seq, name, payload, at_ms, NULL, 0 FROM outbox
+        sql = """SELECT execution_row, seq, name, payload, at_ms, NULL, 0, '', NULL FROM outbox
                  WHERE execution_row = :row AND seq > :after AND (:name = '' OR name = :name)
                  ORDER BY seq LIMIT :limit"""
         bindings = {"row": execution_row, "after": after, "name": name, "limit": limit}

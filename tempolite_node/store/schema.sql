@@ -127,6 +127,7 @@ CREATE TABLE operations (
     started_ms    INTEGER NOT NULL,
     closed_ms     INTEGER,
     due_ms        INTEGER,
+    signal_seq    INTEGER,                   -- of the signal in the inbox that a completed wait took
     PRIMARY KEY (execution_row, kind, key)
 ) STRICT, WITHOUT ROWID;
 
@@ -153,10 +154,12 @@ CREATE TABLE inbox (
     at_ms         INTEGER NOT NULL,
     request_id    TEXT,
     consumed      INTEGER NOT NULL CHECK (consumed IN (0, 1)),
+    sender        TEXT    NOT NULL DEFAULT '',  -- an execution, or the address of a client
+    set_aside     TEXT CHECK (set_aside IS NULL OR consumed = 0),  -- why no wait takes it
     PRIMARY KEY (execution_row, seq)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX inbox_unconsumed ON inbox (execution_row, name, seq) WHERE consumed = 0;
+CREATE INDEX inbox_in_line ON inbox (execution_row, name, seq) WHERE consumed = 0 AND set_aside IS NULL;
 CREATE UNIQUE INDEX inbox_requests ON inbox (execution_row, request_id) WHERE request_id IS NOT NULL;
 
 CREATE TABLE outbox (

@@ -264,11 +264,15 @@ class StoreWriter:
         served = msgspec.json.encode(sorted(handlers)).decode()
         return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (pool, owner, served, limit))]
 
-    def unconsumed_signals(self, row: int, name: str, limit: int) -> list[Signal]:
+    def signals_in_line(self, row: int, name: str, limit: int) -> list[Signal]:
         # By the index, which SQLite would not choose: the primary key leads through all that was ever consumed.
-        sql = f"""{INBOX.select} INDEXED BY inbox_unconsumed
-                  WHERE execution_row = ? AND name = ? AND consumed = 0 ORDER BY seq LIMIT ?"""
+        sql = f"""{INBOX.select} INDEXED BY inbox_in_line
+                  WHERE execution_row = ? AND name = ? AND consumed = 0 AND set_aside IS NULL ORDER BY seq LIMIT ?"""
         return [INBOX.value(found) for found in self._connection.execute(sql, (row, name, limit))]
+
+    def signal(self, row: int, seq: int) -> Signal | None:
+        found = self._connection.execute(f"{INBOX.select} WHERE execution_row = ? AND seq = ?", (row, seq)).fetchone()
+        return INBOX.value(found) if found else None
 
     def signal_by_request(self, row: int, request_id: str) -> Signal | None:
         sql = f"{INBOX.select} WHERE execution_row = ? AND request_id = ?"

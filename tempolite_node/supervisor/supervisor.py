@@ -191,17 +191,38 @@ class Supervisor:
         """What is wrong with the arguments of each call, by the handler's own types."""
         if all(handler in self._signatures for handler, _ in calls):
             return [messages.violations(self._signatures[handler], arguments) for handler, arguments in calls]
-        return await self._ask_to_check(calls)
+        return await self._ask_host(lambda call: messages.CheckArguments(call=call, calls=tuple(calls)))
 
-    async def _ask_to_check(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[messages.Violation]]:
-        """By a worker host: some of the types are user code."""
+    def check_plain_signal(self, handler: str, name: str, payload: bytes) -> Sequence[messages.Violation] | None:
+        """What is wrong with the payload of a signal that the handler declares. None: a worker host has to be asked.
+
+        From any thread.
+        """
+        described = self.handlers.get(handler)
+        signal = next((each for each in described.signals if each.name == name), None) if described else None
+        if signal is None or signal.type is None:
+            return None if signal is not None else ()
+        return messages.payload_violations(payload, plain_types.plain(signal.type))
+
+    async def check_signal(self, handler: str, name: str, payload: bytes) -> Sequence[messages.Violation]:
+        """What is wrong with the payload of a signal that the handler declares."""
+        found = self.check_plain_signal(handler, name, payload)
+        if found is not None:
+            return found
+        [found] = await self._ask_host(
+            lambda call: messages.CheckSignal(call=call, handler=handler, name=name, payload=payload)
+        )
+        return found
+
+    async def _ask_host(self, question: Callable[[int], messages.ToHost]) -> Sequence[Sequence[messages.Violation]]:
+        """What a worker host finds wrong: some of the types are user code. question: made with a number of its own."""
         host = next((host for host in self._hosts.values() if host.loaded and host.number > 0), None)
         if host is None:
             raise Unavailable("no worker host is up")
         call = next(self._calls)
         future: asyncio.Future[Sequence[Sequence[messages.Violation]]] = asyncio.get_running_loop().create_future()
         self._checks[call] = (host.number, future)
-        host.send([messages.CheckArguments(call=call, calls=tuple(calls))])
+        host.send([question(call)])
         try:
             return await future
         finally:
@@ -213,7 +234,7 @@ class Supervisor:
         """What is not for the driver."""
         for message in batch:
             match message:
-                case messages.ArgumentsChecked():
+                case messages.Checked():
                     _, future = self._checks.get(message.call, (0, None))
                     if future is not None and not future.done():
                         future.set_result(message.violations)
@@ -252,7 +273,7 @@ class Supervisor:
         known = self._hosts.pop(host.number, None) is not None
         for number, future in self._checks.values():
             if number == host.number and not future.done():
-                future.set_exception(Unavailable("the worker host exited while it checked the arguments"))
+                future.set_exception(Unavailable("the worker host exited while it checked them"))
         slot = self._slots.pop(host.number, None)
         if self._stopping or not known or self._start_has_failed():
             return

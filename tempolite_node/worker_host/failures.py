@@ -20,6 +20,7 @@ from tempolite_sdk.errors import (
     ExecutionTimedOut,
     FailedPrecondition,
     FailureInfo,
+    InvalidArgument,
     NonRetryable,
     NotFound,
     QueueFull,
@@ -160,6 +161,7 @@ _REFUSALS: dict[str, type[TempoliteError]] = {
     Reason.QUEUE_FULL: QueueFull,
     Reason.CLOSED: FailedPrecondition,
     Reason.WRONG_STATE: FailedPrecondition,
+    Reason.INVALID_ARGUMENT: InvalidArgument,
     # What was recorded before this attempt was compared here already: the code itself used one key for two things.
     Reason.NON_DETERMINISM: ContextMisuse,
 }

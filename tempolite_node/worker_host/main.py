@@ -116,7 +116,10 @@ class WorkerHost:
                 runner.abandon(message)
             case messages.CheckArguments():
                 violations = tuple(services.registry.check_arguments(*call) for call in message.calls)
-                self._channel.send(messages.ArgumentsChecked(call=message.call, violations=violations))
+                self._channel.send(messages.Checked(call=message.call, violations=violations))
+            case messages.CheckSignal(call=call, handler=handler, name=name, payload=payload):
+                found = services.registry.check_signal(handler, name, payload)
+                self._channel.send(messages.Checked(call=call, violations=(found,)))
             case messages.Ping():
                 pong = messages.Pong(parked=len(services.parking))
                 runner.when_responsive(lambda: self._channel.send(pong))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, assert_never
 import msgspec
 
 from tempolite_node.engine import commands
-from tempolite_node.engine.effects import Ended, Interrupted, TimedOut, Value
+from tempolite_node.engine.effects import Ended, Interrupted, Refused, TimedOut, Value
 from tempolite_node.engine.model import ClosePolicy, OperationKind, OperationStatus, Status
 from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD, CONCURRENCY_KEY, CONCURRENCY_KEY_TOLD
 from tempolite_node.protocol.messages import CallOptions, ChildRequest, Record
-from tempolite_node.worker_host.conversations import Conversation, ask
-from tempolite_node.worker_host.failures import ended_badly
+from tempolite_node.worker_host.conversations import Ask, Conversation, ask
+from tempolite_node.worker_host.failures import ended_badly, failure_of
 from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled
 from tempolite_node.worker_host.scopes import Scope, checked_id, checked_key, local_key
 from tempolite_node.worker_host.side_effects import side_effect
@@ -22,7 +22,8 @@ from tempolite_sdk.durations import milliseconds_of
 from tempolite_sdk.errors import InvalidArgument, WaitTimeout
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
 from tempolite_sdk.options import ChildOptions
-from tempolite_sdk.payload import decode, digest, encode
+from tempolite_sdk.payload import decode, decoder, digest, encode
+from tempolite_sdk.signals import not_declared, to_send
 from tempolite_sdk.values.written import encode_for_reader
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def _enqueue_child(
         key=key,
         digest=digest(name, named),
         handler=name,
+        function="" if isinstance(operation.handler, str) or signature is None else signature.function,
         arguments=arguments,
         options=_call_options(options) if options else _NO_OPTIONS,
         close_policy=_close_policy(options.get("close_policy")),
@@ -177,14 +179,39 @@ def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.Receiv
     record = yield from found(attempt, scope, OperationKind.SIGNAL, key)
     if record is not None and record.target != name:
         attempt.suspend(record.kind, key, expected=f"signal {record.target}", actual=f"signal {name}")
+    type = operation.type
+    if declared := attempt.handler.signature.signals:
+        if name not in declared and record is None:
+            raise InvalidArgument(not_declared(attempt.handler.spec.name, name, declared))
+        type = declared.get(name, Any) if type is Any else type
     timeout_ms = milliseconds_of("timeout", operation.timeout)
+    decoder(type)  # one that nothing can be read as is the code's mistake, and no signal's
     request = commands.ReceiveSignal(key=key, name=name, timeout_ms=timeout_ms)
     answer = yield from _recorded_or(attempt, scope, record, request, OperationKind.SIGNAL)
-    _check_not_interrupted(attempt, answer)
-    if isinstance(answer, TimedOut):
-        raise WaitTimeout(f"no signal {name!r} after {operation.timeout}")
-    assert isinstance(answer, Value), f"signal {key}: {answer}"
-    return decode(answer.payload or b"null", operation.type)
+    replayed = record is not None and record.status is OperationStatus.COMPLETED
+    while True:
+        _check_not_interrupted(attempt, answer)
+        if isinstance(answer, TimedOut):
+            raise WaitTimeout(f"no signal {name!r} after {operation.timeout}")
+        assert isinstance(answer, Value), f"signal {key}: {answer}"
+        try:
+            return decode(answer.payload or b"null", type)
+        except Exception as error:  # of a model's own validation: anything
+            aside = commands.SetSignalAside(
+                key=key, name=name, error=_told(error), timeout_ms=timeout_ms, replayed=replayed
+            )
+            answer = yield Ask(aside, scope, waits=(OperationKind.SIGNAL, key))
+            if isinstance(answer, Refused):
+                raise  # it was recorded by an earlier rule, or read by earlier code: the code is to know
+        replayed = False
+
+
+def _told(error: Exception) -> str:
+    """What is wrong with a payload, with the place where, as far as its type tells."""
+    if isinstance(error, InvalidArgument) and error.violations:
+        told = "; ".join(": ".join(filter(None, (each.field, each.description))) for each in error.violations)
+        return failure_of(InvalidArgument(told)).message
+    return failure_of(error).message or type(error).__name__
 
 
 def _sleep(attempt: Attempt, scope: Scope, operation: operations.Sleep) -> Conversation[None]:
@@ -227,10 +254,10 @@ def _check_not_interrupted(attempt: Attempt, answer: Any) -> None:
 
 
 def _send_signal(attempt: Attempt, scope: Scope, operation: operations.SendSignal) -> Conversation[None]:
-    name = checked_key(operation.name)
+    given, payload = to_send(operation.signal, operation.payload, checked=attempt.checks_values)
+    name = checked_key(given)
     if operation.to is not None:
         checked_id(operation.to)
-    payload = _encoded_for_reader(attempt, operation.payload)
     attempt.check_size(f"signal {name!r}", payload)
     key = scope.key_of(OperationKind.SIGNAL_SENT, name, operation.key)
     request = commands.SendSignalFromAttempt(

@@ -19,8 +19,9 @@ from tempolite_node.worker_host.python_path import extend, hidden_by_standard_li
 from tempolite_sdk.async_contexts import AsyncHandlerContext, AsyncSagaContext
 from tempolite_sdk.contexts import HandlerContext, SagaContext
 from tempolite_sdk.errors import ContextMisuse, InvalidArgument
+from tempolite_sdk.names import did_you_mean
 from tempolite_sdk.payload import decode
-from tempolite_sdk.signatures import Signature, did_you_mean, signature_of
+from tempolite_sdk.signatures import Signature, signature_of
 
 #: By the annotation of the first parameter: what the function is, and whether it is to be an `async def`.
 _CONTEXTS: dict[Any, tuple[Component, bool]] = {
@@ -43,12 +44,17 @@ class Handler:
     def describe(self) -> messages.HandlerDescription:
         return messages.HandlerDescription(
             name=self.spec.name,
+            function=self.signature.function,
             component=self.component,
             asynchronous=self.asynchronous,
             arguments_schema=self.signature.arguments_schema(),
             result_schema=self.signature.result_schema(),
             description=self.signature.description,
             parameters=plain_types.described(self.signature),
+            signals=tuple(
+                messages.SignalDescription(name, self.signature.signal_schema(name), plain_types.described_type(type))
+                for name, type in self.signature.signals.items()
+            ),
         )
 
 
@@ -87,6 +93,13 @@ class Registry:
         if len(names) > 1 and signature.name not in names:
             raise ContextMisuse(f"{signature.name} is served as {', '.join(names)}: enqueue it by one of these names")
         return (names[0] if len(names) == 1 else signature.name), signature
+
+    def check_signal(self, handler: str, name: str, payload: bytes) -> tuple[messages.Violation, ...]:
+        """What is wrong with the payload of a signal that the handler declares."""
+        known = self.handlers.get(handler)
+        if known is None or name not in known.signature.signals:
+            return ()
+        return messages.payload_violations(payload, known.signature.signals[name])
 
     def update(self, specs: Iterable[messages.HandlerSpec]) -> None:
         """Other settings for the attempts that start from here on."""

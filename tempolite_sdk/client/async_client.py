@@ -32,9 +32,11 @@ from tempolite_sdk.client.tree import ExecutionTree
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
 from tempolite_sdk.options import check_names
+from tempolite_sdk.signals import Signal
 
 P = ParamSpec("P")
 T = TypeVar("T")
+S = TypeVar("S")
 Args = TypeVarTuple("Args")
 
 
@@ -216,9 +218,15 @@ class AsyncClient(AsyncEnqueuer, AsyncWaiting):
         """
         return await self._connection.call(execution.tree(id, max_nodes, consistency))
 
-    async def send_signal(self, id: str, name: str, payload: Any = None, request_id: str | None = None) -> int:
+    @overload
+    async def send_signal(self, id: str, name: Signal[S], payload: S, request_id: str | None = None) -> int: ...
+    @overload
+    async def send_signal(self, id: str, name: str, payload: Any = None, request_id: str | None = None) -> int: ...
+    async def send_signal(
+        self, id: str, name: Signal[Any] | str, payload: Any = None, request_id: str | None = None
+    ) -> int:
         """As `AsyncExecutionHandle.send_signal`."""
-        return await self.handle(id).send_signal(name, payload, request_id)
+        return await self._connection.call(execution.send_signal(id, name, payload, request_id))
 
     async def cancel(self, id: str, reason: str = "") -> ExecutionStatus:
         """As `AsyncExecutionHandle.cancel`."""

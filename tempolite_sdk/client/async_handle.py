@@ -12,6 +12,7 @@ from tempolite_sdk.client.cluster_info import Consistency, ConsistencyLike
 from tempolite_sdk.client.info import ExecutionInfo, ExecutionStatus, ResolutionLike, SentSignal
 from tempolite_sdk.client.tree import ExecutionTree
 from tempolite_sdk.durations import Duration
+from tempolite_sdk.signals import Signal, name_and_type
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -64,27 +65,37 @@ class AsyncExecutionHandle(Generic[T]):
         """
         return await self._connection.call(execution.tree(self.id, max_nodes, consistency))
 
-    async def send_signal(self, name: str, payload: Any = None, request_id: str | None = None) -> int:
+    @overload
+    async def send_signal(self, name: Signal[S], payload: S, request_id: str | None = None) -> int: ...
+    @overload
+    async def send_signal(self, name: str, payload: Any = None, request_id: str | None = None) -> int: ...
+    async def send_signal(self, name: Signal[Any] | str, payload: Any = None, request_id: str | None = None) -> int:
         """The signal's sequence number in the execution's inbox, once it is stored there.
 
         request_id: repeats with it, from wherever, send one signal.
-        Raises `FailedPrecondition` when the execution has ended.
+        Raises `InvalidArgument`, naming the field, when the payload is not as the `Signal` has it, or the handler
+        declares its signals and this is none of them; `FailedPrecondition` when the execution has ended.
         """
         return await self._connection.call(execution.send_signal(self.id, name, payload, request_id))
 
+    @overload
+    def receive_signals(self, name: Signal[S], after: int = 0) -> AsyncIterator[SentSignal[S]]: ...
     @overload
     def receive_signals(self, name: str = "", after: int = 0, *, type: type[S]) -> AsyncIterator[SentSignal[S]]: ...
     @overload
     def receive_signals(self, name: str, after: int, type: type[S]) -> AsyncIterator[SentSignal[S]]: ...
     @overload
     def receive_signals(self, name: str = "", after: int = 0, type: Any = Any) -> AsyncIterator[SentSignal[Any]]: ...
-    def receive_signals(self, name: str = "", after: int = 0, type: Any = Any) -> AsyncIterator[SentSignal[Any]]:
+    def receive_signals(
+        self, name: Signal[Any] | str = "", after: int = 0, type: Any = Any
+    ) -> AsyncIterator[SentSignal[Any]]:
         """What the execution sends to its clients, until it ends; none is lost when the connection is.
 
-        name: of the signals wanted; "" for all.
+        name: of the signals wanted, or their `Signal`; "" for all.
         after: sequence number of the last one seen; 0 for all from the first.
         type: of the payloads; without one they are plain JSON.
         """
+        name, type = name_and_type(name, type)
         return self._connection.stream(SignalCursor(self.id, name, after, type))
 
     async def cancel(self, reason: str = "") -> ExecutionStatus:

@@ -28,6 +28,7 @@ from tempolite_sdk.client.info import (
     Pool,
     RetryState,
     Stats,
+    UnconsumedSignal,
     WorkerHost,
 )
 from tempolite_sdk.client.tree import ExecutionTree
@@ -185,6 +186,17 @@ def _attempts(messages: Iterable[common_pb2.Attempt]) -> tuple[AttemptInfo, ...]
     )
 
 
+def _unconsumed(message: common_pb2.UnconsumedSignal) -> UnconsumedSignal:
+    return UnconsumedSignal(
+        sequence=message.sequence,
+        name=message.name,
+        payload=payload(message, "payload"),
+        sender=message.sender,
+        send_time=time(message, "send_time"),
+        set_aside=message.set_aside,
+    )
+
+
 def execution(message: common_pb2.Execution) -> ExecutionInfo:
     return ExecutionInfo(
         id=message.id,
@@ -212,6 +224,7 @@ def execution(message: common_pb2.Execution) -> ExecutionInfo:
         cancel_requested=message.cancel_requested,
         reason=message.reason,
         unconsumed_signals=message.unconsumed_signals,
+        unconsumed=tuple(_unconsumed(each) for each in message.unconsumed),
         waiting_for=tuple(message.waiting_for),
         heartbeat_details=payload(message, "heartbeat_details"),
         retry_policy=_retry_policy(message),
@@ -324,6 +337,8 @@ def handler(message: node_service_pb2.Handler) -> HandlerInfo:
         result_schema=_schema(message.result_schema),
         retry_policy=_retry_policy(message),
         concurrency_key_limit=message.concurrency_key_limit,
+        function=message.function,
+        signals={each.name: _schema(each.payload_schema) for each in message.signals},
     )
 
 

@@ -170,6 +170,20 @@ class AttemptInfo(Displayed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class UnconsumedSignal(Displayed):
+    """A signal that an execution has in its inbox, and that its code has not received."""
+
+    _in_line = ("name", "payload", "sequence", "sender", "set_aside")
+
+    sequence: int  #: in the inbox, 1-based
+    name: str
+    payload: Payload | None = None  #: None: it has more than 1,000 bytes
+    sender: str = ""  #: "execution <id>" or "client <address>"; "": not known
+    send_time: datetime | None = None
+    set_aside: str = ""  #: what is wrong with its payload, so that no wait takes it; "": the next one does
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ExecutionInfo(Displayed):
     """An execution: what it is, where it is in its life, and how it went so far."""
 
@@ -207,7 +221,7 @@ class ExecutionInfo(Displayed):
     deadline: datetime | None = None  #: from max_duration
     cancel_requested: bool = False
     reason: str = ""  #: of the cancel or terminate request
-    unconsumed_signals: int = 0
+    unconsumed_signals: int = 0  #: received and not consumed, those that were set aside too
     waiting_for: tuple[str, ...] = ()  #: operation ids, while WAITING
     heartbeat_details: Payload | None = None
     retry_policy: RetryPolicy | None = None  #: as resolved when it was enqueued
@@ -215,6 +229,7 @@ class ExecutionInfo(Displayed):
     waits_for_node: str = ""  #: while QUEUED: why no node of the cluster can run it now; only from `get`
     concurrency_key: str | None = None
     waits_for_key: str = ""  #: while QUEUED: which executions have to end first, since they hold its concurrency key
+    unconsumed: tuple[UnconsumedSignal, ...] = ()  #: the first 100 of those signals; only from `get` and `tree`
 
     @property
     def is_closed(self) -> bool:
@@ -349,6 +364,8 @@ class HandlerInfo(Displayed):
     result_schema: Mapping[str, Any] = field(default_factory=dict)  #: JSON Schema
     retry_policy: RetryPolicy | None = None
     concurrency_key_limit: int = 1  #: executions with one concurrency key that are under way at a time
+    function: str = ""  #: "module:qualified name", as the function says itself
+    signals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  #: that it declares: name to JSON Schema
 
 
 def _between(start: datetime | None, end: datetime | None) -> timedelta | None:

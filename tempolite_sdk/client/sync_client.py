@@ -33,9 +33,11 @@ from tempolite_sdk.client.tree import ExecutionTree
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import TempoliteError
 from tempolite_sdk.options import check_names
+from tempolite_sdk.signals import Signal
 
 P = ParamSpec("P")
 T = TypeVar("T")
+S = TypeVar("S")
 Args = TypeVarTuple("Args")
 
 
@@ -213,9 +215,13 @@ class Client(Enqueuer, SyncWaiting):
         """
         return self._connection.call(execution.tree(id, max_nodes, consistency))
 
-    def send_signal(self, id: str, name: str, payload: Any = None, request_id: str | None = None) -> int:
+    @overload
+    def send_signal(self, id: str, name: Signal[S], payload: S, request_id: str | None = None) -> int: ...
+    @overload
+    def send_signal(self, id: str, name: str, payload: Any = None, request_id: str | None = None) -> int: ...
+    def send_signal(self, id: str, name: Signal[Any] | str, payload: Any = None, request_id: str | None = None) -> int:
         """As `ExecutionHandle.send_signal`."""
-        return self.handle(id).send_signal(name, payload, request_id)
+        return self._connection.call(execution.send_signal(id, name, payload, request_id))
 
     def cancel(self, id: str, reason: str = "") -> ExecutionStatus:
         """As `ExecutionHandle.cancel`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -65,6 +66,7 @@ def _execution_lines(tree: ExecutionTree, *, head: str, indent: str, label: str 
     lines = [head + label + _execution_text(execution)]
     stem = indent + ("│  " if branches else "   ")
     lines += _failure_lines(execution.attempts, execution.failure, stem)
+    lines += _signal_lines(execution, stem)
     for position, branch in enumerate(branches):
         is_last = position == len(branches) - 1
         below = {"head": indent + ("└─ " if is_last else "├─ "), "indent": indent + ("   " if is_last else "│  ")}
@@ -147,6 +149,20 @@ def _failure_lines(attempts: Sequence[AttemptInfo], failure: FailureInfo | None,
     return lines
 
 
+def _signal_lines(execution: ExecutionInfo, indent: str) -> list[str]:
+    """Signals that its code has not received: each that it can't read, and how many others."""
+    aside = [each for each in execution.unconsumed if each.set_aside]
+    lines = [
+        f"{indent}⚠ signal {each.name} (sequence {each.sequence}) of {each.sender} is set aside: {_cut(each.set_aside)}"
+        for each in aside
+    ]
+    if kept := execution.unconsumed_signals - len(lines):
+        names = Counter(each.name for each in execution.unconsumed if not each.set_aside)
+        shown = ", ".join(f"{count} {name}" for name, count in names.items())
+        lines.append(f"{indent}⚠ {kept} unconsumed signal{'s' if kept > 1 else ''}: {shown}")
+    return lines
+
+
 def _joined(*parts: str) -> str:
     return "  ".join(part for part in parts if part)
 
@@ -165,4 +181,8 @@ def _duration_text(duration: timedelta | None) -> str:
 
 
 def _one_line(failure: FailureInfo | None) -> str:
-    return shortened(" ".join(str(failure).split()), _LINE_MAX)
+    return _cut(str(failure))
+
+
+def _cut(text: str) -> str:
+    return shortened(" ".join(text.split()), _LINE_MAX)

@@ -14,24 +14,28 @@ from tempolite_sdk import (
     ExecutionInfo,
     ExecutionStatus,
     ExecutionTerminated,
+    HandlerContext,
     InvalidArgument,
     NotFound,
     OperationInfo,
 )
+from tempolite_sdk.signatures import signature_of
 from tests.e2e.daemon import PATIENCE_S, until_status
 
 from .cluster import Cluster, Node
 from .conftest import Found
 
 SERVED_BY = {
-    "a": ["handler", "work", "wait_for"],
-    "b": ["saga_handler", "add", "quick", "tell", "stay"],
+    "a": ["handler", "work", "wait_for", "ask"],
+    "b": ["saga_handler", "add", "quick", "tell", "stay", "tell_other"],
     "c": ["handler_side", "listen", "gather", "nap"],
 }
 HANDLERS = [
     *(f"brief:{name}" for name in ("handler", "saga_handler", "handler_side")),
     *(f"recovering:{name}" for name in ("work", "wait_for", "add", "quick", "listen", "gather", "nap")),
     "signalling:tell",
+    "declaring:ask",
+    {"target": "declaring:tell", "name": "tell_other"},
     "stoppable:stay",
 ]
 NODES = {node_id: {"handlers": handlers} for node_id, handlers in SERVED_BY.items()}
@@ -200,3 +204,32 @@ def test_work_whose_nodes_are_all_down_is_taken_and_runs_when_one_is_back(cluste
         three["c"].start()
         assert after.result(PATIENCE_S) == 3
         assert after.info().waits_for_node == ""
+
+
+def test_any_node_refuses_a_signal_that_the_handler_of_another_does_not_declare(client: Client) -> None:
+    handle = client.enqueue("ask")
+    with pytest.raises(InvalidArgument, match="did you mean answer"):
+        handle.send_signal("anwser", "yes")
+    with pytest.raises(InvalidArgument, match="Expected `str`, got `int`"):
+        handle.send_signal("answer", 5)
+    with pytest.raises(InvalidArgument, match="required field `by`"):
+        handle.send_signal("approve", {"level": 2})
+    # and so does the node of a handler that sends one
+    told = client.execute("tell_other", handle.id, "approve", {"level": 2})
+    assert told == "signal 'approve' to ask: payload: Object missing required field `by`"
+    handle.send_signal("answer", "yes")
+    assert client.execute("tell_other", handle.id, "approve", {"by": "ann"}) == "sent"
+    assert handle.result(PATIENCE_S) == "yes, approved by ann"
+
+
+def test_any_node_finds_the_function_that_another_serves_and_takes_no_other_for_it(client: Client) -> None:
+    def tell(ctx: HandlerContext, to: str, name: str, payload: str) -> str:
+        raise NotImplementedError
+
+    tell.__module__, tell.__qualname__ = "declaring", "tell"
+    handle = client.enqueue("ask")
+    assert client.execute(tell, handle.id, "answer", "yes") == "sent"
+    tell.__module__ = "other"
+    signature_of.cache_clear()
+    with pytest.raises(NotFound, match="no node serves other:tell: handler 'tell' is signalling:tell"):
+        client.enqueue(tell, handle.id, "answer", "yes")

@@ -16,6 +16,7 @@ import pytest
 
 from tempolite_sdk import (
     Client,
+    ExecutionFailed,
     ExecutionHandle,
     ExecutionStatus,
     RetryPolicy,
@@ -91,6 +92,28 @@ def test_a_signal_whose_answer_was_lost_is_received_once(node: Start) -> None:
             assert answer.result(PATIENCE_S) == 1
         assert handle.result(PATIENCE_S) == "once"
         assert handle.info().unconsumed_signals == 0
+
+
+@pytest.mark.parametrize("commit", [1, 2])
+def test_a_signal_that_can_not_be_read_is_set_aside_once_whenever_the_node_dies(node: Start, commit: int) -> None:
+    """After the commit that takes it, or after the one that sets it aside."""
+    daemon = node(*HANDLERS)
+    with daemon.client() as client:
+        handle = client.enqueue("listen")
+        until_status(client, handle.id, ExecutionStatus.WAITING)
+        daemon.kill()
+        daemon.start(*KILLING, KILL_AT=f"signal:{commit}")
+        with ThreadPoolExecutor(1) as sending:
+            answer = sending.submit(handle.send_signal, "word", 5)
+            daemon.wait()
+            daemon.start()
+            assert answer.result(PATIENCE_S) == 1
+        until(client, lambda: [each.set_aside for each in handle.info().unconsumed] == ["Expected `str`, got `int`"])
+        until_status(client, handle.id, ExecutionStatus.WAITING)
+        handle.send_signal("word", "right")
+        assert handle.result(PATIENCE_S) == "right"
+        assert handle.info().unconsumed_signals == 1
+    assert daemon.effects()[f"{handle.id} before"] == 1
 
 
 def test_two_hundred_executions_in_flight_when_the_node_dies_end_right(node: Start) -> None:
@@ -459,6 +482,31 @@ def test_changed_code_suspends_executions_until_it_is_put_right(node: Start, cha
         for handle in handles.values():
             handle.send_signal("word", "put right")
             assert handle.result(PATIENCE_S) == "put right"
+
+
+READS = """
+from tempolite_sdk import HandlerContext
+
+def read(ctx: HandlerContext) -> str:
+    ctx.receive_signal("first", {type})
+    return ctx.receive_signal("word", str)
+"""
+
+
+def test_a_signal_that_earlier_code_has_read_and_gone_on_from_is_not_set_aside(node: Start, tmp_path: Path) -> None:
+    module = tmp_path / "reads.py"
+    module.write_text(READS.format(type="int"))
+    daemon = node("reads:read", hosts={"python_path": [str(tmp_path)]})
+    with daemon.client() as client:
+        handle = client.options(retry=RetryPolicy(maximum_attempts=1)).enqueue("read")
+        handle.send_signal("first", 5)
+        until(client, lambda: f"{handle.id}/signal/word#1" in handle.info().waiting_for)
+        daemon.kill()
+        module.write_text(READS.format(type="str"))
+        daemon.start()
+        with pytest.raises(ExecutionFailed, match="InvalidArgument: Expected `str`, got `int`"):
+            handle.result(PATIENCE_S)
+        assert handle.info().unconsumed_signals == 0
 
 
 def test_a_suspended_execution_can_be_stopped(node: Start, changes: Path) -> None:

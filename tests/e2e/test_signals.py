@@ -17,11 +17,12 @@ from tempolite_sdk import (
     ExecutionStatus,
     FailedPrecondition,
     NotFound,
+    Payload,
     RetryPolicy,
 )
 
 from .conftest import Start
-from .daemon import PATIENCE_S, Daemon, until_status
+from .daemon import PATIENCE_S, Daemon, until, until_status
 
 HANDLERS = [
     f"signalling:{name}"
@@ -29,6 +30,9 @@ HANDLERS = [
         "receive",
         "receive_async",
         "receive_typed",
+        "receive_typed_async",
+        "receive_typed_inside",
+        "receive_unreadable",
         "receive_by_name",
         "receive_in_every_spelling",
         "receive_in_every_spelling_async",
@@ -121,14 +125,47 @@ def test_a_loop_over_signals_takes_them_one_after_the_other(client: Client, hand
     assert handle.result(PATIENCE_S) == 6
 
 
-def test_a_signal_is_what_its_receiver_expects_or_the_receiver_fails(client: Client) -> None:
-    fine = client.enqueue("receive_typed")
-    fine.send_signal("word", {"text": "hello", "number": 2})
-    assert fine.result(PATIENCE_S) == {"text": "hello", "number": 2}
-    wrong = client.options(retry=RetryPolicy(maximum_attempts=1)).enqueue("receive_typed")
-    wrong.send_signal("word", {"number": 2})
-    with pytest.raises(ExecutionFailed, match="missing required field `text`"):
-        wrong.result(PATIENCE_S)
+@pytest.mark.parametrize("handler", ["receive_typed", "receive_typed_async", "receive_typed_inside"])
+def test_a_signal_that_its_receiver_can_not_read_is_set_aside_and_the_right_one_is_received(
+    daemon: Daemon, client: Client, handler: str
+) -> None:
+    handle = waiting(client, handler)
+    for payload in ({"number": 2}, "hello"):
+        handle.send_signal("word", payload)
+    until(client, lambda: [each.set_aside != "" for each in handle.info().unconsumed] == [True, True])
+    # it waits on, and operators can see why
+    info = handle.info()
+    assert (info.status, info.attempt, info.unconsumed_signals) == (ExecutionStatus.WAITING, 1, 2)
+    first, second = info.unconsumed
+    assert (first.sequence, first.payload, first.set_aside) == (
+        1,
+        Payload(b'{"number":2}'),
+        "Object missing required field `text`",
+    )
+    assert first.sender.startswith("client ipv4:127.0.0.1:")
+    assert (second.sequence, second.set_aside) == (2, "Expected `object`, got `str`")
+    assert "is set aside: Object missing required field `text`" in handle.tree().render()
+    [told, _] = [line for line in daemon.log if line.get("execution_id") == handle.id]
+    assert (told["signal"], told["sequence"], told["sender"]) == ("word", 1, first.sender)
+    assert told["error"] == "Object missing required field `text`"
+    # and the right one does its work
+    handle.send_signal("word", {"text": "hello", "number": 2})
+    assert handle.result(PATIENCE_S) == {"text": "hello", "number": 2}
+    assert handle.info().unconsumed_signals == 2
+
+
+def test_a_signal_that_can_not_be_read_does_not_stop_the_timeout_of_its_wait(client: Client) -> None:
+    handle = client.enqueue("look", 0.4)
+    handle.send_signal("word", 5)
+    assert handle.result(PATIENCE_S) == ["nothing", "nothing"]
+
+
+def test_a_type_that_nothing_can_be_read_as_is_the_code_s_mistake_and_sets_no_signal_aside(client: Client) -> None:
+    handle = client.options(retry=RetryPolicy(maximum_attempts=1), delay=0.3).enqueue("receive_unreadable")
+    handle.send_signal("word", "hello")
+    with pytest.raises(ExecutionFailed, match="can't be read from JSON: Type unions"):
+        handle.result(PATIENCE_S)
+    assert [each.set_aside for each in handle.info().unconsumed] == [""]
 
 
 @pytest.mark.parametrize("handler", ["receive_in_every_spelling", "receive_in_every_spelling_async"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, assert_type
+from typing import Annotated, Any, assert_type
 
 from tempolite_sdk import (
     AsyncClient,
@@ -25,6 +25,7 @@ from tempolite_sdk import (
     SentSignal,
     SideEffect,
     SideEffectContext,
+    Signal,
     Stats,
 )
 
@@ -56,6 +57,33 @@ async def audit(ctx: AsyncHandlerContext, year: int) -> list[Receipt]:
     raise NotImplementedError
 
 
+ANSWER = Signal("answer", str)
+ORDERED = Signal("ordered", Order)
+EITHER: Signal[int | str] = Signal("either", int | str)
+
+
+def ask(ctx: Annotated[HandlerContext[Params], ANSWER, ORDERED], order: Order) -> str:
+    assert_type(ctx.receive_signal(ANSWER), str)
+    assert_type(ctx.receive_signal(ANSWER, timeout=3), str)
+    assert_type(ctx.receive_signal(EITHER), int | str)
+    assert_type(ctx.receive_signal("answer", str), str)
+    assert_type(ctx.receive_signal("answer"), Any)
+    for ordered in ctx.signals(ORDERED):
+        assert_type(ordered, Order)
+    ctx.send_signal(ORDERED, order, to="e2")
+    ctx.send_signal(EITHER, 5)
+    ctx.send_signal("answer")
+    assert_type(ctx.params, Params)
+    return order.sku
+
+
+async def ask_later(ctx: Annotated[AsyncHandlerContext, ANSWER]) -> str:
+    async for answer in ctx.signals(ANSWER):
+        assert_type(answer, str)
+    await ctx.send_signal(ANSWER, "yes")
+    return assert_type(await ctx.receive_signal(ANSWER), str)
+
+
 def charge(ctx: HandlerContext, order: Order, cents: int, currency: str = "EUR") -> Receipt:
     raise NotImplementedError
 
@@ -76,6 +104,10 @@ def synchronous(client: Client, order: Order) -> None:
     assert_type(client.handle("e1").receive_signals("progress", 0, Order), Iterator[SentSignal[Order]])
     for signal in client.handle("e1").receive_signals("progress", type=Order):
         assert_type(signal.payload, Order)
+    for ordered in client.handle("e1").receive_signals(ORDERED, after=3):
+        assert_type(ordered.payload, Order)
+    assert_type(client.enqueue(ask, order).send_signal(ORDERED, order), int)
+    client.send_signal("e1", EITHER, "five", request_id="r1")
     for execution in client.list(status=[ExecutionStatus.FAILED, "stuck"], handler="fulfil", roots_only=True):
         assert_type(execution.status, ExecutionStatus)
     client.count(status="failed", component=[Component.SAGA, "handler"], handler=["fulfil", "audit"])
@@ -94,6 +126,10 @@ async def asynchronous(client: AsyncClient, order: Order) -> None:
     assert_type(await client.handle("e1", Receipt).result(), Receipt)
     async for signal in handle.receive_signals("progress", type=Order):
         assert_type(signal.payload, Order)
+    await handle.send_signal(ANSWER, "yes")
+    await client.send_signal("e1", "answer")
+    async for ordered in handle.receive_signals(ORDERED):
+        assert_type(ordered.payload, Order)
     async for execution in client.list(component="saga"):
         assert_type(execution.status, ExecutionStatus)
 

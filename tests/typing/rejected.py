@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tempolite_sdk import AsyncClient, AsyncHandlerContext, Client, HandlerContext
+from tempolite_sdk import AsyncClient, AsyncHandlerContext, Client, HandlerContext, Signal
+
+ANSWER = Signal("answer", str)
 
 
 @dataclass
@@ -14,6 +16,13 @@ class Order:
 
 def fulfil(ctx: HandlerContext, order: Order, *, express: bool = False) -> str:
     raise NotImplementedError
+
+
+def ask(ctx: HandlerContext) -> int:
+    ctx.send_signal(ANSWER, 5)  # refused
+    ctx.send_signal(ANSWER)  # refused
+    ctx.receive_signal(ANSWER, int)  # refused
+    return ctx.receive_signal(ANSWER)  # refused
 
 
 async def audit(ctx: AsyncHandlerContext, year: int) -> int:
@@ -46,6 +55,8 @@ def synchronous(client: Client, order: Order) -> None:
     client.enqueue_many(fulfil, [order])  # refused
     client.enqueue_many(audit, [("2026",)])  # refused
     client.wait(lambda stats: stats.handlers.active == 0)  # refused
+    client.handle("e1").send_signal(ANSWER, order)  # refused
+    client.send_signal("e1", ANSWER, 5)  # refused
     total: int = client.enqueue(fulfil, order).result()  # refused
     print(total)
 
@@ -53,6 +64,7 @@ def synchronous(client: Client, order: Order) -> None:
 async def asynchronous(client: AsyncClient, order: Order) -> None:
     await client.enqueue(fulfil, "tea")  # refused
     await client.enqueue(audit, order)  # refused
+    await client.handle("e1").send_signal(ANSWER, 5)  # refused
     await client.enqueue_many(audit, [("2026",)])  # refused
     await client.count(status="done")  # refused
     total: str = await (await client.enqueue(audit, 2026)).result()  # refused

@@ -26,6 +26,7 @@ TEXT_MAX = 1_000
 
 _KNOWN_ID = re.compile(r"[A-Za-z0-9_.:@~-]{1,240}")  #: an earlier execution of the same id has a suffix "~n"
 _NODE_ID = re.compile(NODE_ID)
+_FUNCTION = re.compile(r"[^:\x00-\x1f\x7f]+:[^:\x00-\x1f\x7f]+")
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*")
 
 
@@ -59,6 +60,10 @@ class Checks:
             self.report(field, "is required")
         elif len(value) > 200 or not _PRINTABLE.fullmatch(value):
             self.report(field, "must be at most 200 printable characters")
+
+    def function(self, field: str, value: str) -> None:
+        if len(value) > TEXT_MAX or not _FUNCTION.fullmatch(value):
+            self.report(field, "must be the module and the qualified name of a function, as in shop.orders:fulfil")
 
     def node_id(self, field: str, value: str) -> None:
         if not _NODE_ID.fullmatch(value):

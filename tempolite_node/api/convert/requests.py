@@ -57,6 +57,7 @@ _NO_OPTIONS = CallOptions()
 
 class EnqueueRequest(Struct, frozen=True):
     handler: str
+    function: str
     arguments: bytes
     execution_id: str | None
     request_id: str | None
@@ -98,9 +99,11 @@ class CountRequest(NamedTuple):
 def enqueue(request: pb.EnqueueExecutionRequest, payload_bytes_max: int) -> EnqueueRequest:
     checks = Checks()
     # Each look at a field makes its value anew, and this is on the way of every enqueue.
-    handler, execution_id, request_id = request.handler, request.id, request.request_id
+    handler, function, execution_id, request_id = request.handler, request.function, request.id, request.request_id
     options = request.options if request.HasField("options") else None
     checks.name("handler", handler)
+    if function:
+        checks.function("function", function)
     if execution_id:
         checks.new_id("id", execution_id)
     if request_id:
@@ -110,6 +113,7 @@ def enqueue(request: pb.EnqueueExecutionRequest, payload_bytes_max: int) -> Enqu
         checks.report("arguments.data", "must be a JSON array, or an object by name")
     parsed = EnqueueRequest(
         handler=handler,
+        function=function,
         arguments=arguments,
         execution_id=execution_id or None,
         request_id=request_id or None,
@@ -248,7 +252,8 @@ def wait_execution(request: pb.WaitExecutionRequest) -> tuple[str, int]:
     return request.id, WAIT_MS_MAX if timeout_ms is None else min(timeout_ms, WAIT_MS_MAX)
 
 
-def send_signal(request: pb.SendSignalRequest, payload_bytes_max: int, at_ms: int) -> SendSignal:
+def send_signal(request: pb.SendSignalRequest, payload_bytes_max: int, at_ms: int, peer: str) -> SendSignal:
+    """peer: address of the client, as gRPC has it."""
     checks = Checks()
     checks.known_id("execution_id", request.execution_id)
     checks.name("name", request.name)
@@ -261,6 +266,7 @@ def send_signal(request: pb.SendSignalRequest, payload_bytes_max: int, at_ms: in
         name=request.name,
         payload=payload,
         request_id=request.request_id or None,
+        sender=f"client {peer}",
     )
 
 

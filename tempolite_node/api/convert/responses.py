@@ -31,6 +31,8 @@ from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
 
 _KEY_HOLDERS_SHOWN = 3
+_SHOWN_BYTES_MAX = 1_000  #: of the payload of a signal that was not consumed
+UNCONSUMED_MAX = 100  #: signals that are shown of an execution
 KEY_HOLDERS_MAX = _KEY_HOLDERS_SHOWN + 1  #: one more, to tell that there are others
 
 # Enum values go by name: messages take either, and the generated types tell names and numbers apart.
@@ -55,6 +57,7 @@ def execution(
     pending: Sequence[Operation] = (),
     waits_for_node: str = "",
     key_holders: Sequence[str] = (),
+    unconsumed: Sequence[Signal] = (),
 ) -> common_pb2.Execution:
     """attempts: of the execution and its operations; only its own are shown. pending: its waits that are not over.
 
@@ -91,6 +94,18 @@ def execution(
         waits_for_node=waits_for_node if source.ready_at is not None else "",
         concurrency_key=source.concurrency_key or "",
         waits_for_key=_waits_for_key(source, key_holders) if key_holders else "",
+        unconsumed=[_unconsumed(signal) for signal in unconsumed],
+    )
+
+
+def _unconsumed(source: Signal) -> common_pb2.UnconsumedSignal:
+    return common_pb2.UnconsumedSignal(
+        sequence=source.seq,
+        name=source.name,
+        payload=_payload(source.payload) if len(source.payload) <= _SHOWN_BYTES_MAX else None,
+        sender=source.sender,
+        send_time=_time(source.at_ms),
+        set_aside=source.set_aside or "",
     )
 
 
@@ -239,6 +254,10 @@ def handler(source: HandlerDescription, served: ServedHandler) -> node_pb.Handle
         description=source.description,
         retry_policy=retry_policy(served.options.retry),
         concurrency_key_limit=served.concurrency_key_limit,
+        function=source.function,
+        signals=[
+            node_pb.HandlerSignal(name=signal.name, payload_schema=signal.payload_schema) for signal in source.signals
+        ],
     )
 
 

@@ -23,6 +23,7 @@ from tempolite_node.engine.commands import (
     ReceiveSignal,
     RecordMarker,
     SendSignalFromAttempt,
+    SetSignalAside,
     Sleep,
     SuspendAttempt,
     UnwindAttempt,
@@ -71,6 +72,8 @@ def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | No
             return operations.fail_side_effect(work, execution, request, generation, at_ms=at_ms, jitter=command.jitter)
         case ReceiveSignal():
             return waits.receive_signal(work, execution, request, generation, at_ms=at_ms)
+        case SetSignalAside():
+            return waits.set_signal_aside(work, execution, request, generation, at_ms=at_ms)
         case Sleep():
             return waits.sleep(work, execution, request, generation, at_ms=at_ms)
         case FailStep():

@@ -76,8 +76,8 @@ def _look(
     """
     if existing is not None:
         if command.request_id is not None and existing.request_id == command.request_id:
-            return Enqueued(execution_id=existing.id, component=existing.component, existing=True)
-        kept = _resolve_conflict(existing, command)
+            return _repeated(existing, command)
+        kept = _resolve_conflict(work, existing, command)
         if kept is not None:
             return kept
     owner = owner_of_new(work, command.handler, command.component, waits=command.concurrency_key is not None)
@@ -115,13 +115,47 @@ def _create(work: Work, command: Enqueue, existing: Execution | None, owner: Nod
     return Enqueued(execution_id=created.id, component=created.component)
 
 
-def _resolve_conflict(existing: Execution, command: Enqueue) -> Enqueued | Rejection | None:
+def _repeated(existing: Execution, command: Enqueue) -> Enqueued | Rejection:
+    """What becomes of a request that was made before. One for something else is no repeat of it.
+
+    What was enqueued before format 2 is answered as it was then, whatever the repeat asks for.
+    """
+    if existing.format >= 2 and existing.handler != command.handler:
+        message = f"request {command.request_id} enqueued {_told(existing)}; it can't enqueue {command.handler} too"
+        return Rejection(Reason.ALREADY_EXISTS, message)
+    if existing.format >= 2 and not _same_json(existing.arguments, command.arguments):
+        message = f"request {command.request_id} enqueued {_told(existing)} with other arguments"
+        return Rejection(Reason.ALREADY_EXISTS, message)
+    return Enqueued(execution_id=existing.id, component=existing.component, existing=True)
+
+
+def _told(execution: Execution) -> str:
+    return f"execution {execution.id} of {execution.handler}"
+
+
+def _same_json(one: bytes, other: bytes) -> bool:
+    """Whether both are the same value, whatever the order of their keys and the space between them."""
+    return one == other or _canonical_json(one) == _canonical_json(other)
+
+
+def _canonical_json(data: bytes) -> bytes:
+    """What can't be read, for its depth or its numbers, stays as it is. Nothing that is stored depends on it."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(data), order="deterministic")
+    except (ValueError, RecursionError):  # msgspec's own errors are of the first
+        return data
+
+
+def _resolve_conflict(work: Work, existing: Execution, command: Enqueue) -> Enqueued | Rejection | None:
     """What becomes of a request for an id that is taken. None: the earlier execution makes room."""
-    taken = Rejection(Reason.ALREADY_EXISTS, f"execution {existing.id} exists ({existing.status})")
+    taken = Rejection(Reason.ALREADY_EXISTS, f"{_told(existing)} exists ({existing.status})")
     if not existing.closed:
         match command.id_conflict:
             case IdConflict.FAIL:
                 return taken
+            case IdConflict.USE_EXISTING if work.format >= 2 and existing.handler != command.handler:
+                message = f"{_told(existing)} exists ({existing.status}): it can't be used as one of {command.handler}"
+                return Rejection(Reason.ALREADY_EXISTS, message)
             case IdConflict.USE_EXISTING:
                 return Enqueued(execution_id=existing.id, component=existing.component, existing=True)
             case IdConflict.TERMINATE_EXISTING:
@@ -204,9 +238,9 @@ def new_execution(
         pool=component,
         ready_at=None if delay_ms or concurrency_key is not None else at_ms,
         concurrency_key=concurrency_key,
+        format=work.format,
         due_ms=at_ms + delay_ms if delay_ms else None,
         deadline_ms=deadline_ms,
-        format=work.format,
     )
     work.create(created)
     if delay_ms:
@@ -232,6 +266,7 @@ def send_signal(work: Work, command: SendSignal) -> SignalStored | Rejection:
         name=command.name,
         payload=command.payload,
         request_id=command.request_id,
+        sender=command.sender,
         at_ms=command.at_ms,
     )
     return stored if isinstance(stored, Rejection) else SignalStored(sequence=stored)

@@ -358,6 +358,7 @@ def send_signal(
             target,
             name=request.name,
             payload=request.payload,
+            sender=f"execution {execution.id}",
             request_id=None,  # the record of this operation, in the same commit, is what makes it be sent once
             at_ms=at_ms,
         )

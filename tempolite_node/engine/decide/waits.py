@@ -5,9 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from tempolite_node.engine import inbox, lifecycle
-from tempolite_node.engine.commands import DeliverCancel, ReceiveSignal, Sleep, WaitForExecution
+from tempolite_node.engine.commands import DeliverCancel, ReceiveSignal, SetSignalAside, Sleep, WaitForExecution
 from tempolite_node.engine.decide.operations import recorded, refused
-from tempolite_node.engine.effects import AnyAnswer, Interrupted, Reason, TimedOut, Value
+from tempolite_node.engine.effects import AnyAnswer, Interrupted, Reason, SignalSetAside, TimedOut, Value
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import CANCEL_MARKER, Execution, Operation, OperationKind, OperationStatus, Status
 from tempolite_node.engine.times import later
@@ -24,9 +24,12 @@ def _begin(
     target: str,
     target_row: int | None = None,
     due_ms: int | None,
+    started_ms: int | None = None,
     at_ms: int,
 ) -> Interrupted | None:
     """Records a wait that is not over: the execution holds no slot from here on.
+
+    started_ms: of a wait that is open again; None: it begins now.
 
     A cancel that its code has not seen interrupts it at once. The request to wait, and the word of the cancel, may have
     crossed on their ways.
@@ -58,7 +61,7 @@ def _begin(
             target=target,
             target_row=target_row,
             generation=generation,
-            started_ms=at_ms,
+            started_ms=at_ms if started_ms is None else started_ms,
             due_ms=due_ms,
         ),
         before=before,
@@ -90,6 +93,8 @@ def _over_at_once(
     target: str,
     target_row: int | None = None,
     result: bytes | None = None,
+    signal_seq: int | None = None,
+    started_ms: int | None = None,
     at_ms: int,
 ) -> None:
     before = work.operation(execution.row, kind, key)
@@ -104,7 +109,8 @@ def _over_at_once(
             target_row=target_row,
             generation=generation,
             result=result,
-            started_ms=at_ms,
+            signal_seq=signal_seq,
+            started_ms=at_ms if started_ms is None else started_ms,
             closed_ms=at_ms,
         ),
         before=before,
@@ -210,30 +216,83 @@ def receive_signal(
             message = f"signal {request.key} is recorded for the name {before.target}"
             return refused(Reason.NON_DETERMINISM, message)
         return _ask_again(work, execution, before, at_ms=at_ms)
-    waiting = work.next_signal(execution.row, request.name) if execution.inbox > execution.consumed else None
+    due_ms = _due(at_ms, request.timeout_ms)
+    return _take_or_wait(work, execution, request.key, request.name, generation=generation, due_ms=due_ms, at_ms=at_ms)
+
+
+def set_signal_aside(
+    work: Work, execution: Execution, request: SetSignalAside, generation: int, *, at_ms: int
+) -> AnyAnswer | None:
+    """The signal leaves the line, and the wait takes the next one, or is open again until its timeout: in one commit.
+
+    Refused where the code may have read it before, and went on with what it read. Then it is the code that has changed.
+    """
+    wait = work.operation(execution.row, OperationKind.SIGNAL, request.key)
+    if wait is None or wait.status is not OperationStatus.COMPLETED or wait.target != request.name:
+        return refused(Reason.WRONG_STATE, f"signal {request.key} has taken none")
+    if wait.signal_seq is None or work.format < 2:
+        return refused(Reason.WRONG_STATE, f"signal {request.key} was recorded before signals could be set aside")
+    if request.replayed and _went_on_after(work, wait):
+        return refused(Reason.WRONG_STATE, f"signal {request.key} was read before")
+    aside = inbox.give_back(work, wait, set_aside=request.error)
+    work.emit(SignalSetAside(execution_id=execution.id, execution=execution, signal=aside))
+    return _take_or_wait(
+        work,
+        work.execution_at(execution.row),
+        request.key,
+        request.name,
+        generation=generation,
+        due_ms=_due(wait.started_ms, request.timeout_ms),
+        started_ms=wait.started_ms,
+        at_ms=at_ms,
+    )
+
+
+def _went_on_after(work: Work, wait: Operation) -> bool:
+    """Whether the execution has recorded anything since the wait was over."""
+    assert wait.closed_ms is not None, f"signal {wait.key} is not over"
+    recorded = (op for kind in OperationKind for op in work.operations_of_kind(wait.execution_row, kind))
+    return any(op.started_ms > wait.closed_ms for op in recorded)
+
+
+def _take_or_wait(
+    work: Work,
+    execution: Execution,
+    key: str,
+    name: str,
+    *,
+    generation: int,
+    due_ms: int | None,
+    started_ms: int | None = None,
+    at_ms: int,
+) -> AnyAnswer | None:
+    """Takes the signal that is next in line, or waits for one until it is due."""
+    waiting = work.next_signal(execution.row, name) if execution.inbox > execution.consumed else None
     if waiting is not None:
-        inbox.consume(work, waiting)
         _over_at_once(
             work,
             execution,
             OperationKind.SIGNAL,
-            request.key,
+            key,
             generation=generation,
             status=OperationStatus.COMPLETED,
-            target=request.name,
+            target=name,
             result=waiting.payload,
+            signal_seq=inbox.consume(work, waiting),
+            started_ms=started_ms,
             at_ms=at_ms,
         )
         return Value(payload=waiting.payload)
-    if request.timeout_ms == 0:
+    if due_ms is not None and due_ms <= at_ms:
         _over_at_once(
             work,
             execution,
             OperationKind.SIGNAL,
-            request.key,
+            key,
             generation=generation,
             status=OperationStatus.TIMED_OUT,
-            target=request.name,
+            target=name,
+            started_ms=started_ms,
             at_ms=at_ms,
         )
         return TimedOut()
@@ -241,10 +300,11 @@ def receive_signal(
         work,
         execution,
         OperationKind.SIGNAL,
-        request.key,
+        key,
         generation=generation,
-        target=request.name,
-        due_ms=_due(at_ms, request.timeout_ms),
+        target=name,
+        due_ms=due_ms,
+        started_ms=started_ms,
         at_ms=at_ms,
     )
 

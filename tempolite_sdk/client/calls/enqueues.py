@@ -59,10 +59,12 @@ def _enqueue_request(
     handler: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], options: EnqueueOptions
 ) -> tuple[pb.EnqueueExecutionRequest, Any]:
     """The request, and the type of the handler's result."""
-    name, arguments, result_type = _arguments(handler, args, kwargs)
+    name, function, arguments, result_type = _arguments(handler, args, kwargs)
     execution_id, request_id = _ids(options)
     chosen = _chosen(options) if options else {}
-    request = pb.EnqueueExecutionRequest(handler=name, id=execution_id, request_id=request_id, **chosen)
+    request = pb.EnqueueExecutionRequest(
+        handler=name, function=function, id=execution_id, request_id=request_id, **chosen
+    )
     convert.fill_payload(request.arguments, arguments)
     return request, result_type
 
@@ -84,18 +86,18 @@ def execute(
 
 def _arguments(
     handler: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[str, bytes, Any]:
-    """The handler's name, its arguments, and the type of its result."""
+) -> tuple[str, str, bytes, Any]:
+    """The handler's name and function ("": whichever has the name), its arguments, and the type of its result."""
     if not isinstance(handler, str):
         signature = signature_of(handler)
         arguments = signature.encode_arguments(signature.named_arguments(args, kwargs))
-        return signature.name, arguments, signature.return_type
+        return signature.name, signature.function, arguments, signature.return_type
     if args and kwargs:
         raise InvalidArgument(
             f"handler {handler!r} is given by name: pass its arguments all by position or all by keyword; "
             "only its function tells which is which"
         )
-    return handler, encode_for_reader(dict(kwargs) if kwargs else list(args)), Any
+    return handler, "", encode_for_reader(dict(kwargs) if kwargs else list(args)), Any
 
 
 def _ids(options: EnqueueOptions) -> tuple[str, str]:

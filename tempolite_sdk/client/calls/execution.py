@@ -29,7 +29,7 @@ from tempolite_sdk.ids import new_request_id
 from tempolite_sdk.payload import decode
 from tempolite_sdk.pb.tempolite.v1 import common_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
-from tempolite_sdk.values.written import encode_for_reader
+from tempolite_sdk.signals import Signal, to_send
 
 T = TypeVar("T")
 
@@ -49,13 +49,14 @@ def tree(id: str, max_nodes: int | None, consistency: Consistency | str) -> Call
     return Call("ExecutionService/GetExecutionTree", request, convert.tree_response)
 
 
-def send_signal(id: str, name: str, payload: Any, request_id: str | None) -> Call[int]:
+def send_signal(id: str, signal: Signal[Any] | str, payload: Any, request_id: str | None) -> Call[int]:
+    name, encoded = to_send(signal, payload)
     request = pb.SendSignalRequest(
         execution_id=id,
         name=name,
         request_id=request_id or new_request_id(),
     )
-    convert.fill_payload(request.payload, encode_for_reader(payload))
+    convert.fill_payload(request.payload, encoded)
     return Call("ExecutionService/SendSignal", request, lambda response: int(response.sequence))
 
 

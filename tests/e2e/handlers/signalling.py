@@ -7,7 +7,14 @@ from typing import Any
 
 from world import happened, pass_gate
 
-from tempolite_sdk import AsyncHandlerContext, FailedPrecondition, HandlerContext, NotFound, WaitTimeout
+from tempolite_sdk import (
+    AsyncHandlerContext,
+    FailedPrecondition,
+    HandlerContext,
+    NotFound,
+    SideEffectContext,
+    WaitTimeout,
+)
 
 
 @dataclass
@@ -29,6 +36,23 @@ async def receive_async(ctx: AsyncHandlerContext, name: str, count: int) -> list
 
 def receive_typed(ctx: HandlerContext) -> Word:
     return ctx.receive_signal("word", Word)
+
+
+async def receive_typed_async(ctx: AsyncHandlerContext) -> Word:
+    return await ctx.receive_signal("word", Word)
+
+
+def receive_typed_inside(ctx: HandlerContext) -> Word:
+    """In a side effect, with all that this makes different: slots, keys, generations."""
+    return ctx.side_effect("ask", in_side_effect, type=Word)
+
+
+def in_side_effect(ctx: SideEffectContext) -> Word:
+    return ctx.receive_signal("word", Word)
+
+
+def receive_unreadable(ctx: HandlerContext) -> None:
+    ctx.receive_signal("word", list[int] | set[int])  # type: ignore[call-overload]
 
 
 def receive_in_every_spelling(ctx: HandlerContext) -> list[str]:

@@ -26,6 +26,7 @@ from tempolite_node.engine.model import (
     Status,
 )
 from tempolite_node.handlers import options
+from tempolite_node.handlers.catalog import HandlerCatalog
 from tempolite_node.handlers.options import Resolved
 from tempolite_node.node.watch import Watch
 from tempolite_node.protocol.messages import CallOptions, HandlerDescription, Violation
@@ -55,6 +56,7 @@ class MemoryQueries:
         self.recorded: list[Operation] = []
         self.ended: list[EndedAttempt] = []
         self.signals: list[Signal] = []
+        self.received: list[Signal] = []
 
     def execution(self, execution_id: str) -> Execution | None:
         return self.executions.get(execution_id)
@@ -87,6 +89,9 @@ class MemoryQueries:
 
     def count_executions(self, filter: ExecutionFilter) -> int:
         return len(self.list_executions(filter, 1_000_000, None))
+
+    def unconsumed_signals(self, execution_row: int, limit: int) -> list[Signal]:
+        return [s for s in self.received if s.execution_row == execution_row and not s.consumed][:limit]
 
     def outbox(self, execution_row: int, name: str, after: int, limit: int, **_: Any) -> list[Signal]:
         sent = [s for s in self.signals if s.execution_row == execution_row and name in ("", s.name)]
@@ -138,6 +143,7 @@ class MemoryNode:
             commands=self,
             catalog=self,
             arguments=self,
+            signals=self,
             reads=self,
             watch=self,
             pools=MemoryPools(),
@@ -147,9 +153,12 @@ class MemoryNode:
 
     # --- the ports
 
-    def get(self, name: str) -> ServedHandler | None:
-        known = self.config.handler(name)
-        return None if known is None else options.served_handler(self.config, name, Component.HANDLER)
+    def find(self, name: str, function: str) -> ServedHandler | Rejection:
+        served = [
+            options.served_handler(self.config, each.name, Component.HANDLER, function=each.target)
+            for each in self.config.handlers
+        ]
+        return HandlerCatalog(served, dict, in_cluster=False).find(name, function)
 
     def waits_for_node(self, name: str) -> str:  # noqa: ARG002
         return ""
@@ -216,6 +225,9 @@ class MemoryNode:
     async def check_arguments(self, calls: Sequence[tuple[str, bytes]]) -> Sequence[Sequence[Violation]]:
         self.checked += calls
         return [self.violations for _ in calls]
+
+    async def check_signal(self, execution_id: str, name: str, payload: bytes) -> Sequence[Violation]:  # noqa: ARG002
+        return self.violations
 
     async def submit_all(self, commands: Sequence[AnyCommand]) -> Sequence[AnyOutcome]:
         return [await self.submit(command) for command in commands]

@@ -17,6 +17,7 @@ from tempolite_node.engine.model import (
     OperationKind,
     OperationStatus,
     RetryPolicy,
+    Signal,
     Status,
 )
 from tempolite_node.errors import StorageFailed
@@ -117,6 +118,39 @@ async def test_a_handler_that_the_node_does_not_serve_is_not_found(served):
     answer = await told(served.executions.EnqueueExecution(pb.EnqueueExecutionRequest(handler="nope")))
 
     assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+async def test_the_handler_that_is_the_callers_function_runs_whatever_its_name(served):
+    served.node.config.handlers[1].__dict__["name"] = "send"
+
+    await enqueue(served, handler="fulfil", function="shop:fulfil")
+    await enqueue(served, handler="fulfil", function="shop:ship")
+
+    assert [command.handler for command in served.node.commands] == ["fulfil", "send"]
+
+
+async def test_another_function_than_the_handler_of_that_name_is_not_found_and_both_are_named(served):
+    request = pb.EnqueueExecutionRequest(handler="fulfil", function="other:fulfil")
+
+    answer = await told(served.executions.EnqueueExecution(request))
+
+    assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+    assert "other:fulfil" in answer.message
+    assert "shop:fulfil" in answer.message
+    assert served.node.commands == []
+
+
+async def test_a_batch_tells_which_of_its_functions_is_not_served(served):
+    wrong = pb.EnqueueExecutionRequest(handler="fulfil", function="other:fulfil")
+    batch = [pb.EnqueueExecutionRequest(handler="fulfil", function="shop:fulfil"), wrong]
+
+    single = await served.executions.BatchEnqueueExecutions(pb.BatchEnqueueExecutionsRequest(requests=batch))
+    atomic = await told(
+        served.executions.BatchEnqueueExecutions(pb.BatchEnqueueExecutionsRequest(requests=batch, atomic=True))
+    )
+
+    assert [result.WhichOneof("result") for result in single.results] == ["enqueued", "error"]
+    assert atomic.message.startswith("requests[1]: no node serves other:fulfil")
 
 
 async def test_a_taken_id_already_exists(served):
@@ -422,6 +456,36 @@ async def test_what_waits_for_its_concurrency_key_says_who_holds_it(served):
     assert found.waits_for_key == "concurrency key 'c7' of fulfil is held by a, b, c and others"
     assert {each.id for each in listed if each.waits_for_key} == {"waits"}
     assert [child.execution.waits_for_key for child in tree.children] == [found.waits_for_key]
+
+
+async def test_signals_that_nobody_received_are_shown_with_their_senders_and_what_is_wrong_with_them(served):
+    queries = served.node.queries
+    queries.executions["a"] = execution("a", row=1, inbox=3, consumed=1)
+    queries.received = [
+        Signal(execution_row=1, seq=1, name="go", payload=b"", at_ms=NOW_MS, consumed=True),
+        Signal(execution_row=1, seq=2, name="go", payload=b"{}", at_ms=NOW_MS, sender="execution b", set_aside="no"),
+        Signal(execution_row=1, seq=3, name="stop", payload=b'"' + b"x" * 1_000 + b'"', at_ms=NOW_MS),
+    ]
+
+    found = (await served.executions.GetExecution(pb.GetExecutionRequest(id="a"))).execution
+    tree = (await served.executions.GetExecutionTree(pb.GetExecutionTreeRequest(id="a"))).tree
+
+    first, second = found.unconsumed
+    assert found.unconsumed_signals == 2
+    assert (first.sequence, first.name, first.payload.data, first.sender) == (2, "go", b"{}", "execution b")
+    assert first.set_aside == "no"
+    assert first.send_time.ToMilliseconds() == NOW_MS
+    assert (second.sequence, second.set_aside, second.HasField("payload")) == (3, "", False)
+    assert list(tree.execution.unconsumed) == list(found.unconsumed)
+
+
+async def test_of_a_signal_the_address_of_its_client_is_noted(served):
+    served.node.queries.executions["a"] = execution("a", row=1)
+
+    await served.executions.SendSignal(pb.SendSignalRequest(execution_id="a", name="go"))
+
+    [command] = served.node.commands
+    assert command.sender.startswith("client ipv4:127.0.0.1:")
 
 
 async def test_an_operation_is_found_by_its_id_even_with_slashes_in_its_key(served):

@@ -59,6 +59,30 @@ def enqueue(number: int, *, timeout: Duration | None = None, **fields: Any) -> p
     return pb.SessionCall(number=number, timeout=timeout, enqueue=request)
 
 
+async def test_another_function_than_the_handler_of_that_name_is_refused_in_a_session_too(served: Served) -> None:
+    stream = Stream(served)
+    await stream.send(enqueue(1, function="other:fulfil"))
+
+    reply = await stream.reply()
+
+    assert "no node serves other:fulfil: handler 'fulfil' is shop:fulfil" in reply.error.message
+    assert served.node.commands == []
+
+
+async def test_a_signal_that_its_receiver_does_not_take_is_refused_naming_the_field(served: Served) -> None:
+    served.node.violations = [Violation("payload.by", "is required")]
+    request = pb.SendSignalRequest(execution_id="e1", name="approve")
+    stream = Stream(served)
+    await stream.send(pb.SessionCall(number=1, send_signal=request))
+
+    replied = (await stream.reply()).error
+    answer = await told(served.executions.SendSignal(request))
+
+    assert (answer.code, answer.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["payload.by"])
+    assert replied.message == answer.message
+    assert served.node.commands == []
+
+
 async def test_calls_of_every_kind_are_answered_under_their_numbers(served: Served) -> None:
     stream = Stream(served)
     await stream.send(enqueue(1))

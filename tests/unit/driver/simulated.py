@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tempolite_node.driver.calls import SignalCheck
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.driver import Driver
 from tempolite_node.driver.inputs import (
@@ -138,6 +139,8 @@ class SimulatedNode:
         self.closed: list[Execution] = []  #: all that it was told of
         self.happened: list[Happening] = []  #: the same
         self._hosts_made = 0
+        #: Whether a signal to another execution is refused; see `SignalCheck`.
+        self.checked: SignalCheck = lambda _request: None
         self.connection, self.executions = open_store(path)
         self.dispatch = Dispatch(
             self.executions,
@@ -153,6 +156,7 @@ class SimulatedNode:
             inputs=Inputs(),
             outputs=self,
             children=self._child,
+            signals=lambda request: self.checked(request),
             registration=lambda at_ms, boot_id: registration(at_ms=at_ms, boot_id=boot_id, handlers=HANDLERS),
             log=self.make_log,
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tempolite_node.engine.commands import CompleteAttempt, FailAttempt, SuspendAttempt, Terminate
+from tempolite_node.engine.commands import CompleteAttempt, FailAttempt, SetSignalAside, SuspendAttempt, Terminate
 from tempolite_node.engine.effects import Halted, Registered
 from tempolite_node.engine.model import Component, Failure, OperationKind, Options, Status
 from tempolite_node.logger.lines import Line, LineFormat
@@ -54,6 +54,31 @@ def test_an_execution_that_completes_leaves_no_word(node: SimulatedNode, log: Ex
     assert node.happened == [Registered(requeued={})]
     assert lines(log, node) == []
     assert log.next_s(0.0) is None
+
+
+def test_a_signal_that_was_set_aside_is_told_as_a_warning_with_its_sender_by_the_owner(node: SimulatedNode) -> None:
+    enqueue(node, "a")
+    signal(node, "a")
+    receive(node, "a")
+    attempt = node.attempts["a"]
+    wrong = "by: " + "x" * 1_000
+    node.say(attempt, "", SetSignalAside(key="1", name="go", error=wrong, timeout_ms=None, replayed=False))
+    happened = list(node.happened)
+
+    [line] = lines(log_of(NODE), node)
+
+    assert (line.level, line.event.split(":")[0]) == ("warning", "a signal was set aside")
+    assert dict(line.fields) == {
+        "execution_id": "a",
+        "handler": "h",
+        "attempt": 1,
+        "signal": "go",
+        "sequence": 1,
+        "error": f"{wrong[:500]} …",
+    }
+    other = log_of("another node")
+    other.published([], happened)
+    assert other.take(0.0, last=True) == []
 
 
 def test_an_execution_that_failed_is_told_with_its_error(node: SimulatedNode, log: ExecutionLog) -> None:

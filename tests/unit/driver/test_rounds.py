@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tempolite_node.driver.inputs import Inspect, Stop, Submit, SubmitBatch
-from tempolite_node.engine.commands import AnyCommand, Enqueue, FireTimer
+from tempolite_node.engine.commands import AnyCommand, Enqueue, FireTimer, RegisterNode
+from tempolite_node.engine.decide import decide
 from tempolite_node.engine.model import Component, Status
+from tempolite_node.engine.work import Work
 
+from ..engine.story import NODE, registration
 from .conftest import enqueue_command, simulated
 from .simulated import SimulatedNode
 
@@ -121,3 +124,21 @@ def test_timers_that_are_due_at_once_are_fired_once_each_and_what_is_asked_meanw
 
         assert Counter(type(command) for command in proposed) == {FireTimer: 600, Enqueue: 1}
         assert node.executions.counts()[Component.HANDLER, Status.QUEUED] == 601
+
+
+def test_when_the_last_node_is_upgraded_the_others_tell_what_the_format_that_is_in_use_now_has_room_for() -> None:
+    with simulated() as node:
+        # given: an earlier version among the nodes, and what it would not know of was left out
+        work = Work(node.executions)
+        decide(work, registration("node-2", format=1))
+        node.executions.save(work, node.executions.applied_index)
+        node.round()
+        node.ask(registration(boot_id=node.driver.boot_id, handlers=()))
+        proposed = proposals_of(node)
+        # when
+        node.ask(registration("node-2", boot_id="upgraded"))
+        node.round()
+        # then
+        told = [each for each in proposed if isinstance(each, RegisterNode) and each.node_id == NODE]
+        assert [handler.name for each in told for handler in each.handlers] == ["h"]
+        assert node.executions.nodes()[NODE].serves("h")

@@ -114,14 +114,18 @@ def check_passage(before: Snapshot, after: Snapshot) -> None:
         assert not more or count <= after.key_limit(handler), f"{count} executions with key {name} are under way"
     for key, recorded in before.operations.items():
         assert after.operations[key].seq == recorded.seq, f"{key}: another record under the same key"
-        if recorded.status is OperationStatus.COMPLETED and not _may_be_enqueued_anew(after, recorded):
+        if recorded.status is OperationStatus.COMPLETED and not _may_be_made_anew(after, recorded):
             assert after.operations[key].result == recorded.result, f"{key}: another result"
     for key, signal in before.inbox.items():
-        assert not signal.consumed or after.inbox[key] == signal, f"{key}: consumed twice"
+        later_signal = after.inbox[key]
+        unchanged = later_signal == signal or later_signal.set_aside is not None
+        assert unchanged or signal.in_line, f"{key}: consumed twice"
 
 
-def _may_be_enqueued_anew(after: Snapshot, recorded: Operation) -> bool:
-    """A child that ended badly makes room for another one, when its parent is retried."""
+def _may_be_made_anew(after: Snapshot, recorded: Operation) -> bool:
+    """A child that ended badly makes room for another one, when its parent is retried; so does a signal set aside."""
+    if recorded.signal_seq is not None:
+        return after.inbox[recorded.execution_row, recorded.signal_seq].set_aside is not None
     if recorded.kind is not OperationKind.CHILD:
         return False
     child = after.executions[recorded.target_row or 0]
@@ -266,7 +270,7 @@ def _wrong_operation(now: Snapshot, operation: Operation) -> Iterator[str]:
 
 
 def _is_kept_for(signal: Signal, row: int, name: str) -> bool:
-    return signal.execution_row == row and signal.name == name and not signal.consumed
+    return signal.execution_row == row and signal.name == name and signal.in_line
 
 
 def _check_counts(now: Snapshot, executions: StoreWriter) -> None:

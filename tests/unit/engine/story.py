@@ -39,6 +39,7 @@ from tempolite_node.engine.commands import (
     ResolveCompensation,
     SendSignal,
     SendSignalFromAttempt,
+    SetSignalAside,
     Sleep,
     StartAttempt,
     SuspendAttempt,
@@ -48,6 +49,7 @@ from tempolite_node.engine.commands import (
 )
 from tempolite_node.engine.decide import decide
 from tempolite_node.engine.effects import AnyEffect, AnyOutcome, Ended, Refused, Rejection
+from tempolite_node.engine.formats import FORMAT
 from tempolite_node.engine.model import (
     Component,
     EndedAttempt,
@@ -135,7 +137,7 @@ def registration(
     slots: int = 10,
     queue_limit: int = 0,
     concurrency_key_limit: int = 1,
-    format: int = 1,
+    format: int = FORMAT,
 ) -> RegisterNode:
     """Of a node with as many slots in each pool. The component of a handler is the enqueueing command's to say."""
     return RegisterNode(
@@ -243,7 +245,14 @@ class Story:
         self, execution_id: str, name: str = "approve", payload: bytes = b"1", request_id: str | None = None
     ) -> AnyOutcome:
         return self.do(
-            SendSignal(at_ms=self.now_ms, execution_id=execution_id, name=name, payload=payload, request_id=request_id)
+            SendSignal(
+                at_ms=self.now_ms,
+                execution_id=execution_id,
+                name=name,
+                payload=payload,
+                request_id=request_id,
+                sender="client ipv4:10.0.0.7:1",
+            )
         )
 
     def cancel(self, execution_id: str, reason: str = "changed my mind") -> AnyOutcome:
@@ -263,6 +272,11 @@ class Story:
     def register(self, node_id: str = NODE, **fields: Any) -> AnyOutcome:
         """The node starts, or says again what it serves. run: another one means that it was started again."""
         return self.do(registration(node_id, at_ms=self.now_ms, **fields))
+
+    def of_format(self, format: int) -> None:
+        """From here on the node is one of an earlier version, that knows this format of the log and no later one."""
+        self.remove(NODE)
+        self.register(boot_id=f"of format {format}", format=format)
 
     def drain(self, node_id: str, *, boot_id: str = "run-1") -> AnyOutcome:
         return self.do(DrainNode(at_ms=self.now_ms, node_id=node_id, boot_id=boot_id))
@@ -443,6 +457,22 @@ class Story:
     ) -> AnyOutcome:
         request = ReceiveSignal(key=key or f"{name}#1", name=name, timeout_ms=timeout_ms)
         return self.ask(execution_id, request, side_effect_failures=side_effect_failures)
+
+    def set_aside(
+        self,
+        execution_id: str,
+        name: str = "approve",
+        *,
+        key: str | None = None,
+        error: str = "by: Expected `str`",
+        timeout_ms: int | None = None,
+        replayed: bool = False,
+    ) -> AnyOutcome:
+        """The code can't read what the wait has taken."""
+        request = SetSignalAside(
+            key=key or f"{name}#1", name=name, error=error, timeout_ms=timeout_ms, replayed=replayed
+        )
+        return self.ask(execution_id, request)
 
     def sleep(self, execution_id: str, duration_ms: int = 60_000, *, key: str = "sleep#1") -> AnyOutcome:
         return self.ask(execution_id, Sleep(key=key, duration_ms=duration_ms))

@@ -57,7 +57,7 @@ def test_by_default_the_id_of_an_open_execution_can_not_be_used_again(story: Sto
 
     outcome = story.enqueue("order-1")
 
-    assert outcome == Rejection(Reason.ALREADY_EXISTS, "execution order-1 exists (running)")
+    assert outcome == Rejection(Reason.ALREADY_EXISTS, "execution order-1 of fulfil exists (running)")
 
 
 def test_an_open_execution_can_be_used_in_place_of_a_new_one(story: Story) -> None:
@@ -110,7 +110,7 @@ def test_whether_the_id_of_an_ended_execution_can_be_used_again_is_for_the_calle
         assert story["order-1"].status is Status.QUEUED
         assert story["order-1~1"].status is ended
     else:
-        assert outcome == Rejection(Reason.ALREADY_EXISTS, f"execution order-1 exists ({ended})")
+        assert outcome == Rejection(Reason.ALREADY_EXISTS, f"execution order-1 of fulfil exists ({ended})")
 
 
 def test_the_policy_for_ended_executions_does_not_touch_an_open_one(story: Story) -> None:
@@ -186,6 +186,85 @@ def test_another_request_for_the_same_id_is_no_repeat(story: Story) -> None:
 
     assert isinstance(story.enqueue("order-1", request_id="r-2"), Rejection)
     assert isinstance(story.enqueue("order-1"), Rejection)
+
+
+def test_a_request_that_is_repeated_for_another_handler_is_refused_and_names_the_first(story: Story) -> None:
+    story.enqueue("order-1", request_id="r-1")
+
+    outcome = story.enqueue("order-1", request_id="r-1", handler="ship")
+
+    message = "request r-1 enqueued execution order-1 of fulfil; it can't enqueue ship too"
+    assert outcome == Rejection(Reason.ALREADY_EXISTS, message)
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_request_that_is_repeated_with_other_arguments_is_refused_and_names_the_first(
+    story: Story, has_ended: bool
+) -> None:
+    story.running("order-1", request_id="r-1", arguments=b'{"n":1}')
+    if has_ended:
+        story.complete("order-1")
+
+    outcome = story.enqueue("order-1", request_id="r-1", arguments=b'{"n":2}')
+
+    message = "request r-1 enqueued execution order-1 of fulfil with other arguments"
+    assert outcome == Rejection(Reason.ALREADY_EXISTS, message)
+
+
+def test_a_batch_with_a_request_for_something_else_than_the_first_time_is_refused_as_a_whole(story: Story) -> None:
+    story.enqueue("order-1", request_id="r-1")
+    other = {"execution_id": "order-1", "request_id": "r-1", "arguments": b"[2]"}
+
+    outcome = story.enqueue_batch({"execution_id": "order-2"}, other)
+
+    assert isinstance(outcome, Rejection)
+    assert story.queries.execution("order-2") is None
+
+
+def test_arguments_are_the_same_whatever_the_order_of_their_keys(story: Story) -> None:
+    story.enqueue("order-1", request_id="r-1", arguments=b'{"a":1,"b":{"c":[2,3],"d":4}}')
+
+    outcome = story.enqueue("order-1", request_id="r-1", arguments=b'{ "b": {"d":4, "c":[2,3]}, "a":1 }')
+
+    assert outcome == Enqueued(execution_id="order-1", component=Component.HANDLER, existing=True)
+
+
+@pytest.mark.parametrize("data", [b"[" * 5_000 + b"]" * 5_000, b"[1" + b"0" * 5_000 + b"]", b'["\\ud800"]'])
+def test_arguments_that_can_not_be_read_here_are_compared_as_they_are(story: Story, data: bytes) -> None:
+    story.enqueue("order-1", request_id="r-1", arguments=data)
+
+    assert isinstance(story.enqueue("order-1", request_id="r-1", arguments=data + b" "), Rejection | Enqueued)
+    assert isinstance(story.enqueue("order-1", request_id="r-1", arguments=b"[" + data + b"]"), Rejection)
+    assert isinstance(story.enqueue("order-1", request_id="r-1", arguments=data), Enqueued)
+
+
+def test_an_execution_is_not_used_in_place_of_another_handlers(story: Story) -> None:
+    story.running("order-1")
+
+    outcome = story.enqueue("order-1", handler="ship", id_conflict=IdConflict.USE_EXISTING)
+
+    message = "execution order-1 of fulfil exists (running): it can't be used as one of ship"
+    assert outcome == Rejection(Reason.ALREADY_EXISTS, message)
+
+
+def test_while_a_node_of_an_earlier_version_is_there_requests_and_ids_are_not_compared(story: Story) -> None:
+    story.of_format(1)
+    story.enqueue("order-1", request_id="r-1")
+
+    repeated = story.enqueue("order-1", request_id="r-1", handler="ship", arguments=b"[2]")
+    used = story.enqueue("order-1", handler="ship", id_conflict=IdConflict.USE_EXISTING)
+
+    assert repeated == used == Enqueued(execution_id="order-1", component=Component.HANDLER, existing=True)
+
+
+def test_what_was_enqueued_by_an_earlier_rule_answers_repeats_by_it(story: Story) -> None:
+    story.of_format(1)
+    story.enqueue("order-1", request_id="r-1")
+    story.register(boot_id="upgraded")
+
+    outcome = story.enqueue("order-1", request_id="r-1", arguments=b"[2]")
+
+    assert outcome == Enqueued(execution_id="order-1", component=Component.HANDLER, existing=True)
 
 
 # --- the queue's limit

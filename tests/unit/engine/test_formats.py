@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from tempolite_node.engine.commands import Batch, LoseNode, RemoveNode
+from tempolite_node.engine.commands import Batch, LoseNode, RegisterNode, RemoveNode
 from tempolite_node.engine.decide import decide
 from tempolite_node.engine.effects import Reason, Rejection
+from tempolite_node.engine.formats import FORMAT
 from tempolite_node.engine.work import Work
 
 from .story import NODE, Story, registration
+
+LATER = FORMAT + 1
 
 
 def format_in_use(story: Story) -> int:
@@ -17,62 +20,68 @@ def format_in_use(story: Story) -> int:
 
 
 def test_a_node_that_registers_without_a_format_knows_the_first_one(story: Story) -> None:
+    story.remove(NODE)
+    story.do(RegisterNode(at_ms=story.now_ms, node_id=NODE, boot_id="old", handlers=(), slots={}))
+
     assert story.executions.nodes()[NODE].format == 1
     assert format_in_use(story) == 1
 
 
 def test_the_format_in_use_is_the_latest_that_all_nodes_know(story: Story) -> None:
-    story.do(registration("node-2", format=3))
-    assert format_in_use(story) == 1
+    story.do(registration("node-2", format=LATER + 1))
+    assert format_in_use(story) == FORMAT
 
-    story.do(registration(NODE, boot_id="upgraded", format=2))
+    story.do(registration(NODE, boot_id="upgraded", format=LATER))
 
-    assert format_in_use(story) == 2
+    assert format_in_use(story) == LATER
 
 
 def test_a_node_that_is_down_holds_it_back_and_one_that_is_removed_does_not(story: Story) -> None:
     story.do(registration("node-2"))
-    story.do(registration(NODE, boot_id="upgraded", format=2))
+    story.do(registration(NODE, boot_id="upgraded", format=LATER))
     story.lose("node-2")
-    assert format_in_use(story) == 1
+    assert format_in_use(story) == FORMAT
 
     story.do(RemoveNode(at_ms=story.now_ms, node_id="node-2"))
 
-    assert format_in_use(story) == 2
+    assert format_in_use(story) == LATER
 
 
 def test_a_node_may_go_back_to_an_earlier_version_until_its_format_is_in_use(story: Story) -> None:
     story.do(registration("node-2"))
-    story.do(registration(NODE, boot_id="upgraded", format=2))
+    story.do(registration(NODE, boot_id="upgraded", format=LATER))
     story.do(registration(NODE, boot_id="went back"))
     assert story.executions.nodes()[NODE].boot_id == "went back"
-    story.do(registration(NODE, boot_id="upgraded again", format=2))
-    story.do(registration("node-2", boot_id="upgraded", format=2))
+    story.do(registration(NODE, boot_id="upgraded again", format=LATER))
+    story.do(registration("node-2", boot_id="upgraded", format=LATER))
 
     outcome = story.do(registration(NODE, boot_id="went back again"))
 
     assert isinstance(outcome, Rejection)
     assert outcome.reason is Reason.WRONG_STATE
-    assert outcome.message == f"the log is in format 2, and this version of node {NODE} knows up to 1: upgrade it"
+    assert (
+        outcome.message
+        == f"the log is in format {LATER}, and this version of node {NODE} knows up to {FORMAT}: upgrade it"
+    )
     assert story.executions.nodes()[NODE].boot_id == "upgraded again"
-    assert format_in_use(story) == 2
+    assert format_in_use(story) == LATER
 
 
 def test_a_format_comes_into_use_within_the_entry_that_brings_it(story: Story) -> None:
     work = Work(story.executions)
-    assert work.format == 1
+    assert work.format == FORMAT
 
-    decide(work, registration(NODE, boot_id="upgraded", format=2))
+    decide(work, registration(NODE, boot_id="upgraded", format=LATER))
 
-    assert work.format == 2
+    assert work.format == LATER
 
 
 def test_the_format_of_a_node_is_in_the_store(story: Story) -> None:
-    story.do(registration(NODE, boot_id="upgraded", format=2))
+    story.do(registration(NODE, boot_id="upgraded", format=LATER))
 
     story.restart()
 
-    assert story.executions.nodes()[NODE].format == 2
+    assert story.executions.nodes()[NODE].format == LATER
 
 
 def test_the_id_of_a_process_is_stored_and_sent_as_run() -> None:
@@ -84,6 +93,7 @@ def test_the_id_of_a_process_is_stored_and_sent_as_run() -> None:
 
 
 def test_an_execution_keeps_the_format_that_was_in_use_when_it_was_enqueued(story: Story) -> None:
+    story.of_format(1)
     story.enqueue("earlier")
     story.do(registration(NODE, boot_id="upgraded", format=2))
 

@@ -291,6 +291,15 @@ def signal(story: Story) -> None:
     story.cancel(id)
     story.cancel(story.running("cancelled before"))
     story.receive("cancelled before")
+    for name in ("takes the next", "waits again", "too late", "cancelled meanwhile"):
+        story.signal(story.running(name))
+        story.receive(name)
+    story.signal("takes the next")
+    story.cancel("cancelled meanwhile")
+    story.set_aside("takes the next")
+    story.set_aside("waits again")
+    story.set_aside("too late", timeout_ms=0)
+    story.set_aside("cancelled meanwhile")
 
 
 def timer(story: Story) -> None:

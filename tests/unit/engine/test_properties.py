@@ -52,6 +52,7 @@ from tempolite_node.engine.commands import (
     ResolveCompensation,
     SendSignal,
     SendSignalFromAttempt,
+    SetSignalAside,
     Sleep,
     StartAttempt,
     SuspendAttempt,
@@ -337,6 +338,26 @@ class Moves:
         )
         return self._ask(move, request)
 
+    def _set_aside(self, move: Move) -> AnyCommand | None:
+        """A signal that was taken, if there is any, and sometimes one that was not."""
+        taken = [op for op in self.now.operations.values() if op.signal_seq is not None]
+        running = [op for op in taken if self.now.executions[op.execution_row].attached]
+        if move.wild or not running:
+            key, name = pick(WAIT_KEYS, move.one), pick(NAMES, move.two)
+            return self._ask(move, SetSignalAside(key=key, name=name, error="wrong"))
+        wait = pick(running, move.which)
+        execution = self.now.executions[wait.execution_row]
+        request = SetSignalAside(
+            key=wait.key,
+            name=wait.target,
+            error="wrong",
+            timeout_ms=pick((None, None, 0, 1_500), move.three),
+            replayed=bool(move.one % 2),
+        )
+        return FromAttempt(
+            at_ms=self.at_ms, execution_id=execution.id, epoch=execution.epoch, jitter=0.0, request=request
+        )
+
     def _sleep(self, move: Move) -> AnyCommand | None:
         return self._ask(move, Sleep(key=pick(WAIT_KEYS, move.one), duration_ms=1_200))
 
@@ -414,6 +435,7 @@ FREQUENCIES = {
     "timer": 5,
     "wait": 5,
     "receive": 3,
+    "set_aside": 2,
     "sleep": 2,
     "child": 4,
     "begin_step": 3,

@@ -313,3 +313,25 @@ def test_a_saga_receives_signals_while_it_compensates(story: Story) -> None:
     assert [wake.answer for wake in story.effects_of(Wake)] == [Value(payload=b"1")]
     assert story.operation("order-1", SIGNAL, "refunded#1").status is OperationStatus.COMPLETED
     assert story["order-1"].component is Component.SAGA
+
+
+# --- requests that are used again
+
+
+def test_a_request_that_is_repeated_with_a_signal_of_another_name_is_refused_and_names_the_first(story: Story) -> None:
+    story.enqueue("order-1")
+    story.signal("order-1", "approve", request_id="r-1")
+
+    outcome = story.signal("order-1", "reject", request_id="r-1")
+
+    message = "request r-1 sent signal 'approve' to execution order-1; it can't send 'reject' too"
+    assert outcome == Rejection(Reason.ALREADY_EXISTS, message)
+
+
+def test_a_signal_of_an_earlier_version_answers_repeats_by_the_rule_of_then(story: Story) -> None:
+    story.of_format(1)
+    story.enqueue("order-1")
+    story.signal("order-1", "approve", request_id="r-1")
+    story.register(boot_id="upgraded")
+
+    assert story.signal("order-1", "reject", request_id="r-1") == SignalStored(sequence=1)

@@ -25,6 +25,7 @@ from tempolite_sdk import (
     Pool,
     SentSignal,
     Stats,
+    UnconsumedSignal,
 )
 
 from .test_client_tree import START, TREE, execution, operation
@@ -97,6 +98,9 @@ LINES = {
     "MemberInfo(node_id='a', address='a:1', live=True)": CLUSTER.members[0],
     "HandlerInfo(name='fulfil', component='handler', is_async=False)": HANDLER,
     "SentSignal(name='progress', payload={'done': 0.5}, sequence=3)": SIGNAL,
+    "UnconsumedSignal(name='go', sequence=2, sender='execution e2', set_aside='by: is required')": UnconsumedSignal(
+        name="go", sequence=2, sender="execution e2", send_time=START, set_aside="by: is required"
+    ),
     "AttemptInfo(number=1, failure=FailureInfo('ValueError: no <b>stock</b>'), start_time=2026-01-02 03:04:05+00:00, "
     "end_time=2026-01-02 03:04:05+00:00)": FAILED.attempts[0],
 }
@@ -193,8 +197,8 @@ def test_every_public_info_is_shown_so() -> None:
     infos = [
         getattr(tempolite_sdk, name)
         for name in tempolite_sdk.__all__
-        if name.endswith(("Info", "Stats", "Tree", "Pool", "Signal")) and name != "FailureInfo"
+        if name.endswith(("Info", "Stats", "Tree", "Pool", "Signal")) and name not in ("FailureInfo", "Signal")
     ]
-    assert len(infos) == 12
+    assert len(infos) == 13
     assert all(inspect.isfunction(info._repr_html_) for info in infos)
     assert {type(info) for info in LINES.values()} == {info for info in infos if info is not ComponentStats}

@@ -14,6 +14,7 @@ from tempolite_sdk.client.info import (
     OperationInfo,
     OperationKind,
     OperationStatus,
+    UnconsumedSignal,
 )
 from tempolite_sdk.client.tree import ExecutionTree
 from tempolite_sdk.errors import FailureInfo
@@ -82,6 +83,20 @@ def test_a_tree_shows_statuses_attempts_durations_and_errors() -> None:
 def test_a_tree_shows_who_holds_a_key_that_is_waited_for() -> None:
     waiting = execution("e1", "sync", ExecutionStatus.QUEUED, close_time=None, waits_for_key="held by e0")
     assert ExecutionTree(execution=waiting).render() == "sync e1  QUEUED  waits: held by e0"
+
+
+def test_a_tree_shows_signals_that_were_not_received_and_what_is_wrong_with_those_set_aside() -> None:
+    signals = [
+        UnconsumedSignal(sequence=1, name="go", sender="client ipv4:10.0.0.7:41", set_aside="by: is\nrequired"),
+        *(UnconsumedSignal(sequence=number, name=name) for number, name in [(2, "go"), (4, "stop"), (5, "stop")]),
+    ]
+    told = execution("e1", "sync", ExecutionStatus.COMPLETED, unconsumed_signals=4, unconsumed=tuple(signals))
+
+    assert ExecutionTree(execution=told).render().splitlines() == [
+        "sync e1  COMPLETED  2.3 s",
+        "   ⚠ signal go (sequence 1) of client ipv4:10.0.0.7:41 is set aside: by: is required",
+        "   ⚠ 3 unconsumed signals: 1 go, 2 stop",
+    ]
 
 
 def test_a_tree_is_walked_parents_first() -> None:

@@ -1,9 +1,14 @@
-"""How a handler may be called, by its function: said before anything is sent, in the words of the node."""
+"""How a handler may be called, by its function, and what function it is: said in the words of the node."""
 
 from __future__ import annotations
 
+import functools
 import socket
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +16,7 @@ from pydantic import BaseModel
 
 from tempolite_sdk import HandlerContext, InvalidArgument
 from tempolite_sdk.payload import encode
-from tempolite_sdk.signatures import signature_of
+from tempolite_sdk.signatures import is_function, signature_of
 
 
 def fulfil(_ctx: HandlerContext, order: str, *, express: bool = False) -> str:
@@ -83,3 +88,65 @@ def test_what_a_payload_can_carry_is_none(type: Any) -> None:
     handler.__annotations__ |= {"argument": type, "left_out": socket.socket}
 
     signature_of(handler).check()
+
+
+# --- which function it is
+
+
+PROGRAM = """
+from tempolite_sdk import HandlerContext
+from tempolite_sdk.signatures import signature_of
+
+def fulfil(ctx: HandlerContext) -> None: ...
+
+print(signature_of(fulfil).function)
+"""
+
+
+def logged(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A folder with a package in which a module is a program too."""
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "orders.py").write_text(PROGRAM)
+    return tmp_path
+
+
+def told(shop: Path, *arguments: str, given: str | None = None) -> str:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=shop, input=given, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_function_tells_its_module_and_its_qualified_name() -> None:
+    assert signature_of(fulfil).function == f"{__name__}:fulfil"
+
+
+def test_a_decorated_function_is_the_one_that_it_wraps() -> None:
+    assert signature_of(logged(fulfil)).function == f"{__name__}:fulfil"
+
+
+def test_a_module_that_is_run_by_its_name_tells_it(shop: Path) -> None:
+    assert told(shop, "-m", "shop.orders") == "shop.orders:fulfil"
+
+
+def test_of_a_module_that_is_run_as_a_file_the_last_part_of_the_name_is_known(shop: Path) -> None:
+    function = told(shop, "shop/orders.py")
+
+    assert function == ".orders:fulfil"
+    assert is_function(function, "shop.orders:fulfil")
+    assert is_function(function, "orders:fulfil")
+    assert not is_function(function, "reorders:fulfil")
+    assert not is_function(function, "orders.old:fulfil")
+
+
+def test_what_is_typed_into_an_interpreter_has_its_name_alone(shop: Path) -> None:
+    assert told(shop, "-c", PROGRAM) == ""

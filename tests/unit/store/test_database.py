@@ -226,6 +226,21 @@ def test_what_an_earlier_version_stored_is_kept_when_its_store_is_brought_up_to_
         connection.execute("UPDATE executions SET status = 'completed'")  # without the time of its end
 
 
+def test_signals_that_an_earlier_version_received_are_in_line_as_they_were(of_first_version: Path) -> None:
+    received = "INSERT INTO inbox (execution_row, seq, name, payload, at_ms, consumed) VALUES"
+    altered(of_first_version, f"{received} (1, 1, 'go', x'', 7, 1)", f"{received} (1, 2, 'go', x'35', 8, 0)")
+
+    connection = open_writer(of_first_version)
+    claim_store(connection, "node-1")
+
+    executions = StoreWriter(connection)
+    [waiting] = executions.signals_in_line(1, "go", 9)
+    assert (waiting.seq, waiting.payload, waiting.sender, waiting.set_aside) == (2, b"5", "", None)
+    assert executions.execution_at(1).format == 1  # type: ignore[union-attr]
+    with pytest.raises(apsw.ConstraintError):
+        connection.execute("UPDATE inbox SET consumed = 1, set_aside = 'unreadable'")  # it is one or the other
+
+
 def test_what_a_node_of_an_earlier_version_ran_is_queued_again_when_it_starts(
     of_first_version: Path,
 ) -> None:

@@ -376,7 +376,7 @@ def test_the_writer_finds_everything_by_an_index(executions: StoreWriter, writer
         "executions_by_parent (parent_row=?": lambda: executions.open_children(1),
         "operations_pending (execution_row=?": lambda: executions.pending(1),
         "operations_waiters (target_row=?": lambda: executions.waiters(1),
-        "inbox_unconsumed (execution_row=? AND name=?": lambda: executions.unconsumed_signals(1, "approve", 1),
+        "inbox_in_line (execution_row=? AND name=?": lambda: executions.signals_in_line(1, "approve", 1),
         "inbox_requests (execution_row=? AND request_id=?": lambda: executions.signal_by_request(1, "r-1"),
         "timers_due (due_ms<?": lambda: executions.due_timers(NOW_MS, 10),
         "executions_waiting_for_place (handler=? AND concurrency_key=?)": lambda: executions.places.first_waiting(
@@ -471,8 +471,8 @@ def test_signals_are_kept_with_their_requests_and_what_became_of_them(executions
     work.put_signal(replace(signals[0], consumed=True, payload=b""))
     executions.save(work, 3)
 
-    assert executions.unconsumed_signals(1, "item", 9) == [signals[1]]
-    assert executions.unconsumed_signals(1, "other", 9) == []
+    assert executions.signals_in_line(1, "item", 9) == [signals[1]]
+    assert executions.signals_in_line(1, "other", 9) == []
     consumed = executions.signal_by_request(1, "r-1")
     assert consumed is not None
     assert consumed.consumed

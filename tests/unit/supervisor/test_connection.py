@@ -138,7 +138,7 @@ def test_it_sleeps_no_longer_than_it_may(inputs: Inputs) -> None:
 
 
 def test_what_is_not_for_the_driver_is_heard_beside_it(inputs: Inputs, host: Host) -> None:
-    checked = messages.ArgumentsChecked(call=1, violations=())
+    checked = messages.Checked(call=1, violations=())
     host.say(checked, call(1), messages.Pong())
 
     assert take(inputs) == [HostMessages(1, [call(1)])]

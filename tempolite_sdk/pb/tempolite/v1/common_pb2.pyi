@@ -173,7 +173,7 @@ class Attempt(_message.Message):
     def __init__(self, number: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Execution(_message.Message):
-    __slots__ = ("id", "handler", "component", "status", "parent_id", "node_id", "epoch", "attempt", "crashes", "priority", "arguments", "result", "failure", "retry_state", "create_time", "start_time", "close_time", "next_attempt_time", "deadline", "cancel_requested", "reason", "unconsumed_signals", "waiting_for", "heartbeat_details", "retry_policy", "attempts", "waits_for_node", "concurrency_key", "waits_for_key")
+    __slots__ = ("id", "handler", "component", "status", "parent_id", "node_id", "epoch", "attempt", "crashes", "priority", "arguments", "result", "failure", "retry_state", "create_time", "start_time", "close_time", "next_attempt_time", "deadline", "cancel_requested", "reason", "unconsumed_signals", "waiting_for", "heartbeat_details", "retry_policy", "attempts", "waits_for_node", "concurrency_key", "waits_for_key", "unconsumed")
     ID_FIELD_NUMBER: _ClassVar[int]
     HANDLER_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
@@ -203,6 +203,7 @@ class Execution(_message.Message):
     WAITS_FOR_NODE_FIELD_NUMBER: _ClassVar[int]
     CONCURRENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     WAITS_FOR_KEY_FIELD_NUMBER: _ClassVar[int]
+    UNCONSUMED_FIELD_NUMBER: _ClassVar[int]
     id: str
     handler: str
     component: Component
@@ -232,7 +233,24 @@ class Execution(_message.Message):
     waits_for_node: str
     concurrency_key: str
     waits_for_key: str
-    def __init__(self, id: _Optional[str] = ..., handler: _Optional[str] = ..., component: _Optional[_Union[Component, str]] = ..., status: _Optional[_Union[ExecutionStatus, str]] = ..., parent_id: _Optional[str] = ..., node_id: _Optional[str] = ..., epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., crashes: _Optional[int] = ..., priority: _Optional[int] = ..., arguments: _Optional[_Union[Payload, _Mapping]] = ..., result: _Optional[_Union[Payload, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., retry_state: _Optional[_Union[RetryState, str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., cancel_requested: bool = ..., reason: _Optional[str] = ..., unconsumed_signals: _Optional[int] = ..., waiting_for: _Optional[_Iterable[str]] = ..., heartbeat_details: _Optional[_Union[Payload, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., waits_for_node: _Optional[str] = ..., concurrency_key: _Optional[str] = ..., waits_for_key: _Optional[str] = ...) -> None: ...
+    unconsumed: _containers.RepeatedCompositeFieldContainer[UnconsumedSignal]
+    def __init__(self, id: _Optional[str] = ..., handler: _Optional[str] = ..., component: _Optional[_Union[Component, str]] = ..., status: _Optional[_Union[ExecutionStatus, str]] = ..., parent_id: _Optional[str] = ..., node_id: _Optional[str] = ..., epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., crashes: _Optional[int] = ..., priority: _Optional[int] = ..., arguments: _Optional[_Union[Payload, _Mapping]] = ..., result: _Optional[_Union[Payload, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., retry_state: _Optional[_Union[RetryState, str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., cancel_requested: bool = ..., reason: _Optional[str] = ..., unconsumed_signals: _Optional[int] = ..., waiting_for: _Optional[_Iterable[str]] = ..., heartbeat_details: _Optional[_Union[Payload, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., waits_for_node: _Optional[str] = ..., concurrency_key: _Optional[str] = ..., waits_for_key: _Optional[str] = ..., unconsumed: _Optional[_Iterable[_Union[UnconsumedSignal, _Mapping]]] = ...) -> None: ...
+
+class UnconsumedSignal(_message.Message):
+    __slots__ = ("sequence", "name", "payload", "sender", "send_time", "set_aside")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    SEND_TIME_FIELD_NUMBER: _ClassVar[int]
+    SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    name: str
+    payload: Payload
+    sender: str
+    send_time: _timestamp_pb2.Timestamp
+    set_aside: str
+    def __init__(self, sequence: _Optional[int] = ..., name: _Optional[str] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., sender: _Optional[str] = ..., send_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., set_aside: _Optional[str] = ...) -> None: ...
 
 class Operation(_message.Message):
     __slots__ = ("id", "execution_id", "kind", "key", "status", "target", "attempt", "input", "result", "failure", "start_time", "close_time", "next_attempt_time", "attempts")

@@ -64,7 +64,7 @@ class ExecutionOptions(_message.Message):
     def __init__(self, retry_policy: _Optional[_Union[_common_pb2.RetryPolicy, _Mapping]] = ..., attempt_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., concurrency_key: _Optional[str] = ...) -> None: ...
 
 class EnqueueExecutionRequest(_message.Message):
-    __slots__ = ("handler", "arguments", "id", "id_reuse_policy", "id_conflict_policy", "request_id", "options", "wait")
+    __slots__ = ("handler", "arguments", "id", "id_reuse_policy", "id_conflict_policy", "request_id", "options", "wait", "function")
     HANDLER_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +73,7 @@ class EnqueueExecutionRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
     handler: str
     arguments: _common_pb2.Payload
     id: str
@@ -81,7 +82,8 @@ class EnqueueExecutionRequest(_message.Message):
     request_id: str
     options: ExecutionOptions
     wait: _duration_pb2.Duration
-    def __init__(self, handler: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., id: _Optional[str] = ..., id_reuse_policy: _Optional[_Union[IdReusePolicy, str]] = ..., id_conflict_policy: _Optional[_Union[IdConflictPolicy, str]] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[ExecutionOptions, _Mapping]] = ..., wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    function: str
+    def __init__(self, handler: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., id: _Optional[str] = ..., id_reuse_policy: _Optional[_Union[IdReusePolicy, str]] = ..., id_conflict_policy: _Optional[_Union[IdConflictPolicy, str]] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[ExecutionOptions, _Mapping]] = ..., wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., function: _Optional[str] = ...) -> None: ...
 
 class EnqueueExecutionResponse(_message.Message):
     __slots__ = ("id", "component", "existing", "outcome", "waits_for_node")

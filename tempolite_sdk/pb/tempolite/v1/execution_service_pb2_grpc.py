@@ -164,7 +164,8 @@ class ExecutionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SendSignal(self, request, context):
-        """Puts a signal into the execution's inbox. FAILED_PRECONDITION when it has ended. Role: operator.
+        """Puts a signal into the execution's inbox. FAILED_PRECONDITION when it has ended; INVALID_ARGUMENT when its handler
+        declares its signals, and this is none of them or has another payload. Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

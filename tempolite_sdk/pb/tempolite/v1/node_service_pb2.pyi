@@ -57,7 +57,7 @@ class ListHandlersResponse(_message.Message):
     def __init__(self, handlers: _Optional[_Iterable[_Union[Handler, _Mapping]]] = ...) -> None: ...
 
 class Handler(_message.Message):
-    __slots__ = ("name", "component", "asynchronous", "arguments_schema", "result_schema", "description", "retry_policy", "concurrency_key_limit")
+    __slots__ = ("name", "component", "asynchronous", "arguments_schema", "result_schema", "description", "retry_policy", "concurrency_key_limit", "function", "signals")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     ASYNCHRONOUS_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,8 @@ class Handler(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
     CONCURRENCY_KEY_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
     name: str
     component: _common_pb2.Component
     asynchronous: bool
@@ -74,7 +76,17 @@ class Handler(_message.Message):
     description: str
     retry_policy: _common_pb2.RetryPolicy
     concurrency_key_limit: int
-    def __init__(self, name: _Optional[str] = ..., component: _Optional[_Union[_common_pb2.Component, str]] = ..., asynchronous: bool = ..., arguments_schema: _Optional[str] = ..., result_schema: _Optional[str] = ..., description: _Optional[str] = ..., retry_policy: _Optional[_Union[_common_pb2.RetryPolicy, _Mapping]] = ..., concurrency_key_limit: _Optional[int] = ...) -> None: ...
+    function: str
+    signals: _containers.RepeatedCompositeFieldContainer[HandlerSignal]
+    def __init__(self, name: _Optional[str] = ..., component: _Optional[_Union[_common_pb2.Component, str]] = ..., asynchronous: bool = ..., arguments_schema: _Optional[str] = ..., result_schema: _Optional[str] = ..., description: _Optional[str] = ..., retry_policy: _Optional[_Union[_common_pb2.RetryPolicy, _Mapping]] = ..., concurrency_key_limit: _Optional[int] = ..., function: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[HandlerSignal, _Mapping]]] = ...) -> None: ...
+
+class HandlerSignal(_message.Message):
+    __slots__ = ("name", "payload_schema")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    payload_schema: str
+    def __init__(self, name: _Optional[str] = ..., payload_schema: _Optional[str] = ...) -> None: ...
 
 class ComponentStats(_message.Message):
     __slots__ = ("active", "scheduled", "queued", "running", "waiting", "completed", "failed", "workers", "busy")
