@@ -34,19 +34,27 @@ _known_wrappers: WeakKeyDictionary[FunctionType, FunctionInfo] = WeakKeyDictiona
 
 def info_of(run: Callable[..., Any], *, checks_values: bool) -> FunctionInfo:
     """checks_values: the type of what is neither function nor method is looked for; see `handlers.result_type_of`."""
+    try:
+        info = _known[type(run)][id(run.__code__)]
+        if info.annotation is run.__annotations__.get("return", _NONE) and not hasattr(run, "__wrapped__"):
+            return info
+    except (KeyError, AttributeError):
+        info = None
+    return _look_up(run, info, checks_values=checks_values)
+
+
+def _look_up(run: Any, of_same_code: FunctionInfo | None, *, checks_values: bool) -> FunctionInfo:
     by_code = _known.get(type(run))
     code = getattr(run, "__code__", None)
     if by_code is None or code is None:
         return _look_at(run, result_type_of(run) if checks_values else annotated_result_type_of(run))
     if hasattr(run, "__wrapped__"):
         return _info_of_wrapper(run)
-    info = by_code.get(id(code))
-    if info is None:
-        if len(by_code) >= _KNOWN_MAX:
-            by_code.clear()
-        info = by_code[id(code)] = _look_at(run, annotated_result_type_of(run))
-    elif info.annotation is not run.__annotations__.get("return", _NONE):
-        return info._replace(result_type=annotated_result_type_of(run))
+    if of_same_code is not None:
+        return of_same_code._replace(result_type=annotated_result_type_of(run))
+    if len(by_code) >= _KNOWN_MAX:
+        by_code.clear()
+    info = by_code[id(code)] = _look_at(run, annotated_result_type_of(run))
     return info
 
 

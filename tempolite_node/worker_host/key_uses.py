@@ -90,7 +90,7 @@ def _told(key: str, difference: str) -> str:
 def _use_of(effect: Any, input_digest: bytes) -> Any:
     if type(effect) is FunctionType:
         closure, defaults, by_keyword = effect.__closure__, effect.__defaults__, effect.__kwdefaults__
-        captured = () if closure is None else _contents(closure)
+        captured: tuple[Any, ...] = _contents(closure) if closure is not None else ()
         if defaults is not None:
             captured = (*captured, *defaults) if captured else defaults
         if by_keyword is not None:

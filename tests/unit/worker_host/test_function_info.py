@@ -81,3 +81,18 @@ def test_what_captures_nothing_is_told_by_its_code_alone() -> None:
     assert not info_of(price, checks_values=True).may_capture
     for run in (lambda: number, lambda number=1: number, lambda *, number=1: number, Order().price, partial(price)):
         assert info_of(run, checks_values=True).may_capture
+
+
+def test_a_function_is_looked_at_once_even_if_it_is_made_again_at_each_call() -> None:
+    def capturing(number: int) -> Callable[[], int]:
+        return lambda: number
+
+    wrapper = logged(price)
+
+    for first, second in [
+        (price, price),
+        (capturing(1), capturing(2)),
+        (Order().price, Order().price),
+        (wrapper, wrapper),
+    ]:
+        assert info_of(first, checks_values=True) is info_of(second, checks_values=True)
