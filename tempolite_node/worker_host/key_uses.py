@@ -30,6 +30,11 @@ _Use = tuple[Any, Sequence[Any] | None, Sequence[str]]
 _FORGOTTEN: Sequence[Any] = []
 
 
+def may_capture(code: CodeType) -> bool:
+    """Whether a function of that code can be another one than one of the same code."""
+    return bool(code.co_freevars or code.co_argcount or code.co_kwonlyargcount)
+
+
 class KeyUses:
     """Of one run of some code: the attempt of a handler, or that of a side effect."""
 
@@ -45,25 +50,33 @@ class KeyUses:
 
         input_digest: of the fields of a `SideEffect`; empty for functions.
         """
-        if type(effect) is FunctionType and effect.__closure__ is None and effect.__defaults__ is None:
-            use: Any = effect.__code__ if effect.__kwdefaults__ is None else _use_of(effect, input_digest)
-        else:
-            use = _use_of(effect, input_digest)
+        use = _use_of(effect, input_digest)
         first = self._first.setdefault(key, use)
-        if first is use:
-            if type(use) is tuple and (weight := _weight_of(use[1])):
-                self._hold(key, weight)
-        elif (difference := _difference(first, use)) is not None:
-            raise ContextMisuse(_told(key, difference))
+        if first is not use:
+            _check_same(key, first, use)
+        elif type(use) is tuple and (weight := _weight_of(use[1])):
+            self._held.append((key, weight))
+            self._weight += weight
+            if self._weight > _HELD_BYTES_MAX:
+                self._forget()
 
-    def _hold(self, key: str, weight: int) -> None:
-        self._held.append((key, weight))
-        self._weight += weight
+    def meet_code(self, key: str, code: CodeType) -> None:
+        """The same, for a function that captures nothing."""
+        first = self._first.setdefault(key, code)
+        if first is not code:
+            _check_same(key, first, code)
+
+    def _forget(self) -> None:
         while self._weight > _HELD_BYTES_MAX and len(self._held) > 1:
             oldest, freed = self._held.popleft()
             self._weight -= freed
             what, _captured, names = self._first[oldest]
             self._first[oldest] = (what, _FORGOTTEN, names)
+
+
+def _check_same(key: str, first: Any, use: Any) -> None:
+    if (difference := _difference(first, use)) is not None:
+        raise ContextMisuse(_told(key, difference))
 
 
 def _told(key: str, difference: str) -> str:
@@ -77,15 +90,12 @@ def _told(key: str, difference: str) -> str:
 def _use_of(effect: Any, input_digest: bytes) -> Any:
     if type(effect) is FunctionType:
         closure, defaults, by_keyword = effect.__closure__, effect.__defaults__, effect.__kwdefaults__
-        if closure is None:
-            if defaults is None and by_keyword is None:
-                return effect.__code__
-            captured: Sequence[Any] = defaults or ()
-        else:
-            captured = _contents(closure)
-            if defaults is not None:
-                captured = (*captured, *defaults)
-        return effect.__code__, captured if by_keyword is None else (*captured, *by_keyword.values()), ()
+        captured: tuple[Any, ...] = _contents(closure) if closure is not None else ()
+        if defaults is not None:
+            captured = (*captured, *defaults) if captured else defaults
+        if by_keyword is not None:
+            captured = (*captured, *by_keyword.values())
+        return (effect.__code__, captured, ()) if captured else effect.__code__
     if input_digest:
         return type(effect), (input_digest,), (_FIELDS,)
     if isinstance(effect, partial):
@@ -97,13 +107,13 @@ def _use_of(effect: Any, input_digest: bytes) -> Any:
     return type(effect), (effect,), ("the object",)
 
 
-def _contents(closure: Sequence[CellType]) -> Sequence[Any]:
+def _contents(closure: tuple[CellType, ...]) -> tuple[Any, ...]:
     try:
         if len(closure) == 1:
             return (closure[0].cell_contents,)
-        return [cell.cell_contents for cell in closure]
+        return tuple([cell.cell_contents for cell in closure])
     except ValueError:  # one is not bound yet
-        return [_content(cell) for cell in closure]
+        return tuple([_content(cell) for cell in closure])
 
 
 def _content(cell: CellType) -> Any:
@@ -232,8 +242,7 @@ def _weight_of(captured: Sequence[Any]) -> int:
         of_kind = _WEIGHTS.get(type(value))
         if of_kind is None:
             of_kind = _weigh(type(value))
-        if of_kind:
-            weight += of_kind if of_kind > 0 else -of_kind * len(value)
+        weight += of_kind if of_kind >= 0 else -of_kind * len(value)
     return weight
 
 

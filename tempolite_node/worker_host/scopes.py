@@ -41,8 +41,8 @@ class Scope:
         self.thread = 0  #: that runs it
         self.open = False
         self.asked = False  #: something of the node, in it or inside of it
-        self._counts: dict[tuple[str, str], int] = {}
-        self._used: set[tuple[str, str]] = set()
+        self._counts: dict[tuple[str, str], int] | None = None  #: few scopes of side effects have operations
+        self._used: set[tuple[str, str]] | None = None
         self.key_uses: KeyUses | None = None  #: of its side effects; None: it has had none
 
     def __enter__(self) -> Scope:
@@ -110,12 +110,16 @@ class Scope:
     def key_of(self, kind: OperationKind, name: str, key: str | None) -> str:
         """The caller's key, or "<name>#n", counted per kind and name. Each may be used once."""
         local = self.counted(kind, name) if key is None else checked_key(key)
+        if self._used is None:
+            self._used = set()
         if (kind, local) in self._used:
             raise ContextMisuse(f"the key {local!r} is used for two operations of kind {kind}")
         self._used.add((kind, local))
         return self.prefix + local
 
     def counted(self, kind: str, name: str) -> str:
+        if self._counts is None:
+            self._counts = {}
         number = self._counts[kind, name] = self._counts.get((kind, name), 0) + 1
         return f"{name}#{number}"
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Callable
 from functools import partial
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -20,6 +19,7 @@ from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.contexts import side_effect_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, UserCodeTimeout, ask
 from tempolite_node.worker_host.failures import failed_side_effect, failure_of
+from tempolite_node.worker_host.function_info import FunctionInfo, info_of
 from tempolite_node.worker_host.key_uses import KeyUses
 from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled
 from tempolite_node.worker_host.scopes import Scope, checked_key
@@ -27,7 +27,7 @@ from tempolite_sdk.async_contexts import AsyncSideEffect
 from tempolite_sdk.contexts import SideEffect
 from tempolite_sdk.durations import milliseconds_of, seconds_of
 from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
-from tempolite_sdk.handlers import RetryPolicy, annotated_result_type_of, result_type_of
+from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.operations import RunSideEffect
 from tempolite_sdk.payload import decode, digest, encode, encode_fields
 from tempolite_sdk.values.written import tell_once
@@ -42,15 +42,17 @@ _UNREAD = object()  #: nothing was read of a result yet
 def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect) -> Conversation[Any]:
     attempt = runtime.attempt
     effect = operation.effect
-    run, input_digest, shape = _resolve(effect, asynchronous=attempt.handler.asynchronous)
-    type_of = result_type_of if attempt.checks_values else annotated_result_type_of
-    type = operation.type if operation.type is not None else type_of(run)
+    run, input_digest, info = _resolve(effect, attempt)
+    type = operation.type if operation.type is not None else info.result_type
     key = scope.prefix + checked_key(operation.key)
     if attempt.checks_values:
         uses = scope.key_uses
         if uses is None:
             uses = scope.key_uses = KeyUses()
-        uses.meet(operation.key, effect, input_digest)
+        if info.may_capture or run is not effect:
+            uses.meet(operation.key, effect, input_digest)
+        else:
+            uses.meet_code(operation.key, info.code)
     record = yield from found(attempt, scope, OperationKind.SIDE_EFFECT, key)
     if record is not None:
         check_digest(attempt, record, input_digest, actual=f"{_name(effect)} with another input")
@@ -65,7 +67,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
         read = _UNREAD
         while isinstance(answer, Granted):
             answer, read = yield from _attempt(
-                runtime, scope, operation, run, shape, type, key, input_digest, answer.attempt
+                runtime, scope, operation, run, info, type, key, input_digest, answer.attempt
             )
     except asyncio.CancelledError as error:
         # Whoever cancelled the task wants it to end: neither a slot nor a next attempt is to be kept for it.
@@ -112,7 +114,7 @@ def _attempt(
     scope: Scope,
     operation: RunSideEffect,
     run: Callable[..., Any],
-    shape: _Shape,
+    info: FunctionInfo,
     type: Any,
     key: str,
     input_digest: bytes,
@@ -125,7 +127,7 @@ def _attempt(
     attempt = runtime.attempt
     inner = scope.inner(OperationKind.SIDE_EFFECT, key, side_effect_attempt=number)
     started_ms = time.time_ns() // 1_000_000
-    if shape.takes_context:
+    if info.takes_context:
         run = partial(run, side_effect_context(runtime.within(inner), key, number))
     try:
         # It may have been requested while this attempt waited for its slot, or for the end of the backoff.
@@ -162,8 +164,8 @@ def _failed(
     )
 
 
-def _resolve(effect: Any, *, asynchronous: bool) -> tuple[Callable[..., Any], bytes, _Shape]:
-    """What is to be run, the digest of its input, and its shape. A function's input is its own matter."""
+def _resolve(effect: Any, attempt: Attempt) -> tuple[Callable[..., Any], bytes, FunctionInfo]:
+    """What is to be run, the digest of its input, and what is known of it. A function's input is its own matter."""
     run: Callable[..., Any]
     if isinstance(effect, FunctionType):  # most are, and the question is a quick one
         run, input_digest = effect, b""
@@ -173,48 +175,15 @@ def _resolve(effect: Any, *, asynchronous: bool) -> tuple[Callable[..., Any], by
         run, input_digest = effect, b""
     else:
         raise ContextMisuse(f"a side effect is a SideEffect or a function, not {effect!r}")
-    shape = _shape_of(run)
-    if shape.asynchronous and not asynchronous:
+    info = info_of(run, checks_values=attempt.checks_values)
+    if info.asynchronous and not attempt.handler.asynchronous:
         raise ContextMisuse(f"{_name(effect)} is an `async def`: only an `async def` handler can run it")
-    return run, input_digest, shape
+    return run, input_digest, info
 
 
 def _name(effect: Any) -> str:
     named = type(effect) if isinstance(effect, SideEffect | AsyncSideEffect) else effect
     return getattr(named, "__qualname__", repr(named))
-
-
-class _Shape(NamedTuple):
-    """Of a function that is run as a side effect."""
-
-    asynchronous: bool
-    takes_context: bool  #: it has a parameter that must be given
-
-
-_shapes: dict[Any, _Shape | None] = {}  #: by code: functions made in one place are alike, but for what they wrap (None)
-
-
-def _shape_of(run: Callable[..., Any]) -> _Shape:
-    code = getattr(run, "__code__", None)
-    if code is None:
-        return _look_at(run)
-    if code not in _shapes:
-        if len(_shapes) > 10_000:
-            _shapes.clear()
-        _shapes[code] = None if hasattr(run, "__wrapped__") else _look_at(run)
-    return _shapes[code] or _look_at(run)
-
-
-def _look_at(run: Callable[..., Any]) -> _Shape:
-    return _Shape(asynchronous=inspect.iscoroutinefunction(run), takes_context=_has_required_parameter(run))
-
-
-def _has_required_parameter(run: Callable[..., Any]) -> bool:
-    try:
-        parameters = inspect.signature(run).parameters.values()
-    except (TypeError, ValueError):  # a builtin that does not tell
-        return False
-    return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
 
 
 def _checked_result(attempt: Attempt, operation: RunSideEffect, value: Any, type: Any) -> tuple[bytes, Any]:

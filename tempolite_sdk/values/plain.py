@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from math import isfinite
 from types import NoneType
 from typing import Any
 
@@ -17,29 +17,33 @@ STR = frozenset({str})
 def is_plain(value: Any) -> bool:
     """Whether it is of JSON's own types all through, which come back as they are with no type that tells."""
     left = [value]
-    while left:
-        each = left.pop()
-        kind = type(each)
-        if kind is dict:
+    for each in left:
+        if type(each) is dict:
             for key, inner in each.items():
                 if type(key) is not str:
                     return False
-                if type(inner) not in ATOMS:
-                    left.append(inner)
-        elif kind is list:
-            if not ATOMS.issuperset(map(type, each)):
-                left += [inner for inner in each if type(inner) not in ATOMS]
-        elif kind is float:
-            if not math.isfinite(each):
-                return False
-        elif kind not in ATOMS:
+                kind = type(inner)
+                if kind not in ATOMS:
+                    if kind is dict or kind is list:
+                        left.append(inner)
+                    elif kind is not float or not isfinite(inner):
+                        return False
+        elif type(each) is list:
+            for inner in each:
+                kind = type(inner)
+                if kind not in ATOMS:
+                    if kind is dict or kind is list:
+                        left.append(inner)
+                    elif kind is not float or not isfinite(inner):
+                        return False
+        elif type(each) not in ATOMS and not (type(each) is float and isfinite(each)):
             return False
     return True
 
 
 def find_non_finite(value: Any) -> None:
     """Raises Different: a float in it is no JSON."""
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and not isfinite(value):
         refuse_non_finite(value)
     for place, each in parts(value):
         within(place, find_non_finite, each)

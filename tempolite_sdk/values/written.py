@@ -35,7 +35,7 @@ def encode_as(type: Any, value: Any) -> Written:
     except Exception:  # of user code, too
         return _encode_as(type, value)
     kind = _type(value)
-    if kind in ATOMS and kind is _type(read) and shape.validate is None:
+    if (kind in ATOMS and kind is _type(read) and shape.validate is None) or (shape.untyped and is_plain(value)):
         return data, read, None
     return data, read, check(shape, value, read)
 
