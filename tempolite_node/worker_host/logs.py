@@ -24,7 +24,7 @@ from tempolite_node.worker_host.journal import Journal
 from tempolite_node.worker_host.scopes import Scope, current_scope
 
 _BACKLOG_BYTES_MAX = 1024 * 1024  #: that wait for room in the pipe
-_WRITE_BYTES = 64 * 1024
+_NEARLY_SENT_BYTES = 64 * 1024  #: of what waits: then lines that were dropped are told, whenever they were told last
 _TELL_EACH_S = 1.0  #: of lines that were dropped, while more are
 
 
@@ -131,17 +131,21 @@ class LogPipe:
                 flushed.put(None)
 
     def _next(self) -> bytes:
-        """As much of what waits as may go at once, and how many lines are missing before it."""
+        """As many whole lines as the pipe takes or refuses as one, and how many are missing before them.
+
+        So lines of a process that user code forked come between these, and not into the middle of one. (One that is
+        longer than PIPE_BUF may be cut.)
+        """
         taken: list[bytes] = []
-        size = 0
         now_s = time.monotonic()
-        if self._dropped and (now_s - self._told_s >= _TELL_EACH_S or self._backlog_bytes < _WRITE_BYTES):
+        if self._dropped and (now_s - self._told_s >= _TELL_EACH_S or self._backlog_bytes < _NEARLY_SENT_BYTES):
             taken.append(render(_dropped_line(self._dropped), self._format))
             self._dropped, self._told_s = 0, now_s
-        while self._backlog and size < _WRITE_BYTES:
+        size = len(taken[0]) if taken else 0
+        while self._backlog and (not taken or size + len(self._backlog[0]) <= select.PIPE_BUF):
             taken.append(self._backlog.popleft())
             size += len(taken[-1])
-        self._backlog_bytes -= size
+            self._backlog_bytes -= len(taken[-1])
         return b"".join(taken)
 
 
