@@ -5,6 +5,7 @@ Side effects and saga steps stand beside the contexts that they are given, in `c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import FunctionType, MethodType
@@ -57,7 +58,7 @@ def result_type_of(function: Any) -> Any:
     That of a `functools.partial` is its function's, that of a class the class, that of an object its `__call__`'s.
     """
     if type(function) is FunctionType:  # most are, and the question is a quick one
-        return annotated_result_type_of(function) if function.__annotations__ else Any
+        return annotated_result_type_of(function) if annotations_of(function) else Any
     while isinstance(function, partial):
         function = function.func
     if isinstance(function, type):
@@ -70,8 +71,8 @@ def result_type_of(function: Any) -> Any:
 def annotated_result_type_of(function: Any) -> Any:
     """Of functions and methods alone, as executions from before values were checked have it."""
     plain = function.__func__ if isinstance(function, MethodType) else function
-    annotations = getattr(plain, "__annotations__", None)
-    if not annotations or not isinstance(annotations, dict) or "return" not in annotations:
+    annotations = annotations_of(plain)
+    if "return" not in annotations:
         return Any
     key = (code_of(plain), annotations["return"])
     try:
@@ -85,6 +86,15 @@ def annotated_result_type_of(function: Any) -> Any:
 
 
 _result_types: dict[Any, Any] = {}
+
+
+def annotations_of(function: Any) -> Mapping[str, Any]:
+    """None as well when they name what only the type checker knows: Python 3.14 evaluates them when it is asked."""
+    try:
+        annotations = function.__annotations__
+    except (AttributeError, NameError):
+        return {}
+    return annotations if isinstance(annotations, dict) else {}
 
 
 def code_of(function: Any) -> Any:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from tempolite_node.worker_host.key_uses import may_capture
-from tempolite_sdk.handlers import annotated_result_type_of, result_type_of
+from tempolite_sdk.handlers import annotated_result_type_of, annotations_of, result_type_of
+
+#: Annotations that only the type checker can resolve are no matter here; Python 3.14 would resolve them.
+_ANY_ANNOTATIONS: dict[str, Any] = {}
+if sys.version_info >= (3, 14):
+    from annotationlib import Format
+
+    _ANY_ANNOTATIONS["annotation_format"] = Format.FORWARDREF
 
 
 class FunctionInfo(NamedTuple):
@@ -38,7 +46,7 @@ def info_of(run: Callable[..., Any], *, checks_values: bool) -> FunctionInfo:
         info = _known[type(run)][id(run.__code__)]
         if info.annotation is run.__annotations__.get("return", _NONE) and not hasattr(run, "__wrapped__"):
             return info
-    except (KeyError, AttributeError):
+    except (KeyError, AttributeError, NameError):
         info = None
     return _look_up(run, info, checks_values=checks_values)
 
@@ -68,20 +76,19 @@ def _info_of_wrapper(run: Callable[..., Any]) -> FunctionInfo:
 
 
 def _look_at(run: Any, result_type: Any) -> FunctionInfo:
-    annotations = getattr(run, "__annotations__", None)
     return FunctionInfo(
         code=getattr(run, "__code__", None),
         asynchronous=inspect.iscoroutinefunction(run),
         takes_context=_has_required_parameter(run),
         may_capture=not isinstance(run, FunctionType) or may_capture(run.__code__),
-        annotation=annotations.get("return", _NONE) if isinstance(annotations, dict) else _NONE,
+        annotation=annotations_of(run).get("return", _NONE),
         result_type=result_type,
     )
 
 
 def _has_required_parameter(run: Callable[..., Any]) -> bool:
     try:
-        parameters = inspect.signature(run).parameters.values()
+        parameters = inspect.signature(run, **_ANY_ANNOTATIONS).parameters.values()
     except (TypeError, ValueError):  # a builtin that does not tell
         return False
     return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)

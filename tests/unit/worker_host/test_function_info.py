@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
@@ -96,3 +97,13 @@ def test_a_function_is_looked_at_once_even_if_it_is_made_again_at_each_call() ->
         (wrapper, wrapper),
     ]:
         assert info_of(first, checks_values=True) is info_of(second, checks_values=True)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before Python 3.14 such a function can't be made")
+def test_an_annotation_for_the_type_checker_alone_tells_nothing_and_hurts_nobody() -> None:
+    names: dict[str, Any] = {}
+    exec("def price(ctx: Unknown) -> Unknown:\n    return 1", names)
+
+    info = info_of(names["price"], checks_values=True)
+
+    assert (info.takes_context, info.result_type) == (True, Any)
