@@ -120,7 +120,7 @@ class Reply(Message, frozen=True, kw_only=True):
 
 
 class LeaseSlots(Message, frozen=True, kw_only=True):
-    """Slots of the side-effect pool, for side effects that are new. What is not used comes back as SlotsReturned."""
+    """Slots of the side-effect pool, for side effects that are new. What is not used comes back as ReturnSlots."""
 
     slots: int
 
