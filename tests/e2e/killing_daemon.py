@@ -1,9 +1,9 @@
 """The daemon, which kills itself with SIGKILL around a commit: python -m tests.e2e.killing_daemon --config …
 
 KILL_AT: before or after the commit that records an operation as completed: "before:step:Charge#1"; that takes a signal:
-"after:signal"; or that is the n-th one: "before:3". After: the commit is on disk, and nobody has been told. Several
-operations may be recorded in one commit, so how many commits something takes depends on the machine. Commits that are
-of nodes alone, like the registration at the start, don't count.
+"after:signal"; that sets one aside: "after:set_aside"; or that is the n-th one: "before:3". After: the commit is on
+disk, and nobody has been told. Several operations may be recorded in one commit, so how many commits something takes
+depends on the machine. Commits that are of nodes alone, like the registration at the start, don't count.
 KILL_OF: the id of an execution: commits that change nothing of it, or of what came of it, don't count either.
 """
 
@@ -38,8 +38,9 @@ def _is_it(work: Work) -> bool:
     """Whether it is the commit."""
     if _what.isdigit():
         return int(_what) == _commits
-    if _what == "signal":
-        return bool(work.inbox)
+    signals = [signal for of_one in work.inbox.values() for signal in of_one.values()]
+    if _what in ("signal", "set_aside"):
+        return any(_what == "signal" or each.set_aside is not None for each in signals)
     operations = (operation for of_one in work.operations.values() for operation in of_one.values())
     return any(f"{each.kind}:{each.key}" == _what and each.status is OperationStatus.COMPLETED for each in operations)
 

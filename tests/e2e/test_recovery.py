@@ -94,15 +94,15 @@ def test_a_signal_whose_answer_was_lost_is_received_once(node: Start) -> None:
         assert handle.info().unconsumed_signals == 0
 
 
-@pytest.mark.parametrize("commit", [1, 2])
-def test_a_signal_that_can_not_be_read_is_set_aside_once_whenever_the_node_dies(node: Start, commit: int) -> None:
+@pytest.mark.parametrize("commit", ["signal", "set_aside"])
+def test_a_signal_that_can_not_be_read_is_set_aside_once_whenever_the_node_dies(node: Start, commit: str) -> None:
     """After the commit that takes it, or after the one that sets it aside."""
     daemon = node(*HANDLERS)
     with daemon.client() as client:
         handle = client.enqueue("listen")
         until_status(client, handle.id, ExecutionStatus.WAITING)
         daemon.kill()
-        daemon.start(*KILLING, KILL_AT=f"signal:{commit}")
+        daemon.start(*KILLING, KILL_AT=f"after:{commit}")
         with ThreadPoolExecutor(1) as sending:
             answer = sending.submit(handle.send_signal, "word", 5)
             daemon.wait()
