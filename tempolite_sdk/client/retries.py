@@ -99,7 +99,8 @@ class Tries(Generic[L]):
         if not self._may_repeat(status):
             self._route.answered()
             raise exception_of(status) from None
-        is_news = self._route.failed(self._link, status.leader)
+        unreachable = why_unreachable(status) is not None
+        is_news = self._route.failed(self._link, status.leader, unreachable=unreachable)
         now = self._clock()
         self._give_up_at = min(self._give_up_at, now + self._patience)
         pause = self._pause(status)

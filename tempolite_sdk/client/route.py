@@ -40,23 +40,25 @@ class Route(Generic[L]):
         self._lock = threading.Lock()
         self._by_address = {str(link.endpoint): link for link in links}
         self._failed_at: dict[Endpoint, float] = {}
-        self._silent: set[Endpoint] = set()  #: that failed since any link answered last
+        self._silent: set[Endpoint] = set()  #: that could not be reached since any link answered last
 
     @property
     def fails(self) -> bool:
-        """Whether a link failed and none has answered since."""
+        """Whether a link could not be reached and none has answered since."""
         return bool(self._silent)
 
-    def failed(self, link: L, leader: str = "") -> bool:
+    def failed(self, link: L, leader: str = "", *, unreachable: bool = False) -> bool:
         """The link can't be reached, or refuses: the leader that it names, or else the next one, is in use from now on.
 
-        leader: as named in the refusal.
-        Returns whether none answers by now, for the first time since one did: that is news, and told once.
+        leader: as named in the refusal. unreachable: no connection came about.
+        Returns whether none can be reached by now, for the first time since one answered: that is news, and told once.
         """
         with self._lock:
             self._failed_at[link.endpoint] = self._clock()
             if link is self.in_use:
                 self.in_use = self._leader(leader) or self._after(link)
+            if not unreachable:
+                return False
             before = len(self._silent)
             self._silent.add(link.endpoint)
             return before < len(self._silent) == len(self.links)

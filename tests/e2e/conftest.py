@@ -41,3 +41,6 @@ def _starting(directory: Path) -> Iterator[Start]:
     yield start
     for daemon in daemons:
         daemon.close()
+        print(
+            daemon.directory.name, "logged last:", *daemon.log[-15:], sep="\n  "
+        )  # pytest shows it of a test that failed

@@ -326,3 +326,12 @@ def test_a_name_that_leads_nowhere_is_told_as_that(caplog: pytest.LogCaptureFixt
     tries(30, clock=Clock()).pause_after(lost(message))
 
     assert warnings(caplog) == ["no node answers at a:1 (there is no such host): trying for 30 s"]
+
+
+def test_a_stream_that_is_refused_is_no_news_of_the_node(caplog: pytest.LogCaptureFixture) -> None:
+    trying = tries(30, clock=Clock())
+
+    trying.pause_after(lost("Stream removed (RST_STREAM with error code 7)"))
+    trying.pause_after(lost("the node is stopping", reason="UNAVAILABLE"))
+
+    assert warnings(caplog) == []
