@@ -18,11 +18,16 @@ from tempolite_node.engine.model import NodeState, ServedHandler
 #: 2: an execution keeps the format in which it was enqueued. Nodes tell which function a handler is, and its signals. A
 #: repeated request, and an execution that is used in place of a new one, are compared by handler and arguments. A wait
 #: has the number of the signal that it took, and gives it back when the code can't read it; a signal has its sender.
-FORMAT = 2
+#:
+#: 3: what replays is what ran.
+FORMAT = 3
 
 #: The values of an execution that was enqueued in this format or later are checked where they are written, and its keys
 #: where they are used: see docs/design/values.md.
 CHECKED_VALUES = 2
+
+#: Of an execution that was enqueued in this format or later, all that its code decides by is recorded.
+EXACT_REPLAY = 3
 
 
 def in_use(nodes: Iterable[NodeState | None]) -> int:
