@@ -20,7 +20,7 @@ from tempolite_sdk.signals import declared
 from tempolite_sdk.values.comparison import ContainerChange
 from tempolite_sdk.values.refusals import joined
 from tempolite_sdk.values.shapes import constrained_type, shape_of
-from tempolite_sdk.values.written import check, encode_as, encode_or_locate, tell_once, validate
+from tempolite_sdk.values.written import check, encode_as, encode_or_locate, is_same_atom, tell_once, validate
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,10 @@ class Signature:
             ]
         if read is None:
             return self._check_one(name, partial(_change, type, value))
-        return self._check_one(name, partial(check, shape_of(type), value, getattr(read, name)))
+        shape, found = shape_of(type), getattr(read, name)
+        if is_same_atom(shape, value, found):
+            return ()
+        return self._check_one(name, partial(check, shape, value, found))
 
     def _check_one(self, place: str, write: Callable[[], ContainerChange | None]) -> Sequence[FieldViolation]:
         try:

@@ -43,17 +43,7 @@ class HandlerCatalog:
         function: that the caller was given, as `tempolite_sdk.signatures.function_of` tells; "": it was given the name.
             The function says more than the name: what is served under another name is found.
         """
-        view = self._current()
-        served = view.by_name.get(name)
-        if served is not None and (not function or view.may_be(name, function)):
-            return served
-        if not function:
-            told = f"no node serves handler {name!r}, but {listed(view.by_name)}{did_you_mean(name, view.by_name)}"
-            return Rejection(Reason.NOT_FOUND, told)
-        names = view.names_of(function)
-        if len(names) == 1:
-            return view.by_name[names[0]]
-        return Rejection(Reason.NOT_FOUND, _not_the_function(name, function, served, names))
+        return self._current().find(name, function)
 
     def signals_of(self, name: str) -> tuple[str, ...]:
         """Names of the signals that the handler declares; none: it takes any, as far as is known."""
@@ -94,14 +84,28 @@ class _View:
         self._functions: defaultdict[str, set[str]] = defaultdict(set)
         for served in ranked:
             self._functions[served.name].add(served.function)
+        #: See `HandlerCatalog.find`. Calls ask for the same few, thousands of times a second.
+        self.find: Callable[[str, str], ServedHandler | Rejection] = lru_cache(maxsize=1024)(self._find)
         self._resolve = lru_cache(maxsize=1024)(self._resolved)
 
-    def may_be(self, name: str, function: str) -> bool:
+    def _find(self, name: str, function: str) -> ServedHandler | Rejection:
+        served = self.by_name.get(name)
+        if served is not None and (not function or self._may_be(name, function)):
+            return served
+        if not function:
+            told = f"no node serves handler {name!r}, but {listed(self.by_name)}{did_you_mean(name, self.by_name)}"
+            return Rejection(Reason.NOT_FOUND, told)
+        names = self._names_of(function)
+        if len(names) == 1:
+            return self.by_name[names[0]]
+        return Rejection(Reason.NOT_FOUND, _not_the_function(name, function, served, names))
+
+    def _may_be(self, name: str, function: str) -> bool:
         """Whether the handler of that name is the function, as far as the nodes that serve it tell."""
         known = self._functions[name]
         return function in known or any(not each or is_function(function, each) for each in known)
 
-    def names_of(self, function: str) -> list[str]:
+    def _names_of(self, function: str) -> list[str]:
         """Under which the function is served."""
         return sorted(name for name, known in self._functions.items() if any(is_function(function, k) for k in known))
 

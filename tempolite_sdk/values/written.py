@@ -34,13 +34,15 @@ def encode_as(type: Any, value: Any) -> Written:
         read = read_json(data)
     except Exception:  # of user code, too
         return _encode_as(type, value)
-    kind = _type(value)
-    if (kind in ATOMS and kind is _type(read) and shape.validate is None) or (shape.untyped and is_plain(value)):
+    if is_same_atom(shape, value, read) or (shape.untyped and is_plain(value)):
         return data, read, None
     return data, read, check(shape, value, read)
 
 
-_type = type
+def is_same_atom(shape: Shape, value: Any, read: Any) -> bool:
+    """Whether a look at the types tells that what was read is the value, as it does of most."""
+    kind = type(value)
+    return kind in ATOMS and kind is type(read) and shape.validate is None
 
 
 @lru_cache(maxsize=4_096)
