@@ -143,6 +143,7 @@ class Node:
             load_message(config, self._log.format),
             inputs,
             self._log,
+            hash_seed=self._data_dir.hash_seed(),
             up=self._host_up,
             down=self._host_down,
         )

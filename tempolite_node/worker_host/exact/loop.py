@@ -8,6 +8,7 @@ import sys
 from asyncio import Handle, TimerHandle
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from threading import get_ident
 from typing import Any, NoReturn
@@ -15,9 +16,9 @@ from weakref import ref
 
 from tempolite_node.worker_host.exact.tasks import ExactFuture, ExactTask, shortened
 
-#: Turns in which callbacks did nothing but schedule themselves again, before the loop is taken to be quiet: while
-#: something is to come from outside, and while nothing is.
-_SPINS_MAX = 16
+#: Turns in which a callback scheduled itself again and nothing new came of any, before the loop is taken to be quiet:
+#: while something is to come from outside, and while nothing is. So anyio cancels the tasks of a scope until they end.
+_SPINS_MAX = 64
 _SPINS_ALONE_MAX = 1_000
 
 _EAGER_FACTORY = getattr(asyncio, "eager_task_factory", None)
@@ -76,7 +77,8 @@ class ExactLoop(asyncio.AbstractEventLoop):
         #: Dropped by the cyclic collector, which comes at any time.
         self._collected: list[tuple[int, AsyncGenerator[Any, Any]]] = []
         self._running: Handle | None = None
-        self._active = False  #: a callback did more than to schedule itself
+        self._spun = False  #: a callback scheduled itself again
+        self.progress = 0  #: grows with each task, timer and operation, and with what becomes of them
         self.open = False  #: whether its code may be called, and call
         self.closed = False
         self._thread = get_ident()
@@ -86,7 +88,7 @@ class ExactLoop(asyncio.AbstractEventLoop):
     def turn(self, *, may_spin: Callable[[], bool], turns_max: int | None = None) -> None:
         """Runs all that can run by itself.
 
-        may_spin: whether callbacks that only schedule themselves again may be left alone, since something is to come.
+        may_spin: whether callbacks that schedule themselves again may be left alone, since something is to come.
         """
         ready = self._ready
         outer, hooks = asyncio._get_running_loop(), sys.get_asyncgen_hooks()
@@ -102,18 +104,15 @@ class ExactLoop(asyncio.AbstractEventLoop):
                 if not ready or turns == turns_max:
                     return
                 turns += 1
-                self._active = False
+                self._spun, progress = False, self.progress
                 for _ in range(len(ready)):
                     handle = ready.popleft()
                     if handle._cancelled:
-                        self._active = True
                         continue
                     self._running = handle
-                    try:
+                    with suppress(SystemExit, KeyboardInterrupt):  # the task that raised it has it too
                         handle._run()
-                    except (SystemExit, KeyboardInterrupt):  # the task that raised it has it too
-                        self._active = True
-                spins = 0 if self._active else spins + 1
+                spins = spins + 1 if self._spun and self.progress == progress else 0
                 if spins >= _SPINS_MAX and (spins >= _SPINS_ALONE_MAX or may_spin()):
                     return
         finally:
@@ -131,21 +130,20 @@ class ExactLoop(asyncio.AbstractEventLoop):
 
     # --- callbacks
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
         running = self._running
         if running is None:
             if not self.open and not self.closed:
                 raise self.misuse("setting an asyncio object of the handler from outside of it")
-            self._active = True
-        elif not self._active and not (running._callback == callback and running._args == args):  # type: ignore[attr-defined]
-            self._active = True
+        elif running._callback == callback and running._args == args:  # type: ignore[attr-defined]
+            self._spun = True
         handle = Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
         if self.open and get_ident() == self._thread:
@@ -154,17 +152,17 @@ class ExactLoop(asyncio.AbstractEventLoop):
         self._on_trespass(error)
         raise error
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> ExactTimer:
         return self.call_at(self._now_s + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> ExactTimer:
         if not self.open:
             raise self.misuse("setting a timer of the handler's loop from outside of it")
-        self._active = True
+        self.progress += 1
         timer = ExactTimer(when, callback, args, self, context)
         timer._scheduled = True  # type: ignore[attr-defined]
         self._new_timers.append(timer)
@@ -194,7 +192,7 @@ class ExactLoop(asyncio.AbstractEventLoop):
 
     def _timer_handle_cancelled(self, timer: ExactTimer) -> None:
         """Called by the handle itself."""
-        self._active = True
+        self.progress += 1
         if timer.operation is not None:
             timer.operation.cancel()
         else:
@@ -236,6 +234,7 @@ class ExactLoop(asyncio.AbstractEventLoop):
             task = self._task_factory(self, coro, **({} if context is None else {"context": context}), **options)
             if name is not None:
                 task.set_name(name)
+        self.progress += 1
         if not task.done():  # an eager one may be
             self._keep(task)
         return task
@@ -280,7 +279,7 @@ class ExactLoop(asyncio.AbstractEventLoop):
         left = sorted([*begun, *self._collected], key=lambda each: each[0])
         self._generators.clear()
         self._collected.clear()
-        return [generator for _, generator in left if generator is not None and generator.ag_frame is not None]
+        return [generator for _, generator in left if generator is not None and _goes_on(generator)]
 
     async def shutdown_asyncgens(self) -> None:
         """They are closed when the handler ends."""
@@ -330,14 +329,47 @@ class ExactLoop(asyncio.AbstractEventLoop):
         pass
 
 
-_WORLD = (
-    "run_forever run_until_complete stop run_in_executor set_default_executor shutdown_default_executor getaddrinfo "
-    "getnameinfo create_connection create_server start_tls create_unix_connection create_unix_server "
-    "connect_accepted_socket create_datagram_endpoint connect_read_pipe connect_write_pipe subprocess_shell "
-    "subprocess_exec add_reader remove_reader add_writer remove_writer sock_recv sock_recv_into sock_recvfrom "
-    "sock_recvfrom_into sock_sendall sock_sendto sock_connect sock_accept sock_sendfile sendfile add_signal_handler "
-    "remove_signal_handler"
-).split()
+def _goes_on(generator: Any) -> bool:
+    return getattr(generator, "ag_frame", None) is not None
+
+
+_WORLD = [
+    "run_forever",
+    "run_until_complete",
+    "stop",
+    "run_in_executor",
+    "set_default_executor",
+    "shutdown_default_executor",
+    "getaddrinfo",
+    "getnameinfo",
+    "create_connection",
+    "create_server",
+    "start_tls",
+    "create_unix_connection",
+    "create_unix_server",
+    "connect_accepted_socket",
+    "create_datagram_endpoint",
+    "connect_read_pipe",
+    "connect_write_pipe",
+    "subprocess_shell",
+    "subprocess_exec",
+    "add_reader",
+    "remove_reader",
+    "add_writer",
+    "remove_writer",
+    "sock_recv",
+    "sock_recv_into",
+    "sock_recvfrom",
+    "sock_recvfrom_into",
+    "sock_sendall",
+    "sock_sendto",
+    "sock_connect",
+    "sock_accept",
+    "sock_sendfile",
+    "sendfile",
+    "add_signal_handler",
+    "remove_signal_handler",
+]
 
 
 def _refused(name: str) -> Callable[..., NoReturn]:

@@ -26,7 +26,7 @@ def as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
     loop = asyncio._get_running_loop()
     if isinstance(loop, ExactLoop) and not asyncio.isfuture(fs) and not asyncio.iscoroutine(fs):
         fs = [asyncio.ensure_future(each, loop=loop) for each in dict.fromkeys(fs)]
-    return _as_completed(fs, timeout=timeout)  # type: ignore[arg-type]
+    return _as_completed(fs, timeout=timeout)
 
 
 class _PlacedGathering(_GatheringFuture):  # type: ignore[misc, valid-type]
@@ -38,7 +38,8 @@ class _PlacedGathering(_GatheringFuture):  # type: ignore[misc, valid-type]
         super().__init__(children, loop=loop)
 
     def __hash__(self) -> int:
-        return getattr(self, "place", None) or super().__hash__()
+        place: int | None = getattr(self, "place", None)
+        return super().__hash__() if place is None else place
 
 
 def _place_scopes(backend: Any) -> None:
@@ -69,7 +70,7 @@ def _place_scopes(backend: Any) -> None:
 def give_order() -> None:
     """To what is imported by now. Called again when more may be."""
     if asyncio.as_completed is not as_completed:
-        asyncio.as_completed = asyncio.tasks.as_completed = as_completed  # type: ignore[assignment]
+        asyncio.as_completed = asyncio.tasks.as_completed = as_completed
         asyncio.tasks._GatheringFuture = _PlacedGathering  # type: ignore[attr-defined]
     backend = sys.modules.get(_ANYIO)
     if hasattr(backend, "CancelScope") and not hasattr(backend, "scopes_are_placed"):

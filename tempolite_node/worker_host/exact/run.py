@@ -7,7 +7,6 @@ now are the same thing, so the code goes in its first run as in every replay.
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 from abc import abstractmethod
 from collections.abc import Coroutine
@@ -85,7 +84,7 @@ class World(Protocol):
         """No task is left."""
         ...
 
-    def cancelled(self) -> None:
+    def released_cancel(self, reason: str) -> None:
         """The cancel of the execution has its place here."""
         ...
 
@@ -112,6 +111,9 @@ class ExactRun:
         self._recorded_max = recorded_max
         self.released = 0  #: place of the last answer that was
         self.over = False
+        self.was_cut = False
+        self.delivering: Operation | None = None
+        self.delivered = End(0, 0)
         self._first: ExactTask | None = None
         self._asked: list[Operation] = []  #: since the loop was quiet
         self._held: list[Operation] = []  #: open, to be carried out once no recorded answer is left before them
@@ -127,18 +129,20 @@ class ExactRun:
     def ask(self, operation: Operation, end: End | None) -> None:
         """end: of the operation, if it is recorded."""
         self.open[operation] = None
+        self.loop.progress += 1
         self._asked.append(operation)
         if end is not None:
             self._push(end, None, operation)
 
     def given_up(self, operation: Operation) -> None:
+        self.loop.progress += 1
         if self.open.pop(operation, self) is None and operation.begun:
             operation.give_up()
 
     @property
     def replaying(self) -> bool:
-        """Whether the code does again what it did before."""
-        return not self._went_live and self.released < self._recorded_max
+        """Whether the code does again what it did before; or only cleans up, when it was cut."""
+        return self.was_cut or (not self._went_live and self.released < self._recorded_max)
 
     # --- by the world
 
@@ -205,6 +209,7 @@ class ExactRun:
 
     def _release(self, end: _Pending) -> None:
         self.released = max(self.released, end.seq)
+        self.delivered = End(end.seq, end.at_ms)
         self.loop.set_time(end.at_ms / 1_000)
         self._moved = True
         self.loop.open = True
@@ -218,14 +223,18 @@ class ExactRun:
 
     def _deliver(self, operation: Operation, answer: Any) -> None:
         operation.live = operation.live or answer is None
-        operation.deliver(answer)
+        self.delivering = operation
+        try:
+            operation.deliver(answer)
+        finally:
+            self.delivering = None
         if operation.done():
             self.open.pop(operation, None)
             if operation.timer is not None:
                 self.loop.fire(operation.timer)
 
     def _deliver_cancel(self, reason: str) -> None:
-        self._world.cancelled()
+        self._world.released_cancel(reason)
         if self._first is not None and not self._first.done():
             self._first.cancel(reason or None)
 
@@ -247,7 +256,7 @@ class ExactRun:
             self.loop.open = True
             try:
                 for generator in generators:
-                    self.loop.create_task(generator.aclose())  # type: ignore[arg-type]
+                    self.loop.create_task(generator.aclose())
             finally:
                 self.loop.open = False
             self._moved = True
@@ -270,7 +279,7 @@ class ExactRun:
 
     def cut(self, error: BaseException, *, turns_max: int = 1_000) -> None:
         """Ends the run where it is: its tasks get the error, and what their cleanup still asks for is refused."""
-        self.over = True
+        self.over = self.was_cut = True
         loop = self.loop
         for _ in range(3):
             loop.open = True

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 _PATH_MAX = 60  #: characters; tasks that make each other without end have paths of this length at most
 
 
+def _check_awaited_in(loop: Any, what: str) -> None:
+    if asyncio._get_running_loop() is not loop:
+        raise loop.misuse(f"awaiting {what} of the handler in a side effect")
+
+
 class ExactFuture(asyncio.Future[Any]):
     """Of the loop. Only code of the loop may await it."""
 
@@ -24,8 +29,7 @@ class ExactFuture(asyncio.Future[Any]):
         return self.place
 
     def __await__(self) -> Generator[Any, None, Any]:
-        if asyncio._get_running_loop() is not self._loop:
-            raise self._loop.misuse("awaiting a future of the handler in a side effect")
+        _check_awaited_in(self._loop, "a future")
         return super().__await__()
 
     __iter__ = __await__
@@ -51,8 +55,7 @@ class ExactTask(asyncio.Task[Any]):
         return self.place
 
     def __await__(self) -> Generator[Any, None, Any]:
-        if asyncio._get_running_loop() is not self._loop:
-            raise self._loop.misuse("awaiting a task of the handler in a side effect")
+        _check_awaited_in(self._loop, "a task")
         return super().__await__()
 
     __iter__ = __await__

@@ -102,9 +102,7 @@ class ScriptedNode:
     counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.loop = ExactLoop(
-            now_s=1.0, misuse=Misuse, on_trespass=self.errors.append, on_error=self.errors.append
-        )
+        self.loop = ExactLoop(now_s=1.0, misuse=Misuse, on_trespass=self.errors.append, on_error=self.errors.append)
         last = max((each.seq for each in self.journal), default=0)
         self.run = ExactRun(self.loop, self, recorded_max=last)
 
@@ -124,7 +122,7 @@ class ScriptedNode:
     def quiet(self, released: int) -> None:
         self.released = released
 
-    def cancelled(self) -> None:
+    def released_cancel(self, reason: str) -> None:  # noqa: ARG002
         self.turned_cancelled = True
 
     def ended(self, first: ExactTask) -> None:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
@@ -36,7 +31,9 @@ def _more(part: st.SearchStrategy[Program]) -> st.SearchStrategy[Program]:
     return st.one_of(
         st.builds(lambda word, each: [word, each], wrappers, part),
         st.builds(lambda word, each: [word, *each], many, parts),
-        st.builds(lambda word, one, two: [word, one, two], st.sampled_from(["stubborn", "cleanup", "cancel"]), part, part),
+        st.builds(
+            lambda word, one, two: [word, one, two], st.sampled_from(["stubborn", "cleanup", "cancel"]), part, part
+        ),
         st.builds(
             lambda word, seconds, each: [word, seconds, each],
             st.sampled_from(["timeout", "wait_for", "shield", "move_on"]),
