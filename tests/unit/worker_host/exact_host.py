@@ -156,6 +156,8 @@ class HostNode:
                 self._runner.deliver()
             if self._over:
                 return
+            if self.begins is not None and not self.begins.is_set():
+                continue
             if not self._decide():
                 if self._unwound:
                     self._start()  # its wait may be over already
@@ -210,8 +212,6 @@ class HostNode:
 
     def _decide(self) -> bool:
         """Whether there was something to be decided."""
-        if self.begins is not None:
-            assert self.begins.wait(10), "a side effect does not begin"
         done = len(self.journal) + len(self.decided)
         while self.earlier and self.earlier[0].place in self.given_up:
             self.decided.append(self.earlier.pop(0))
