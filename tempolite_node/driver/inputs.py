@@ -63,11 +63,12 @@ class RunInDriver(Struct):
 class HostUp(Struct):
     host: int
     handlers: tuple[str, ...]
+    stepped: tuple[str, ...] = ()  #: those whose attempts say when they are quiet
 
 
 class HostMessages(Struct):
     host: int
-    calls: list[messages.AttemptCall | messages.ReturnSlots]
+    calls: list[messages.ToDriver]
 
 
 class HostDown(Struct):
@@ -110,7 +111,7 @@ class HostSocket(Protocol):
 
     def fileno(self) -> int: ...
 
-    def read(self) -> list[messages.AttemptCall | messages.ReturnSlots] | None:
+    def read(self) -> list[messages.ToDriver] | None:
         """What it says to the driver; None: it has gone silent for good, and its socket is closed."""
         ...
 

@@ -19,7 +19,8 @@ from tempolite_node.engine.model import NodeState, ServedHandler
 #: repeated request, and an execution that is used in place of a new one, are compared by handler and arguments. A wait
 #: has the number of the signal that it took, and gives it back when the code can't read it; a signal has its sender.
 #:
-#: 3: what replays is what ran.
+#: 3: what replays is what ran. The ends of an execution's operations have an order, and so has its cancel; refused
+#: operations, and waits that were given up, are recorded.
 FORMAT = 3
 
 #: The values of an execution that was enqueued in this format or later are checked where they are written, and its keys
@@ -42,7 +43,10 @@ def in_use_with(others: Iterable[NodeState]) -> int:
 
 def handlers_in(format: int, handlers: Sequence[ServedHandler]) -> tuple[ServedHandler, ...]:
     """What a node tells of its handlers while the format is in use."""
-    return tuple(handlers if format >= 2 else [replace(handler, function="", signals=()) for handler in handlers])
+    if format >= EXACT_REPLAY:
+        return tuple(handlers)
+    known = [replace(handler, stepped=False) for handler in handlers]
+    return tuple(known if format >= 2 else [replace(handler, function="", signals=()) for handler in known])
 
 
 def too_old(node_id: str, known: int, used: int) -> str:

@@ -102,8 +102,20 @@ class OperationStatus(StrEnum):
 
 
 _WAIT_IS_OVER = frozenset({OperationStatus.COMPLETED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED})
+_GIVEN_UP_WAIT = frozenset({OperationStatus.GIVEN_UP})
+_FIRST_OF_WAIT = frozenset(
+    {
+        OperationStatus.PENDING,
+        OperationStatus.COMPLETED,
+        OperationStatus.FAILED,
+        OperationStatus.CANCELLED,
+        OperationStatus.REFUSED,
+    }
+)
+_FIRST_OF_SIGNAL = _WAIT_IS_OVER | {OperationStatus.PENDING}
+_FIRST_OF_TIMER = frozenset({OperationStatus.PENDING, OperationStatus.CANCELLED})
 _TRIED = frozenset({OperationStatus.COMPLETED, OperationStatus.FAILED, OperationStatus.RETRYING})
-_AT_ONCE = {None: frozenset({OperationStatus.COMPLETED}), OperationStatus.COMPLETED: frozenset[OperationStatus]()}
+_DONE_OR_REFUSED = frozenset({OperationStatus.COMPLETED, OperationStatus.REFUSED})
 
 #: Of each kind of operation: from each status, those that may be recorded next; from None, the first ones, and those
 #: of an operation that is done again in a later generation (see `Operation.holds`). `Work.put_operation` looks every
@@ -136,35 +148,45 @@ OPERATION_MOVES: Mapping[OperationKind, Mapping[OperationStatus | None, frozense
         OperationStatus.SKIPPED: frozenset(),
     },
     OperationKind.CHILD: {
-        None: frozenset({OperationStatus.COMPLETED}),
-        OperationStatus.COMPLETED: frozenset({OperationStatus.COMPLETED}),  # it ended badly, and is enqueued anew
+        None: _DONE_OR_REFUSED,
+        # It ended badly, and is enqueued anew; or a later generation has it as it is.
+        OperationStatus.COMPLETED: _DONE_OR_REFUSED,
+        OperationStatus.REFUSED: frozenset(),
     },
     OperationKind.WAIT: {
-        None: frozenset(
-            {OperationStatus.PENDING, OperationStatus.COMPLETED, OperationStatus.FAILED, OperationStatus.CANCELLED}
-        ),
-        OperationStatus.PENDING: _WAIT_IS_OVER | {OperationStatus.FAILED},
-        OperationStatus.COMPLETED: frozenset(),
-        OperationStatus.FAILED: frozenset(),
-        OperationStatus.TIMED_OUT: frozenset(),
-        OperationStatus.CANCELLED: frozenset(),
+        None: _FIRST_OF_WAIT,
+        OperationStatus.PENDING: _WAIT_IS_OVER | {OperationStatus.FAILED, OperationStatus.GIVEN_UP},
+        OperationStatus.COMPLETED: _GIVEN_UP_WAIT,
+        OperationStatus.FAILED: _GIVEN_UP_WAIT,
+        OperationStatus.TIMED_OUT: _GIVEN_UP_WAIT,
+        OperationStatus.CANCELLED: _GIVEN_UP_WAIT,
+        OperationStatus.REFUSED: frozenset(),
+        OperationStatus.GIVEN_UP: _FIRST_OF_WAIT,  # asked for again under its key
     },
     OperationKind.SIGNAL: {
-        None: _WAIT_IS_OVER | {OperationStatus.PENDING},
-        OperationStatus.PENDING: _WAIT_IS_OVER,
+        None: _FIRST_OF_SIGNAL,
+        OperationStatus.PENDING: _WAIT_IS_OVER | {OperationStatus.GIVEN_UP},
         # What it took can't be read, and is set aside: it takes the next one, or waits again.
-        OperationStatus.COMPLETED: _WAIT_IS_OVER | {OperationStatus.PENDING},
-        OperationStatus.TIMED_OUT: frozenset(),
-        OperationStatus.CANCELLED: frozenset(),
+        OperationStatus.COMPLETED: _FIRST_OF_SIGNAL | {OperationStatus.GIVEN_UP},
+        OperationStatus.TIMED_OUT: _GIVEN_UP_WAIT,
+        OperationStatus.CANCELLED: _GIVEN_UP_WAIT,
+        OperationStatus.GIVEN_UP: _FIRST_OF_SIGNAL,
     },
     OperationKind.TIMER: {
-        None: frozenset({OperationStatus.PENDING, OperationStatus.CANCELLED}),
-        OperationStatus.PENDING: frozenset({OperationStatus.COMPLETED, OperationStatus.CANCELLED}),
-        OperationStatus.COMPLETED: frozenset(),
-        OperationStatus.CANCELLED: frozenset(),
+        None: _FIRST_OF_TIMER,
+        OperationStatus.PENDING: frozenset(
+            {OperationStatus.COMPLETED, OperationStatus.CANCELLED, OperationStatus.GIVEN_UP}
+        ),
+        OperationStatus.COMPLETED: _GIVEN_UP_WAIT,
+        OperationStatus.CANCELLED: _GIVEN_UP_WAIT,
+        OperationStatus.GIVEN_UP: _FIRST_OF_TIMER,
     },
-    OperationKind.SIGNAL_SENT: _AT_ONCE,
-    OperationKind.MARKER: _AT_ONCE,
+    OperationKind.SIGNAL_SENT: {
+        None: _DONE_OR_REFUSED,
+        OperationStatus.COMPLETED: frozenset(),
+        OperationStatus.REFUSED: frozenset(),
+    },
+    OperationKind.MARKER: {None: frozenset({OperationStatus.COMPLETED}), OperationStatus.COMPLETED: frozenset()},
 }
 
 
@@ -321,11 +343,12 @@ class Operation(Struct, gc=False, frozen=True, kw_only=True):
     kind: OperationKind
     key: str
     seq: int  #: order of recording
-    #: Order in which the log decided how operations end, and in which their answers are released, from format 3 on; 0: it
-    #: is not over, or was over before.
+    #: Order in which the log decided how operations end, and in which their answers are released, from format 3 on.
+    #: 0: it is not over, or is of an earlier format.
     end_seq: int = 0
     status: OperationStatus
-    target: str = ""  #: class of a step, name of a signal, id of a child or of the execution waited for
+    #: Class of a step, name of a signal, id of a child or of the execution waited for; of a refused child its handler.
+    target: str = ""
     target_row: int | None = None
     digest: bytes = b""  #: of the input; another one at the same key is non-determinism
     generation: int = 0  #: in which it was made; see `record_generation`
@@ -439,6 +462,7 @@ class ServedHandler(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
     component: Component  #: HANDLER or SAGA
     function: str = ""  #: "module:qualified name", from format 2 on; "": not told
     signals: tuple[str, ...] = ()  #: names of those it declares, from format 2 on; none: it takes any
+    stepped: bool = False  #: it takes a cancel in its place among the answers, from format 3 on
     options: Options = Options()
     priority: int = 0
     max_duration_ms: int | None = None

@@ -10,6 +10,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
+from msgspec.structs import replace
+
 from tempolite_node.engine import formats
 from tempolite_node.engine.effects import AnyEffect
 from tempolite_node.engine.model import (
@@ -94,7 +96,7 @@ class Work:
         )
 
     def next_row(self) -> int:
-        """A number never given before in this store: key of an execution, or order of an operation."""
+        """A number never given before in this store: key of an execution, or order of an operation or of its end."""
         self.last_row += 1
         return self.last_row
 
@@ -219,10 +221,23 @@ class Work:
         assert operation.status in OPERATION_MOVES[operation.kind][status], (
             f"{operation.kind} {operation.key}: {status} -> {operation.status}"
         )
+        if operation.closed_ms is not None and self._has_order(operation.execution_row):
+            operation = replace(operation, end_seq=self.next_row())
         self.operations[operation.execution_row][operation.kind, operation.key] = operation
         if operation.kind is OperationKind.WAIT and operation.target_row is not None:
             self._waits[operation.target_row][operation.execution_row, operation.key] = operation
         return operation
+
+    def put_at_end(self, operation: Operation, *, at_ms: int) -> Operation:
+        """Gives one that was over before its place among those that end now: nobody has had its answer."""
+        if self._has_order(operation.execution_row):
+            operation = replace(operation, end_seq=self.next_row(), closed_ms=at_ms)
+            self.operations[operation.execution_row][operation.kind, operation.key] = operation
+        return operation
+
+    def _has_order(self, row: int) -> bool:
+        """Whether the ends of an execution's operations have an order; see `Operation.end_seq`."""
+        return self.execution_at(row).format >= formats.EXACT_REPLAY
 
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]:
         """In the order in which they were recorded."""

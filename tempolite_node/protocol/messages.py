@@ -74,9 +74,7 @@ class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     result: bytes | None = None
     failure: Failure | None = None
     ended: Status | None = None  #: of the execution waited for, when a wait is COMPLETED
-    end_seq: int = (
-        0  #: its place in the order in which answers are released; 0: it is not over, or of an earlier format
-    )
+    end_seq: int = 0  #: its place in the order in which answers are released; 0: as in `model.Operation`
     closed_ms: int = 0  #: when it was over
     refusal: Refused | None = None  #: of one that is REFUSED
 
@@ -127,8 +125,8 @@ class Reply(Message, frozen=True, kw_only=True):
     epoch: int
     call: int
     answer: AnyAnswer
-    #: Place of the operation's end, at which its answer is to be released, as in replay. 0: it has not ended (Granted), is
-    #: of an execution of an earlier format, or is a refusal that is not recorded, for code that is not what was recorded.
+    #: Place of the operation's end, at which its answer is to be released, as in replay. 0: it has not ended (Granted),
+    #: is of an execution of an earlier format, or is refused for code that is not what was recorded.
     end_seq: int = 0
     at_ms: int = 0  #: when it ended
 
@@ -226,7 +224,9 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
     function: str = ""  #: "module:qualified name", as the function says itself
     component: Component
     asynchronous: bool
-    quiet: bool = False  #: its attempts, from format 3 on, say when they are `Quiet`
+    #: Its attempts, from format 3 on, run on a loop that is stepped: they say when it is `Quiet`, and take a cancel in
+    #: its place among the answers.
+    stepped: bool = False
     arguments_schema: str
     result_schema: str
     description: str = ""
@@ -294,7 +294,7 @@ class Quiet(Message, frozen=True, kw_only=True):
     """Nothing of the attempt's own code can go on by itself: it waits for answers.
 
     The frame of the attempt gives up its slot when all that was sent to it was released, and nothing that it asked for
-    is yet to be decided. Told by handlers that are `HandlerDescription.quiet`, and by no other.
+    is yet to be decided. Told by handlers that are `HandlerDescription.stepped`, and by no other.
     """
 
     execution_id: str
@@ -336,4 +336,6 @@ class Pong(Message, frozen=True, kw_only=True):
     parked: int = 0  #: stacks that wait
 
 
-FromHost = Loaded | AttemptCall | Quiet | ReturnSlots | Checked | LogFlushed | Pong
+ToDriver = AttemptCall | Quiet | ReturnSlots  #: what is for the driver; the rest is for the host's supervisor
+
+FromHost = Loaded | ToDriver | Checked | LogFlushed | Pong

@@ -115,9 +115,7 @@ CREATE TABLE operations (
                       -- pending              a wait that is not over; a compensation that waits for a slot
                       -- running              a step whose transaction was begun; a compensation
                       -- retrying             failed; the next attempt is due at due_ms, or was due before
-                      -- refused              can't be done; in a later generation it may be
-                      -- given_up             a wait that nobody has any more
-                      -- and, for good: completed, failed, timed_out, cancelled, skipped
+                      -- and, for good: completed, failed, timed_out, cancelled, skipped, refused, given_up
     target        TEXT    NOT NULL,
     target_row    INTEGER REFERENCES executions,
     digest        BLOB    NOT NULL,

@@ -211,10 +211,11 @@ def _deliver(said: Iterable[tuple[Attempt, messages.Reply | messages.CancelAttem
         if isinstance(message, messages.CancelAttempt):
             if code is not None:
                 code.cancel(message)
-        elif (waiter := attempt.answered(message.call)) is not None:
-            if code is None:
-                waiter.wake(message.answer)
-            else:
-                code.answered(waiter, message)
+            continue
+        waiter = attempt.answered(message.call)
+        if code is not None:
+            code.answered(waiter, message)
+        elif waiter is not None:
+            waiter.wake(message.answer)
     for code in going_on:
         code.go_on()

@@ -47,7 +47,7 @@ class Handler:
             function=self.signature.function,
             component=self.component,
             asynchronous=self.asynchronous,
-            quiet=self.asynchronous,
+            stepped=self.asynchronous,
             arguments_schema=self.signature.arguments_schema(),
             result_schema=self.signature.result_schema(),
             description=self.signature.description,

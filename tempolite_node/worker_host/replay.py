@@ -28,9 +28,6 @@ def found(attempt: Attempt, scope: Scope, kind: OperationKind, key: str) -> Conv
     elif attempt.may_meet_cancel:
         live = record is None or record.status in _GOES_ON
         yield from raise_if_cancelled(attempt, scope, f"{kind}:{key}", live=live)
-    if record is not None and record.status is OperationStatus.REFUSED:
-        assert record.refusal is not None, f"{kind} {key} was refused without a reason"
-        raise refusal(record.refusal)
     return record
 
 
@@ -47,6 +44,12 @@ def raise_if_cancelled(attempt: Attempt, scope: Scope, place: str, *, live: bool
         answer = yield Ask(DeliverCancel(key=place), scope)
         if not isinstance(answer, Refused):
             attempt.deliver_cancel()
+
+
+def raise_if_refused(record: Record | None) -> None:
+    """Raises what the operation was refused with, if that is what is recorded of it."""
+    if record is not None and record.refusal is not None:
+        raise refusal(record.refusal)
 
 
 def check_digest(attempt: Attempt, record: Record, given: bytes, *, actual: str) -> None:

@@ -76,8 +76,8 @@ class World(Protocol):
         """An operation that waits for so long, and its end if that is recorded."""
         ...
 
-    def quiet(self, released: int) -> None:
-        """All is asked that will be, until another answer comes. released: the place of the last one."""
+    def quiet(self) -> None:
+        """All is asked that will be, until another answer comes."""
         ...
 
     def ended(self, first: ExactTask) -> None:
@@ -110,6 +110,7 @@ class ExactRun:
         self._world = world
         self._recorded_max = recorded_max
         self.released = 0  #: place of the last answer that was
+        self.seen = 0  #: the same, with those that the code had taken leave of
         self.over = False
         self.was_cut = False
         self.delivering: Operation | None = None
@@ -178,7 +179,7 @@ class ExactRun:
                 break
             self._release(heapq.heappop(self._ends))
         if not self.over:
-            self._world.quiet(self.released)
+            self._world.quiet()
 
     def _something_is_to_come(self) -> bool:
         return bool(self.open or self._ends or self.loop.has_timers)
@@ -205,10 +206,11 @@ class ExactRun:
         """Ends of what the code has taken leave of."""
         ends = self._ends
         while ends and isinstance(ends[0].of, Operation) and ends[0].of not in self.open:
-            heapq.heappop(ends)
+            self.seen = max(self.seen, heapq.heappop(ends).seq)
 
     def _release(self, end: _Pending) -> None:
         self.released = max(self.released, end.seq)
+        self.seen = max(self.seen, end.seq)
         self.delivered = End(end.seq, end.at_ms)
         self.loop.set_time(end.at_ms / 1_000)
         self._moved = True

@@ -378,12 +378,12 @@ class ExactAttempt:
         self._bursts = False
         burst, self._burst = self._burst, []
         if burst:
-            burst[-1] = _with_quiet(burst[-1], self.run.released)
-            self._told = self.run.released
-        elif not self.run.over and self._told != self.run.released and self._has_waits():
-            self._told = self.run.released
+            burst[-1] = _with_quiet(burst[-1], self.run.seen)
+            self._told = self.run.seen
+        elif not self.run.over and self._told != self.run.seen and self._has_waits():
+            self._told = self.run.seen
             quiet = messages.Quiet(
-                execution_id=self.attempt.execution_id, epoch=self.attempt.epoch, released=self.run.released
+                execution_id=self.attempt.execution_id, epoch=self.attempt.epoch, released=self.run.seen
             )
             self.attempt.services.channel.add(quiet)
             self.shared.flush_soon()
@@ -402,8 +402,10 @@ class ExactAttempt:
         self.run.answer(operation, End(self.run.released, 0), _Unrecorded(end))
         self.soon(self.go_on)
 
-    def answered(self, waiter: Waiter, reply: messages.Reply) -> None:
-        if isinstance(waiter, ConversedOperation):
+    def answered(self, waiter: Waiter | None, reply: messages.Reply) -> None:
+        if waiter is None:
+            self.run.seen = max(self.run.seen, reply.end_seq)  # nobody waits for it any more
+        elif isinstance(waiter, ConversedOperation):
             waiter.answered(reply.answer, reply.end_seq, reply.at_ms)
         else:
             waiter.wake(reply.answer)
@@ -473,7 +475,7 @@ class ExactAttempt:
         operation = ConversedOperation(self, conversation, place)
         return operation, operation.end
 
-    def quiet(self, released: int) -> None:  # noqa: ARG002
+    def quiet(self) -> None:
         self._park()
 
     def released_cancel(self, reason: str) -> None:

@@ -119,8 +119,8 @@ class ScriptedNode:
         recorded = operation.recorded
         return operation, None if recorded is None else End(recorded.seq, recorded.at_ms)
 
-    def quiet(self, released: int) -> None:
-        self.released = released
+    def quiet(self) -> None:
+        pass
 
     def released_cancel(self, reason: str) -> None:  # noqa: ARG002
         self.turned_cancelled = True
