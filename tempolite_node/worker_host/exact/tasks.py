@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Generator
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tempolite_node.worker_host.exact.loop import ExactLoop
+from typing import Any
 
 _PATH_MAX = 60  #: characters; tasks that make each other without end have paths of this length at most
 
@@ -19,10 +16,10 @@ def _check_awaited_in(loop: Any, what: str) -> None:
 
 
 class ExactFuture(asyncio.Future[Any]):
-    """Of the loop. Only code of the loop may await it."""
+    """Of the loop, an `ExactLoop`. Only code of the loop may await it."""
 
-    def __init__(self, loop: ExactLoop) -> None:
-        self.place = loop.next_place()
+    def __init__(self, loop: Any) -> None:
+        self.place: int = loop.next_place()
         super().__init__(loop=loop)
 
     def __hash__(self) -> int:
@@ -43,9 +40,9 @@ class ExactTask(asyncio.Task[Any]):
     """
 
     def __init__(
-        self, coro: Coroutine[Any, Any, Any], *, loop: ExactLoop, name: str | None, path: str, **options: Any
+        self, coro: Coroutine[Any, Any, Any], *, loop: Any, name: str | None, path: str, **options: Any
     ) -> None:
-        self.place = loop.next_place()  # the constructor adds the task to sets, and may run it
+        self.place: int = loop.next_place()  # the constructor adds the task to sets, and may run it
         self.path = path
         self._children = 0
         # The default name counts the tasks of the process.
