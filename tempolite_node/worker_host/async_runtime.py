@@ -148,12 +148,9 @@ class AttemptLoop:
         return task
 
     def create_body(self, coro: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
-        """In the loop's thread."""
+        """In the loop's thread. Held by who asks."""
         assert self._loop is not None
-        task = self._loop.create_task(coro, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._loop.create_task(coro, context=context)
 
     def flush_soon(self) -> None:
         """What all attempts say in one turn of the loop leaves in one frame, at its end."""

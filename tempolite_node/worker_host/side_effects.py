@@ -57,37 +57,19 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     if in_order:
         key = attempt.journal.completed_again(scope, key) or scope.again(OperationKind.SIDE_EFFECT, key)
         attempt.begin_side_effect(key)  # before it has its place: two at once are refused in each replay
+    begun = in_order
     try:
-        return (yield from _run_once(runtime, scope, operation, run, info, type, key, input_digest, begun=in_order))
-    finally:
-        if in_order:
-            attempt.end_side_effect(key)
-
-
-def _run_once(
-    runtime: AttemptRuntime,
-    scope: Scope,
-    operation: RunSideEffect,
-    run: Callable[..., Any],
-    info: FunctionInfo,
-    type: Any,
-    key: str,
-    input_digest: bytes,
-    *,
-    begun: bool,
-) -> Conversation[Any]:
-    attempt, effect = runtime.attempt, operation.effect
-    record = yield from found(attempt, scope, OperationKind.SIDE_EFFECT, key)
-    if record is not None:
-        check_digest(attempt, record, input_digest, actual=f"{_name(effect)} with another input")
-    if record is not None and record.status is OperationStatus.COMPLETED:
-        return decode(record.result or b"null", type)
-    if record is not None and record.status is OperationStatus.FAILED:
-        assert record.failure is not None, f"side effect {key} failed without a failure"
-        raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt))
-    if not begun:
-        attempt.begin_side_effect(key)
-    try:
+        record = yield from found(attempt, scope, OperationKind.SIDE_EFFECT, key)
+        if record is not None:
+            check_digest(attempt, record, input_digest, actual=f"{_name(effect)} with another input")
+        if record is not None and record.status is OperationStatus.COMPLETED:
+            return decode(record.result or b"null", type)
+        if record is not None and record.status is OperationStatus.FAILED:
+            assert record.failure is not None, f"side effect {key} failed without a failure"
+            raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt))
+        if not begun:
+            attempt.begin_side_effect(key)
+            begun = True
         answer: Any = yield from _begin(attempt, scope, key, input_digest, fresh=record is None)
         read = _UNREAD
         while isinstance(answer, Granted):
@@ -95,14 +77,16 @@ def _run_once(
                 runtime, scope, operation, run, info, type, key, input_digest, answer.attempt
             )
     except asyncio.CancelledError as error:
+        if not begun or (record is not None and record.status is OperationStatus.FAILED):
+            raise  # it was cancelled before, and that is recorded
         # Whoever cancelled the task wants it to end: neither a slot nor a next attempt is to be kept for it.
         attempt.check_running()
         cancelled = _failed(runtime, operation, key, input_digest, error, time.time_ns() // 1_000_000)
         answer, read = (yield from ask(cancelled, scope)), _UNREAD
-        if not begun:
+        if not in_order:
             raise
     finally:
-        if not begun:
+        if begun:
             attempt.end_side_effect(key)
     generation = attempt.journal.generation_in(scope)
     attempt.journal.add(_record(key, input_digest, generation, answer))

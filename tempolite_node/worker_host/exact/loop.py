@@ -8,7 +8,6 @@ import sys
 from asyncio import Handle, TimerHandle
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import suppress
 from contextvars import Context
 from threading import get_ident
 from typing import Any, NoReturn
@@ -110,8 +109,10 @@ class ExactLoop(asyncio.AbstractEventLoop):
                     if handle._cancelled:
                         continue
                     self._running = handle
-                    with suppress(SystemExit, KeyboardInterrupt):  # the task that raised it has it too
+                    try:  # noqa: SIM105  a context manager would be made for each callback
                         handle._run()
+                    except (SystemExit, KeyboardInterrupt):
+                        pass  # the task that raised it has it too
                 spins = spins + 1 if self._spun and self.progress == progress else 0
                 if spins >= _SPINS_MAX and (spins >= _SPINS_ALONE_MAX or may_spin()):
                     return

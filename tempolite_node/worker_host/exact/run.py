@@ -114,7 +114,7 @@ class ExactRun:
         self.over = False
         self.was_cut = False
         self.delivering: Operation | None = None
-        self.delivered = End(0, 0)
+        self.delivered: End | _Pending = End(0, 0)
         self._first: ExactTask | None = None
         self._asked: list[Operation] = []  #: since the loop was quiet
         self._held: list[Operation] = []  #: open, to be carried out once no recorded answer is left before them
@@ -122,14 +122,14 @@ class ExactRun:
         self._ends_pushed = 0
         self._moved = False  #: since the loop was turned
         self._went_live = False
-        self.open: dict[Operation, None] = {}  #: in the order in which they were asked for
+        self._open: dict[int, Operation] = {}  #: by their place, and so in the order in which they were asked for
         self._closing = False
 
     # --- by the code, while the loop turns
 
     def ask(self, operation: Operation, end: End | None) -> None:
         """end: of the operation, if it is recorded."""
-        self.open[operation] = None
+        self._open[operation.place] = operation
         self.loop.progress += 1
         self._asked.append(operation)
         if end is not None:
@@ -137,8 +137,13 @@ class ExactRun:
 
     def given_up(self, operation: Operation) -> None:
         self.loop.progress += 1
-        if self.open.pop(operation, self) is None and operation.begun:
+        if self._open.pop(operation.place, None) is not None and operation.begun:
             operation.give_up()
+
+    @property
+    def open(self) -> list[Operation]:
+        """What the code has asked for and has no answer to, in the order in which it has."""
+        return list(self._open.values())
 
     @property
     def replaying(self) -> bool:
@@ -182,7 +187,7 @@ class ExactRun:
             self._world.quiet()
 
     def _something_is_to_come(self) -> bool:
-        return bool(self.open or self._ends or self.loop.has_timers)
+        return bool(self._open or self._ends or self.loop.has_timers)
 
     def _pass_quiet(self) -> None:
         for timer in self.loop.take_new_timers():
@@ -197,7 +202,7 @@ class ExactRun:
     def _go_live(self) -> None:
         held, self._held = self._held, []
         for operation in held:
-            if operation in self.open and not operation.live:
+            if operation.place in self._open and not operation.live:
                 self._went_live = True
                 operation.live = True
                 operation.begin()
@@ -205,13 +210,13 @@ class ExactRun:
     def _drop_left(self) -> None:
         """Ends of what the code has taken leave of."""
         ends = self._ends
-        while ends and isinstance(ends[0].of, Operation) and ends[0].of not in self.open:
+        while ends and isinstance(ends[0].of, Operation) and ends[0].of.place not in self._open:
             self.seen = max(self.seen, heapq.heappop(ends).seq)
 
     def _release(self, end: _Pending) -> None:
         self.released = max(self.released, end.seq)
         self.seen = max(self.seen, end.seq)
-        self.delivered = End(end.seq, end.at_ms)
+        self.delivered = end
         self.loop.set_time(end.at_ms / 1_000)
         self._moved = True
         self.loop.open = True
@@ -231,7 +236,7 @@ class ExactRun:
         finally:
             self.delivering = None
         if operation.done():
-            self.open.pop(operation, None)
+            self._open.pop(operation.place, None)
             if operation.timer is not None:
                 self.loop.fire(operation.timer)
 
@@ -286,11 +291,11 @@ class ExactRun:
         for _ in range(3):
             loop.open = True
             try:
-                for operation in list(self.open):
+                for operation in self.open:
                     if not operation.done():
                         operation.set_exception(error)
                         operation.exception()  # whether somebody fetches it is of no interest
-                self.open.clear()
+                self._open.clear()
             finally:
                 loop.open = False
             loop.turn(may_spin=lambda: True, turns_max=turns_max)

@@ -391,7 +391,7 @@ class ExactAttempt:
             self.attempt.services.channel.add(call)
 
     def _has_waits(self) -> bool:
-        return any(isinstance(each, ConversedOperation) and each.waits for each in self.run.open)
+        return any(isinstance(each, ConversedOperation) and each.waits is not None for each in self.run.open)
 
     def soon(self, function: Callable[[], None]) -> None:
         """Calls it on the shared loop, once the code's own is left."""
@@ -417,9 +417,13 @@ class ExactAttempt:
     # --- parking: as a whole, when nothing is left to do but to wait
 
     def _park(self) -> None:
-        if not self.run.open or self.attempt.bodies or self._parked:
+        if self.attempt.bodies or self._parked:
             return
-        if all(isinstance(each, ConversedOperation) and each.live and each.waits for each in self.run.open):
+        waits = self.run.open
+        for each in waits:
+            if not isinstance(each, ConversedOperation) or not each.live or each.waits is None:
+                return
+        if waits:
             self._parked = True
             self.attempt.services.parking.add(self.attempt, 0)
 
@@ -443,7 +447,7 @@ class ExactAttempt:
     def _cut(self) -> None:
         self._cut_due = False
         self._leave_parking()
-        for operation in list(self.run.open):
+        for operation in self.run.open:
             if isinstance(operation, ConversedOperation):
                 operation.stop_body()
         self.run.cut(AttemptOver())

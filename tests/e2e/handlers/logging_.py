@@ -48,7 +48,7 @@ async def tell_async(ctx: AsyncHandlerContext) -> None:
 
     await asyncio.gather(ctx.side_effect("one", effect), ctx.side_effect("two", effect))
     await ctx.receive_signal("go")
-    await asyncio.to_thread(log.info, "after the signal")
+    await ctx.side_effect("three", lambda: asyncio.to_thread(log.info, "after the signal"))
 
 
 @dataclass

@@ -234,7 +234,7 @@ async def use_in_a_thread_async(ctx: AsyncHandlerContext) -> list[str]:
     def elsewhere() -> str:
         return _misused(lambda: asyncio.run(_now(ctx)))
 
-    return [await asyncio.to_thread(elsewhere)]
+    return [await ctx.side_effect("elsewhere", lambda: asyncio.to_thread(elsewhere))]
 
 
 async def _now(ctx: AsyncHandlerContext) -> None:
