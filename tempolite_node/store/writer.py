@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from tempolite_node.engine import sizes
 from tempolite_node.engine.model import (
     FINAL,
     Component,
@@ -24,15 +25,14 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
+from tempolite_node.store.execution_cache import ExecutionCache
 from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
 from tempolite_node.store.places import PlaceIndex
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
 from tempolite_node.store.statement import Statement
 
-_CACHED_EXECUTIONS_MAX = 20_000
 _CACHED_WAITS_MAX = 20_000  #: executions that are waited for; beyond it they are forgotten, and read when they end
-_CACHED_BYTES_MAX = 4_096  #: of arguments and result; an execution with more is read again instead
 
 _CLEAR_TIMERS = Statement("DELETE FROM timers WHERE execution_row IN (VALUES {rows})", 1)
 _CLEAR_TIMER = Statement("DELETE FROM timers WHERE (execution_row, name) IN (VALUES {rows})", 2)
@@ -50,8 +50,7 @@ class StoreWriter:
         """Reads what is always kept in memory, and forgets what was of another store before."""
         self._connection = connection
         self.path = Path(connection.filename)  #: of the store. For any thread
-        self._by_id: OrderedDict[str, Execution] = OrderedDict()  #: the one that was needed last comes last
-        self._by_row: dict[int, Execution] = {}
+        self._cache = ExecutionCache()
         self._absent: set[str] = set()  #: ids that nobody has, as of the last commit
         self._journals = Journals()
         self._waits: dict[int, dict[tuple[int, str], Operation]] = {}  #: for an execution's end, as far as remembered
@@ -155,27 +154,18 @@ class StoreWriter:
         return self._remember(EXECUTIONS.value(row)) if row else None
 
     def _remember(self, execution: Execution) -> Execution:
-        if len(execution.arguments) + len(execution.result or b"") > _CACHED_BYTES_MAX:
-            self._by_id.pop(execution.id, None)
-            self._by_row.pop(execution.row, None)
-            return execution
-        self._by_id[execution.id] = execution
-        self._by_id.move_to_end(execution.id)
-        self._by_row[execution.row] = execution
-        if len(self._by_id) > _CACHED_EXECUTIONS_MAX:
-            _, oldest = self._by_id.popitem(last=False)
-            self._by_row.pop(oldest.row, None)
+        self._cache.put(execution)
         return execution
 
     def execution(self, execution_id: str) -> Execution | None:
-        found = self._by_id.get(execution_id)
+        found = self._cache.get(execution_id)
         if found is None and execution_id not in self._absent:
             found = self._execution("id = ?", (execution_id,))
         return found
 
     def look_up(self, execution_ids: Collection[str]) -> None:
         """Looks for many in one query, so that `execution` need not search the store for each until the next save."""
-        unknown = [execution_id for execution_id in execution_ids if execution_id not in self._by_id]
+        unknown = [execution_id for execution_id in execution_ids if execution_id not in self._cache]
         if len(unknown) < 2:
             return
         sql = f"{EXECUTIONS.select} WHERE id IN (SELECT value FROM json_each(?))"
@@ -184,7 +174,7 @@ class StoreWriter:
             self._absent.discard(self._remember(EXECUTIONS.value(row)).id)
 
     def execution_at(self, row: int) -> Execution | None:
-        return self._by_row.get(row) or self._execution("row = ?", (row,))
+        return self._cache.at(row) or self._execution("row = ?", (row,))
 
     def attached_or_suspended(self, owner: str) -> list[Execution]:
         sql = f"""{EXECUTIONS.select} WHERE owner = ? AND (status = 'suspended'
@@ -215,15 +205,34 @@ class StoreWriter:
             return sorted((op for op in journal.values() if op.kind is kind), key=lambda op: op.seq)
         return self._operations("execution_row = ? AND kind = ?", (row, kind))
 
-    def operations(self, row: int) -> list[Operation]:
-        """The whole journal of an execution, in the order in which it was recorded."""
+    def operations(self, row: int, bytes_max: int) -> list[Operation] | None:
+        """The whole journal of an execution, in the order in which it was recorded; None: it has more bytes."""
         journal = self._journals.get(row)
         if journal is not None:
-            return sorted(journal.values(), key=lambda op: op.seq)
-        operations = self._operations("execution_row = ?", (row,))
+            operations = sorted(journal.values(), key=lambda op: op.seq)
+            return operations if sum(map(sizes.of_operation, operations)) <= bytes_max else None
+        operations = self._first_operations("execution_row = ?", (row,), bytes_max)
+        if sum(map(sizes.of_operation, operations)) > bytes_max:
+            return None
+        operations.sort(key=lambda op: op.seq)
         execution = self.execution_at(row)
         if execution is not None and execution.attached:
             self._journals.open(row, operations)
+        return operations
+
+    def operations_after(self, row: int, last: tuple[OperationKind, str] | None, bytes_max: int) -> list[Operation]:
+        """The next of a journal, by kind and key, up to the one that goes beyond the bytes; none: that is all."""
+        where = "execution_row = ? AND (kind, key) > (?, ?) ORDER BY kind, key"
+        return self._first_operations(where, (row, *(last or ("", ""))), bytes_max)
+
+    def _first_operations(self, where: str, bindings: tuple[Any, ...], bytes_max: int) -> list[Operation]:
+        """Up to the first one with which they have more bytes."""
+        operations, size = [], 0
+        for found in self._connection.execute(f"{OPERATIONS.select} WHERE {where}", bindings):
+            operations.append(OPERATIONS.value(found))
+            size += sizes.of_operation(operations[-1])
+            if size > bytes_max:
+                break
         return operations
 
     def pending(self, row: int) -> list[Operation]:
@@ -233,7 +242,7 @@ class StoreWriter:
 
     def waiters(self, target_row: int) -> list[Operation]:
         known = self._waits.get(target_row, {})
-        target = self._by_row.get(target_row)
+        target = self._cache.at(target_row)
         if target is not None and target.waiters == len(known):
             return list(known.values())
         return self._operations("target_row = ? AND kind = 'wait' AND status = 'pending'", (target_row,))
@@ -250,11 +259,18 @@ class StoreWriter:
             self._due_is_known = True
         return self._next_due_ms
 
-    def due_timers(self, now_ms: int, limit: int) -> list[tuple[str, Timer]]:
-        """Timers that are due, earliest first, each with the id of its execution."""
+    def due_timers(self, now_ms: int, limit: int, bytes_max: int) -> list[tuple[str, Timer]]:
+        """Timers that are due, earliest first, each with the id of its execution; up to so many bytes of those."""
         sql = f"{TIMERS.select} WHERE due_ms <= ? ORDER BY due_ms LIMIT ?"
-        due = [TIMERS.value(row) for row in self._connection.execute(sql, (now_ms, limit))]
-        return [(execution.id, timer) for timer in due if (execution := self.execution_at(timer.execution_row))]
+        due, size = [], 0
+        for timer in [TIMERS.value(row) for row in self._connection.execute(sql, (now_ms, limit))]:
+            execution = self.execution_at(timer.execution_row)
+            assert execution is not None, f"a timer of no execution: {timer}"
+            due.append((execution.id, timer))
+            size += sizes.of_execution(execution)
+            if size > bytes_max:
+                break
+        return due
 
     def ready(self, pool: Component, owner: str, handlers: Collection[str], limit: int) -> list[Execution]:
         """The first in a pool's queue, of those whose handler is among these."""
@@ -302,7 +318,7 @@ class StoreWriter:
         if work.timers or (has_timers and work.timers_cleared):
             self._due_is_known = False
         for row in work.renamed:
-            self._forget_former_id(row)
+            self._cache.forget(row)
         for execution in work.executions.values():
             self._follow_journal(execution)
             self._remember(execution)
@@ -321,7 +337,7 @@ class StoreWriter:
         if not execution.attached:
             self._journals.close(execution.row)
         elif execution.epoch == 1:
-            former = self._by_row.get(execution.row)
+            former = self._cache.at(execution.row)
             if execution.row > self._last_row or (former is not None and former.epoch == 0):
                 self._journals.open(execution.row)
 
@@ -337,11 +353,6 @@ class StoreWriter:
                     del self._waits[wait.target_row]
         if len(self._waits) > _CACHED_WAITS_MAX:
             self._waits.clear()
-
-    def _forget_former_id(self, row: int) -> None:
-        former = self._by_row.get(row)
-        if former is not None:
-            self._by_id.pop(former.id, None)
 
     def _write(self, work: Work, *, has_timers: bool) -> None:
         """has_timers: there may be some to clear."""

@@ -22,6 +22,7 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_writer
+from tempolite_node.store.execution_cache import ExecutionCache
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.writer import StoreWriter, claim_store
 
@@ -182,23 +183,31 @@ def test_what_is_small_is_read_once(executions: StoreWriter, writer: apsw.Connec
     assert plan(writer, lambda: executions.execution_at(1)) == []
 
 
-@pytest.mark.parametrize("field", ["arguments", "result"])
-def test_large_values_are_not_cached(executions: StoreWriter, writer: apsw.Connection, field: str) -> None:
-    put(executions, execution(1, status=Status.COMPLETED, **{field: b"x" * 5_000}))
+def test_executions_are_kept_in_memory_up_to_their_bytes_the_last_ones_that_were_needed() -> None:
+    """Whatever of them is large."""
+    cache = ExecutionCache(bytes_max=100_000)
+    large = {
+        "arguments": b"x" * 20_000,
+        "heartbeat": b"x" * 20_000,
+        "failure": Failure(type="E", traceback="x" * 10_000, cause=Failure(type="E", message="x" * 10_000)),
+        "reason": "x" * 20_000,
+    }
+    for row in range(1, 101):
+        field = list(large)[row % len(large)]
+        cache.put(execution(row, **{field: large[field]}))
 
-    for _ in range(2):
-        assert plan(writer, lambda: executions.execution("order-1")) != []
-        assert plan(writer, lambda: executions.execution_at(1)) != []
+        assert cache.bytes <= 100_000
+    assert [cache.at(row) is not None for row in (96, 97, 98, 99, 100)] == [False, True, True, True, True]
+    assert cache.get("order-100") is cache.at(100)
 
 
-def test_an_execution_that_grows_large_leaves_the_cache(executions: StoreWriter, writer: apsw.Connection) -> None:
-    put(executions, execution(1, status=Status.RUNNING))
-    put(executions, execution(1, status=Status.COMPLETED, result=b"x" * 5_000))
+def test_one_that_is_larger_than_all_may_be_is_not_kept() -> None:
+    cache = ExecutionCache(bytes_max=100_000)
+    cache.put(execution(1, heartbeat=b"1"))
 
-    assert plan(writer, lambda: executions.execution("order-1")) != []
-    found = executions.execution_at(1)
-    assert found is not None
-    assert found.status is Status.COMPLETED
+    cache.put(execution(1, heartbeat=b"x" * 100_000))
+
+    assert (cache.at(1), cache.get("order-1"), cache.bytes) == (None, None, 0)
 
 
 def test_the_cache_forgets_those_that_were_not_saved_for_the_longest_time(
