@@ -33,7 +33,7 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
     WaitForExecution,
 )
-from tempolite_node.engine.effects import AnyOutcome, Granted, Reason, Refused, Rejection
+from tempolite_node.engine.effects import AnyOutcome, AttemptOver, Granted, Reason, Refused, Rejection
 from tempolite_node.engine.model import OperationKind
 from tempolite_node.protocol import messages
 
@@ -187,6 +187,8 @@ class _Answering:
         dispatch, run, call, request = self._dispatch, self._run, self._call, self._request
         if run.over:
             return  # abandoned by a command before it in the same round
+        if isinstance(outcome, AttemptOver):
+            return
         if isinstance(outcome, Rejection):
             assert outcome.reason is Reason.STALE_EPOCH, f"{type(request).__name__}: {outcome}"
             dispatch.lost(run, call)

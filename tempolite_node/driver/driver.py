@@ -55,6 +55,7 @@ from tempolite_node.engine.effects import (
     Closed,
     Halted,
     HostCrashed,
+    JournalGrown,
     Registered,
     Rejection,
     RunAttempt,
@@ -405,7 +406,7 @@ class Driver:
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
-            case Halted() | HostCrashed() | SignalSetAside():
+            case Halted() | HostCrashed() | JournalGrown() | SignalSetAside():
                 self._happened.append(effect)
             case RunAttempt() | RunCompensation() if not self._readiness.registered:
                 pass  # an earlier process of this node asked for it; the registration queues it again

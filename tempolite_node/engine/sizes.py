@@ -6,6 +6,8 @@ counted in them: so they hang on nothing but the value itself.
 
 from __future__ import annotations
 
+import msgspec
+
 from tempolite_node.engine.model import Execution, Failure, Operation
 
 _BASE = 100  #: of a value by itself, about
@@ -33,6 +35,14 @@ def of_operation(operation: Operation) -> int:
         + _of_bytes(operation.result)
         + of_failure(operation.failure)
     )
+
+
+def of_record(operation: Operation) -> int:
+    """What an operation adds to its journal, to the byte, since that is decided by. The store counts the same."""
+    size = _of_bytes(operation.input) + _of_bytes(operation.result)
+    if operation.failure is not None:
+        size += len(msgspec.json.encode(operation.failure).decode())
+    return size
 
 
 def of_failure(failure: Failure | None) -> int:

@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
-from tempolite_node.engine import formats
+from tempolite_node.engine import formats, sizes
 from tempolite_node.engine.effects import AnyEffect
 from tempolite_node.engine.model import (
     EXECUTION_MOVES,
@@ -40,6 +40,7 @@ class Stored(Protocol):
     def open_children(self, parent_row: int) -> list[Execution]: ...
     def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None: ...
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]: ...
+    def journal_size(self, row: int) -> tuple[int, int]: ...
     def pending(self, row: int) -> list[Operation]: ...
     def waiters(self, target_row: int) -> list[Operation]: ...
     def timer(self, row: int, name: str) -> Timer | None: ...
@@ -75,6 +76,7 @@ class Work:
         self.places = Places(stored.places, self.executions, stored.execution_at)
         self.renamed: set[int] = set()  #: rows of executions that have another id than is stored
         self.operations: defaultdict[int, dict[tuple[OperationKind, str], Operation]] = defaultdict(dict)
+        self.growth: dict[int, tuple[int, int]] = {}  #: of journals: operations and bytes, as `sizes.of_record` counts
         self.timers: defaultdict[int, dict[str, Timer | None]] = defaultdict(dict)
         self.timers_cleared: set[int] = set()  #: rows whose stored timers are all gone; saved before `timers`
         self.inbox: defaultdict[int, dict[int, Signal]] = defaultdict(dict)
@@ -219,10 +221,24 @@ class Work:
         assert operation.status in OPERATION_MOVES[operation.kind][status], (
             f"{operation.kind} {operation.key}: {status} -> {operation.status}"
         )
-        self.operations[operation.execution_row][operation.kind, operation.key] = operation
+        row = operation.execution_row
+        count, size = self.growth.get(row, (0, 0))
+        size += sizes.of_record(operation)
+        if before is None:
+            count += 1
+        else:
+            size -= sizes.of_record(before)
+        self.growth[row] = count, size
+        self.operations[row][operation.kind, operation.key] = operation
         if operation.kind is OperationKind.WAIT and operation.target_row is not None:
             self._waits[operation.target_row][operation.execution_row, operation.key] = operation
         return operation
+
+    def journal_size(self, row: int) -> tuple[int, int]:
+        """Operations of the journal, and their bytes as `sizes.of_record` counts them."""
+        count, size = self._stored.journal_size(row)
+        more = self.growth.get(row)
+        return (count, size) if more is None else (count + more[0], size + more[1])
 
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]:
         """In the order in which they were recorded."""

@@ -34,6 +34,8 @@ from tempolite_node.store.statement import Statement
 
 _CACHED_WAITS_MAX = 20_000  #: executions that are waited for; beyond it they are forgotten, and read when they end
 
+_JOURNAL_SIZE = """SELECT count(*), coalesce(sum(ifnull(length(input), 0) + ifnull(length(result), 0)
+                   + ifnull(length(failure), 0)), 0) FROM operations WHERE execution_row = ?"""
 _CLEAR_TIMERS = Statement("DELETE FROM timers WHERE execution_row IN (VALUES {rows})", 1)
 _CLEAR_TIMER = Statement("DELETE FROM timers WHERE (execution_row, name) IN (VALUES {rows})", 2)
 _SEND = Statement("INSERT INTO outbox (execution_row, seq, name, payload, at_ms) VALUES {rows}", 5)
@@ -53,6 +55,7 @@ class StoreWriter:
         self._cache = ExecutionCache()
         self._absent: set[str] = set()  #: ids that nobody has, as of the last commit
         self._journals = Journals()
+        self._journal_sizes: dict[int, tuple[int, int]] = {}  #: of those that hosts hold, as far as asked for
         self._waits: dict[int, dict[tuple[int, str], Operation]] = {}  #: for an execution's end, as far as remembered
         meta = connection.execute("SELECT last_row, applied_index FROM meta WHERE one = 1").get
         assert meta is not None, "claim_store comes first"
@@ -205,6 +208,14 @@ class StoreWriter:
             return sorted((op for op in journal.values() if op.kind is kind), key=lambda op: op.seq)
         return self._operations("execution_row = ? AND kind = ?", (row, kind))
 
+    def journal_size(self, row: int) -> tuple[int, int]:
+        """Operations, and their bytes as `sizes.of_record` counts them."""
+        size = self._journal_sizes.get(row)
+        if size is None:
+            found: Any = self._connection.execute(_JOURNAL_SIZE, (row,)).fetchone()
+            size = self._journal_sizes[row] = (found[0], found[1])
+        return size
+
     def operations(self, row: int, bytes_max: int) -> list[Operation] | None:
         """The whole journal of an execution, in the order in which it was recorded; None: it has more bytes."""
         journal = self._journals.get(row)
@@ -259,7 +270,7 @@ class StoreWriter:
             self._due_is_known = True
         return self._next_due_ms
 
-    def due_timers(self, now_ms: int, limit: int, bytes_max: int) -> list[tuple[str, Timer]]:
+    def due_timers(self, now_ms: int, limit: int, bytes_max: int | None = None) -> list[tuple[str, Timer]]:
         """Timers that are due, earliest first, each with the id of its execution; up to so many bytes of those."""
         sql = f"{TIMERS.select} WHERE due_ms <= ? ORDER BY due_ms LIMIT ?"
         due, size = [], 0
@@ -268,7 +279,7 @@ class StoreWriter:
             assert execution is not None, f"a timer of no execution: {timer}"
             due.append((execution.id, timer))
             size += sizes.of_execution(execution)
-            if size > bytes_max:
+            if bytes_max is not None and size > bytes_max:
                 break
         return due
 
@@ -322,6 +333,9 @@ class StoreWriter:
         for execution in work.executions.values():
             self._follow_journal(execution)
             self._remember(execution)
+        for row, (count, size) in work.growth.items():
+            if (known := self._journal_sizes.get(row)) is not None:
+                self._journal_sizes[row] = known[0] + count, known[1] + size
         for row, changed in work.operations.items():
             self._journals.update(row, changed)
             self._follow_waits(changed.values())
@@ -336,10 +350,12 @@ class StoreWriter:
         """A journal is kept while a worker host holds its execution. One that nobody ran before begins empty."""
         if not execution.attached:
             self._journals.close(execution.row)
+            self._journal_sizes.pop(execution.row, None)
         elif execution.epoch == 1:
             former = self._cache.at(execution.row)
             if execution.row > self._last_row or (former is not None and former.epoch == 0):
                 self._journals.open(execution.row)
+                self._journal_sizes[execution.row] = (0, 0)
 
     def _follow_waits(self, changed: Iterable[Operation]) -> None:
         for wait in changed:

@@ -165,4 +165,5 @@ def gather_large(ctx: HandlerContext, count: int, size: int) -> int:
 
 
 def measure(ctx: HandlerContext, text: str) -> int:
+    happened(f"{ctx.execution_id} measured")
     return len(text)

@@ -213,7 +213,7 @@ def test_one_that_is_larger_than_all_may_be_is_not_kept() -> None:
 def test_the_cache_forgets_those_that_were_not_saved_for_the_longest_time(
     executions: StoreWriter, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempolite_node.store.writer._CACHED_EXECUTIONS_MAX", 2)
+    monkeypatch.setattr("tempolite_node.store.execution_cache._COUNT_MAX", 2)
     put(executions, execution(1), execution(2))
     put(executions, execution(1, priority=1))
     put(executions, execution(3))
@@ -232,10 +232,10 @@ def test_the_journal_of_a_running_execution_is_what_is_stored(executions: StoreW
     work.put_operation(child(seq=2, key="a", result=b"2"), before=first)
     executions.save(work, 2)
 
-    stored = StoreWriter(open_writer(path)).operations(1)
+    stored = StoreWriter(open_writer(path)).operations(1, 1_000_000)
 
     assert [(op.key, op.result) for op in stored] == [("a", b"2"), ("b", b"1")]
-    assert executions.operations(1) == stored
+    assert executions.operations(1, 1_000_000) == stored
     assert executions.operations_of_kind(1, OperationKind.CHILD) == stored
     assert executions.operation(1, OperationKind.CHILD, "a") == stored[0]
     assert executions.operation(1, OperationKind.CHILD, "c") is None
