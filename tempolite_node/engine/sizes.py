@@ -10,7 +10,7 @@ import msgspec
 
 from tempolite_node.engine.model import Execution, Failure, Operation
 
-_BASE = 100  #: of a value by itself, about
+_BASE = 500  #: of a value by itself, with its keys, about
 
 
 def of_execution(execution: Execution) -> int:

@@ -32,7 +32,7 @@ from tempolite_node.store.places import PlaceIndex
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
 from tempolite_node.store.statement import Statement
 
-_CACHED_WAITS_MAX = 20_000  #: executions that are waited for; beyond it they are forgotten, and read when they end
+_WAITS_BYTES_MAX = 16 * 1024**2  #: of waits for executions; beyond it they are forgotten, and read when those end
 
 _JOURNAL_SIZE = """SELECT count(*), coalesce(sum(ifnull(length(input), 0) + ifnull(length(result), 0)
                    + ifnull(length(failure), 0)), 0) FROM operations WHERE execution_row = ?"""
@@ -57,6 +57,7 @@ class StoreWriter:
         self._journals = Journals()
         self._journal_sizes: dict[int, tuple[int, int]] = {}  #: of those that hosts hold, as far as asked for
         self._waits: dict[int, dict[tuple[int, str], Operation]] = {}  #: for an execution's end, as far as remembered
+        self._waits_bytes = 0
         meta = connection.execute("SELECT last_row, applied_index FROM meta WHERE one = 1").get
         assert meta is not None, "claim_store comes first"
         self._last_row: int = meta[0]
@@ -361,14 +362,17 @@ class StoreWriter:
         for wait in changed:
             if wait.kind is not OperationKind.WAIT or wait.target_row is None:
                 continue
+            waits = self._waits.setdefault(wait.target_row, {})
+            if (former := waits.pop((wait.execution_row, wait.key), None)) is not None:
+                self._waits_bytes -= sizes.of_operation(former)
             if wait.is_wait:
-                self._waits.setdefault(wait.target_row, {})[wait.execution_row, wait.key] = wait
-            elif (waits := self._waits.get(wait.target_row)) is not None:
-                waits.pop((wait.execution_row, wait.key), None)
-                if not waits:
-                    del self._waits[wait.target_row]
-        if len(self._waits) > _CACHED_WAITS_MAX:
+                waits[wait.execution_row, wait.key] = wait
+                self._waits_bytes += sizes.of_operation(wait)
+            elif not waits:
+                del self._waits[wait.target_row]
+        if self._waits_bytes > _WAITS_BYTES_MAX:
             self._waits.clear()
+            self._waits_bytes = 0
 
     def _write(self, work: Work, *, has_timers: bool) -> None:
         """has_timers: there may be some to clear."""
