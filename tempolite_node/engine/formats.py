@@ -25,7 +25,7 @@ from tempolite_node.engine.model import (
 #: repeated request, and an execution that is used in place of a new one, are compared by handler and arguments. A wait
 #: has the number of the signal that it took, and gives it back when the code can't read it; a signal has its sender.
 #:
-#: 3: what replays is what ran. The journal of an execution has a limit.
+#: 3: what replays is what ran. The journal of an execution has a limit, and so have the attempts that are kept.
 FORMAT = 3
 
 #: The values of an execution that was enqueued in this format or later are checked where they are written, and its keys
@@ -34,6 +34,9 @@ CHECKED_VALUES = 2
 
 #: Of an execution that was enqueued in this format or later, all that its code decides by is recorded.
 EXACT_REPLAY = 3
+
+#: Of the format in use: only the first and the last attempts are kept.
+CAPPED_ATTEMPTS = 3
 
 
 def in_use(nodes: Iterable[NodeState | None]) -> int:

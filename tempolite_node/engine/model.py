@@ -383,6 +383,11 @@ def record_holds(status: OperationStatus, made_in: int, generation: int) -> bool
     return made_in >= generation or status not in _DONE_AGAIN
 
 
+#: Attempts that are kept of an execution, and of each of its operations: from format 3 on, no more than these.
+ATTEMPTS_KEPT_FIRST = 10
+ATTEMPTS_KEPT_LAST = 40
+
+
 class EndedAttempt(Struct, gc=False, frozen=True, kw_only=True):
     """An attempt that ended without completing its execution or operation."""
 
@@ -393,6 +398,7 @@ class EndedAttempt(Struct, gc=False, frozen=True, kw_only=True):
     failure: Failure
     started_ms: int
     ended_ms: int
+    left_out: int = 0  #: attempts between the one before and this one that are not kept
 
 
 class Signal(Struct, gc=False, frozen=True, kw_only=True):

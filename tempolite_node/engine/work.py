@@ -21,6 +21,7 @@ from tempolite_node.engine.model import (
     NodeState,
     Operation,
     OperationKind,
+    OperationStatus,
     Signal,
     Status,
     Timer,
@@ -42,6 +43,7 @@ class Stored(Protocol):
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]: ...
     def journal_size(self, row: int) -> tuple[int, int]: ...
     def pending(self, row: int) -> list[Operation]: ...
+    def retrying(self, row: int) -> list[Operation]: ...
     def waiters(self, target_row: int) -> list[Operation]: ...
     def timer(self, row: int, name: str) -> Timer | None: ...
     def signals_in_line(self, row: int, name: str, limit: int) -> list[Signal]: ...
@@ -82,6 +84,7 @@ class Work:
         self.inbox: defaultdict[int, dict[int, Signal]] = defaultdict(dict)
         self.outbox: list[Signal] = []
         self.attempts: list[EndedAttempt] = []
+        self.attempts_capped: set[tuple[int, OperationKind | None, str]] = set()  #: of which only some are to be kept
         self.counts: defaultdict[tuple[str, Component, Status], int] = defaultdict(int)  #: changes of `count_of`
         self.nodes: dict[str, NodeState | None] = {}  #: None: it was removed
         self._format: int | None = None  #: None: not looked up since the nodes changed
@@ -251,6 +254,13 @@ class Work:
         merged = _overlaid(self._stored.pending(row), self.operations.get(row, {}), lambda op: (op.kind, op.key))
         return sorted((op for op in merged if op.is_wait), key=lambda op: op.seq)
 
+    def in_backoff(self, row: int) -> list[Operation]:
+        """Side effects that wait for their next attempt, in the order in which they were recorded."""
+        changed = self.operations.get(row, {})
+        merged = _overlaid(self._stored.retrying(row), changed, lambda op: (op.kind, op.key))
+        waiting = (op for op in merged if op.status is OperationStatus.RETRYING and op.due_ms is not None)
+        return sorted((op for op in waiting if op.kind is OperationKind.SIDE_EFFECT), key=lambda op: op.seq)
+
     def waiters(self, target_row: int) -> list[Operation]:
         """Pending waits for the end of an execution."""
         changed = self._waits.get(target_row, {})
@@ -259,6 +269,8 @@ class Work:
 
     def add_attempt(self, attempt: EndedAttempt) -> None:
         self.attempts.append(attempt)
+        if self.format >= formats.CAPPED_ATTEMPTS:
+            self.attempts_capped.add((attempt.execution_row, attempt.kind, attempt.key))
 
     # --- timers
 

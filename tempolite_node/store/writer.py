@@ -13,6 +13,8 @@ import msgspec
 
 from tempolite_node.engine import sizes
 from tempolite_node.engine.model import (
+    ATTEMPTS_KEPT_FIRST,
+    ATTEMPTS_KEPT_LAST,
     FINAL,
     Component,
     Execution,
@@ -36,6 +38,11 @@ _WAITS_BYTES_MAX = 16 * 1024**2  #: of waits for executions; beyond it they are 
 
 _JOURNAL_SIZE = """SELECT count(*), coalesce(sum(ifnull(length(input), 0) + ifnull(length(result), 0)
                    + ifnull(length(failure), 0)), 0) FROM operations WHERE execution_row = ?"""
+_COUNT = Statement(
+    """INSERT INTO counts (owner, component, status, count) VALUES {rows}
+       ON CONFLICT (owner, component, status) DO UPDATE SET count = excluded.count""",
+    4,
+)
 _CLEAR_TIMERS = Statement("DELETE FROM timers WHERE execution_row IN (VALUES {rows})", 1)
 _CLEAR_TIMER = Statement("DELETE FROM timers WHERE (execution_row, name) IN (VALUES {rows})", 2)
 _SEND = Statement("INSERT INTO outbox (execution_row, seq, name, payload, at_ms) VALUES {rows}", 5)
@@ -71,7 +78,7 @@ class StoreWriter:
 
     def _counted(self) -> Counter[tuple[str, Component, Status]]:
         """Executions of each owner, component and status."""
-        rows = self._connection.execute("SELECT owner, component, status, count(*) FROM executions GROUP BY 1, 2, 3")
+        rows = self._connection.execute("SELECT owner, component, status, count FROM counts ORDER BY 1, 2, 3")
         return Counter({(owner, Component(name), Status(status)): count for owner, name, status, count in rows})
 
     def checkpoint(self) -> None:
@@ -252,6 +259,11 @@ class StoreWriter:
         where = "execution_row = ? AND status = 'pending' AND kind <> 'compensation'"
         return self._operations(where, (row,), index="INDEXED BY operations_pending")
 
+    def retrying(self, row: int) -> list[Operation]:
+        # By the index, which SQLite would not choose: the primary key leads through all that was ever recorded.
+        where = "execution_row = ? AND status = 'retrying'"
+        return self._operations(where, (row,), index="INDEXED BY operations_retrying")
+
     def waiters(self, target_row: int) -> list[Operation]:
         known = self._waits.get(target_row, {})
         target = self._cache.at(target_row)
@@ -387,8 +399,12 @@ class StoreWriter:
         EXECUTIONS.insert(connection, [execution for execution in executions if execution.row > last_row])
         if work.operations:
             OPERATIONS.upsert(connection, [op for changed in work.operations.values() for op in changed.values()])
+        if changed := [place for place, change in work.counts.items() if change]:
+            _COUNT.run(connection, [(*place, self._counts[place] + work.counts[place]) for place in changed])
         if work.attempts:
             ATTEMPTS.insert(connection, work.attempts)
+            for place in work.attempts_capped:
+                self._cap_attempts(place)
         if work.timers_cleared and has_timers:
             _CLEAR_TIMERS.run(connection, [(row,) for row in work.timers_cleared])
         if work.timers:
@@ -399,6 +415,18 @@ class StoreWriter:
             _SEND.run(connection, [(s.execution_row, s.seq, s.name, s.payload, s.at_ms) for s in work.outbox])
         if work.nodes or work.sequences:
             self._nodes.write(work)
+
+    def _cap_attempts(self, place: tuple[int, OperationKind | None, str]) -> None:
+        """Leaves the first and the last of them, and with the first of the last how many are gone before it."""
+        sql = "SELECT rowid, left_out FROM attempts WHERE execution_row = ? AND kind IS ? AND key = ? ORDER BY rowid"
+        kept: list[Any] = self._connection.execute(sql, place).fetchall()
+        dropped = kept[ATTEMPTS_KEPT_FIRST:-ATTEMPTS_KEPT_LAST]
+        if not dropped:
+            return
+        self._connection.executemany("DELETE FROM attempts WHERE rowid = ?", [(row,) for row, _ in dropped])
+        row, left_out = kept[-ATTEMPTS_KEPT_LAST]
+        left_out += sum(1 + before for _, before in dropped)
+        self._connection.execute("UPDATE attempts SET left_out = ? WHERE rowid = ?", (left_out, row))
 
     def _write_timers(self, work: Work) -> None:
         timers = [(row, name, timer) for row, named in work.timers.items() for name, timer in named.items()]

@@ -36,7 +36,6 @@ from tempolite_node.engine.model import (
     Execution,
     Failure,
     Operation,
-    OperationKind,
     OperationStatus,
     RetryState,
     Status,
@@ -160,7 +159,7 @@ def _still_waits(work: Work, execution: Execution, request: UnwindAttempt) -> bo
         return all(_is_open(work.operation(execution.row, kind, key)) for kind, key in request.waits)
     if execution.pending and execution.status is not Status.RUNNING:
         return True
-    return any(map(_is_open, work.operations_of_kind(execution.row, OperationKind.SIDE_EFFECT)))
+    return bool(work.in_backoff(execution.row))
 
 
 def _is_open(operation: Operation | None) -> bool:

@@ -505,3 +505,39 @@ def test_a_store_must_be_registered_before_it_is_used(path: Path) -> None:
     with pytest.raises(AssertionError, match="claim_store comes first"):
         StoreWriter(open_writer(path))
     claim_store(open_writer(path), "node-1")
+
+
+def test_a_start_looks_at_no_execution_that_is_not_under_way(executions: StoreWriter, writer: apsw.Connection) -> None:
+    """Whatever the store has of those that have ended."""
+    put(executions, execution(1), execution(2, status=Status.COMPLETED))
+
+    def start() -> None:
+        opened = StoreWriter(writer)
+        opened.next_due_ms()
+        opened.attached_or_suspended("node-1")
+        opened.misplaced(100)
+        opened.ready(Component.HANDLER, "node-1", {"fulfil"}, 10)
+
+    steps = plan(writer, start)
+
+    scans = [step for step in steps if step.startswith("SCAN executions")]
+    partial = ("USING INDEX executions_with_place", "USING INDEX executions_waiting_for_place", "USING COVERING INDEX")
+    assert [step for step in scans if not any(index in step for index in partial)] == []
+    assert not [step for step in scans if "COVERING" in step and "executions_with_place" not in step]
+
+
+def test_the_counts_are_the_same_when_the_store_is_opened_again(executions: StoreWriter, path: Path) -> None:
+    put(executions, execution(1), execution(2, status=Status.RUNNING), execution(3, status=Status.COMPLETED))
+    put(executions, execution(2, status=Status.COMPLETED), execution(1, owner="node-2"))
+
+    again = StoreWriter(open_writer(path))
+
+    assert +again.counts() == +executions.counts()
+    assert again.count_of("node-2", Component.HANDLER, Status.QUEUED) == 1
+    assert again.counts()[Component.HANDLER, Status.COMPLETED] == 2
+
+
+def test_what_is_in_backoff_is_found_without_a_look_at_the_journal(
+    executions: StoreWriter, writer: apsw.Connection
+) -> None:
+    assert "operations_retrying (execution_row=?)" in plan(writer, lambda: executions.retrying(1))[0]
