@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
 from tempolite_node.driver import run_messages
+from tempolite_node.driver.handovers import Handover, Handovers
 from tempolite_node.driver.pools import WINDOW_MAX, Order, Pool
 from tempolite_node.driver.runs import AttemptEnd, AttemptStep, Due, Frame, OpenCall, RunningAttempt
 from tempolite_node.engine.effects import (
@@ -66,6 +67,7 @@ class Dispatch:
         self._isolated = 0  #: processes for one attempt each get numbers below zero
         self._handlers: frozenset[str] = frozenset()
         self._to_run: list[RunAttempt | RunCompensation] = []
+        self._handovers = Handovers(source)
         self._outgoing: defaultdict[int, list[messages.ToHost]] = defaultdict(list)
         self._closing: list[int] = []
         self._leased: Counter[int] = Counter()  #: slots of the side-effect pool that each host has, running and spare
@@ -90,6 +92,7 @@ class Dispatch:
     def host_down(self, host: int) -> list[tuple[RunningAttempt, bool]]:
         """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
         self._hosts.pop(host, None)
+        self._handovers.forget(host)
         self.give_back(host, self._leased[host])
         lost = [run for run in self._runs.values() if run.host == host]
         return [(run, self._forget(run, AttemptEnd.LOST)) for run in lost]
@@ -134,6 +137,8 @@ class Dispatch:
             return
         open_call = run.calls.pop((effect.kind, effect.key), None)
         if open_call is None:
+            if run.handover is not None:
+                run.handover.changed((effect.kind, effect.key))
             return  # the attempt has not asked again since its stack was lost; replay will find it recorded
         self._over(run, open_call, effect.key, effect.answer)
 
@@ -156,7 +161,7 @@ class Dispatch:
             return
         self._forget(run, AttemptEnd.ABANDONED)
         if run.host < 0:
-            self._closing.append(run.host)
+            self._close(run.host)
         else:
             self._send(run.host, messages.AbandonAttempt(execution_id=run.execution_id, epoch=run.epoch))
 
@@ -165,6 +170,7 @@ class Dispatch:
         for run in list(self._runs.values()):
             self._abandon(Abandon(execution_id=run.execution_id, epoch=run.epoch))
         self._to_run.clear()
+        self._handovers.clear()
         for pool in self.pools.values():
             pool.busy = 0
             pool.waking.clear()
@@ -206,6 +212,10 @@ class Dispatch:
         if answer is not None:
             open_call = run.calls.pop((OperationKind.SIDE_EFFECT, key))
             self._start_side_effect(run, open_call, key, answer)
+
+    def send_more(self, host: int) -> None:
+        """The host has taken what it was sent of attempts that it is to run."""
+        self._handovers.send_more(host)
 
     # --- slots that are leased: see docs/design/slots.md
 
@@ -311,7 +321,11 @@ class Dispatch:
             self.ended[Component.COMPENSATION, end is AttemptEnd.COMPLETED] += 1
         self._forget(run, end, failure)
         if run.host < 0:
-            self._closing.append(run.host)
+            self._close(run.host)
+
+    def _close(self, host: int) -> None:
+        self._closing.append(host)
+        self._handovers.forget(host)
 
     def _forget(self, run: RunningAttempt, end: AttemptEnd, failure: Failure | None = None) -> bool:
         """Gives back its slots. Returns whether its code was running."""
@@ -430,6 +444,8 @@ class Dispatch:
         for effect in self._to_run:
             self._hand_out(effect)
         self._to_run.clear()
+        for host, piece in self._handovers.pieces():
+            self._send(host, piece)
         self._lease()
         outgoing, self._outgoing = self._outgoing, defaultdict(list)
         closing, self._closing = self._closing, []
@@ -443,18 +459,18 @@ class Dispatch:
             return  # it ended in the batch that started it
         host = self._host_for(execution)
         root = Frame("", execution.pool, parent=None, slot=True)
-        run = RunningAttempt(execution.id, execution.epoch, execution.handler, host, root, frames={"": root})
+        run = RunningAttempt(
+            execution.id, execution.row, execution.epoch, execution.handler, host, root, frames={"": root}
+        )
         self._runs[execution.id] = run
         if host in self._hosts:
             self._hosts[host] += 1
-        message: messages.RunHandler | messages.RunCompensation
+        run.attempt = execution.attempt
         if isinstance(effect, RunCompensation):
-            message = run_messages.run_compensation(self._source, execution, effect.key, isolated=host < 0)
-            run.compensation = effect.key
-        else:
-            message = run_messages.run(self._source, execution, isolated=host < 0)
-        run.attempt = message.attempt
-        self._send(host, message)
+            undone = self._source.operation(execution.row, OperationKind.COMPENSATION, effect.key)
+            assert undone is not None, f"{execution.id}: compensation {effect.key} was started and is not stored"
+            run.compensation, run.attempt = effect.key, undone.attempt
+        self._handovers.add(Handover(run, effect))
         if self.traces:
             self._note(run)
 

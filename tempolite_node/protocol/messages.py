@@ -86,6 +86,7 @@ class RunHandler(Message, frozen=True, kw_only=True):
     attempt: int
     generation: int
     journal: tuple[Record, ...] = ()
+    more: bool = False  #: the journal follows, in parts
     parent_id: str | None = None
     deadline_ms: int | None = None
     cancel_requested: bool = False
@@ -108,8 +109,23 @@ class RunCompensation(Message, frozen=True, kw_only=True):
     attempt: int
     generation: int
     journal: tuple[Record, ...] = ()
+    more: bool = False  #: as in `RunHandler`
     isolated: bool = False
-    format: int = 1  #: as in `Run`
+    format: int = 1  #: as in `RunHandler`
+
+
+class JournalPart(Message, frozen=True, kw_only=True):
+    """Of the journal of an attempt that is to run. It runs when it has the last one; a later record goes before one
+    that was sent of the same operation."""
+
+    execution_id: str
+    epoch: int
+    records: tuple[Record, ...]
+    more: bool = False
+
+
+class AskForMore(Message, frozen=True, kw_only=True):
+    """There may be more to run, or of a journal, than was sent by now. Answered by SendMore when this was read."""
 
 
 class Reply(Message, frozen=True, kw_only=True):
@@ -181,6 +197,8 @@ ToHost = (
     Load
     | RunHandler
     | RunCompensation
+    | JournalPart
+    | AskForMore
     | Reply
     | LeaseSlots
     | CancelAttempt
@@ -278,6 +296,14 @@ class ReturnSlots(Message, frozen=True, kw_only=True):
     slots: int
 
 
+class SendMore(Message, frozen=True, kw_only=True):
+    """It has taken what it was sent to run."""
+
+
+#: What the driver hears; see `supervisor.connection`.
+ForDriver = AttemptCall | ReturnSlots | SendMore
+
+
 class Violation(Struct, gc=False, frozen=True):
     field: str  #: path of the value, e.g. "order.quantity"
     description: str
@@ -306,4 +332,4 @@ class Pong(Message, frozen=True, kw_only=True):
     parked: int = 0  #: stacks that wait
 
 
-FromHost = Loaded | AttemptCall | ReturnSlots | Checked | LogFlushed | Pong
+FromHost = Loaded | AttemptCall | ReturnSlots | SendMore | Checked | LogFlushed | Pong
