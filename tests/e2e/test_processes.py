@@ -125,6 +125,49 @@ def test_hosts_end_with_a_node_that_is_killed(node: Start) -> None:
             os.close(host)
 
 
+# --- what a handler starts ends with its process
+
+
+def started_in(daemon: Daemon, name: str) -> tuple[int, list[int]]:
+    """The process of the handler, and pidfds of it and of all that it has started."""
+    prefix = f"{name} runs in "
+    daemon.until_world(lambda: prefix in (daemon.world.read_text() if daemon.world.exists() else ""))
+    line = next(line for line in daemon.world.read_text().splitlines() if line.startswith(prefix))
+    host, _, programs = line.removeprefix(prefix).partition(" with ")
+    return int(host), [os.pidfd_open(int(pid)) for pid in (host, *programs.split())]
+
+
+def until_gone(processes: list[int]) -> None:
+    for process in processes:
+        assert select.select([process], [], [], PATIENCE_S)[0], "what a handler started outlives its process"
+        os.close(process)
+
+
+def test_what_a_handler_starts_ends_with_its_process_however_that_ends(node: Start) -> None:
+    once = {"retry": {"maximum_attempts": 1}}
+    daemon = node(
+        {"target": "processes:start_programs", "name": "start_programs_isolated", "isolation": "process", **once},
+        {"target": "processes:start_programs", **once},
+        pools={"handler": {"workers": 2}},
+    )
+    with daemon.gate("isolated"), daemon.gate("shared"), daemon.gate("node"), daemon.client() as client:
+        terminated = client.enqueue("start_programs_isolated", "isolated")
+        _, processes = started_in(daemon, "isolated")
+        terminated.terminate("not wanted any more")
+        until_gone(processes)
+
+        crashed = client.enqueue("start_programs", "shared")
+        host, processes = started_in(daemon, "shared")
+        os.kill(host, signal.SIGKILL)
+        until_gone(processes)
+        crashed.terminate("its next attempt is nobody's matter")
+
+        client.enqueue("start_programs", "node")
+        _, processes = started_in(daemon, "node")
+        daemon.kill()
+        until_gone(processes)
+
+
 # --- the first process of a container
 
 

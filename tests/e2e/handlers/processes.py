@@ -77,6 +77,26 @@ def leave_orphans(_ctx: HandlerContext) -> list[str]:
     return there
 
 
+#: Loses its parent at once, and has neither its session nor its environment.
+_DAEMON = "import os, time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); "
+_STAYS = "print(os.getpid(), flush=True); time.sleep(600)"
+
+
+def start_programs(_ctx: HandlerContext, name: str) -> None:
+    """Starts a child, one in a session of its own and a daemon, and stays."""
+    programs = ("import os, time; ", False), ("import os, time; ", True), (_DAEMON, True)
+    started = []
+    for program, alone in programs:
+        command = [sys.executable, "-c", program + _STAYS]
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, env={} if alone else None, start_new_session=alone, text=True
+        )
+        assert child.stdout is not None
+        started.append(child.stdout.readline().strip())
+    happened(f"{name} runs in {os.getpid()} with {' '.join(started)}")
+    pass_gate(name)
+
+
 def whisper(_ctx: HandlerContext, word: str) -> None:
     logging.getLogger("shop").debug(word)
 
