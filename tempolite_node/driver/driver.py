@@ -299,7 +299,7 @@ class Driver:
         starts: list[PendingCommand] = []
         for component, execution_id in self.dispatch.starts():
             start = StartAttempt(at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id, pool=component)
-            starts.append(PendingCommand(start, partial(self._started, component)))
+            starts.append(PendingCommand(start, partial(self._started, component, execution_id)))
         return starts
 
     def _grant(self) -> None:
@@ -310,9 +310,9 @@ class Driver:
         """See `Log`. One that was given up is not, whatever it had ordered since: others may have what it ran."""
         return self._readiness.live and self._log.is_current
 
-    def _started(self, component: Component, outcome: AnyOutcome) -> None:
+    def _started(self, component: Component, execution_id: str, outcome: AnyOutcome) -> None:
         if isinstance(outcome, Rejection):
-            self.dispatch.start_failed(component)
+            self.dispatch.start_failed(component, execution_id)
 
     # --- the state machine of the log
 
