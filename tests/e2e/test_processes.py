@@ -61,6 +61,27 @@ def test_a_signal_to_every_process_of_the_node_drains_it(node: Start, number: si
         assert [handle.result(PATIENCE_S) for handle in handles] == [1, 1], "each ended in its first attempt"
 
 
+def test_a_stack_that_waits_is_unwound_when_what_runs_beside_it_has_ended(node: Start) -> None:
+    daemon = node("processes:wait_beside_a_side_effect")
+    with daemon.gate("effect") as gate:
+        with daemon.client() as client:
+            id = client.enqueue("wait_beside_a_side_effect").id
+        daemon.until("the side effect runs")
+        daemon.signal(signal.SIGTERM)
+        daemon.until_logged("draining")
+        gate.open()
+        assert daemon.wait() == 0
+    assert "stopping with attempts under way; they run again after the next start" not in [
+        line["event"] for line in daemon.log
+    ]
+
+    with daemon.start().client() as client:
+        handle = client.handle(id)
+        handle.send_signal("go", "on")
+        assert handle.result(PATIENCE_S) == ["on", "done"]
+        assert daemon.effects()["the side effect runs"] == 1
+
+
 def test_a_node_that_is_told_to_stop_while_it_starts_does_so_at_once(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, {"handlers": [{"target": "slow_import:serve"}]})
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import time
 
 from world import happened, pass_gate
 
-from tempolite_sdk import HandlerContext
+from tempolite_sdk import AsyncHandlerContext, HandlerContext
 
 #: Says that it is ready, and stays: without a word of its own on signals.
 _CHILD = "import time; print('ready', flush=True); time.sleep(600)"
@@ -24,6 +25,15 @@ def run_long(ctx: HandlerContext, name: str) -> int:
     happened(f"{name} runs in {os.getpid()}")
     pass_gate(name)
     return ctx.attempt
+
+
+async def wait_beside_a_side_effect(ctx: AsyncHandlerContext) -> list[str]:
+    async def run() -> str:
+        happened("the side effect runs")
+        await asyncio.to_thread(pass_gate, "effect")
+        return "done"
+
+    return list(await asyncio.gather(ctx.receive_signal("go", str), ctx.side_effect("run", run)))
 
 
 def terminate_children(_ctx: HandlerContext) -> dict[str, int | None]:
