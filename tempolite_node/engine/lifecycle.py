@@ -499,8 +499,12 @@ def cancel_due(execution: Execution) -> bool:
 
 def takes_cancel_in_order(work: Work, execution: Execution) -> bool:
     """Whether its code meets the cancel at its place among the answers, and not at one of its operations."""
-    if execution.format < EXACT_REPLAY or execution.pool is Component.COMPENSATION:
-        return False
+    exact = execution.format >= EXACT_REPLAY and execution.pool is not Component.COMPENSATION
+    return exact and is_stepped(work, execution)
+
+
+def is_stepped(work: Work, execution: Execution) -> bool:
+    """Whether its handler's code runs on a loop that is stepped, where its owner runs it; see `ServedHandler`."""
     owner = work.node(execution.owner)
     return owner is not None and owner.serves(execution.handler) and owner.served(execution.handler).stepped
 

@@ -97,7 +97,7 @@ def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | No
         case UnwindAttempt():
             return _unwind(work, execution, request, at_ms=at_ms)
         case SuspendAttempt():
-            return _suspend(work, execution, request, at_ms=at_ms)
+            return suspend(work, execution, request, at_ms=at_ms)
         case _:
             assert_never(request)
 
@@ -166,7 +166,8 @@ def _is_open(operation: Operation | None) -> bool:
     return operation.is_wait or (retrying and operation.due_ms is not None)
 
 
-def _suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms: int) -> Value:
+def suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms: int) -> Value:
+    """Replay can't go the way that was recorded: somebody has to put the code right."""
     failure = Failure(
         type="NonDeterminism",
         message=f"{request.kind} {request.key}: recorded was {request.expected}, replay asks for {request.actual}",
