@@ -226,7 +226,7 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
     asynchronous: bool
     #: Its attempts, from format 3 on, run on a loop that is stepped: they say when it is `Quiet`, and take a cancel in
     #: its place among the answers.
-    stepped: bool = False
+    quiet: bool = False
     arguments_schema: str
     result_schema: str
     description: str = ""
@@ -293,13 +293,16 @@ class AttemptCall(Message, frozen=True, kw_only=True):
 class Quiet(Message, frozen=True, kw_only=True):
     """Nothing of the attempt's own code can go on by itself: it waits for answers.
 
-    The frame of the attempt gives up its slot when all that was sent to it was released, and nothing that it asked for
-    is yet to be decided. Told by handlers that are `HandlerDescription.stepped`, and by no other.
+    The frame of the attempt gives up its slot when the host is through with all that was sent to it, and nothing that
+    it asked for is yet to be decided. Told by handlers that say so (`HandlerDescription.quiet`), and by no other; also
+    with the word that a side effect runs in a slot that was leased.
     """
 
     execution_id: str
     epoch: int
-    released: int  #: `Reply.end_seq` of the last answer that was released, or the cancel's; 0: none was
+    #: `Reply.end_seq` of the last answer that was released, or dropped because nobody waits for it any more; or the
+    #: place of the cancel. 0: none was.
+    released: int
 
 
 class ReturnSlots(Message, frozen=True, kw_only=True):
