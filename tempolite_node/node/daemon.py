@@ -284,6 +284,7 @@ class Node:
                 each.component,
                 function=each.function,
                 signals=tuple(signal.name for signal in each.signals),
+                stepped=each.quiet,
             )
             for name, each in self._supervisor.handlers.items()
         ]
@@ -409,7 +410,8 @@ class Node:
     # --- between the worker hosts and the driver
 
     def _host_up(self, host: int, handlers: Sequence[messages.HandlerDescription]) -> None:
-        self._driver.put(HostUp(host, tuple(handler.name for handler in handlers)))
+        stepped = tuple(handler.name for handler in handlers if handler.quiet)
+        self._driver.put(HostUp(host, tuple(handler.name for handler in handlers), stepped))
 
     def _host_down(self, host: int, message: str, crashed: bool) -> None:
         self._driver.put(HostDown(host, message, crashed))
