@@ -251,7 +251,7 @@ class Dispatch:
     def quiet(self, run: RunningAttempt, released: int) -> None:
         """The attempt's own code waits, unless an answer is on its way to it."""
         frame = run.root
-        frame.quiet = released == frame.sent
+        frame.quiet = released >= frame.sent  # what its journal had is not sent, and earlier
         self._rest(frame)
 
     def _rest(self, frame: Frame) -> None:

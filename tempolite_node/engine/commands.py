@@ -324,6 +324,7 @@ class SuspendAttempt(Request, frozen=True, kw_only=True):
     key: str
     expected: str
     actual: str
+    misuse: str = ""  #: or what the code did that no replay could do again; then nothing else is told
 
 
 AnyRequest = (

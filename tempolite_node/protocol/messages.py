@@ -241,10 +241,9 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
     name: str
     function: str = ""  #: "module:qualified name", as the function says itself
     component: Component
-    asynchronous: bool
     #: Its attempts, from format 3 on, run on a loop that is stepped: they say when it is `Quiet`, and take a cancel in
     #: its place among the answers.
-    quiet: bool = False
+    asynchronous: bool
     arguments_schema: str
     result_schema: str
     description: str = ""
@@ -313,7 +312,7 @@ class Quiet(Message, frozen=True, kw_only=True):
     """Nothing of the attempt's own code can go on by itself: it waits for answers.
 
     The frame of the attempt gives up its slot when the host is through with all that was sent to it, and nothing that
-    it asked for is yet to be decided. Told by handlers that say so (`HandlerDescription.quiet`), and by no other; also
+    it asked for is yet to be decided. Told by handlers that say so (`HandlerDescription.asynchronous`), and by no other; also
     with the word that a side effect runs in a slot that was leased.
     """
 

@@ -226,6 +226,14 @@ def _sleep(attempt: Attempt, scope: Scope, operation: operations.Sleep) -> Conve
     _check_not_interrupted(attempt, answer)
 
 
+def timer(attempt: Attempt, scope: Scope, key: str, duration_ms: int) -> Conversation[None]:
+    """Of the loop that the code runs on: set by no operation of a context."""
+    record = yield from found(attempt, scope, OperationKind.TIMER, key)
+    yield from _recorded_or(
+        attempt, scope, record, commands.Sleep(key=key, duration_ms=duration_ms), OperationKind.TIMER
+    )
+
+
 def _recorded_or(
     attempt: Attempt,
     scope: Scope,

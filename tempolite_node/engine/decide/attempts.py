@@ -181,9 +181,10 @@ def _is_open(operation: Operation | None) -> bool:
 
 def suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms: int) -> Value:
     """Replay can't go the way that was recorded: somebody has to put the code right."""
+    told = f"{request.kind} {request.key}: recorded was {request.expected}, replay asks for {request.actual}"
     failure = Failure(
-        type="NonDeterminism",
-        message=f"{request.kind} {request.key}: recorded was {request.expected}, replay asks for {request.actual}",
+        type="NotInHandler" if request.misuse else "NonDeterminism",
+        message=request.misuse or told,
         non_retryable=True,
     )
     if execution.pool is Component.COMPENSATION:
