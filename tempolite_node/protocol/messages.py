@@ -312,8 +312,8 @@ class Quiet(Message, frozen=True, kw_only=True):
     """Nothing of the attempt's own code can go on by itself: it waits for answers.
 
     The frame of the attempt gives up its slot when the host is through with all that was sent to it, and nothing that
-    it asked for is yet to be decided. Told by handlers that say so (`HandlerDescription.asynchronous`), and by no other; also
-    with the word that a side effect runs in a slot that was leased.
+    it asked for is yet to be decided. Told of asynchronous handlers, and of no other; also with the word that a side
+    effect runs in a slot that was leased.
     """
 
     execution_id: str
