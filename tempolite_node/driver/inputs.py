@@ -68,7 +68,7 @@ class HostUp(Struct):
 
 class HostMessages(Struct):
     host: int
-    calls: list[messages.ToDriver]
+    calls: list[messages.ForDriver]
 
 
 class HostDown(Struct):
@@ -111,7 +111,7 @@ class HostSocket(Protocol):
 
     def fileno(self) -> int: ...
 
-    def read(self) -> list[messages.ToDriver] | None:
+    def read(self) -> list[messages.ForDriver] | None:
         """What it says to the driver; None: it has gone silent for good, and its socket is closed."""
         ...
 

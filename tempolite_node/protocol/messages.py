@@ -89,6 +89,7 @@ class RunHandler(Message, frozen=True, kw_only=True):
     attempt: int
     generation: int
     journal: tuple[Record, ...] = ()
+    more: bool = False  #: the journal follows, in parts
     parent_id: str | None = None
     deadline_ms: int | None = None
     cancel_requested: bool = False
@@ -114,8 +115,23 @@ class RunCompensation(Message, frozen=True, kw_only=True):
     attempt: int
     generation: int
     journal: tuple[Record, ...] = ()
+    more: bool = False  #: as in `RunHandler`
     isolated: bool = False
-    format: int = 1  #: as in `Run`
+    format: int = 1  #: as in `RunHandler`
+
+
+class JournalPart(Message, frozen=True, kw_only=True):
+    """Of the journal of an attempt that is to run. It runs when it has the last one; a later record goes before one
+    that was sent of the same operation."""
+
+    execution_id: str
+    epoch: int
+    records: tuple[Record, ...]
+    more: bool = False
+
+
+class AskForMore(Message, frozen=True, kw_only=True):
+    """There may be more to run, or of a journal, than was sent by now. Answered by SendMore when this was read."""
 
 
 class Reply(Message, frozen=True, kw_only=True):
@@ -195,6 +211,8 @@ ToHost = (
     Load
     | RunHandler
     | RunCompensation
+    | JournalPart
+    | AskForMore
     | Reply
     | LeaseSlots
     | CancelAttempt
@@ -223,10 +241,9 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
     name: str
     function: str = ""  #: "module:qualified name", as the function says itself
     component: Component
-    asynchronous: bool
     #: Its attempts, from format 3 on, run on a loop that is stepped: they say when it is `Quiet`, and take a cancel in
     #: its place among the answers.
-    stepped: bool = False
+    asynchronous: bool
     arguments_schema: str
     result_schema: str
     description: str = ""
@@ -237,6 +254,7 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
 class Loaded(Message, frozen=True, kw_only=True):
     """Every handler is imported, or the mistakes say why not."""
 
+    pid: int = 0  #: of the process that runs them: its parent is its keeper, which the node has started
     handlers: tuple[HandlerDescription, ...] = ()
     mistakes: tuple[HandlerMistake, ...] = ()
 
@@ -293,19 +311,30 @@ class AttemptCall(Message, frozen=True, kw_only=True):
 class Quiet(Message, frozen=True, kw_only=True):
     """Nothing of the attempt's own code can go on by itself: it waits for answers.
 
-    The frame of the attempt gives up its slot when all that was sent to it was released, and nothing that it asked for
-    is yet to be decided. Told by handlers that are `HandlerDescription.stepped`, and by no other.
+    The frame of the attempt gives up its slot when the host is through with all that was sent to it, and nothing that
+    it asked for is yet to be decided. Told of asynchronous handlers, and of no other; also with the word that a side
+    effect runs in a slot that was leased.
     """
 
     execution_id: str
     epoch: int
-    released: int  #: `Reply.end_seq` of the last answer that was released, or the cancel's; 0: none was
+    #: `Reply.end_seq` of the last answer that was released, or dropped because nobody waits for it any more; or the
+    #: place of the cancel. 0: none was.
+    released: int
 
 
 class ReturnSlots(Message, frozen=True, kw_only=True):
     """Slots that were leased, and that no side effect took."""
 
     slots: int
+
+
+class SendMore(Message, frozen=True, kw_only=True):
+    """It has taken what it was sent to run."""
+
+
+#: What the driver hears; see `supervisor.connection`.
+ForDriver = AttemptCall | Quiet | ReturnSlots | SendMore
 
 
 class Violation(Struct, gc=False, frozen=True):
@@ -336,6 +365,4 @@ class Pong(Message, frozen=True, kw_only=True):
     parked: int = 0  #: stacks that wait
 
 
-ToDriver = AttemptCall | Quiet | ReturnSlots  #: what is for the driver; the rest is for the host's supervisor
-
-FromHost = Loaded | ToDriver | Checked | LogFlushed | Pong
+FromHost = Loaded | ForDriver | Checked | LogFlushed | Pong

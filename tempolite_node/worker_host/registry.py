@@ -47,7 +47,6 @@ class Handler:
             function=self.signature.function,
             component=self.component,
             asynchronous=self.asynchronous,
-            stepped=self.asynchronous,
             arguments_schema=self.signature.arguments_schema(),
             result_schema=self.signature.result_schema(),
             description=self.signature.description,

@@ -13,7 +13,7 @@ from threading import get_ident
 from typing import Any, NoReturn
 from weakref import ref
 
-from tempolite_node.worker_host.exact.tasks import ExactFuture, ExactTask, shortened
+from tempolite_node.worker_host.exact.tasks import ExactFuture, ExactTask, PlacingLoop, shortened
 
 #: Turns in which a callback scheduled itself again and nothing new came of any, before the loop is taken to be quiet:
 #: while something is to come from outside, and while nothing is. So anyio cancels the tasks of a scope until they end.
@@ -43,7 +43,7 @@ class ExactTimer(TimerHandle):
         self.operation: asyncio.Future[Any] | None = None
 
 
-class ExactLoop(asyncio.AbstractEventLoop):
+class ExactLoop(PlacingLoop):
     """Tasks run on it as on any loop, but in an order that hangs on nothing but what it was told.
 
     misuse: makes the error for what would need the world outside.
@@ -65,7 +65,6 @@ class ExactLoop(asyncio.AbstractEventLoop):
         self._ready: deque[Handle] = deque()
         self._new_timers: list[ExactTimer] = []  #: that are no operation yet, in the order in which they were set
         self._timer_numbers: dict[str, int] = {}
-        self._places = 0
         self._loose_tasks = 0
         self._task_factory: Any = None
         self._exception_handler: Any = None
@@ -204,10 +203,6 @@ class ExactLoop(asyncio.AbstractEventLoop):
         return number
 
     # --- tasks and futures
-
-    def next_place(self) -> int:
-        self._places += 1
-        return self._places
 
     def create_future(self) -> ExactFuture:
         return ExactFuture(self)

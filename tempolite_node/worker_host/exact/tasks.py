@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from hashlib import blake2b
 from typing import Any
 
 _PATH_MAX = 60  #: characters; tasks that make each other without end have paths of this length at most
+
+
+class PlacingLoop(asyncio.AbstractEventLoop):
+    """What tasks and futures ask of their loop: their place, and the error for who misuses them."""
+
+    misuse: Callable[[str], Exception]
+    _places = 0
+
+    def next_place(self) -> int:
+        self._places += 1
+        return self._places
 
 
 def _check_awaited_in(loop: Any, what: str) -> None:
@@ -16,10 +27,10 @@ def _check_awaited_in(loop: Any, what: str) -> None:
 
 
 class ExactFuture(asyncio.Future[Any]):
-    """Of the loop, an `ExactLoop`. Only code of the loop may await it."""
+    """Of the loop. Only code of the loop may await it."""
 
-    def __init__(self, loop: Any) -> None:
-        self.place: int = loop.next_place()
+    def __init__(self, loop: PlacingLoop) -> None:
+        self.place = loop.next_place()
         super().__init__(loop=loop)
 
     def __hash__(self) -> int:
@@ -40,9 +51,9 @@ class ExactTask(asyncio.Task[Any]):
     """
 
     def __init__(
-        self, coro: Coroutine[Any, Any, Any], *, loop: Any, name: str | None, path: str, **options: Any
+        self, coro: Coroutine[Any, Any, Any], *, loop: PlacingLoop, name: str | None, path: str, **options: Any
     ) -> None:
-        self.place: int = loop.next_place()  # the constructor adds the task to sets, and may run it
+        self.place = loop.next_place()  # the constructor adds the task to sets, and may run it
         self.path = path
         self._children = 0
         # The default name counts the tasks of the process.
