@@ -134,6 +134,12 @@ class HostsConfig(Section):
     max_parked: Annotated[int, whole(0, 1_000_000, "a parked stack costs some 15 to 30KiB")] = 2_000
     park_ttl_ms: Annotated[int, duration("1s", "365d", LONG)] = 900_000
     max_suspects: Annotated[int, whole(1, 256, "each is a process with the handlers imported")] = 4
+    lingering_timeout_ms: Annotated[
+        int, duration("1s", "1h", "code that ended late delays what follows it so long")
+    ] = 30_000
+    retiring_timeout_ms: Annotated[
+        int, duration("1s", "1d", "what runs longer in a host that is replaced is cut off")
+    ] = 60_000
     ping_interval_ms: Annotated[int, duration("100ms", "5m", "how soon a hung host is noticed")] = 5_000
     ping_timeout_ms: Annotated[
         int, duration("500ms", "1h", "a handler that holds the GIL this long loses its host")

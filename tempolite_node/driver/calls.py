@@ -82,7 +82,7 @@ class Requests:
         self._format = format
 
     def on_messages(
-        self, host: int, calls: Sequence[messages.AttemptCall | messages.ReturnSlots], *, at_ms: int, is_current: bool
+        self, host: int, calls: Sequence[messages.ForDriver], *, at_ms: int, is_current: bool
     ) -> Iterator[PendingCommand]:
         """What a worker host says. Part of it is done at once: it changes nothing that is stored.
 
@@ -92,6 +92,12 @@ class Requests:
         for call in calls:
             if isinstance(call, messages.ReturnSlots):
                 dispatch.give_back(host, call.slots)
+                continue
+            if isinstance(call, messages.CodeLingers):
+                dispatch.code_lingers(host, call.execution_id, call.epoch, abandoned=False)
+                continue
+            if isinstance(call, messages.CodeEnded):
+                dispatch.code_ended(host, call.execution_id, call.epoch, abandoned=call.abandoned)
                 continue
             if call.leased:
                 dispatch.give_back(host, 1)

@@ -134,7 +134,7 @@ class CancelAttempt(Message, frozen=True, kw_only=True):
 
 
 class AbandonAttempt(Message, frozen=True, kw_only=True):
-    """It lost its right to run: stop it as far as possible, and say nothing more of it."""
+    """It lost its right to run: stop it as far as possible, and say nothing more of it but its CodeEnded."""
 
     execution_id: str
     epoch: int
@@ -279,6 +279,21 @@ class ReturnSlots(Message, frozen=True, kw_only=True):
     slots: int
 
 
+class CodeLingers(Message, frozen=True, kw_only=True):
+    """The time of a side effect is up and its body goes on, in a thread. Followed by CodeEnded."""
+
+    execution_id: str
+    epoch: int
+
+
+class CodeEnded(Message, frozen=True, kw_only=True):
+    """The answer to AbandonAttempt: no code of the attempt runs here any more. And what follows CodeLingers."""
+
+    execution_id: str
+    epoch: int
+    abandoned: bool = True  #: False: no side effect's body whose time was up goes on; the attempt itself may
+
+
 class Violation(Struct, gc=False, frozen=True):
     field: str  #: path of the value, e.g. "order.quantity"
     description: str
@@ -307,4 +322,5 @@ class Pong(Message, frozen=True, kw_only=True):
     parked: int = 0  #: stacks that wait
 
 
-FromHost = Loaded | AttemptCall | ReturnSlots | Checked | LogFlushed | Pong
+ForDriver = AttemptCall | ReturnSlots | CodeLingers | CodeEnded
+FromHost = Loaded | AttemptCall | ReturnSlots | CodeLingers | CodeEnded | Checked | LogFlushed | Pong

@@ -184,6 +184,16 @@ class Supervisor:
             if host is not None:
                 host.kill()
 
+    def replace(self, numbers: Sequence[int]) -> None:
+        """Starts a successor for each. They go on until they are closed."""
+        for number in numbers:
+            slot = self._slots.pop(number, None)
+            if slot is not None and not self._node_stops:
+                logger.warning(
+                    f"worker host {number} is replaced: code goes on in it that nobody waits for", host=number
+                )
+                self._start_shared(slot)
+
     def serves(self, handler: str) -> bool:
         return handler in self.handlers
 

@@ -26,6 +26,7 @@ class Runner:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._attempts: dict[str, Attempt] = {}
+        self._with_code: dict[tuple[str, int], Attempt] = {}  #: of which code is under way
         self._loop = AttemptLoop(services.channel)
         self._threads = ThreadScheduler(services.channel)
         self._for_loop: list[tuple[Attempt, int, Any]] = []  #: answers of this batch, taken to the loop at once
@@ -45,6 +46,10 @@ class Runner:
 
     def _add(self, attempt: Attempt) -> Attempt:
         self._attempts[attempt.execution_id] = attempt
+        place = (attempt.execution_id, attempt.epoch)
+        self._with_code[place] = attempt
+        attempt.code.when_ended = partial(self._with_code.pop, place, None)
+        attempt.code.begins()
         return attempt
 
     def _refuse(self, run: messages.RunHandler | messages.RunCompensation) -> None:
@@ -59,6 +64,7 @@ class Runner:
         attempt.stop()
         if self._attempts.get(attempt.execution_id) is attempt:
             del self._attempts[attempt.execution_id]
+        attempt.code.ends()
 
     def reply(self, message: messages.Reply) -> None:
         attempt = self._of(message)
@@ -83,11 +89,14 @@ class Runner:
             attempt.request_cancel(message.reason)
 
     def abandon(self, message: messages.AbandonAttempt) -> None:
-        attempt = self._of(message)
-        if attempt is not None:
-            attempt.abandon()
+        attempt = self._with_code.get((message.execution_id, message.epoch))
+        if attempt is None:
+            self._services.channel.send(messages.CodeEnded(execution_id=message.execution_id, epoch=message.epoch))
+            return
+        attempt.abandon()
+        attempt.code.abandon()
 
-    def _of(self, message: messages.Reply | messages.CancelAttempt | messages.AbandonAttempt) -> Attempt | None:
+    def _of(self, message: messages.Reply | messages.CancelAttempt) -> Attempt | None:
         attempt = self._attempts.get(message.execution_id)
         return attempt if attempt is not None and attempt.epoch == message.epoch else None
 

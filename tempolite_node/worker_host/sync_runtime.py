@@ -14,6 +14,7 @@ from tempolite_node.worker_host.attempt import AttemptOver, AttemptRuntime
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.conversations import Ask, Conversation, RunUserCode, UserCodeTimeout
 from tempolite_node.worker_host.operations import conversation_of
+from tempolite_node.worker_host.running_code import RunningCode
 from tempolite_sdk.operations import Operation
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class SyncRuntime(AttemptRuntime):
                     step = conversation.send(self._ask(step))
                     continue
                 try:
-                    returned = _run(step)
+                    returned = _run(step, self.attempt.code)
                 except BaseException as error:  # user code may raise anything
                     step = conversation.throw(error)
                 else:
@@ -72,14 +73,15 @@ class _SleepingThread:
         self._lock.release()
 
 
-def _run(body: RunUserCode) -> Any:
+def _run(body: RunUserCode, code: RunningCode) -> Any:
+    code.wait_for_left_behind(body.scope.frame)
     if body.timeout_s is None:
         with body.scope:
             return body.call()
-    return _run_in_time(body, body.timeout_s)
+    return _run_in_time(body, body.timeout_s, code)
 
 
-def _run_in_time(body: RunUserCode, timeout_s: float) -> Any:
+def _run_in_time(body: RunUserCode, timeout_s: float, code: RunningCode) -> Any:
     """In a thread of its own, which is left behind when the time is up: a thread can't be stopped.
 
     BodyTimeout: the time is up; the body's context is closed.
@@ -96,13 +98,17 @@ def _run_in_time(body: RunUserCode, timeout_s: float) -> Any:
             done.set_result(context.run(in_scope))
         except BaseException as error:
             done.set_exception(error)
+        finally:
+            code.ends()
 
+    code.begins()
     threads.start(run)
     try:
         return done.result(timeout_s)
     except TimeoutError:
         if done.done():
             raise  # the body's own
+        code.leave_behind(body.scope.frame, done)
         raise UserCodeTimeout from None
     finally:
         body.scope.open = False
