@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from tempolite_node.engine.effects import AnyAnswer
+from tempolite_node.interpreter import has_thread_locals, thread_state
 from tempolite_node.worker_host.attempt import AttemptOver, AttemptRuntime
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.conversations import Ask, Conversation, RunUserCode, UserCodeTimeout
@@ -131,7 +132,11 @@ class ThreadScheduler:
 
 
 class Threads:
-    """Threads that are used again. There is no bound: how many run is for the pools of the node to say."""
+    """Threads that are used again. There is no bound: how many run is for the pools of the node to say.
+
+    What one function sets, the next does not see: each has context variables of its own, the decimal context among
+    them, and a thread that has thread-locals by now is not used again.
+    """
 
     def __init__(self) -> None:
         self._idle = 0
@@ -148,9 +153,12 @@ class Threads:
             threading.Thread(target=self._run, args=(function,), name="attempt", daemon=True).start()
 
     def _run(self, function: Callable[[], None]) -> None:
+        state = thread_state()
         while True:
-            function()
+            contextvars.Context().run(function)
             del function  # what it holds is not kept alive by an idle thread
+            if has_thread_locals(state):
+                return
             with self._lock:
                 self._idle += 1
             function = self._work.get()
