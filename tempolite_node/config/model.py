@@ -127,6 +127,14 @@ class ApiConfig(Section):
 # --- hosts
 
 
+class RecycleAfterConfig(Section):
+    """When a worker host is replaced by a new one. Unset: that is no reason."""
+
+    attempts: Annotated[int, whole(1, 1_000_000_000, "a host has to be of some use")] | None = None
+    memory: Annotated[int, size("64MiB", "1024GiB", "the interpreter with the handlers takes its part")] | None = None
+    age_ms: Annotated[int, duration("10s", "365d", "a host has to be of some use")] | None = None
+
+
 class HostsConfig(Section):
     """The child processes that run user code."""
 
@@ -134,6 +142,7 @@ class HostsConfig(Section):
     max_parked: Annotated[int, whole(0, 1_000_000, "a parked stack costs some 15 to 30KiB")] = 2_000
     park_ttl_ms: Annotated[int, duration("1s", "365d", LONG)] = 900_000
     max_suspects: Annotated[int, whole(1, 256, "each is a process with the handlers imported")] = 4
+    recycle_after: RecycleAfterConfig = RecycleAfterConfig()
     lingering_timeout_ms: Annotated[
         int, duration("1s", "1h", "code that ended late delays what follows it so long")
     ] = 30_000

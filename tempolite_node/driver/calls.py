@@ -93,6 +93,9 @@ class Requests:
             if isinstance(call, messages.ReturnSlots):
                 dispatch.give_back(host, call.slots)
                 continue
+            if isinstance(call, messages.WornOut):
+                dispatch.replace(host, call.reason)
+                continue
             if isinstance(call, messages.CodeLingers):
                 dispatch.code_lingers(host, call.execution_id, call.epoch, abandoned=False)
                 continue

@@ -79,7 +79,7 @@ class Dispatch:
         self._lingering_timeout_s = lingering_timeout_s
         self._held: set[str] = set()  #: executions that wait for no more than the end of their own code
         self._retiring = Retiring(retiring_timeout_s)
-        self._to_replace: list[int] = []
+        self._to_replace: dict[int, str] = {}  #: hosts, with the reason
         self._isolated = 0  #: processes for one attempt each get numbers below zero
         self._handlers: frozenset[str] = frozenset()
         self._to_run: list[RunAttempt | RunCompensation] = []
@@ -143,8 +143,7 @@ class Dispatch:
             return
         now_s = self._clock_s()
         for host in self._lingering.longer_than(self._lingering_timeout_s, now_s):
-            if host in self._hosts and self._retiring.replace(host):
-                self._to_replace.append(host)
+            self.replace(host, "code goes on in it that nobody waits for")
         self._closing += self._retiring.to_end(self._hosts, now_s)
 
     def host_due_s(self) -> float | None:
@@ -155,9 +154,14 @@ class Dispatch:
         lingering_s = self._lingering.due_s(self._lingering_timeout_s, now_s, self._retiring.hosts)
         return min((s for s in (lingering_s, self._retiring.due_s(now_s)) if s is not None), default=None)
 
-    def take_to_replace(self) -> list[int]:
-        """Hosts that a successor is to be started for."""
-        hosts, self._to_replace = self._to_replace, []
+    def replace(self, host: int, reason: str) -> None:
+        """Has a successor started for a shared host, unless that was done before."""
+        if host in self._hosts and self._retiring.replace(host):
+            self._to_replace[host] = reason
+
+    def take_to_replace(self) -> Mapping[int, str]:
+        """Hosts that a successor is to be started for, each with the reason."""
+        hosts, self._to_replace = self._to_replace, {}
         return hosts
 
     @property

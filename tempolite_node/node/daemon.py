@@ -446,7 +446,16 @@ def load_message(config: Config, log_format: LineFormat) -> messages.Load:
         payload_bytes_max=config.api.limits.payload_bytes,
         log_level=config.log.level,
         log_format=log_format,
+        recycle_after=recycle_after(config),
     )
+
+
+def recycle_after(config: Config) -> messages.RecycleAfter | None:
+    """None: hosts are never replaced for what they have run."""
+    limits = config.hosts.recycle_after
+    if (limits.attempts, limits.memory, limits.age_ms) == (None, None, None):
+        return None
+    return messages.RecycleAfter(attempts=limits.attempts, memory=limits.memory, age_ms=limits.age_ms)
 
 
 def run(config: Config, log: LogWriter, read_again: Callable[[], Config]) -> int:

@@ -48,6 +48,14 @@ class HandlerSpec(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=Tru
     heartbeat_timeout_ms: int | None = None
 
 
+class RecycleAfter(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """When a worker host has run long enough. None: that is no reason."""
+
+    attempts: int | None = None
+    memory: int | None = None  #: bytes
+    age_ms: int | None = None
+
+
 class Load(Message, frozen=True, kw_only=True):
     """First message: import the handlers. Answered by Loaded."""
 
@@ -58,6 +66,7 @@ class Load(Message, frozen=True, kw_only=True):
     payload_bytes_max: int
     log_level: str = "info"
     log_format: str = "json"  #: a `logger.lines.LineFormat`
+    recycle_after: RecycleAfter | None = None  #: the host then says that it is WornOut
 
 
 class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
@@ -294,6 +303,12 @@ class CodeEnded(Message, frozen=True, kw_only=True):
     abandoned: bool = True  #: False: no side effect's body whose time was up goes on; the attempt itself may
 
 
+class WornOut(Message, frozen=True, kw_only=True):
+    """The host has run long enough (RecycleAfter) and goes on until its successor is up."""
+
+    reason: str
+
+
 class Violation(Struct, gc=False, frozen=True):
     field: str  #: path of the value, e.g. "order.quantity"
     description: str
@@ -322,5 +337,5 @@ class Pong(Message, frozen=True, kw_only=True):
     parked: int = 0  #: stacks that wait
 
 
-ForDriver = AttemptCall | ReturnSlots | CodeLingers | CodeEnded
-FromHost = Loaded | AttemptCall | ReturnSlots | CodeLingers | CodeEnded | Checked | LogFlushed | Pong
+ForDriver = AttemptCall | ReturnSlots | CodeLingers | CodeEnded | WornOut
+FromHost = Loaded | AttemptCall | ReturnSlots | CodeLingers | CodeEnded | WornOut | Checked | LogFlushed | Pong

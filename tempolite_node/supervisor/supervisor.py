@@ -184,14 +184,12 @@ class Supervisor:
             if host is not None:
                 host.kill()
 
-    def replace(self, numbers: Sequence[int]) -> None:
-        """Starts a successor for each. They go on until they are closed."""
-        for number in numbers:
+    def replace(self, hosts: Mapping[int, str]) -> None:
+        """Starts a successor for each, and tells the reason. They go on until they are closed."""
+        for number, reason in hosts.items():
             slot = self._slots.pop(number, None)
             if slot is not None and not self._node_stops:
-                logger.warning(
-                    f"worker host {number} is replaced: code goes on in it that nobody waits for", host=number
-                )
+                logger.info("a worker host is replaced", host=number, reason=reason)
                 self._start_shared(slot)
 
     def serves(self, handler: str) -> bool:

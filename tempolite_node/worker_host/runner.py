@@ -15,6 +15,7 @@ from tempolite_node.worker_host.contexts import compensation_context, handler_co
 from tempolite_node.worker_host.registry import LoadError
 from tempolite_node.worker_host.steps import step_class
 from tempolite_node.worker_host.sync_runtime import SyncRuntime, ThreadScheduler, threads
+from tempolite_node.worker_host.wear import Wear
 from tempolite_sdk.errors import InvalidArgument
 from tempolite_sdk.payload import decode, decode_fields, encode
 from tempolite_sdk.values.written import tell_once
@@ -23,8 +24,10 @@ from tempolite_sdk.values.written import tell_once
 class Runner:
     """Belongs to the thread that reads the socket; each attempt runs elsewhere."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, wear: Wear | None = None) -> None:
+        """wear: is told of each attempt that ends."""
         self._services = services
+        self._wear = wear
         self._attempts: dict[str, Attempt] = {}
         self._with_code: dict[tuple[str, int], Attempt] = {}  #: of which code is under way
         self._loop = AttemptLoop(services.channel)
@@ -65,6 +68,8 @@ class Runner:
         if self._attempts.get(attempt.execution_id) is attempt:
             del self._attempts[attempt.execution_id]
         attempt.code.ends()
+        if self._wear is not None:
+            self._wear.attempt_ended()
 
     def reply(self, message: messages.Reply) -> None:
         attempt = self._of(message)

@@ -173,6 +173,18 @@ def test_a_handler_that_blocks_the_loop_of_others_fails_in_the_end_and_they_go_o
 # --- a process of one's own
 
 
+def test_a_host_that_has_run_long_enough_is_replaced_and_no_attempt_is_lost(node: Start) -> None:
+    daemon = node("misbehaving:quick", hosts={"recycle_after": {"attempts": 20}}, pools={"handler": {"workers": 8}})
+    with daemon.client() as client:
+        first = client.node_info().hosts[0].number
+        handles = client.enqueue_many("quick", [(number,) for number in range(60)])
+        assert [handle.result(PATIENCE_S) for handle in handles] == list(range(60))
+        daemon.until_logged("a worker host is replaced")
+        assert client.node_info().hosts[0].number == first + 1
+        assert client.execute("quick", 1) == 1
+        assert {(info.attempt, info.crashes) for info in (handle.info() for handle in handles)} == {(1, 0)}
+
+
 def test_an_isolated_attempt_has_a_process_of_its_own(crowded: Daemon, client: Client) -> None:
     pids = {client.enqueue("spawned", "alone").result(PATIENCE_S) for _ in range(2)}
     assert len(pids) == 2

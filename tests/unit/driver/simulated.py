@@ -194,7 +194,7 @@ class SimulatedNode:
                 self.sent.append((host, message))
                 self._hear(host, message)
         self.closed_hosts += output.hosts_to_close
-        self.replaced += output.hosts_to_replace
+        self.replaced += output.hosts_to_replace.keys()
         for host in output.hosts_to_close:
             self.hosts.discard(host)
             for attempt in self.attempts_of(host):
