@@ -143,6 +143,7 @@ class HostsConfig(Section):
     park_ttl_ms: Annotated[int, duration("1s", "365d", LONG)] = 900_000
     max_suspects: Annotated[int, whole(1, 256, "each is a process with the handlers imported")] = 4
     recycle_after: RecycleAfterConfig = RecycleAfterConfig()
+    max_lingering: Annotated[int, whole(1, 100_000, "each is a thread that nobody can stop")] = 100
     lingering_timeout_ms: Annotated[
         int, duration("1s", "1h", "code that ended late delays what follows it so long")
     ] = 30_000

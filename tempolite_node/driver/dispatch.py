@@ -59,11 +59,13 @@ class Dispatch:
         leases: bool = True,
         suspects_max: int = SUSPECTS_MAX,
         lingering_timeout_s: float = 30.0,
+        lingering_max: int = 100,
         retiring_timeout_s: float = 60.0,
     ) -> None:
         """leases: side effects may begin in slots that hosts have, unasked: no other node can take them over.
 
         suspects_max: processes of attempts that a crash isolated, alive at a time.
+        lingering_max: executions of which code lingers in a host before it is replaced.
         lingering_timeout_s: for which code of an abandoned attempt may go on before its host is replaced.
         retiring_timeout_s: for which what runs in a host may go on once it is replaced.
         """
@@ -77,6 +79,7 @@ class Dispatch:
         self._suspects = Suspects(suspects_max)
         self._lingering = Lingering()
         self._lingering_timeout_s = lingering_timeout_s
+        self._lingering_max = lingering_max
         self._held: set[str] = set()  #: executions that wait for no more than the end of their own code
         self._retiring = Retiring(retiring_timeout_s)
         self._to_replace: dict[int, str] = {}  #: hosts, with the reason
@@ -122,6 +125,12 @@ class Dispatch:
         """The code of an attempt goes on that was abandoned, or bodies of its side effects whose time is up."""
         if host in self._hosts or host < 0:
             self._lingering.begins((host, execution_id, epoch, abandoned), self._clock_s())
+            if host > 0 and self._lingering.count_in(host) > self._lingering_max:
+                self.replace(host, f"code of more than {self._lingering_max:,} ended attempts goes on in it")
+
+    def lingering_in(self, host: int) -> int:
+        """Executions of which code lingers in the host. From any thread."""
+        return self._lingering.count_in(host)
 
     def code_ended(self, host: int, execution_id: str, epoch: int, *, abandoned: bool) -> None:
         if self._lingering.ends((host, execution_id, epoch, abandoned)):

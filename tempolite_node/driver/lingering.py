@@ -17,6 +17,7 @@ class Lingering:
     def __init__(self) -> None:
         self._since_s: dict[Code, float] = {}  #: oldest first
         self._of: Counter[str] = Counter()  #: by execution
+        self._in: Counter[int] = Counter()  #: by host
 
     def __contains__(self, execution_id: str) -> bool:
         return execution_id in self._of
@@ -28,17 +29,24 @@ class Lingering:
         if code not in self._since_s:
             self._since_s[code] = now_s
             self._of[code[1]] += 1
+            self._in[code[0]] += 1
 
     def ends(self, code: Code) -> bool:
         """Whether nothing of the execution lingers any more that did."""
         if self._since_s.pop(code, None) is None:
             return False
-        execution_id = code[1]
+        host, execution_id = code[:2]
+        self._in[host] -= 1
+        if not self._in[host]:
+            del self._in[host]
         self._of[execution_id] -= 1
         if self._of[execution_id]:
             return False
         del self._of[execution_id]
         return True
+
+    def count_in(self, host: int) -> int:
+        return self._in.get(host, 0)
 
     def host_down(self, host: int) -> list[str]:
         """The executions of which nothing lingers any more."""

@@ -156,6 +156,7 @@ class Node:
             clock_s=time.monotonic,
             leases=config.cluster is None,
             suspects_max=config.hosts.max_suspects,
+            lingering_max=config.hosts.max_lingering,
             lingering_timeout_s=config.hosts.lingering_timeout_ms / 1_000,
             retiring_timeout_s=config.hosts.retiring_timeout_ms / 1_000,
         )

@@ -329,9 +329,15 @@ class Supervisor:
                 else:
                     host.send([messages.Ping()])
 
-    def describe(self, attempts: Callable[[int], int]) -> tuple[HostInfo, ...]:
+    def describe(self, attempts: Callable[[int], int], lingering: Callable[[int], int]) -> tuple[HostInfo, ...]:
         return tuple(
-            HostInfo(number=number, pid=host.pid, attempts=attempts(number), starts=self._starts[self._slots[number]])
+            HostInfo(
+                number=number,
+                pid=host.pid,
+                attempts=attempts(number),
+                starts=self._starts[self._slots[number]],
+                lingering=lingering(number),
+            )
             for number, host in self._hosts.items()
             if number in self._slots
         )

@@ -144,3 +144,17 @@ def test_neighbours_that_are_cut_off_then_are_no_suspects(node: SimulatedNode) -
     assert {attempt.host for attempt in node.attempts.values()} == {2}
     pass_s(node, 200)
     assert node.replaced == [1], "once"
+
+
+def test_a_host_in_which_too_much_lingers_is_replaced_at_once() -> None:
+    with simulated(**dict.fromkeys(Component, 10)) as node:
+        node.code_ends = False
+        node.dispatch._lingering_max = 2
+        node.host_up()
+        for name in "ab":
+            time_out(node, name)
+        assert (node.dispatch.lingering_in(1), node.replaced) == (2, [])
+
+        time_out(node, "c")
+
+        assert (node.dispatch.lingering_in(1), node.replaced) == (3, [1])
