@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from tempolite_node.config.bounds import AT_LEAST_ONE, FilePath, duration, size, text, whole
 from tempolite_node.config.cluster import API_DEFAULT, ClusterConfig, completed, handler_name, overridden
-from tempolite_node.config.pools import PoolsConfig, RetryConfig
+from tempolite_node.config.pools import MaxJournal, MaxOperations, PoolsConfig, RetryConfig
 from tempolite_node.config.section import LONG, Address, HostPort, Name, NodeId, Section, Timeout
 from tempolite_node.engine.model import PRIORITY_MAX, Isolation
 from tempolite_node.roles import Role
@@ -203,6 +203,8 @@ class HandlerConfig(Section):
     attempt_timeout_ms: Timeout | None = None
     max_duration_ms: Timeout | None = None
     queue_timeout_ms: Timeout | None = None
+    max_operations: MaxOperations | None = None
+    max_journal_bytes: MaxJournal | None = None
     heartbeat_timeout_ms: Timeout | None = None
     priority: Annotated[int, whole(-PRIORITY_MAX, PRIORITY_MAX, "higher first; 0 is normal")] = 0
     concurrency_key_limit: Annotated[

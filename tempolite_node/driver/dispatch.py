@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
 from tempolite_node.driver import run_messages
+from tempolite_node.driver.handovers import Handover, Handovers
 from tempolite_node.driver.lingering import Lingering
 from tempolite_node.driver.pools import WINDOW_MAX, Pool
 from tempolite_node.driver.retiring import Retiring
@@ -86,6 +87,7 @@ class Dispatch:
         self._isolated = 0  #: processes for one attempt each get numbers below zero
         self._handlers: frozenset[str] = frozenset()
         self._to_run: list[RunAttempt | RunCompensation] = []
+        self._handovers = Handovers(source)
         self._outgoing: defaultdict[int, list[messages.ToHost]] = defaultdict(list)
         self._closing: list[int] = []
         self._leased: Counter[int] = Counter()  #: slots of the side-effect pool that each host has, running and spare
@@ -113,6 +115,7 @@ class Dispatch:
     def host_down(self, host: int) -> list[tuple[RunningAttempt, bool]]:
         """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
         self._hosts.pop(host, None)
+        self._handovers.forget(host)
         self._suspects.process_ended(host)
         self._retiring.host_down(host)
         for execution_id in self._lingering.host_down(host):
@@ -153,7 +156,8 @@ class Dispatch:
         now_s = self._clock_s()
         for host in self._lingering.longer_than(self._lingering_timeout_s, now_s):
             self.replace(host, "code goes on in it that nobody waits for")
-        self._closing += self._retiring.to_end(self._hosts, now_s)
+        for host in self._retiring.to_end(self._hosts, now_s):
+            self._close(host)
 
     def host_due_s(self) -> float | None:
         """Seconds until a host is to be looked after."""
@@ -213,6 +217,8 @@ class Dispatch:
             return
         open_call = run.calls.pop((effect.kind, effect.key), None)
         if open_call is None:
+            if run.handover is not None:
+                run.handover.changed((effect.kind, effect.key))
             return  # the attempt has not asked again since its stack was lost; replay will find it recorded
         self._over(run, open_call, effect.key, effect.answer)
 
@@ -236,7 +242,7 @@ class Dispatch:
         self._forget(run, AttemptEnd.ABANDONED)
         self.code_lingers(run.host, run.execution_id, run.epoch, abandoned=True)
         if run.host < 0:
-            self._closing.append(run.host)
+            self._close(run.host)
         else:
             self._send(run.host, messages.AbandonAttempt(execution_id=run.execution_id, epoch=run.epoch))
 
@@ -245,6 +251,7 @@ class Dispatch:
         for run in list(self._runs.values()):
             self._abandon(Abandon(execution_id=run.execution_id, epoch=run.epoch))
         self._to_run.clear()
+        self._handovers.clear()
         self._suspects.forget_starts()
         for pool in self.pools.values():
             pool.busy = 0
@@ -287,6 +294,10 @@ class Dispatch:
         if answer is not None:
             open_call = run.calls.pop((OperationKind.SIDE_EFFECT, key))
             self._start_side_effect(run, open_call, key, answer)
+
+    def send_more(self, host: int) -> None:
+        """The host has taken what it was sent of attempts that it is to run."""
+        self._handovers.send_more(host)
 
     # --- slots that are leased: see docs/design/slots.md
 
@@ -392,7 +403,11 @@ class Dispatch:
             self.ended[Component.COMPENSATION, end is AttemptEnd.COMPLETED] += 1
         self._forget(run, end, failure)
         if run.host < 0:
-            self._closing.append(run.host)
+            self._close(run.host)
+
+    def _close(self, host: int) -> None:
+        self._closing.append(host)
+        self._handovers.forget(host)
 
     def _forget(self, run: RunningAttempt, end: AttemptEnd, failure: Failure | None = None) -> bool:
         """Gives back its slots. Returns whether its code was running."""
@@ -529,6 +544,8 @@ class Dispatch:
         for effect in self._to_run:
             self._hand_out(effect)
         self._to_run.clear()
+        for host, piece in self._handovers.pieces():
+            self._send(host, piece)
         self._lease()
         outgoing, self._outgoing = self._outgoing, defaultdict(list)
         closing, self._closing = self._closing, []
@@ -543,7 +560,9 @@ class Dispatch:
             return  # it ended in the batch that started it
         host = self._host_for(execution)
         root = Frame("", execution.pool, parent=None, slot=True)
-        run = RunningAttempt(execution.id, execution.epoch, execution.handler, host, root, frames={"": root})
+        run = RunningAttempt(
+            execution.id, execution.row, execution.epoch, execution.handler, host, root, frames={"": root}
+        )
         self._runs[execution.id] = run
         if execution.suspect and host < 0:
             self._suspects.started(run)
@@ -551,14 +570,12 @@ class Dispatch:
             self._suspects.start_failed(execution.id)
         if host in self._hosts:
             self._hosts[host] += 1
-        message: messages.RunHandler | messages.RunCompensation
+        run.attempt = execution.attempt
         if isinstance(effect, RunCompensation):
-            message = run_messages.run_compensation(self._source, execution, effect.key, isolated=host < 0)
-            run.compensation = effect.key
-        else:
-            message = run_messages.run(self._source, execution, isolated=host < 0)
-        run.attempt = message.attempt
-        self._send(host, message)
+            undone = self._source.operation(execution.row, OperationKind.COMPENSATION, effect.key)
+            assert undone is not None, f"{execution.id}: compensation {effect.key} was started and is not stored"
+            run.compensation, run.attempt = effect.key, undone.attempt
+        self._handovers.add(Handover(run, effect))
         if self.traces:
             self._note(run)
 

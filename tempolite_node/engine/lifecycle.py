@@ -436,9 +436,7 @@ def resume_unwound(work: Work, execution: Execution, *, at_ms: int) -> None:
 
 def in_backoff(work: Work, execution: Execution) -> Operation | None:
     """The first of its side effects that waits for its next attempt."""
-    effects = work.operations_of_kind(execution.row, OperationKind.SIDE_EFFECT)
-    waiting = (op for op in effects if op.status is OperationStatus.RETRYING and op.due_ms is not None)
-    return next(waiting, None)
+    return next(iter(work.in_backoff(execution.row)), None)
 
 
 def end_backoff(work: Work, execution: Execution, side_effect: Operation, *, at_ms: int) -> None:

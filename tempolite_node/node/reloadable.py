@@ -20,6 +20,8 @@ _OF_A_HANDLER = (
     "attempt_timeout",
     "max_duration",
     "queue_timeout",
+    "max_operations",
+    "max_journal_bytes",
     "heartbeat_timeout",
     "priority",
     "concurrency_key_limit",

@@ -95,6 +95,7 @@ class RunHandler(Message, frozen=True, kw_only=True):
     attempt: int
     generation: int
     journal: tuple[Record, ...] = ()
+    more: bool = False  #: the journal follows, in parts
     parent_id: str | None = None
     deadline_ms: int | None = None
     cancel_requested: bool = False
@@ -117,8 +118,23 @@ class RunCompensation(Message, frozen=True, kw_only=True):
     attempt: int
     generation: int
     journal: tuple[Record, ...] = ()
+    more: bool = False  #: as in `RunHandler`
     isolated: bool = False
-    format: int = 1  #: as in `Run`
+    format: int = 1  #: as in `RunHandler`
+
+
+class JournalPart(Message, frozen=True, kw_only=True):
+    """Of the journal of an attempt that is to run. It runs when it has the last one; a later record goes before one
+    that was sent of the same operation."""
+
+    execution_id: str
+    epoch: int
+    records: tuple[Record, ...]
+    more: bool = False
+
+
+class AskForMore(Message, frozen=True, kw_only=True):
+    """There may be more to run, or of a journal, than was sent by now. Answered by SendMore when this was read."""
 
 
 class Reply(Message, frozen=True, kw_only=True):
@@ -190,6 +206,8 @@ ToHost = (
     Load
     | RunHandler
     | RunCompensation
+    | JournalPart
+    | AskForMore
     | Reply
     | LeaseSlots
     | CancelAttempt
@@ -309,6 +327,14 @@ class WornOut(Message, frozen=True, kw_only=True):
     reason: str
 
 
+class SendMore(Message, frozen=True, kw_only=True):
+    """It has taken what it was sent to run."""
+
+
+#: What the driver hears; see `supervisor.connection`.
+ForDriver = AttemptCall | ReturnSlots | SendMore | CodeLingers | CodeEnded | WornOut
+
+
 class Violation(Struct, gc=False, frozen=True):
     field: str  #: path of the value, e.g. "order.quantity"
     description: str
@@ -337,5 +363,6 @@ class Pong(Message, frozen=True, kw_only=True):
     parked: int = 0  #: stacks that wait
 
 
-ForDriver = AttemptCall | ReturnSlots | CodeLingers | CodeEnded | WornOut
-FromHost = Loaded | AttemptCall | ReturnSlots | CodeLingers | CodeEnded | WornOut | Checked | LogFlushed | Pong
+FromHost = (
+    Loaded | AttemptCall | ReturnSlots | SendMore | CodeLingers | CodeEnded | WornOut | Checked | LogFlushed | Pong
+)

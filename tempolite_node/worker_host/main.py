@@ -111,6 +111,10 @@ class WorkerHost:
                 runner.reply(message)
             case messages.RunHandler() | messages.RunCompensation():
                 runner.start(message)
+            case messages.JournalPart():
+                runner.go_on(message)
+            case messages.AskForMore():
+                self._channel.send(messages.SendMore())
             case messages.LeaseSlots():
                 services.slots.leased(message.slots)
             case messages.CancelAttempt():
