@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 #: Objects more than there were, after which the young are looked through. Python's own 700 has each value of a round
 #: looked at several times, and next to none of them is ever part of a cycle.
@@ -24,3 +27,16 @@ def settle() -> None:
 def hand_on_soon() -> None:
     """For the core, whose two busy threads wait for each other. The many threads of a host would only change places."""
     sys.setswitchinterval(_SWITCH_S)
+
+
+def thread_state() -> Mapping[str, Any]:
+    """What the interpreter keeps for the thread that asks, as long as it lives: its thread-locals are part of it."""
+    found = ctypes.pythonapi.PyThreadState_GetDict
+    found.restype = ctypes.c_void_p
+    state: Mapping[str, Any] = ctypes.cast(found(), ctypes.py_object).value
+    return state
+
+
+def has_thread_locals(state: Mapping[str, Any]) -> bool:
+    """Whether code of the thread has touched a `threading.local`."""
+    return any(str(name).startswith("thread.local.") for name in tuple(state))

@@ -68,7 +68,8 @@ class HostInfo(Struct, frozen=True, kw_only=True):
     number: int
     pid: int
     attempts: int  #: that it holds, parked ones included
-    starts: int  #: 1 + restarts after a crash
+    starts: int  #: 1 + starts in place of one that crashed or was replaced
+    lingering: int = 0  #: executions of which code goes on in it that lost its right to run
 
 
 class NodeInfo(Struct, frozen=True, kw_only=True):

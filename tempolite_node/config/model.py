@@ -127,6 +127,14 @@ class ApiConfig(Section):
 # --- hosts
 
 
+class RecycleAfterConfig(Section):
+    """When a worker host is replaced by a new one. Unset: that is no reason."""
+
+    attempts: Annotated[int, whole(1, 1_000_000_000, "a host has to be of some use")] | None = None
+    memory: Annotated[int, size("64MiB", "1024GiB", "the interpreter with the handlers takes its part")] | None = None
+    age_ms: Annotated[int, duration("10s", "365d", "a host has to be of some use")] | None = None
+
+
 class HostsConfig(Section):
     """The child processes that run user code."""
 
@@ -134,6 +142,14 @@ class HostsConfig(Section):
     max_parked: Annotated[int, whole(0, 1_000_000, "a parked stack costs some 15 to 30KiB")] = 2_000
     park_ttl_ms: Annotated[int, duration("1s", "365d", LONG)] = 900_000
     max_suspects: Annotated[int, whole(1, 256, "each is a process with the handlers imported")] = 4
+    recycle_after: RecycleAfterConfig = RecycleAfterConfig()
+    max_lingering: Annotated[int, whole(1, 100_000, "each is a thread that nobody can stop")] = 100
+    lingering_timeout_ms: Annotated[
+        int, duration("1s", "1h", "code that ended late delays what follows it so long")
+    ] = 30_000
+    retiring_timeout_ms: Annotated[
+        int, duration("1s", "1d", "what runs longer in a host that is replaced is cut off")
+    ] = 60_000
     ping_interval_ms: Annotated[int, duration("100ms", "5m", "how soon a hung host is noticed")] = 5_000
     ping_timeout_ms: Annotated[
         int, duration("500ms", "1h", "a handler that holds the GIL this long loses its host")

@@ -112,6 +112,15 @@ class Requests:
             if isinstance(call, messages.SendMore):
                 dispatch.send_more(host)
                 continue
+            if isinstance(call, messages.WornOut):
+                dispatch.replace(host, call.reason)
+                continue
+            if isinstance(call, messages.CodeLingers):
+                dispatch.code_lingers(host, call.execution_id, call.epoch, abandoned=False)
+                continue
+            if isinstance(call, messages.CodeEnded):
+                dispatch.code_ended(host, call.execution_id, call.epoch, abandoned=call.abandoned)
+                continue
             if isinstance(call, messages.AttemptCall) and call.leased:
                 dispatch.give_back(host, 1)
             run = dispatch.run_of(host, call)

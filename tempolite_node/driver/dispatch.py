@@ -13,7 +13,9 @@ from typing import Protocol
 
 from tempolite_node.driver import run_messages
 from tempolite_node.driver.handovers import Handover, Handovers
+from tempolite_node.driver.lingering import Lingering
 from tempolite_node.driver.pools import WINDOW_MAX, Pool
+from tempolite_node.driver.retiring import Retiring
 from tempolite_node.driver.runs import AttemptEnd, AttemptStep, Due, Frame, OpenCall, RunningAttempt
 from tempolite_node.driver.suspects import SUSPECTS_MAX, Suspects
 from tempolite_node.engine.commands import GiveUp, Heartbeat
@@ -62,10 +64,16 @@ class Dispatch:
         window_max: int = WINDOW_MAX,
         leases: bool = True,
         suspects_max: int = SUSPECTS_MAX,
+        lingering_timeout_s: float = 30.0,
+        lingering_max: int = 100,
+        retiring_timeout_s: float = 60.0,
     ) -> None:
         """leases: side effects may begin in slots that hosts have, unasked: no other node can take them over.
 
         suspects_max: processes of attempts that a crash isolated, alive at a time.
+        lingering_max: executions of which code lingers in a host before it is replaced.
+        lingering_timeout_s: for which code of an abandoned attempt may go on before its host is replaced.
+        retiring_timeout_s: for which what runs in a host may go on once it is replaced.
         """
         self._source = source
         self._node_id = node_id
@@ -75,6 +83,12 @@ class Dispatch:
         self._runs: dict[str, RunningAttempt] = {}
         self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
         self._suspects = Suspects(suspects_max)
+        self._lingering = Lingering()
+        self._lingering_timeout_s = lingering_timeout_s
+        self._lingering_max = lingering_max
+        self._held: set[str] = set()  #: executions that wait for no more than the end of their own code
+        self._retiring = Retiring(retiring_timeout_s)
+        self._to_replace: dict[int, str] = {}  #: hosts, with the reason
         self._isolated = 0  #: processes for one attempt each get numbers below zero
         self._handlers: frozenset[str] = frozenset()
         self._stepped: frozenset[str] = frozenset()
@@ -102,15 +116,74 @@ class Dispatch:
         self._hosts[host] = 0
         self._handlers = frozenset(handlers)
         self._stepped = frozenset(stepped)
+        retired = self._retiring.host_up(self._clock_s())
+        if retired is not None:
+            self._send(retired, messages.Drain())
 
     def host_down(self, host: int) -> list[tuple[RunningAttempt, bool]]:
         """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
         self._hosts.pop(host, None)
         self._handovers.forget(host)
         self._suspects.process_ended(host)
+        self._retiring.host_down(host)
+        for execution_id in self._lingering.host_down(host):
+            self._release_held(execution_id)
         self.give_back(host, self._leased[host])
         lost = [run for run in self._runs.values() if run.host == host]
         return [(run, self._forget(run, AttemptEnd.LOST)) for run in lost]
+
+    def code_lingers(self, host: int, execution_id: str, epoch: int, *, abandoned: bool) -> None:
+        """The code of an attempt goes on that was abandoned, or bodies of its side effects whose time is up."""
+        if host in self._hosts or host < 0:
+            self._lingering.begins((host, execution_id, epoch, abandoned), self._clock_s())
+            if host > 0 and self._lingering.count_in(host) > self._lingering_max:
+                self.replace(host, f"code of more than {self._lingering_max:,} ended attempts goes on in it")
+
+    def lingering_in(self, host: int) -> int:
+        """Executions of which code lingers in the host. From any thread."""
+        return self._lingering.count_in(host)
+
+    def code_ended(self, host: int, execution_id: str, epoch: int, *, abandoned: bool) -> None:
+        if self._lingering.ends((host, execution_id, epoch, abandoned)):
+            self._release_held(execution_id)
+
+    def _release_held(self, execution_id: str) -> None:
+        """It may start again, if it still waits for that."""
+        if execution_id not in self._held:
+            return
+        self._held.discard(execution_id)
+        execution = self._source.execution(execution_id)
+        if execution is not None and execution.ready_at is not None and execution.owner == self._node_id:
+            ready = self.pools[execution.pool].ready
+            ready.push(execution.queue_order, execution.id, suspect=execution.suspect)
+
+    def look_after_hosts(self) -> None:
+        """Replaces hosts in which code lingers for too long, and ends those that were replaced. Once a round."""
+        if not (self._lingering or self._retiring):
+            return
+        now_s = self._clock_s()
+        for host in self._lingering.longer_than(self._lingering_timeout_s, now_s):
+            self.replace(host, "code goes on in it that nobody waits for")
+        for host in self._retiring.to_end(self._hosts, now_s):
+            self._close(host)
+
+    def host_due_s(self) -> float | None:
+        """Seconds until a host is to be looked after."""
+        if not (self._lingering or self._retiring):
+            return None
+        now_s = self._clock_s()
+        lingering_s = self._lingering.due_s(self._lingering_timeout_s, now_s, self._retiring.hosts)
+        return min((s for s in (lingering_s, self._retiring.due_s(now_s)) if s is not None), default=None)
+
+    def replace(self, host: int, reason: str) -> None:
+        """Has a successor started for a shared host, unless that was done before."""
+        if host in self._hosts and self._retiring.replace(host):
+            self._to_replace[host] = reason
+
+    def take_to_replace(self) -> Mapping[int, str]:
+        """Hosts that a successor is to be started for, each with the reason."""
+        hosts, self._to_replace = self._to_replace, {}
+        return hosts
 
     @property
     def attempts(self) -> int:
@@ -210,6 +283,7 @@ class Dispatch:
         if run is None or run.epoch != effect.epoch:
             return
         self._forget(run, AttemptEnd.ABANDONED)
+        self.code_lingers(run.host, run.execution_id, run.epoch, abandoned=True)
         if run.host < 0:
             self._close(run.host)
         else:
@@ -504,6 +578,11 @@ class Dispatch:
                     break
                 pool.take()
                 execution_id = pool.ready.pop_suspect() if suspect else pool.ready.pop()
+                if execution_id in self._lingering:
+                    self._held.add(execution_id)
+                    pool.release()
+                    pool.rate.give_back()
+                    continue
                 if suspect:
                     self._suspects.start(execution_id)
                 yield component, execution_id
@@ -595,7 +674,7 @@ class Dispatch:
         if execution.options.isolation is Isolation.PROCESS or execution.suspect or not self._hosts:
             self._isolated -= 1
             return self._isolated
-        return min(self._hosts, key=lambda host: (self._hosts[host], host))
+        return min(self._hosts, key=lambda host: (host in self._retiring, self._hosts[host], host))
 
 
 def _reply(run: RunningAttempt, call: int, answer: AnyAnswer, end: End) -> messages.Reply:

@@ -231,6 +231,8 @@ class Driver:
         rate_limited_s = self.dispatch.rate_limited_s()
         if rate_limited_s is not None:
             waits.append(rate_limited_s)
+        if (host_due_s := self.dispatch.host_due_s()) is not None:
+            waits.append(host_due_s)
         # A day at most: the clock may be set while the thread sleeps.
         return min([*waits, 86_400.0]) if waits else None
 
@@ -450,12 +452,14 @@ class Driver:
     # --- out
 
     def _publish(self) -> None:
+        self.dispatch.look_after_hosts()
         outgoing, closing = self.dispatch.collect()
+        to_replace = self.dispatch.take_to_replace()
         for inspection in self._inspections:
             self._answers.append((inspection.answer, inspection.inspect()))
         self._inspections = []
         revision = self._executions.applied_index
-        if not (outgoing or closing or self._answers or revision != self._published):
+        if not (outgoing or closing or to_replace or self._answers or revision != self._published):
             return
         self._published = revision
         answers, self._answers = self._answers, []
@@ -465,6 +469,7 @@ class Driver:
         output = RoundOutput(
             frames=outgoing,
             hosts_to_close=closing,
+            hosts_to_replace=to_replace,
             answers=answers,
             closed=closed,
             signalled=signalled,

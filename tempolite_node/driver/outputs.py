@@ -20,7 +20,8 @@ class RoundOutput(Struct, frozen=True, kw_only=True):
     """Published once no failure can undo what the round saved."""
 
     frames: Mapping[int, Sequence[messages.ToHost]]  #: by the number of the worker host
-    hosts_to_close: Sequence[int]  #: they hold nothing any more: processes of isolated attempts
+    hosts_to_close: Sequence[int]  #: what they hold is not wanted any more: of isolated attempts, or replaced
+    hosts_to_replace: Mapping[int, str]  #: with the reason; they go on until their successors are up
     answers: Sequence[tuple[Callable[[Any], None], Any]]  #: who asked, and what is answered
     closed: Sequence[Execution]
     signalled: Sequence[str]  #: ids of executions that sent a signal to clients

@@ -99,7 +99,9 @@ class RunningAttempt(Struct, eq=False):
     @property
     def only_waits(self) -> bool:
         """Whether none of its code runs, or is about to."""
-        return not self.over and all(frame.outstanding and frame.waking is None for frame in self._innermost())
+        innermost = self._innermost()
+        waiting = all(frame.can_rest if frame.stepped else frame.outstanding for frame in innermost)
+        return not self.over and waiting and all(frame.waking is None for frame in innermost)
 
     def _innermost(self) -> list[Frame]:
         around = {id(frame.parent) for frame in self.frames.values()}

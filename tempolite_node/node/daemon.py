@@ -157,6 +157,9 @@ class Node:
             clock_s=time.monotonic,
             leases=config.cluster is None,
             suspects_max=config.hosts.max_suspects,
+            lingering_max=config.hosts.max_lingering,
+            lingering_timeout_s=config.hosts.lingering_timeout_ms / 1_000,
+            retiring_timeout_s=config.hosts.retiring_timeout_ms / 1_000,
         )
         dispatch.traces = config.log.level == "debug"
         self._driver = Driver(
@@ -447,7 +450,16 @@ def load_message(config: Config, log_format: LineFormat) -> messages.Load:
         payload_bytes_max=config.api.limits.payload_bytes,
         log_level=config.log.level,
         log_format=log_format,
+        recycle_after=recycle_after(config),
     )
+
+
+def recycle_after(config: Config) -> messages.RecycleAfter | None:
+    """None: hosts are never replaced for what they have run."""
+    limits = config.hosts.recycle_after
+    if (limits.attempts, limits.memory, limits.age_ms) == (None, None, None):
+        return None
+    return messages.RecycleAfter(attempts=limits.attempts, memory=limits.memory, age_ms=limits.age_ms)
 
 
 def run(config: Config, log: LogWriter, read_again: Callable[[], Config]) -> int:

@@ -46,7 +46,7 @@ class Publisher:
         self._execution_log.published(output.closed, output.happened)
         rest = self._supervisor.deliver(output.frames)
         watched = self._watch.advance(closed=output.closed, signalled=output.signalled, revision=output.revision)
-        if watched or output.answers or rest or output.hosts_to_close:
+        if watched or output.answers or rest or output.hosts_to_close or output.hosts_to_replace:
             self._loop.call_soon_threadsafe(self._published, rest, output)
 
     def restored(self) -> None:
@@ -63,6 +63,7 @@ class Publisher:
     def _published(self, frames: Mapping[int, Sequence[messages.ToHost]], output: RoundOutput) -> None:
         """frames: for hosts that are not up yet."""
         self._supervisor.send(frames, output.hosts_to_close)
+        self._supervisor.replace(output.hosts_to_replace)
         for answer, value in output.answers:
             answer(value)
         self._watch.published(closed=output.closed, signalled=output.signalled)

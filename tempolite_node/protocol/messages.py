@@ -48,6 +48,14 @@ class HandlerSpec(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=Tru
     heartbeat_timeout_ms: int | None = None
 
 
+class RecycleAfter(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """When a worker host has run long enough. None: that is no reason."""
+
+    attempts: int | None = None
+    memory: int | None = None  #: bytes
+    age_ms: int | None = None
+
+
 class Load(Message, frozen=True, kw_only=True):
     """First message: import the handlers. Answered by Loaded."""
 
@@ -58,6 +66,7 @@ class Load(Message, frozen=True, kw_only=True):
     payload_bytes_max: int
     log_level: str = "info"
     log_format: str = "json"  #: a `logger.lines.LineFormat`
+    recycle_after: RecycleAfter | None = None  #: the host then says that it is WornOut
 
 
 class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
@@ -164,7 +173,7 @@ class CancelAttempt(Message, frozen=True, kw_only=True):
 
 
 class AbandonAttempt(Message, frozen=True, kw_only=True):
-    """It lost its right to run: stop it as far as possible, and say nothing more of it."""
+    """It lost its right to run: stop it as far as possible, and say nothing more of it but its CodeEnded."""
 
     execution_id: str
     epoch: int
@@ -329,12 +338,33 @@ class ReturnSlots(Message, frozen=True, kw_only=True):
     slots: int
 
 
+class CodeLingers(Message, frozen=True, kw_only=True):
+    """The time of a side effect is up and its body goes on, in a thread. Followed by CodeEnded."""
+
+    execution_id: str
+    epoch: int
+
+
+class CodeEnded(Message, frozen=True, kw_only=True):
+    """The answer to AbandonAttempt: no code of the attempt runs here any more. And what follows CodeLingers."""
+
+    execution_id: str
+    epoch: int
+    abandoned: bool = True  #: False: no side effect's body whose time was up goes on; the attempt itself may
+
+
+class WornOut(Message, frozen=True, kw_only=True):
+    """The host has run long enough (RecycleAfter) and goes on until its successor is up."""
+
+    reason: str
+
+
 class SendMore(Message, frozen=True, kw_only=True):
     """It has taken what it was sent to run."""
 
 
 #: What the driver hears; see `supervisor.connection`.
-ForDriver = AttemptCall | Quiet | ReturnSlots | SendMore
+ForDriver = AttemptCall | Quiet | ReturnSlots | SendMore | CodeLingers | CodeEnded | WornOut
 
 
 class Violation(Struct, gc=False, frozen=True):

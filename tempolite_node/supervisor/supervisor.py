@@ -187,6 +187,14 @@ class Supervisor:
             if host is not None:
                 host.kill()
 
+    def replace(self, hosts: Mapping[int, str]) -> None:
+        """Starts a successor for each, and tells the reason. They go on until they are closed."""
+        for number, reason in hosts.items():
+            slot = self._slots.pop(number, None)
+            if slot is not None and not self._node_stops:
+                logger.info("a worker host is replaced", host=number, reason=reason)
+                self._start_shared(slot)
+
     def serves(self, handler: str) -> bool:
         return handler in self.handlers
 
@@ -324,9 +332,15 @@ class Supervisor:
                 else:
                     host.send([messages.Ping()])
 
-    def describe(self, attempts: Callable[[int], int]) -> tuple[HostInfo, ...]:
+    def describe(self, attempts: Callable[[int], int], lingering: Callable[[int], int]) -> tuple[HostInfo, ...]:
         return tuple(
-            HostInfo(number=number, pid=host.pid, attempts=attempts(number), starts=self._starts[self._slots[number]])
+            HostInfo(
+                number=number,
+                pid=host.pid,
+                attempts=attempts(number),
+                starts=self._starts[self._slots[number]],
+                lingering=lingering(number),
+            )
             for number, host in self._hosts.items()
             if number in self._slots
         )

@@ -30,6 +30,7 @@ from tempolite_node.worker_host.leased_slots import LeasedSlots
 from tempolite_node.worker_host.logs import AttemptScope
 from tempolite_node.worker_host.parking import Parking
 from tempolite_node.worker_host.registry import Handler, Registry
+from tempolite_node.worker_host.running_code import RunningCode
 from tempolite_node.worker_host.scopes import Scope, current_scope
 from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument, NotInHandler
 from tempolite_sdk.operations import Facts, Operation
@@ -161,6 +162,7 @@ class Attempt:
         self._to_unwind: set[int] = set()  #: calls whose stack is given up once nothing runs beside it any more
         self._side_effects: set[str] = set()  #: that run now
         self._numbers = itertools.count(1)
+        self.code = RunningCode(run.execution_id, run.epoch, services.channel.send)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
         self._scheduler = scheduler
 

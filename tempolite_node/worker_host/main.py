@@ -23,6 +23,7 @@ from tempolite_node.worker_host.parking import Parking
 from tempolite_node.worker_host.registry import load
 from tempolite_node.worker_host.runner import Runner
 from tempolite_node.worker_host.signals import leave_group_signals_to_the_node
+from tempolite_node.worker_host.wear import Wear
 
 _READ_BYTES = 1 << 18
 _SLEEP_MAX_S = 86_400.0  #: poll(2) takes no more than 24.8 days; parked stacks may wait for longer
@@ -47,6 +48,7 @@ class WorkerHost:
         self._log_fd = log_fd
         self._channel = Channel(connection)
         self._reader = framing.host_reader()
+        self._wear: Wear | None = None
 
     def serve(self) -> NoReturn:
         while not (batch := self._read()):
@@ -76,7 +78,9 @@ class WorkerHost:
             slots=slots,
             payload_bytes_max=first.payload_bytes_max,
         )
-        self._serve(batch[1:], Runner(services), services, ttl_s=first.park_ttl_ms / 1_000)
+        if first.recycle_after is not None:
+            self._wear = Wear(first.recycle_after, lambda reason: self._channel.send(messages.WornOut(reason=reason)))
+        self._serve(batch[1:], Runner(services, wear=self._wear), services, ttl_s=first.park_ttl_ms / 1_000)
 
     def _serve(self, batch: list[messages.ToHost], runner: Runner, services: Services, *, ttl_s: float) -> NoReturn:
         poll = select.poll()
@@ -126,6 +130,8 @@ class WorkerHost:
                 found = services.registry.check_signal(handler, name, payload)
                 self._channel.send(messages.Checked(call=call, violations=(found,)))
             case messages.Ping():
+                if self._wear is not None:
+                    self._wear.look()
                 pong = messages.Pong(parked=len(services.parking))
                 runner.when_responsive(lambda: self._channel.send(pong))
             case messages.FlushLog():

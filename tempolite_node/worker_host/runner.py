@@ -22,6 +22,7 @@ from tempolite_node.worker_host.exact.runtime import ExactAttempt, ExactRuntime,
 from tempolite_node.worker_host.registry import LoadError
 from tempolite_node.worker_host.steps import step_class
 from tempolite_node.worker_host.sync_runtime import SyncRuntime, ThreadScheduler, threads
+from tempolite_node.worker_host.wear import Wear
 from tempolite_sdk.errors import InvalidArgument
 from tempolite_sdk.payload import decode, decode_fields, encode
 from tempolite_sdk.values.written import tell_once
@@ -37,9 +38,12 @@ class Arriving(Struct, eq=False):
 class Runner:
     """Belongs to the thread that reads the socket; each attempt runs elsewhere."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, wear: Wear | None = None) -> None:
+        """wear: is told of each attempt that ends."""
         self._services = services
+        self._wear = wear
         self._attempts: dict[str, Attempt] = {}
+        self._with_code: dict[tuple[str, int], Attempt] = {}  #: of which code is under way
         self._arriving: dict[str, Arriving] = {}  #: whose journal is not whole yet
         self._loop = AttemptLoop(services.channel)
         self._threads = ThreadScheduler(services.channel)
@@ -82,6 +86,10 @@ class Runner:
 
     def _add(self, attempt: Attempt) -> Attempt:
         self._attempts[attempt.execution_id] = attempt
+        place = (attempt.execution_id, attempt.epoch)
+        self._with_code[place] = attempt
+        attempt.code.when_ended = partial(self._with_code.pop, place, None)
+        attempt.code.begins()
         return attempt
 
     def _refuse(self, run: messages.RunHandler | messages.RunCompensation) -> None:
@@ -96,6 +104,9 @@ class Runner:
         attempt.stop()
         if self._attempts.get(attempt.execution_id) is attempt:
             del self._attempts[attempt.execution_id]
+        attempt.code.ends()
+        if self._wear is not None:
+            self._wear.attempt_ended()
 
     def reply(self, message: messages.Reply) -> None:
         attempt = self._of(message)
@@ -130,12 +141,14 @@ class Runner:
         arriving = self._arriving.get(message.execution_id)
         if arriving is not None and arriving.run.epoch == message.epoch:
             del self._arriving[message.execution_id]
+        attempt = self._with_code.get((message.execution_id, message.epoch))
+        if attempt is None:
+            self._services.channel.send(messages.CodeEnded(execution_id=message.execution_id, epoch=message.epoch))
             return
-        attempt = self._of(message)
-        if attempt is not None:
-            attempt.abandon()
+        attempt.abandon()
+        attempt.code.abandon()
 
-    def _of(self, message: messages.Reply | messages.CancelAttempt | messages.AbandonAttempt) -> Attempt | None:
+    def _of(self, message: messages.Reply | messages.CancelAttempt) -> Attempt | None:
         attempt = self._attempts.get(message.execution_id)
         return attempt if attempt is not None and attempt.epoch == message.epoch else None
 

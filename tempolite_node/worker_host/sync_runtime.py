@@ -10,10 +10,12 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from tempolite_node.engine.effects import AnyAnswer
+from tempolite_node.interpreter import has_thread_locals, thread_state
 from tempolite_node.worker_host.attempt import AttemptOver, AttemptRuntime
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.conversations import Ask, Conversation, RunUserCode, UserCodeTimeout
 from tempolite_node.worker_host.operations import conversation_of
+from tempolite_node.worker_host.running_code import RunningCode
 from tempolite_sdk.operations import Operation
 
 T = TypeVar("T")
@@ -33,7 +35,7 @@ class SyncRuntime(AttemptRuntime):
                     step = conversation.send(self._ask(step))
                     continue
                 try:
-                    returned = _run(step)  # type: ignore[arg-type]  # InOrder is for code on a loop of its own
+                    returned = _run(step, self.attempt.code)  # type: ignore[arg-type]  # InOrder is for code on a loop of its own
                 except BaseException as error:  # user code may raise anything
                     step = conversation.throw(error)
                 else:
@@ -72,14 +74,15 @@ class _SleepingThread:
         self._lock.release()
 
 
-def _run(body: RunUserCode) -> Any:
+def _run(body: RunUserCode, code: RunningCode) -> Any:
+    code.wait_for_left_behind(body.scope.frame)
     if body.timeout_s is None:
         with body.scope:
             return body.call()
-    return _run_in_time(body, body.timeout_s)
+    return _run_in_time(body, body.timeout_s, code)
 
 
-def _run_in_time(body: RunUserCode, timeout_s: float) -> Any:
+def _run_in_time(body: RunUserCode, timeout_s: float, code: RunningCode) -> Any:
     """In a thread of its own, which is left behind when the time is up: a thread can't be stopped.
 
     BodyTimeout: the time is up; the body's context is closed.
@@ -96,13 +99,17 @@ def _run_in_time(body: RunUserCode, timeout_s: float) -> Any:
             done.set_result(context.run(in_scope))
         except BaseException as error:
             done.set_exception(error)
+        finally:
+            code.ends()
 
+    code.begins()
     threads.start(run)
     try:
         return done.result(timeout_s)
     except TimeoutError:
         if done.done():
             raise  # the body's own
+        code.leave_behind(body.scope.frame, done)
         raise UserCodeTimeout from None
     finally:
         body.scope.open = False
@@ -125,7 +132,11 @@ class ThreadScheduler:
 
 
 class Threads:
-    """Threads that are used again. There is no bound: how many run is for the pools of the node to say."""
+    """Threads that are used again. There is no bound: how many run is for the pools of the node to say.
+
+    What one function sets, the next does not see: each has context variables of its own, the decimal context among
+    them, and a thread that has thread-locals by now is not used again.
+    """
 
     def __init__(self) -> None:
         self._idle = 0
@@ -142,9 +153,12 @@ class Threads:
             threading.Thread(target=self._run, args=(function,), name="attempt", daemon=True).start()
 
     def _run(self, function: Callable[[], None]) -> None:
+        state = thread_state()
         while True:
-            function()
+            contextvars.Context().run(function)
             del function  # what it holds is not kept alive by an idle thread
+            if has_thread_locals(state):
+                return
             with self._lock:
                 self._idle += 1
             function = self._work.get()

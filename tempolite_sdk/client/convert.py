@@ -322,7 +322,13 @@ def node_info(message: node_service_pb2.GetNodeInfoResponse) -> NodeInfo:
         python_version=message.python_version,
         sqlite_version=message.sqlite_version,
         hosts=tuple(
-            WorkerHost(number=host.number, pid=host.pid, attempts=host.attempts, starts=host.starts)
+            WorkerHost(
+                number=host.number,
+                pid=host.pid,
+                attempts=host.attempts,
+                starts=host.starts,
+                lingering=host.lingering,
+            )
             for host in message.hosts
         ),
     )

@@ -333,7 +333,8 @@ class WorkerHost(Displayed):
     number: int
     pid: int
     attempts: int  #: that it holds, parked ones included
-    starts: int  #: 1 + restarts after a crash
+    starts: int  #: 1 + starts in place of one that crashed or was replaced
+    lingering: int = 0  #: executions of which code goes on in it that lost its right to run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

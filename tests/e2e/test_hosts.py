@@ -173,6 +173,18 @@ def test_a_handler_that_blocks_the_loop_of_others_fails_in_the_end_and_they_go_o
 # --- a process of one's own
 
 
+def test_a_host_that_has_run_long_enough_is_replaced_and_no_attempt_is_lost(node: Start) -> None:
+    daemon = node("misbehaving:quick", hosts={"recycle_after": {"attempts": 20}}, pools={"handler": {"workers": 8}})
+    with daemon.client() as client:
+        first = client.node_info().hosts[0].number
+        handles = client.enqueue_many("quick", [(number,) for number in range(60)])
+        assert [handle.result(PATIENCE_S) for handle in handles] == list(range(60))
+        daemon.until_logged("a worker host is replaced")
+        assert client.node_info().hosts[0].number == first + 1
+        assert client.execute("quick", 1) == 1
+        assert {(info.attempt, info.crashes) for info in (handle.info() for handle in handles)} == {(1, 0)}
+
+
 def test_an_isolated_attempt_has_a_process_of_its_own(crowded: Daemon, client: Client) -> None:
     pids = {client.enqueue("spawned", "alone").result(PATIENCE_S) for _ in range(2)}
     assert len(pids) == 2
@@ -332,10 +344,16 @@ def test_nor_does_a_side_effect_run_again_for_it(asking: Client, name: str) -> N
 def test_a_handler_that_blocks_for_ever_times_out_and_its_worker_is_free(strange: Daemon, asking: Client) -> None:
     with strange.gate("forever") as gate:
         handle = asking.options(attempt_timeout=1, retry=AT_ONCE).enqueue("block", "forever")
+        strange.until("forever blocks")
+        assert asking.enqueue("quick", 5).result(PATIENCE_S) == 5, "the only worker of the pool"
+        assert strange.effects()["forever blocks"] == 1, "the next attempt does not begin beside it"
+        gate.open()
+        strange.until("forever goes on")
+    with strange.gate("forever") as gate:
+        strange.until("forever blocks", 2)
         with pytest.raises(ExecutionTimedOut, match="AttemptTimeout"):
             handle.result(PATIENCE_S)
         assert handle.info().attempt == 2
-        assert asking.enqueue("quick", 5).result(PATIENCE_S) == 5, "the only worker of the pool"
         gate.open()
         strange.until("forever goes on", 2)
     assert asking.enqueue("quick", 6).result(PATIENCE_S) == 6

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tempolite_sdk import Client
+from tempolite_sdk import Client, ExecutionStatus, OperationStatus
 
 from .conftest import Start
-from .daemon import DAEMON, PATIENCE_S, Daemon
+from .daemon import DAEMON, PATIENCE_S, Daemon, until_operation, until_status
 
 LONG = [
     {"target": "processes:run_long"},
@@ -187,6 +187,30 @@ def test_what_a_handler_starts_ends_with_its_process_however_that_ends(node: Sta
         _, processes = started_in(daemon, "node")
         daemon.kill()
         until_gone(processes)
+
+
+# --- what follows an attempt waits for the end of its code
+
+
+def test_a_refund_waits_for_the_charge_and_the_next_body_for_the_last(node: Start) -> None:
+    daemon = node("processes:charge", "processes:time_out_once")
+    with daemon.client() as client:
+        with daemon.gate("charge") as gate:
+            id = client.options(max_duration=0.5).enqueue("charge").id
+            daemon.until("the charge begins")
+            until_status(client, id, ExecutionStatus.COMPENSATING)
+            gate.open()
+            until_status(client, id, ExecutionStatus.COMPENSATED)
+        with daemon.gate("body") as gate:
+            handle = client.enqueue("time_out_once")
+            until_operation(client, f"{handle.id}/side_effect/run", OperationStatus.RETRYING)
+            gate.open()
+            assert handle.result(PATIENCE_S) == "body 2"
+
+    assert daemon.world.read_text().splitlines() == [
+        *("the charge begins", "the charge ends", "the refund"),
+        *("body 1 begins", "body 1 ends", "body 2 begins", "body 2 ends"),
+    ]
 
 
 # --- the first process of a container

@@ -19,7 +19,7 @@ from tempolite_sdk import (
 )
 
 from .conftest import Start
-from .daemon import PATIENCE_S, Daemon, operation, until_operation, until_status
+from .daemon import PATIENCE_S, Daemon, operation, until, until_operation, until_status
 
 NAMES = (
     "fail_until",
@@ -225,8 +225,10 @@ def test_a_cancelled_task_gives_back_the_slot_of_its_side_effect(
 
 
 def test_an_attempt_that_takes_too_long_is_given_up_and_the_next_one_made(daemon: Daemon, client: Client) -> None:
-    with daemon.gate("slow"):
+    with daemon.gate("slow") as gate:
         handle = client.options(id="slow", attempt_timeout=2, retry=AT_ONCE).enqueue("hang", succeeds_in=2)
+        until(client, lambda: len(handle.info().attempts) == 1)
+        gate.open()
         assert handle.result(PATIENCE_S) == "attempt 2"
         (first,) = handle.info().attempts
         assert first.failure is not None
@@ -237,8 +239,10 @@ def test_an_attempt_that_takes_too_long_is_given_up_and_the_next_one_made(daemon
 def test_a_side_effect_that_takes_too_long_is_given_up_and_made_again(
     daemon: Daemon, client: Client, handler: str, timeout: list[float]
 ) -> None:
-    with daemon.gate(handler):
+    with daemon.gate(handler) as gate:
         handle = client.options(id=handler).enqueue(handler, *timeout)
+        until_operation(client, f"{handle.id}/side_effect/hangs", OperationStatus.RETRYING)
+        gate.open()
         assert handle.result(PATIENCE_S) == "attempt 2"
         assert handle.info().attempt == 1
 

@@ -239,7 +239,13 @@ def node_info(source: NodeInfo) -> node_pb.GetNodeInfoResponse:
         python_version=source.python_version,
         sqlite_version=source.sqlite_version,
         hosts=[
-            node_pb.WorkerHost(number=host.number, pid=host.pid, attempts=host.attempts, starts=host.starts)
+            node_pb.WorkerHost(
+                number=host.number,
+                pid=host.pid,
+                attempts=host.attempts,
+                starts=host.starts,
+                lingering=host.lingering,
+            )
             for host in source.hosts
         ],
     )

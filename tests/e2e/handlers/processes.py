@@ -11,10 +11,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
 from world import happened, pass_gate
 
-from tempolite_sdk import AsyncHandlerContext, HandlerContext
+from tempolite_sdk import (
+    AsyncHandlerContext,
+    CompensationContext,
+    HandlerContext,
+    RetryPolicy,
+    SagaContext,
+    SagaStep,
+    SideEffectContext,
+    TransactionContext,
+)
 
 #: Says that it is ready, and stays: without a word of its own on signals.
 _CHILD = "import time; print('ready', flush=True); time.sleep(600)"
@@ -34,6 +44,32 @@ async def wait_beside_a_side_effect(ctx: AsyncHandlerContext) -> list[str]:
         return "done"
 
     return list(await asyncio.gather(ctx.receive_signal("go", str), ctx.side_effect("run", run)))
+
+
+@dataclass
+class Charge(SagaStep):
+    def transaction(self, _ctx: TransactionContext) -> None:
+        happened("the charge begins")
+        pass_gate("charge")
+        happened("the charge ends")
+
+    def compensation(self, _ctx: CompensationContext) -> None:
+        happened("the refund")
+
+
+def charge(ctx: SagaContext) -> None:
+    ctx.step(Charge())
+
+
+def time_out_once(ctx: HandlerContext) -> str:
+    def run(inner: SideEffectContext) -> str:
+        happened(f"body {inner.attempt} begins")
+        if inner.attempt == 1:
+            pass_gate("body")
+        happened(f"body {inner.attempt} ends")
+        return f"body {inner.attempt}"
+
+    return ctx.side_effect("run", run, timeout=0.2, retry=RetryPolicy(initial_interval=0.001))
 
 
 def terminate_children(_ctx: HandlerContext) -> dict[str, int | None]:

@@ -277,7 +277,7 @@ class MemoryNode:
             draining=False,
             python_version="3",
             sqlite_version="3",
-            hosts=(HostInfo(number=1, pid=2, attempts=3, starts=4),),
+            hosts=(HostInfo(number=1, pid=2, attempts=3, starts=4, lingering=5),),
         )
 
 

@@ -23,6 +23,7 @@ async def test_the_node_tells_what_it_is_and_serves(served):
     handlers = await served.nodes.ListHandlers(pb.ListHandlersRequest())
 
     assert (info.node_id, info.applied_index, info.hosts[0].pid) == ("node-1", 7, 2)
+    assert info.hosts[0].lingering == 5
     assert [handler.name for handler in handlers.handlers] == ["fulfil", "ship"]
     assert handlers.handlers[0].retry_policy.maximum_attempts == 3
     assert handlers.handlers[0].concurrency_key_limit == 1

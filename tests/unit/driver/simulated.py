@@ -143,6 +143,8 @@ class SimulatedNode:
         self.closed: list[Execution] = []  #: all that it was told of
         self.happened: list[Happening] = []  #: the same
         self._hosts_made = 0
+        self.code_ends = True  #: that of attempts that are abandoned, at once
+        self.replaced: list[int] = []  #: hosts that a successor was asked for
         #: Whether a signal to another execution is refused; see `SignalCheck`.
         self.checked: SignalCheck = lambda _request: None
         self.connection, self.executions = open_store(path)
@@ -196,7 +198,9 @@ class SimulatedNode:
                 self.sent.append((host, message))
                 self._hear(host, message)
         self.closed_hosts += output.hosts_to_close
+        self.replaced += output.hosts_to_replace.keys()
         for host in output.hosts_to_close:
+            self.hosts.discard(host)
             for attempt in self.attempts_of(host):
                 self._forget(attempt)
             self.driver.put(HostDown(host=host, message="it is wanted no more", crashed=False))
@@ -260,6 +264,13 @@ class SimulatedNode:
                 if attempt is not None and (attempt.host, attempt.epoch) == (host, message.epoch):
                     self._forget(attempt)
                 self.arriving.pop(message.execution_id, None)
+                if self.code_ends:
+                    self.end_code(host, message)
+
+    def end_code(self, host: int, abandoned: messages.AbandonAttempt) -> None:
+        """The code of an attempt that was abandoned has ended, which the next round is told."""
+        ended = messages.CodeEnded(execution_id=abandoned.execution_id, epoch=abandoned.epoch)
+        self.driver.put(HostMessages(host=host, calls=[ended]))
 
     def _arrive(self, host: int, part: messages.JournalPart) -> None:
         arriving = self.arriving.pop(part.execution_id)

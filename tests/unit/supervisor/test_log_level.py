@@ -79,7 +79,7 @@ def test_the_hosts_that_run_and_those_that_start_later_log_by_the_new_level(tmp_
         supervisor.update(replace(load, log_level="debug"))
         await supervisor.check_arguments([("pack", b'[{"sku":"seen"}]')])
         up.clear()
-        for host in supervisor.describe(lambda _: 0):
+        for host in supervisor.describe(lambda _: 0, lambda _: 0):
             os.kill(host.pid, 9)
         await up.wait()
         await supervisor.check_arguments([("pack", b'[{"sku":"seen later"}]')])

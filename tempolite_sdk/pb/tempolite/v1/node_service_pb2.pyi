@@ -35,16 +35,18 @@ class GetNodeInfoResponse(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., version: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., incarnation: _Optional[int] = ..., applied_index: _Optional[int] = ..., draining: bool = ..., python_version: _Optional[str] = ..., sqlite_version: _Optional[str] = ..., hosts: _Optional[_Iterable[_Union[WorkerHost, _Mapping]]] = ...) -> None: ...
 
 class WorkerHost(_message.Message):
-    __slots__ = ("number", "pid", "attempts", "starts")
+    __slots__ = ("number", "pid", "attempts", "starts", "lingering")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     STARTS_FIELD_NUMBER: _ClassVar[int]
+    LINGERING_FIELD_NUMBER: _ClassVar[int]
     number: int
     pid: int
     attempts: int
     starts: int
-    def __init__(self, number: _Optional[int] = ..., pid: _Optional[int] = ..., attempts: _Optional[int] = ..., starts: _Optional[int] = ...) -> None: ...
+    lingering: int
+    def __init__(self, number: _Optional[int] = ..., pid: _Optional[int] = ..., attempts: _Optional[int] = ..., starts: _Optional[int] = ..., lingering: _Optional[int] = ...) -> None: ...
 
 class ListHandlersRequest(_message.Message):
     __slots__ = ()
