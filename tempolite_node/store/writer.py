@@ -354,7 +354,8 @@ class StoreWriter:
             self._follow_waits(changed.values())
         self.applied_index = index
         self._last_row = work.last_row
-        self._counts.update(work.counts)
+        for place, change in work.counts.items():
+            self._counts[place] += change
         self._nodes.saved(work)
         self.places.saved(work.places)
 
@@ -363,8 +364,9 @@ class StoreWriter:
             sql = "UPDATE meta SET applied_index = ?, last_row = ? WHERE one = 1"
             self._connection.execute(sql, (index, work.last_row))
             return
-        counts = Counter(self._counts)
-        counts.update(work.counts)
+        counts = dict(self._counts)
+        for place, change in work.counts.items():
+            counts[place] = counts.get(place, 0) + change
         told = msgspec.json.encode([(*place, count) for place, count in counts.items() if count]).decode()
         sql = "UPDATE meta SET applied_index = ?, last_row = ?, counts = ? WHERE one = 1"
         self._connection.execute(sql, (index, work.last_row, told))
