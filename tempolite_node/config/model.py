@@ -133,6 +133,7 @@ class HostsConfig(Section):
     processes: Annotated[int, whole(1, 256, "each is a Python process with the handlers imported")] = 1
     max_parked: Annotated[int, whole(0, 1_000_000, "a parked stack costs some 15 to 30KiB")] = 2_000
     park_ttl_ms: Annotated[int, duration("1s", "365d", LONG)] = 900_000
+    max_suspects: Annotated[int, whole(1, 256, "each is a process with the handlers imported")] = 4
     ping_interval_ms: Annotated[int, duration("100ms", "5m", "how soon a hung host is noticed")] = 5_000
     ping_timeout_ms: Annotated[
         int, duration("500ms", "1h", "a handler that holds the GIL this long loses its host")

@@ -13,8 +13,9 @@ from typing import Protocol
 
 from tempolite_node.driver import run_messages
 from tempolite_node.driver.handovers import Handover, Handovers
-from tempolite_node.driver.pools import WINDOW_MAX, Order, Pool
+from tempolite_node.driver.pools import WINDOW_MAX, Pool
 from tempolite_node.driver.runs import AttemptEnd, AttemptStep, Due, Frame, OpenCall, RunningAttempt
+from tempolite_node.driver.suspects import SUSPECTS_MAX, Suspects
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
@@ -57,8 +58,12 @@ class Dispatch:
         clock_s: Callable[[], float],
         window_max: int = WINDOW_MAX,
         leases: bool = True,
+        suspects_max: int = SUSPECTS_MAX,
     ) -> None:
-        """leases: side effects may begin in slots that hosts have, unasked: no other node can take them over."""
+        """leases: side effects may begin in slots that hosts have, unasked: no other node can take them over.
+
+        suspects_max: processes of attempts that a crash isolated, alive at a time.
+        """
         self._source = source
         self._node_id = node_id
         self._clock_s = clock_s
@@ -66,6 +71,7 @@ class Dispatch:
         self._leases = leases
         self._runs: dict[str, RunningAttempt] = {}
         self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
+        self._suspects = Suspects(suspects_max)
         self._isolated = 0  #: processes for one attempt each get numbers below zero
         self._handlers: frozenset[str] = frozenset()
         self._to_run: list[RunAttempt | RunCompensation] = []
@@ -95,6 +101,7 @@ class Dispatch:
         """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
         self._hosts.pop(host, None)
         self._handovers.forget(host)
+        self._suspects.process_ended(host)
         self.give_back(host, self._leased[host])
         lost = [run for run in self._runs.values() if run.host == host]
         return [(run, self._forget(run, AttemptEnd.LOST)) for run in lost]
@@ -116,7 +123,7 @@ class Dispatch:
                 pass
             case Ready():
                 if effect.handler in self._handlers:  # else it waits in the store for a node that serves it
-                    self.pools[effect.pool].ready.push(effect.order, effect.execution_id)
+                    self.pools[effect.pool].ready.push(effect.order, effect.execution_id, suspect=effect.suspect)
             case RunAttempt() | RunCompensation():
                 self._to_run.append(effect)
             case Wake():
@@ -173,6 +180,7 @@ class Dispatch:
             self._abandon(Abandon(execution_id=run.execution_id, epoch=run.epoch))
         self._to_run.clear()
         self._handovers.clear()
+        self._suspects.forget_starts()
         for pool in self.pools.values():
             pool.busy = 0
             pool.waking.clear()
@@ -402,14 +410,28 @@ class Dispatch:
         if not self._hosts:
             return
         for component, pool in self.pools.items():
-            while not pool.ready.empty and pool.free and not pool.paused:
+            while pool.free and not pool.paused:
+                suspect = pool.ready.suspect_first and not self._suspects.full
+                if not suspect and pool.ready.empty:
+                    break
                 if pool.rate.take(self._clock_s()) > 0:
                     break
                 pool.take()
-                yield component, pool.ready.pop()
+                execution_id = pool.ready.pop_suspect() if suspect else pool.ready.pop()
+                if suspect:
+                    self._suspects.start(execution_id)
+                yield component, execution_id
+            if pool.ready.suspects and pool.free and not pool.paused:
+                self._make_room(pool.ready.suspects)
 
-    def start_failed(self, component: Component) -> None:
+    def _make_room(self, wanted: int) -> None:
+        """Suspects wait for a process while others that have one only wait: those are unwound."""
+        for host in self._suspects.to_unwind(wanted):
+            self._send(host, messages.Drain())
+
+    def start_failed(self, component: Component, execution_id: str) -> None:
         """The execution was no longer waiting for a slot."""
+        self._suspects.start_failed(execution_id)
         self.pools[component].release()
         self.pools[component].rate.give_back()
 
@@ -417,7 +439,8 @@ class Dispatch:
         """Seconds until a rate limit lets something start that waits for nothing else."""
         waits = []
         for pool in self.pools.values():
-            if (pool.starting or not pool.ready.empty) and pool.free and not pool.paused:
+            ready = not pool.ready.empty or (pool.ready.suspects and not self._suspects.full)
+            if (pool.starting or ready) and pool.free and not pool.paused:
                 wait_s = pool.rate.take(self._clock_s())
                 if wait_s > 0:
                     waits.append(wait_s)
@@ -431,13 +454,11 @@ class Dispatch:
         for component in (Component.HANDLER, Component.SAGA, Component.COMPENSATION):
             ready = self.pools[component].ready
             if everything or ready.wants_refill:
-                ready.refill(self._stored_queue(component))
+                executions = self._source.ready(component, self._node_id, self._handlers, self._window_max)
+                suspects = {execution.id for execution in executions if execution.suspect}
+                ready.refill([(execution.queue_order, execution.id) for execution in executions], suspects)
                 refilled = True
         return refilled
-
-    def _stored_queue(self, component: Component) -> list[tuple[Order, str]]:
-        executions = self._source.ready(component, self._node_id, self._handlers, self._window_max)
-        return [(execution.queue_order, execution.id) for execution in executions]
 
     # --- what leaves, after the commit
 
@@ -459,6 +480,7 @@ class Dispatch:
         assert execution is not None, f"{effect.execution_id} was started and is not stored"
         if execution.epoch != effect.epoch:
             self.pools[_pool_of(effect, execution)].release()
+            self._suspects.start_failed(execution.id)
             return  # it ended in the batch that started it
         host = self._host_for(execution)
         root = Frame("", execution.pool, parent=None, slot=True)
@@ -466,6 +488,10 @@ class Dispatch:
             execution.id, execution.row, execution.epoch, execution.handler, host, root, frames={"": root}
         )
         self._runs[execution.id] = run
+        if execution.suspect and host < 0:
+            self._suspects.started(run)
+        else:
+            self._suspects.start_failed(execution.id)
         if host in self._hosts:
             self._hosts[host] += 1
         run.attempt = execution.attempt
@@ -482,7 +508,7 @@ class Dispatch:
 
     def _host_for(self, execution: Execution) -> int:
         """The least loaded host; a process of its own for what asked for one, or may have killed a host before."""
-        if execution.options.isolation is Isolation.PROCESS or execution.crashes > 0 or not self._hosts:
+        if execution.options.isolation is Isolation.PROCESS or execution.suspect or not self._hosts:
             self._isolated -= 1
             return self._isolated
         return min(self._hosts, key=lambda host: (self._hosts[host], host))

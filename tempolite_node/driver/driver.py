@@ -305,7 +305,7 @@ class Driver:
             return starts
         for component, execution_id in self.dispatch.starts():
             start = StartAttempt(at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id, pool=component)
-            starts.append(PendingCommand(start, partial(self._started, component)))
+            starts.append(PendingCommand(start, partial(self._started, component, execution_id)))
             execution = self._work.execution(execution_id)
             self._bytes_left -= 0 if execution is None else sizes.of_execution(execution)
             if self._bytes_left <= 0:
@@ -320,9 +320,9 @@ class Driver:
         """See `Log`. One that was given up is not, whatever it had ordered since: others may have what it ran."""
         return self._readiness.live and self._log.is_current
 
-    def _started(self, component: Component, outcome: AnyOutcome) -> None:
+    def _started(self, component: Component, execution_id: str, outcome: AnyOutcome) -> None:
         if isinstance(outcome, Rejection):
-            self.dispatch.start_failed(component)
+            self.dispatch.start_failed(component, execution_id)
 
     # --- the state machine of the log
 

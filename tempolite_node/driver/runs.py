@@ -81,6 +81,15 @@ class RunningAttempt(Struct, eq=False):
     over: bool = False  #: it ended or was abandoned
     handover: Handover | None = None  #: until its host was sent all of it
 
+    @property
+    def only_waits(self) -> bool:
+        """Whether none of its code runs, or is about to."""
+        return not self.over and all(frame.outstanding and frame.waking is None for frame in self._innermost())
+
+    def _innermost(self) -> list[Frame]:
+        around = {id(frame.parent) for frame in self.frames.values()}
+        return [frame for frame in self.frames.values() if id(frame) not in around]
+
 
 class Due(Struct, eq=False):
     """An answer that goes out once its frame has a slot: a wait is over, or a side effect may start."""

@@ -149,6 +149,7 @@ class Ready(Effect, frozen=True, kw_only=True):
     pool: Component
     handler: str
     order: tuple[bool, int, int]  #: place in the queue: smaller first; see `model.Execution.queue_order`
+    suspect: bool = False  #: it gets a process of its own, of which there are few
 
 
 class RunAttempt(Effect, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import concurrency
+from tempolite_node.engine import concurrency, formats
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
@@ -145,6 +145,7 @@ def fail_attempt(
         failures=execution.failures + 1,
         generation=execution.generation + 1,
         failure=failure,
+        crashes=crashes_after_attempt(execution),
     )
     if execution.cancel_requested:
         next_attempt: int | RetryState = RetryState.CANCEL_REQUESTED
@@ -162,6 +163,12 @@ def fail_attempt(
     else:
         ending = Status.TIMED_OUT if failure.type in TIMEOUTS else Status.FAILED
         give_up(work, detached, ending, failure=failure, retry_state=next_attempt, at_ms=at_ms)
+
+
+def crashes_after_attempt(execution: Execution) -> int:
+    """It ended without a crash: what is held against it falls."""
+    fewer = execution.format >= formats.EXACT_REPLAY
+    return max(0, execution.crashes - 1) if fewer else execution.crashes
 
 
 #: Failures that a limit brought about: an execution that ends with one is TIMED_OUT.

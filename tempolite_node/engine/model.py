@@ -297,6 +297,11 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
         return self.status in FINAL
 
     @property
+    def suspect(self) -> bool:
+        """Whether it may have killed a host, and so gets a process of its own that it would not have else."""
+        return self.crashes > 0 and self.options.isolation is Isolation.SHARED
+
+    @property
     def queue_order(self) -> tuple[bool, int, int]:
         """Place in its pool's queue, smaller first: those that resume, then by priority, then the oldest.
 

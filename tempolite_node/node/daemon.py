@@ -155,6 +155,7 @@ class Node:
             pools={component: config.pools.of(component) for component in Component},
             clock_s=time.monotonic,
             leases=config.cluster is None,
+            suspects_max=config.hosts.max_suspects,
         )
         dispatch.traces = config.log.level == "debug"
         self._driver = Driver(

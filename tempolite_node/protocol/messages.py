@@ -238,6 +238,7 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
 class Loaded(Message, frozen=True, kw_only=True):
     """Every handler is imported, or the mistakes say why not."""
 
+    pid: int = 0  #: of the process that runs them: its parent is its keeper, which the node has started
     handlers: tuple[HandlerDescription, ...] = ()
     mistakes: tuple[HandlerMistake, ...] = ()
 

@@ -210,6 +210,7 @@ def end_compensation_attempt(
         attempt_started_ms=None,
         failures=failures,
         generation=execution.generation + 1,
+        crashes=lifecycle.crashes_after_attempt(execution),
     )
     next_attempt = retry_at_ms(
         execution.options.compensation_retry,

@@ -199,6 +199,7 @@ class SimulatedNode:
         for host in output.hosts_to_close:
             for attempt in self.attempts_of(host):
                 self._forget(attempt)
+            self.driver.put(HostDown(host=host, message="it is wanted no more", crashed=False))
 
     def restored(self) -> None:
         raise AssertionError("there is no other store")

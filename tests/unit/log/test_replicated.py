@@ -37,13 +37,12 @@ from ..engine.invariants import check
 from ..engine.story import NODE, new_store, registration
 
 TIMING = Timing(heartbeat_s=0.05, election_min_s=0.2, election_max_s=0.3, tick_s=0.005)
-LIMITS = Limits(entry_bytes_max=80 * 1024 * 1024, proposals_bytes=64 * 1024)
 POOLS = {component: Settings(1) for component in Component}
 
 
 class ReplicatedNode(SimulatedNode):
     def __init__(
-        self, directory: Path, *, members: int = 1, write_timeout_s: float = 10.0, limits: Limits = LIMITS
+        self, directory: Path, *, members: int = 1, write_timeout_s: float = 10.0, limits: Limits | None = None
     ) -> None:
         """members: of the cluster; those beside this one never run."""
         addresses = [f"127.0.0.1:{port}" for port in free_ports(members)]
@@ -54,7 +53,7 @@ class ReplicatedNode(SimulatedNode):
             directory=directory,
             members=tuple(Member(f"node-{number}", address) for number, address in enumerate(addresses, 1)),
             timing=TIMING,
-            limits=limits,
+            limits=limits or Limits(),
         )
         self.write_timeout_s = write_timeout_s
         self.failures: list[BaseException] = []
@@ -380,19 +379,6 @@ def test_a_barrier_is_passed_when_what_was_acknowledged_is_applied(node: Replica
     node.outcomes(enqueue("a"))
     passed: list[Any] = []
 
-    node.driver.put(Barrier(answer=passed.append))
-    node.until(lambda: passed)
-
-    assert passed == [None]
-
-
-def test_a_barrier_behind_an_entry_that_fills_all_room_is_passed(node: ReplicatedNode) -> None:
-    """As the reads of a cluster's node are, while the largest payload is on its way."""
-    node.host_up()
-    passed: list[Any] = []
-
-    node.driver.put(Submit(command=enqueue("a", b"x" * (node.config.limits.proposals_bytes + 1))))
-    node.driver.put(RunInDriver(act=node.driver._advance))  # proposed, and not ordered yet
     node.driver.put(Barrier(answer=passed.append))
     node.until(lambda: passed)
 
