@@ -9,20 +9,23 @@ from __future__ import annotations
 import random
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from tempolite_sdk import operations
 from tempolite_sdk.base_contexts import BaseContext, ExecutionFacts, OperationFacts, Params, utc_now
 from tempolite_sdk.durations import Duration
+from tempolite_sdk.errors import ExecutionError
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
 from tempolite_sdk.operations import Runtime
-from tempolite_sdk.options import NO_CHILD_OPTIONS, ChildOptions, check_names
+from tempolite_sdk.options import NO_CHILD_OPTIONS, ChildOptions, check_map, check_names
 from tempolite_sdk.signals import Signal, name_and_type
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item")
 T_co = TypeVar("T_co", covariant=True)
 Step = TypeVar("Step", bound="AsyncSagaStep")
 
@@ -49,6 +52,102 @@ class AsyncEnqueuesChildren:
             operations.EnqueueChild(handler, args, kwargs, self._child_options)
         )
         return child
+
+    @overload
+    async def map(
+        self,
+        handler: Callable[[Any, Item], Coroutine[Any, Any, T]],
+        items: Iterable[Item],
+        /,
+        *,
+        max_in_flight: int = ...,
+        on_error: Literal["stop"] = ...,
+    ) -> list[T]: ...
+    @overload
+    async def map(
+        self,
+        handler: Callable[[Any, Item], T],
+        items: Iterable[Item],
+        /,
+        *,
+        max_in_flight: int = ...,
+        on_error: Literal["stop"] = ...,
+    ) -> list[T]: ...
+    @overload
+    async def map(
+        self,
+        handler: str,
+        items: Iterable[Any],
+        /,
+        *,
+        max_in_flight: int = ...,
+        on_error: Literal["stop"] = ...,
+    ) -> list[Any]: ...
+    @overload
+    async def map(
+        self,
+        handler: Callable[[Any, Item], Coroutine[Any, Any, T]],
+        items: Iterable[Item],
+        /,
+        *,
+        max_in_flight: int = ...,
+        on_error: Literal["collect"],
+    ) -> list[T | ExecutionError]: ...
+    @overload
+    async def map(
+        self,
+        handler: Callable[[Any, Item], T],
+        items: Iterable[Item],
+        /,
+        *,
+        max_in_flight: int = ...,
+        on_error: Literal["collect"],
+    ) -> list[T | ExecutionError]: ...
+    @overload
+    async def map(
+        self,
+        handler: str,
+        items: Iterable[Any],
+        /,
+        *,
+        max_in_flight: int = ...,
+        on_error: Literal["collect"],
+    ) -> list[Any]: ...
+    async def map(
+        self,
+        handler: Callable[..., Any] | str,
+        items: Iterable[Any],
+        /,
+        *,
+        max_in_flight: int = 20,
+        on_error: Literal["stop", "collect"] = "stop",
+    ) -> list[Any]:
+        """What a child of the handler returns for each of the items, in their order.
+
+        items: each is the one argument of its child. Read as it goes, and the same each time, as replay asks.
+        max_in_flight: so many children have not ended at a time. The next one is enqueued when the oldest of them ends.
+        on_error: "stop" raises the error of the first item, in their order, whose child did not complete; the children
+            that are open then go on. "collect" has the `ExecutionError` in the place of the result.
+        """
+        check_map(self._child_options, max_in_flight, on_error)
+        results: list[Any] = []
+        open_children: deque[ChildHandle[Any]] = deque()
+        for item in items:
+            if len(open_children) == max_in_flight:
+                results.append(await self._result_of(open_children.popleft(), on_error))
+            open_children.append(await self.enqueue(handler, item))
+        while open_children:
+            results.append(await self._result_of(open_children.popleft(), on_error))
+        return results
+
+    async def _result_of(self, child: ChildHandle[Any], on_error: str) -> Any:
+        """What it returns, or, if that is collected, how else it ended."""
+        try:
+            return await self._runtime.perform(operations.WaitForCompletion(child, None, None, None))
+        except ExecutionError as error:
+            if on_error == "stop":
+                raise
+            return error
 
 
 class AsyncChildEnqueuer(AsyncEnqueuesChildren):

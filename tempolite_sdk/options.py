@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
 from tempolite_sdk.durations import Duration
+from tempolite_sdk.errors import InvalidArgument
 from tempolite_sdk.handlers import RetryPolicy
 
 ClosePolicy = Literal["abandon", "request_cancel", "terminate"]
@@ -42,3 +43,14 @@ def check_names(known: type, given: Mapping[str, Any]) -> None:
     unknown = given.keys() - known.__annotations__.keys()
     if unknown:
         raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(unknown))}")
+
+
+def check_map(options: ChildOptions, max_in_flight: int, on_error: str) -> None:
+    """InvalidArgument: children can't be enqueued one for each item like that."""
+    if isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int) or max_in_flight < 1:
+        raise InvalidArgument(f"max_in_flight must be a whole number of at least 1, not {max_in_flight!r}")
+    if on_error not in ("stop", "collect"):
+        raise InvalidArgument(f'on_error must be "stop" or "collect", not {on_error!r}')
+    for name in ("id", "key"):
+        if options.get(name) is not None:
+            raise InvalidArgument(f"options: {name} is of one child, and map enqueues one for each item")

@@ -12,7 +12,7 @@ WORKERS_MAX = 10_000
 
 
 #: Of one execution: each replay goes through all of its journal, in the memory of a worker host.
-MaxOperations = Annotated[int, whole(10, 10_000_000, "each replay goes through all of them")]
+MaxOperations = Annotated[int, whole(100, 10_000_000, "each replay goes through all of them")]
 MaxJournal = Annotated[int, size("64KiB", "64GiB", "each replay holds all of it in memory")]
 
 

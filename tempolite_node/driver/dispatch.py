@@ -37,6 +37,7 @@ from tempolite_node.protocol import messages
 
 End = tuple[int, int]  #: of an operation: its place in the order of ends, and when it was; see `messages.Reply`
 NO_END = (0, 0)
+_SMALL_BYTES = 16 * 1024  #: of arguments: a first attempt with fewer is handed out at once, and not in its turn
 
 
 class Source(run_messages.Source, Protocol):
@@ -632,8 +633,9 @@ class Dispatch:
         for effect in self._to_run:
             self._hand_out(effect)
         self._to_run.clear()
-        for host, piece in self._handovers.pieces():
-            self._send(host, piece)
+        if self._handovers:
+            for host, piece in self._handovers.pieces():
+                self._send(host, piece)
         self._lease()
         outgoing, self._outgoing = self._outgoing, defaultdict(list)
         closing, self._closing = self._closing, []
@@ -665,7 +667,10 @@ class Dispatch:
             undone = self._source.operation(execution.row, OperationKind.COMPENSATION, effect.key)
             assert undone is not None, f"{execution.id}: compensation {effect.key} was started and is not stored"
             run.compensation, run.attempt = effect.key, undone.attempt
-        self._handovers.add(Handover(run, effect))
+        if isinstance(effect, RunAttempt) and execution.epoch == 1 and len(execution.arguments) < _SMALL_BYTES:
+            self._send(host, run_messages.run(execution, (), isolated=host < 0))
+        else:
+            self._handovers.add(Handover(run, effect))
         if self.traces:
             self._note(run)
 

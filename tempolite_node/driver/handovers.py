@@ -84,6 +84,10 @@ class Handovers:
         self._source = source
         self._lines: dict[int, _Line] = {}
 
+    def __bool__(self) -> bool:
+        """Whether a host may be sent a piece."""
+        return bool(self._lines)
+
     def add(self, handover: Handover) -> None:
         handover.run.handover = handover
         self._lines.setdefault(handover.run.host, _Line()).waiting.append(handover)

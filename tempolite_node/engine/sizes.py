@@ -14,32 +14,34 @@ _BASE = 500  #: of a value by itself, with its keys, about
 
 
 def of_execution(execution: Execution) -> int:
-    return (
-        _BASE
-        + len(execution.arguments)
-        + _of_bytes(execution.result)
-        + _of_bytes(execution.heartbeat)
-        + of_failure(execution.failure)
-        + len(execution.id)
-        + len(execution.reason)
-        + len(execution.compensating or "")
-    )
+    size = _BASE + len(execution.arguments) + len(execution.id) + len(execution.reason)
+    if execution.result is not None:
+        size += len(execution.result)
+    if execution.heartbeat is not None:
+        size += len(execution.heartbeat)
+    if execution.failure is not None:
+        size += of_failure(execution.failure)
+    if execution.compensating is not None:
+        size += len(execution.compensating)
+    return size
 
 
 def of_operation(operation: Operation) -> int:
-    return (
-        _BASE
-        + len(operation.key)
-        + len(operation.target)
-        + _of_bytes(operation.input)
-        + _of_bytes(operation.result)
-        + of_failure(operation.failure)
-    )
+    size = _BASE + len(operation.key) + len(operation.target)
+    if operation.result is not None:
+        size += len(operation.result)
+    if operation.input is not None:
+        size += len(operation.input)
+    if operation.failure is not None:
+        size += of_failure(operation.failure)
+    return size
 
 
 def of_record(operation: Operation) -> int:
     """What an operation adds to its journal, to the byte, since that is decided by. The store counts the same."""
-    size = _of_bytes(operation.input) + _of_bytes(operation.result)
+    size = 0 if operation.result is None else len(operation.result)
+    if operation.input is not None:
+        size += len(operation.input)
     if operation.failure is not None:
         size += len(msgspec.json.encode(operation.failure).decode())
     return size
@@ -52,7 +54,3 @@ def of_failure(failure: Failure | None) -> int:
         size += _BASE + len(failure.type) + len(failure.message) + len(failure.traceback)
         failure = failure.cause
     return size
-
-
-def _of_bytes(value: bytes | None) -> int:
-    return 0 if value is None else len(value)

@@ -3,7 +3,6 @@
 --   meta        one row: what the whole store is at
 --   nodes       those that run executions; a node that is alone knows itself
 --   executions  each run of a handler or saga handler, with its current attempt
---   counts      executions of each owner, component and status: no start has to count them
 --   operations  the journal of each execution: its recorded operations, under (kind, key)
 --   attempts    attempts that ended without completing their execution or operation
 --   inbox       signals that executions received
@@ -18,7 +17,8 @@ CREATE TABLE meta (
     applied_index INTEGER NOT NULL,          -- of the log: entries up to here are in this store
     last_row      INTEGER NOT NULL,          -- highest number given to an execution's row, an operation's seq or its end
     node_id       TEXT,                      -- whose store it is; NULL before the first start, and in a snapshot
-    cluster       TEXT                       -- whose log is applied to it; NULL: the node is alone
+    cluster       TEXT,                      -- whose log is applied to it; NULL: the node is alone
+    counts        TEXT    NOT NULL DEFAULT '[]'  -- executions of each owner, component and status: no start counts them
 ) STRICT;
 
 CREATE TABLE nodes (
@@ -106,14 +106,6 @@ CREATE INDEX executions_waiting_for_place ON executions (handler, concurrency_ke
     WHERE status = 'queued' AND ready_at IS NULL;
 CREATE INDEX executions_with_place ON executions (handler, concurrency_key, attempt, priority DESC, row, place)
     WHERE place IS NOT NULL;
-
-CREATE TABLE counts (
-    owner     TEXT    NOT NULL,
-    component TEXT    NOT NULL,
-    status    TEXT    NOT NULL,
-    count     INTEGER NOT NULL CHECK (count >= 0),
-    PRIMARY KEY (owner, component, status)
-) STRICT, WITHOUT ROWID;
 
 CREATE TABLE operations (
     execution_row INTEGER NOT NULL REFERENCES executions,

@@ -38,11 +38,6 @@ _WAITS_BYTES_MAX = 16 * 1024**2  #: of waits for executions; beyond it they are 
 
 _JOURNAL_SIZE = """SELECT count(*), coalesce(sum(ifnull(length(input), 0) + ifnull(length(result), 0)
                    + ifnull(length(failure), 0)), 0) FROM operations WHERE execution_row = ?"""
-_COUNT = Statement(
-    """INSERT INTO counts (owner, component, status, count) VALUES {rows}
-       ON CONFLICT (owner, component, status) DO UPDATE SET count = excluded.count""",
-    4,
-)
 _CLEAR_TIMERS = Statement("DELETE FROM timers WHERE execution_row IN (VALUES {rows})", 1)
 _CLEAR_TIMER = Statement("DELETE FROM timers WHERE (execution_row, name) IN (VALUES {rows})", 2)
 _SEND = Statement("INSERT INTO outbox (execution_row, seq, name, payload, at_ms) VALUES {rows}", 5)
@@ -78,8 +73,13 @@ class StoreWriter:
 
     def _counted(self) -> Counter[tuple[str, Component, Status]]:
         """Executions of each owner, component and status."""
-        rows = self._connection.execute("SELECT owner, component, status, count FROM counts ORDER BY 1, 2, 3")
-        return Counter({(owner, Component(name), Status(status)): count for owner, name, status, count in rows})
+        stored: Any = self._connection.execute("SELECT counts FROM meta WHERE one = 1").get
+        return Counter(
+            {
+                (owner, Component(component), Status(status)): count
+                for owner, component, status, count in msgspec.json.decode(stored)
+            }
+        )
 
     def checkpoint(self) -> None:
         """Has all that is saved in the store's file, and nothing beside it. StorageFailed: another program reads it."""
@@ -331,7 +331,7 @@ class StoreWriter:
         connection.execute("BEGIN IMMEDIATE")
         try:
             self._write(work, has_timers=has_timers)
-            connection.execute("UPDATE meta SET applied_index = ?, last_row = ? WHERE one = 1", (index, work.last_row))
+            self._write_meta(work, index)
             self.visible_index = index
             connection.execute("COMMIT")
         except BaseException:
@@ -358,6 +358,18 @@ class StoreWriter:
             self._counts[place] += change
         self._nodes.saved(work)
         self.places.saved(work.places)
+
+    def _write_meta(self, work: Work, index: int) -> None:
+        if not work.counts:
+            sql = "UPDATE meta SET applied_index = ?, last_row = ? WHERE one = 1"
+            self._connection.execute(sql, (index, work.last_row))
+            return
+        counts = dict(self._counts)
+        for place, change in work.counts.items():
+            counts[place] = counts.get(place, 0) + change
+        told = msgspec.json.encode([(*place, count) for place, count in counts.items() if count]).decode()
+        sql = "UPDATE meta SET applied_index = ?, last_row = ?, counts = ? WHERE one = 1"
+        self._connection.execute(sql, (index, work.last_row, told))
 
     def _follow_journal(self, execution: Execution) -> None:
         """A journal is kept while a worker host holds its execution. One that nobody ran before begins empty."""
@@ -399,8 +411,6 @@ class StoreWriter:
         EXECUTIONS.insert(connection, [execution for execution in executions if execution.row > last_row])
         if work.operations:
             OPERATIONS.upsert(connection, [op for changed in work.operations.values() for op in changed.values()])
-        if changed := [place for place, change in work.counts.items() if change]:
-            _COUNT.run(connection, [(*place, self._counts[place] + work.counts[place]) for place in changed])
         if work.attempts:
             ATTEMPTS.insert(connection, work.attempts)
             for place in work.attempts_capped:

@@ -43,6 +43,9 @@ NAMES = (
     "first_of",
     "gather_large",
     "measure",
+    "square",
+    "square_all",
+    "square_all_async",
 )
 HANDLERS = [f"recovering:{name}" for name in NAMES]
 KILLING = (sys.executable, "-m", "tests.e2e.killing_daemon")
@@ -157,6 +160,25 @@ def test_large_journals_and_many_large_starts_go_on_when_the_node_dies(node: Sta
             assert large.result(PATIENCE_S) == 40 * 1_900_000
             assert measured == [1_900_000] * 30
             assert large.info().crashes == 0
+
+
+@pytest.mark.parametrize("handler", ["square_all", "square_all_async"])
+def test_a_map_over_many_items_begins_once_and_goes_on_after_a_crash(node: Start, handler: str) -> None:
+    daemon = node(*HANDLERS, pools={"handler": {"workers": 8}})
+    with daemon.client() as client:
+        calm = client.enqueue(handler, 60).result(PATIENCE_S)
+        begun = daemon.effects()["it begins"]
+        interrupted = client.enqueue(handler, 120)
+        daemon.until_world(lambda: len(daemon.effects()) > 120)
+        daemon.kill()
+        daemon.start()
+        with daemon.client() as client:
+            result = client.handle(interrupted.id).result(PATIENCE_S)
+
+            assert client.count(handler="square") == 180
+    assert calm == [number * number for number in range(60)]
+    assert result == [number * number for number in range(120)]
+    assert (begun, daemon.effects()["it begins"]) == (1, 3)
 
 
 def test_moments_ids_and_dice_are_the_same_in_each_life(node: Start) -> None:

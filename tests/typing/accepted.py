@@ -17,6 +17,7 @@ from tempolite_sdk import (
     Client,
     Component,
     Consistency,
+    ExecutionError,
     ExecutionHandle,
     ExecutionStatus,
     HandlerContext,
@@ -161,6 +162,10 @@ def handler(ctx: HandlerContext[Params], order: Order) -> None:
     assert_type(ctx.wait_for_completion("e1", Receipt), Receipt)
     assert_type(ctx.wait_for_completion("e1", type=Receipt, timeout=5), Receipt)
     assert_type(ctx.wait_for_completion(ctx.enqueue("fulfil", order), type=Receipt), Receipt)
+    assert_type(ctx.map(fulfil, [order]), list[Receipt])
+    assert_type(ctx.map(fulfil, iter([order]), max_in_flight=5, on_error="collect"), list[Receipt | ExecutionError])
+    assert_type(ctx.options(priority=1).map(audit, range(3)), list[list[Receipt]])
+    assert_type(ctx.map("fulfil", [order]), list[Any])
     assert_type(ctx.receive_signal("approval", Order), Order)
     assert_type(ctx.receive_signal("approval", type=Order, timeout=5), Order)
     assert_type(ctx.receive_signal("approval"), Any)
@@ -177,6 +182,8 @@ def handler(ctx: HandlerContext[Params], order: Order) -> None:
 async def async_handler(ctx: AsyncHandlerContext, order: Order) -> None:
     assert_type(await ctx.wait_for_completion(await ctx.enqueue(fulfil, order)), Receipt)
     assert_type(await ctx.wait_for_completion("e1", type=Receipt), Receipt)
+    assert_type(await ctx.map(fulfil, [order]), list[Receipt])
+    assert_type(await ctx.map(audit, [2026], on_error="collect"), list[list[Receipt] | ExecutionError])
     assert_type(await ctx.receive_signal("approval", type=Order), Order)
     assert_type(ctx.signals("approval", type=Order), AsyncIterator[Order])
     assert_type(await ctx.side_effect("rate", AsyncRate()), float)

@@ -75,6 +75,8 @@ def handler(ctx: HandlerContext, order: Order) -> None:
     ctx.options(prio=1)  # refused
     ctx.options(close_policy="kill")  # refused
     ctx.enqueue(fulfil, "tea")  # refused
+    ctx.map(fulfil, ["tea"])  # refused
+    ctx.map(fulfil, [order], on_error="ignore")  # refused
     print(ctx.receive_signal("approval", type=Order).skuu)  # refused
     print(ctx.wait_for_completion(ctx.enqueue(fulfil, order)).skuu)  # refused
     print(ctx.wait_for_completion("e1", Order).skuu)  # refused

@@ -51,10 +51,10 @@ def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | AttemptOver | 
     execution = work.execution(command.execution_id)
     if execution is None or not execution.attached or execution.epoch != command.epoch:
         return Rejection(Reason.STALE_EPOCH, f"execution {command.execution_id} does not run under {command.epoch}")
-    if execution.format < formats.EXACT_REPLAY:
-        return _requested(work, execution, command)
-    before = limits.size_of(work, execution)
+    before = work.growth.get(execution.row, (0, 0))
     outcome = _requested(work, execution, command)
+    if execution.format < formats.EXACT_REPLAY or work.growth.get(execution.row, before) is before:
+        return outcome
     failure = limits.exceeded(work, execution, before)
     if failure is None:
         return outcome

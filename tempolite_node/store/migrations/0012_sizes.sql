@@ -3,12 +3,8 @@ CREATE INDEX attempts_by_operation ON attempts (execution_row, kind, key);
 
 CREATE INDEX operations_retrying ON operations (execution_row) WHERE status = 'retrying';
 
-CREATE TABLE counts (
-    owner     TEXT    NOT NULL,
-    component TEXT    NOT NULL,
-    status    TEXT    NOT NULL,
-    count     INTEGER NOT NULL CHECK (count >= 0),
-    PRIMARY KEY (owner, component, status)
-) STRICT, WITHOUT ROWID;
-
-INSERT INTO counts SELECT owner, component, status, count(*) FROM executions GROUP BY owner, component, status;
+ALTER TABLE meta ADD COLUMN counts TEXT NOT NULL DEFAULT '[]';
+UPDATE meta SET counts = (
+    SELECT json_group_array(json_array(owner, component, status, executions))
+    FROM (SELECT owner, component, status, count(*) AS executions FROM executions GROUP BY owner, component, status)
+);

@@ -167,3 +167,18 @@ def gather_large(ctx: HandlerContext, count: int, size: int) -> int:
 def measure(ctx: HandlerContext, text: str) -> int:
     happened(f"{ctx.execution_id} measured")
     return len(text)
+
+
+def square(ctx: HandlerContext, number: int) -> int:
+    happened(f"{ctx.execution_id} squared")
+    return number * number
+
+
+def square_all(ctx: HandlerContext, count: int) -> list[int]:
+    happened("it begins")
+    return ctx.map(square, range(count), max_in_flight=20)
+
+
+async def square_all_async(ctx: AsyncHandlerContext, count: int) -> list[int]:
+    happened("it begins")
+    return await ctx.map(square, range(count), max_in_flight=20)

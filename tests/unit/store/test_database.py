@@ -220,6 +220,7 @@ def test_what_an_earlier_version_stored_is_kept_when_its_store_is_brought_up_to_
     executions = StoreWriter(connection)
     assert (executions.applied_index, executions.last_row()) == (41, 1)
     assert executions.execution("order-1") == RUNNING
+    assert executions.counts() == {(RUNNING.component, Status.RUNNING): 1}
     assert (executions.nodes()["node-1"].incarnation, executions.nodes()["node-1"].boot_id) == (5, "")
     assert connection.pragma("integrity_check") == "ok"
     with pytest.raises(apsw.ConstraintError):
