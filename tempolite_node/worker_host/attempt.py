@@ -23,7 +23,7 @@ from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.engine.model import Failure, OperationKind, operation_id
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.channel import Channel
-from tempolite_node.worker_host.failures import failure_of
+from tempolite_node.worker_host.failures import failure_of, is_cancelled
 from tempolite_node.worker_host.journal import Journal
 from tempolite_node.worker_host.leased_slots import LeasedSlots
 from tempolite_node.worker_host.logs import AttemptScope
@@ -211,7 +211,7 @@ class Attempt:
         self._end(CompleteAttempt(result=result))
 
     def fail(self, error: BaseException) -> None:
-        self._end(FailAttempt(failure=failure_of(error), cancelled=isinstance(error, Cancelled)))
+        self._end(FailAttempt(failure=failure_of(error), cancelled=is_cancelled(error)))
 
     def fail_with(self, failure: Failure) -> None:
         self._end(FailAttempt(failure=failure))

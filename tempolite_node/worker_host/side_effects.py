@@ -18,7 +18,7 @@ from tempolite_node.engine.model import RetryPolicy as ResolvedPolicy
 from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.contexts import side_effect_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, UserCodeTimeout, ask
-from tempolite_node.worker_host.failures import failed_side_effect, failure_of
+from tempolite_node.worker_host.failures import failed_side_effect, failure_of, is_a, is_cancelled
 from tempolite_node.worker_host.function_info import FunctionInfo, info_of
 from tempolite_node.worker_host.key_uses import KeyUses
 from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled
@@ -26,7 +26,7 @@ from tempolite_node.worker_host.scopes import Scope, checked_key
 from tempolite_sdk.async_contexts import AsyncSideEffect
 from tempolite_sdk.contexts import SideEffect
 from tempolite_sdk.durations import milliseconds_of, seconds_of
-from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
+from tempolite_sdk.errors import ContextMisuse, InvalidArgument
 from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.operations import RunSideEffect
 from tempolite_sdk.payload import decode, digest, encode, encode_fields
@@ -202,10 +202,10 @@ def _checked_result(attempt: Attempt, operation: RunSideEffect, value: Any, type
 
 
 def _failure_of(error: BaseException) -> Failure:
-    if isinstance(error, UserCodeTimeout):
+    if is_a(error, UserCodeTimeout):
         return Failure(type="AttemptTimeout", message="the attempt took too long (timeout)")
     failure = failure_of(error)
-    hopeless = isinstance(error, InvalidArgument | Cancelled | asyncio.CancelledError)
+    hopeless = is_a(error, (InvalidArgument, asyncio.CancelledError)) or is_cancelled(error)
     return replace(failure, non_retryable=failure.non_retryable or hopeless)
 
 

@@ -14,7 +14,7 @@ from tempolite_node.engine.effects import Granted
 from tempolite_node.engine.model import OperationKind, OperationStatus
 from tempolite_node.worker_host.contexts import transaction_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, ask
-from tempolite_node.worker_host.failures import failed_step, failure_of
+from tempolite_node.worker_host.failures import failed_step, failure_of, is_a
 from tempolite_node.worker_host.registry import LoadError, import_target
 from tempolite_node.worker_host.replay import check_digest, found
 from tempolite_node.worker_host.scopes import Scope
@@ -68,12 +68,12 @@ def _run_transaction(
         attempt.check_running()
         attempt.leave(inner)
         failure = failure_of(error)
-        if not unrecorded and isinstance(error, InvalidArgument):
+        if not unrecorded and is_a(error, InvalidArgument):
             failure = replace(failure, non_retryable=True)  # another attempt would do it again, and fail again
         data = _salvaged(attempt, step, data)
         undo = not unrecorded or type(step).compensate_on_failure
         yield from ask(commands.FailStep(key=key, data=data, failure=failure, compensate=undo), scope)
-        if not isinstance(error, Exception):
+        if not is_a(error, Exception):
             raise
         raise failed_step(key, failure) from error
     attempt.leave(inner)

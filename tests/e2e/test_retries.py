@@ -122,11 +122,19 @@ def test_an_error_that_the_policy_names_is_not_retried_nor_one_derived_from_it(c
     assert (handle.info().attempt, handle.info().retry_state) == (1, RetryState.NON_RETRYABLE_FAILURE)
 
 
-def test_non_retryable_is_not_retried(client: Client) -> None:
-    handle = client.options(retry=AT_ONCE).enqueue("fail_with", "NonRetryable")
-    with pytest.raises(ExecutionFailed, match="never again"):
+@pytest.mark.parametrize(("error", "told"), [("NonRetryable", "never again"), ("Group", "several")])
+def test_non_retryable_is_not_retried(client: Client, error: str, told: str) -> None:
+    handle = client.options(retry=AT_ONCE).enqueue("fail_with", error)
+    with pytest.raises(ExecutionFailed, match=told):
         handle.result(PATIENCE_S)
     assert (handle.info().attempt, handle.info().retry_state) == (1, RetryState.NON_RETRYABLE_FAILURE)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["in the handler", "in a side effect"])
+def test_an_error_whose_own_fields_raise_ends_its_attempt_like_any_other(client: Client, inside: bool) -> None:
+    handle = client.options(retry=AT_ONCE).enqueue("fail_with", "Unreadable", inside)
+    with pytest.raises(ExecutionFailed, match="Unreadable"):
+        handle.result(PATIENCE_S)
 
 
 def test_retry_after_goes_before_the_backoff(client: Client) -> None:

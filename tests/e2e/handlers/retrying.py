@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from typing import Any
 
 from world import happened, pass_gate, times
 
@@ -41,9 +42,26 @@ def fail_until(ctx: HandlerContext, attempt: int) -> int:
     return value
 
 
-def fail_with(_ctx: HandlerContext, error: str) -> None:
-    errors: dict[str, Exception] = {"Declined": Declined("no"), "NonRetryable": NonRetryable("never again")}
-    raise errors[error]
+class Unreadable(Transient):
+    """None of its fields can be read, nor its class."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+def fail_with(ctx: HandlerContext, error: str, inside: bool = False) -> None:
+    def fail() -> None:
+        raise errors[error]
+
+    errors: dict[str, Exception] = {
+        "Declined": Declined("no"),
+        "NonRetryable": NonRetryable("never again"),
+        "Group": ExceptionGroup("several", [Transient("no"), ExceptionGroup("more", [NonRetryable("never again")])]),
+        "Unreadable": Unreadable(),
+    }
+    if inside:
+        ctx.side_effect("fails", fail, retry=ONCE)
+    fail()
 
 
 def fail_politely(ctx: HandlerContext) -> str:
