@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
-from tempolite_node.engine.model import NodeState, ServedHandler
+from tempolite_node.engine.model import NodeState, Options, ServedHandler
 
 #: The latest that this version knows; it knows all before it.
 #:
@@ -42,7 +43,24 @@ def in_use_with(others: Iterable[NodeState]) -> int:
 
 def handlers_in(format: int, handlers: Sequence[ServedHandler]) -> tuple[ServedHandler, ...]:
     """What a node tells of its handlers while the format is in use."""
-    return tuple(handlers if format >= 2 else [replace(handler, function="", signals=()) for handler in handlers])
+    if format >= EXACT_REPLAY:
+        return tuple(handlers)
+    earlier = [replace(handler, options=options_in(format, handler.options)) for handler in handlers]
+    return tuple(earlier if format >= 2 else [replace(handler, function="", signals=()) for handler in earlier])
+
+
+def options_in(format: int, options: Options) -> Options:
+    """Of an execution that is enqueued while the format is in use. Before 3 no policy tells of spent retries."""
+    if format >= EXACT_REPLAY:
+        return options
+    retry, compensation_retry = options.retry, options.compensation_retry
+    if retry.retry_spent is UNSET and compensation_retry.retry_spent is UNSET:
+        return options
+    return replace(
+        options,
+        retry=replace(retry, retry_spent=UNSET),
+        compensation_retry=replace(compensation_retry, retry_spent=UNSET),
+    )
 
 
 def too_old(node_id: str, known: int, used: int) -> str:

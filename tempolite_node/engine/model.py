@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 DURATION_MS_MAX = 3650 * 86_400_000  #: ten years; longer is a mistake in the unit
 PRIORITY_MAX = 1_000
@@ -199,8 +199,9 @@ class Failure(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     traceback: str = ""
     non_retryable: bool = False
     retry_after_ms: int | None = None  #: the error itself says when to try again
-    bases: tuple[str, ...] = ()  #: the error's class and its bases, nearest first
+    bases: tuple[str, ...] = ()  #: the error's class and its bases, nearest first, and those of what it stands for
     cause: Failure | None = None
+    spent: bool = False  #: it comes from what has spent its own retries; from format 3 on
 
 
 class RetryPolicy(Struct, gc=False, frozen=True, kw_only=True):
@@ -212,6 +213,8 @@ class RetryPolicy(Struct, gc=False, frozen=True, kw_only=True):
     maximum_interval_ms: int = 100_000
     jitter: float = 0.2  #: the delay is drawn from [1 - jitter, 1 + jitter]
     non_retryable_errors: tuple[str, ...] = ()
+    #: Also after a failure that is `spent`; from format 3 on. Unset: no, but of compensations yes.
+    retry_spent: bool | UnsetType = UNSET
 
 
 class Options(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):

@@ -119,6 +119,7 @@ def _merged(*levels: RetryConfig, default: RetryPolicy) -> RetryPolicy:
         maximum_interval_ms=_set([level.maximum_interval_ms for level in levels], default.maximum_interval_ms),
         jitter=_set([level.jitter for level in levels], default.jitter),
         non_retryable_errors=_set([level.non_retryable_errors for level in levels], default.non_retryable_errors),
+        retry_spent=_set([level.retry_spent for level in levels], default.retry_spent),
     )
 
 
@@ -131,6 +132,7 @@ def _of_call(call: CallOptions) -> RetryConfig:
         maximum_interval_ms=call.maximum_interval_ms,
         jitter=call.jitter,
         non_retryable_errors=call.non_retryable_errors,
+        retry_spent=call.retry_spent,
     )
 
 

@@ -236,6 +236,7 @@ class CallOptions(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=Tru
     maximum_interval_ms: _Milliseconds | None = None
     jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     non_retryable_errors: tuple[str, ...] | None = None
+    retry_spent: bool | None = None
     attempt_timeout_ms: _Milliseconds | None = None
     max_duration_ms: _Milliseconds | None = None
     queue_timeout_ms: _Milliseconds | None = None

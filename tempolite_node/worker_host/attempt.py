@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
+from msgspec.structs import replace
+
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyRequest,
@@ -120,6 +122,7 @@ class Attempt:
         self.journal = Journal(run.journal, run.generation)
         self.scope: Scope = AttemptScope(run, self.journal)
         self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
+        self.exact = run.format >= formats.EXACT_REPLAY  #: all that its code decides by is recorded
         self.over = False
         self.cancel_requested = isinstance(run, messages.RunHandler) and run.cancel_requested
         self.cancel_reason = run.cancel_reason if isinstance(run, messages.RunHandler) else ""
@@ -211,7 +214,12 @@ class Attempt:
         self._end(CompleteAttempt(result=result))
 
     def fail(self, error: BaseException) -> None:
-        self._end(FailAttempt(failure=failure_of(error), cancelled=is_cancelled(error)))
+        self._end(FailAttempt(failure=self.failure_of(error), cancelled=is_cancelled(error)))
+
+    def failure_of(self, error: BaseException) -> Failure:
+        """What is recorded of an error of its code, as far as the format in which it was enqueued has room for it."""
+        failure = failure_of(error)
+        return failure if self.exact or not failure.spent else replace(failure, spent=False)
 
     def fail_with(self, failure: Failure) -> None:
         self._end(FailAttempt(failure=failure))

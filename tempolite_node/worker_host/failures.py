@@ -42,6 +42,11 @@ _NAMES_MAX = 200
 #: Errors that stand for a failure which is recorded elsewhere: what holds for that one holds for them.
 _WRAPPERS = (ExecutionError, SideEffectFailed, StepFailed)
 
+_SPENT_INSIDE = "_spent"  #: in a StepFailed
+
+#: Errors of what has spent its own retries. A step has none: what its transaction raised tells.
+_SPENT = (ExecutionError, SideEffectFailed)
+
 
 def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
     """What the node records of an error. Never raises, whatever the error's own methods and fields do."""
@@ -74,7 +79,12 @@ def _failure_of(error: BaseException, depth: int) -> Failure:
         retry_after_ms=max((_retry_after_ms(each) for each in told if is_a(each, RetryAfter)), default=None),
         bases=tuple(_unique(chain.from_iterable(map(_names, told)))),
         cause=_as_failure(recorded) if recorded is not None else _cause(error, depth),
+        spent=any(map(_is_spent, told)),
     )
+
+
+def _is_spent(error: BaseException) -> bool:
+    return is_a(error, _SPENT) or (is_a(error, StepFailed) and error.__dict__.get(_SPENT_INSIDE, False))
 
 
 def _stands_for(error: BaseException) -> Iterator[BaseException]:
@@ -207,7 +217,12 @@ def failed_side_effect(key: str, failed: Failed) -> TempoliteError:
 
 
 def failed_step(key: str, failure: Failure) -> TempoliteError:
-    return _cancelled(failure) or StepFailed(key, info_of(failure))
+    if (cancelled := _cancelled(failure)) is not None:
+        return cancelled
+    error = StepFailed(key, info_of(failure))
+    if failure.spent:
+        error.__dict__[_SPENT_INSIDE] = True
+    return error
 
 
 def _cancelled(failure: Failure) -> TempoliteError | None:

@@ -130,6 +130,7 @@ def _call_options(options: ChildOptions) -> CallOptions:
         maximum_interval_ms=milliseconds_of("retry.maximum_interval", retry.maximum_interval),
         jitter=retry.jitter,
         non_retryable_errors=retry.non_retryable_errors,
+        retry_spent=retry.retry_spent,
         attempt_timeout_ms=milliseconds_of("attempt_timeout", options.get("attempt_timeout")),
         max_duration_ms=milliseconds_of("max_duration", options.get("max_duration")),
         queue_timeout_ms=milliseconds_of("queue_timeout", options.get("queue_timeout")),

@@ -18,7 +18,7 @@ from tempolite_node.engine.model import RetryPolicy as ResolvedPolicy
 from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.contexts import side_effect_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, UserCodeTimeout, ask
-from tempolite_node.worker_host.failures import failed_side_effect, failure_of, is_a, is_cancelled
+from tempolite_node.worker_host.failures import failed_side_effect, is_a, is_cancelled
 from tempolite_node.worker_host.function_info import FunctionInfo, info_of
 from tempolite_node.worker_host.key_uses import KeyUses
 from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled
@@ -160,7 +160,7 @@ def _failed(
 ) -> commands.FailSideEffect:
     policy = _policy(runtime.attempt.handler.spec.side_effect_retry, operation.retry)
     return commands.FailSideEffect(
-        key=key, digest=input_digest, failure=_failure_of(error), retry=policy, started_ms=started_ms
+        key=key, digest=input_digest, failure=_failure_of(runtime.attempt, error), retry=policy, started_ms=started_ms
     )
 
 
@@ -201,10 +201,10 @@ def _checked_result(attempt: Attempt, operation: RunSideEffect, value: Any, type
     return result, read
 
 
-def _failure_of(error: BaseException) -> Failure:
+def _failure_of(attempt: Attempt, error: BaseException) -> Failure:
     if is_a(error, UserCodeTimeout):
         return Failure(type="AttemptTimeout", message="the attempt took too long (timeout)")
-    failure = failure_of(error)
+    failure = attempt.failure_of(error)
     hopeless = is_a(error, (InvalidArgument, asyncio.CancelledError)) or is_cancelled(error)
     return replace(failure, non_retryable=failure.non_retryable or hopeless)
 
@@ -220,6 +220,7 @@ def _policy(configured: ResolvedPolicy, called: RetryPolicy | None) -> ResolvedP
         "maximum_interval_ms": milliseconds_of("retry.maximum_interval", called.maximum_interval),
         "jitter": called.jitter,
         "non_retryable_errors": called.non_retryable_errors,
+        "retry_spent": called.retry_spent,
     }
     return replace(configured, **{name: value for name, value in given.items() if value is not None})
 

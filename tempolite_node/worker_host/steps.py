@@ -14,7 +14,7 @@ from tempolite_node.engine.effects import Granted
 from tempolite_node.engine.model import OperationKind, OperationStatus
 from tempolite_node.worker_host.contexts import transaction_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, ask
-from tempolite_node.worker_host.failures import failed_step, failure_of, is_a
+from tempolite_node.worker_host.failures import failed_step, is_a
 from tempolite_node.worker_host.registry import LoadError, import_target
 from tempolite_node.worker_host.replay import check_digest, found
 from tempolite_node.worker_host.scopes import Scope
@@ -67,7 +67,7 @@ def _run_transaction(
     except BaseException as error:
         attempt.check_running()
         attempt.leave(inner)
-        failure = failure_of(error)
+        failure = attempt.failure_of(error)
         if not unrecorded and is_a(error, InvalidArgument):
             failure = replace(failure, non_retryable=True)  # another attempt would do it again, and fail again
         data = _salvaged(attempt, step, data)

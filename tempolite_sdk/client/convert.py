@@ -149,6 +149,7 @@ def to_retry_policy(policy: RetryPolicy | None) -> common_pb2.RetryPolicy | None
         maximum_interval=to_duration("retry.maximum_interval", policy.maximum_interval),
         jitter=policy.jitter,
         non_retryable_errors=policy.non_retryable_errors or (),
+        retry_spent=policy.retry_spent,
     )
 
 
@@ -168,6 +169,7 @@ def _retry_policy(holder: Any) -> RetryPolicy | None:
         maximum_interval=given("maximum_interval"),
         jitter=given("jitter"),
         non_retryable_errors=tuple(message.non_retryable_errors),
+        retry_spent=given("retry_spent"),
     )
 
 

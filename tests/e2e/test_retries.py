@@ -29,6 +29,7 @@ NAMES = (
     "flaky_side_effect",
     "child",
     "side_effect_with_child",
+    "call_at_the_bottom",
     "leave_a_wait_behind",
     "give_up_a_side_effect",
     "hang",
@@ -206,6 +207,17 @@ def test_a_side_effect_whose_child_failed_makes_another(daemon: Daemon, client: 
     assert statuses[completed] is ExecutionStatus.COMPLETED
     failed = [id for id, status in statuses.items() if status is ExecutionStatus.FAILED]
     assert [daemon.effects()[f"{handle.id} saw {id} fail"] for id in failed] == [1, 1]
+
+
+@pytest.mark.parametrize(("again", "calls"), [(False, 4), (True, 4 * 2**2)], ids=["by default", "as the policy says"])
+def test_retries_do_not_multiply_unless_the_policy_says_so(
+    daemon: Daemon, client: Client, again: bool, calls: int
+) -> None:
+    handle = client.options(retry=AT_ONCE).enqueue("call_at_the_bottom", f"again-{again}", 2, again)
+    with pytest.raises(ExecutionFailed):
+        handle.result(PATIENCE_S)
+    assert daemon.effects()[f"again-{again} call"] == calls
+    assert (handle.info().attempt, handle.info().retry_state) == (1, RetryState.NON_RETRYABLE_FAILURE)
 
 
 def test_with_a_side_effect_ends_what_it_waited_for(client: Client) -> None:

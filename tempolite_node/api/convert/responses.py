@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from msgspec import UNSET
 
 from tempolite_node.engine.effects import Enqueued
 from tempolite_node.engine.model import (
@@ -188,6 +189,7 @@ def retry_policy(source: RetryPolicy) -> common_pb2.RetryPolicy:
         maximum_interval=_duration(source.maximum_interval_ms),
         jitter=source.jitter,
         non_retryable_errors=source.non_retryable_errors,
+        retry_spent=None if source.retry_spent is UNSET else source.retry_spent,
     )
 
 

@@ -205,6 +205,7 @@ def end_compensation_attempt(
         failed_at_ms=at_ms,
         jitter=jitter,
         deadline_ms=None,
+        retry_spent=True,  # else a saga would be stuck where its side effect had tried a few times
     )
     if isinstance(next_attempt, RetryState):
         lifecycle.stick(work, detached, failure, retry_state=next_attempt, at_ms=at_ms)

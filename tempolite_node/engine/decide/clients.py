@@ -8,7 +8,7 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
-from tempolite_node.engine import concurrency, inbox, lifecycle
+from tempolite_node.engine import concurrency, formats, inbox, lifecycle
 from tempolite_node.engine.commands import (
     Cancel,
     Enqueue,
@@ -229,7 +229,7 @@ def new_execution(
         owner=owner,
         created_ms=at_ms,
         arguments=arguments,
-        options=options,
+        options=formats.options_in(work.format, options),
         parent_row=parent.row if parent else None,
         parent_id=parent.id if parent else None,
         request_id=request_id,

@@ -119,7 +119,22 @@ def side_effect_with_child(ctx: HandlerContext) -> str:
             happened(f"{ctx.execution_id} saw {error.execution_id} fail")
             raise
 
-    return ctx.side_effect("with child", effect, retry=RetryPolicy(maximum_attempts=5, initial_interval=0.001))
+    policy = RetryPolicy(maximum_attempts=5, initial_interval=0.001, retry_spent=True)
+    return ctx.side_effect("with child", effect, retry=policy)
+
+
+def call_at_the_bottom(ctx: HandlerContext, root: str, below: int, again: bool) -> None:
+    """It always fails. Each level has two attempts, the call itself four."""
+
+    def call() -> None:
+        happened(f"{root} call")
+        raise Transient("always")
+
+    if below == 0:
+        ctx.side_effect("call", call)
+    policy = RetryPolicy(maximum_attempts=2, initial_interval=0.001, retry_spent=again)
+    made = ctx.options(retry=policy).enqueue(call_at_the_bottom, root, below - 1, again)
+    ctx.wait_for_completion(made)
 
 
 def leave_a_wait_behind(ctx: HandlerContext) -> list[str]:

@@ -8,8 +8,19 @@ import pytest
 
 from tempolite_node.engine.model import Failure, RetryPolicy, RetryState
 from tempolite_node.engine.retry import retry_at_ms
-from tempolite_node.worker_host.failures import failure_of, is_cancelled
-from tempolite_sdk import Cancelled, NonRetryable, RetryAfter, SideEffectFailed
+from tempolite_node.worker_host.failures import failed_step, failure_of, is_cancelled
+from tempolite_sdk import (
+    Cancelled,
+    ExecutionCancelled,
+    ExecutionCompensated,
+    ExecutionFailed,
+    ExecutionTerminated,
+    ExecutionTimedOut,
+    NonRetryable,
+    RetryAfter,
+    SideEffectFailed,
+    WaitTimeout,
+)
 from tempolite_sdk.errors import FailureInfo
 
 
@@ -81,6 +92,30 @@ def test_an_error_that_was_raised_while_another_was_handled_is_another_one() -> 
 def test_what_was_recorded_of_a_side_effect_that_failed_counts_for_the_error_that_tells_of_it() -> None:
     told = SideEffectFailed("charge", FailureInfo("Declined", bases=("Declined", "PaymentError")), 3)
     assert next_attempt(failure_of(raised(RuntimeError(), told)), "PaymentError") is RetryState.NON_RETRYABLE_FAILURE
+
+
+SPENT = [
+    SideEffectFailed("charge", FailureInfo("Declined"), 3),
+    ExecutionFailed("child"),
+    ExecutionTimedOut("child"),
+    ExecutionCompensated("child"),
+    ExecutionCancelled("child"),
+    ExecutionTerminated("child"),
+    failed_step("book", Failure(type="SideEffectFailed", spent=True)),
+]
+
+
+@pytest.mark.parametrize("error", SPENT, ids=[type(error).__name__ for error in SPENT])
+def test_what_comes_from_a_side_effect_or_child_that_has_spent_its_retries_says_so(error: Exception) -> None:
+    assert failure_of(error).spent
+    assert failure_of(grouped(error)).spent
+    assert failure_of(behind_from(error)).spent
+    assert not failure_of(raised(RetryAfter(1), error)).spent
+
+
+def test_a_step_has_no_retries_of_its_own_and_nor_has_a_wait() -> None:
+    assert not failure_of(failed_step("book", Failure(type="ValueError"))).spent
+    assert not failure_of(WaitTimeout()).spent
 
 
 def test_a_circle_of_causes_and_a_chain_without_end_are_looked_at_once() -> None:
