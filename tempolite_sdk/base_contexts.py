@@ -38,7 +38,7 @@ class BaseContext:
     @property
     def attempt(self) -> int:
         """1-based: of the execution, or of the operation that the context belongs to."""
-        return self._facts.attempt
+        return self._runtime.attempt_in(self._facts)
 
     @property
     def deadline(self) -> datetime | None:
@@ -61,7 +61,7 @@ class BaseContext:
     @overload
     def heartbeat_details(self, type: Any = Any) -> Any: ...
     def heartbeat_details(self, type: Any = Any) -> Any:
-        """The details of the last heartbeat of an earlier attempt, as the type has them; None: there was none."""
+        """The details of the last heartbeat before this attempt began, as the type has them; None: there was none."""
         return None if self._facts.heartbeat is None else decode(self._facts.heartbeat, type)
 
 
@@ -90,14 +90,15 @@ class OperationFacts(BaseContext):
 class ExecutionFacts(BaseContext, Generic[Params]):
     """What the contexts of handlers and saga handlers know beside that."""
 
-    def __init__(self, runtime: Runtime, facts: Facts, params: Params) -> None:
-        super().__init__(runtime, facts)
-        self._params = params
-
     @property
     def params(self) -> Params:
-        """The handler's parameters, from the node's config."""
-        return self._params
+        """The handler's parameters, from the config of the node on which the execution first started.
+
+        Values that come from the environment, and whatever is read inside a side effect or a transaction, are those of
+        the node that runs the code now.
+        """
+        params: Params = self._runtime.params
+        return params
 
     @property
     def parent_id(self) -> str | None:

@@ -107,6 +107,15 @@ class Runtime(Protocol):
         """Whether cancel was requested."""
         ...
 
+    def attempt_in(self, facts: Facts) -> int:
+        """The number of the attempt, as the context with these facts tells it."""
+        ...
+
+    @property
+    def params(self) -> Any:
+        """The handler's parameters."""
+        ...
+
     @property
     def replaying(self) -> bool:
         """Whether the next operation is answered from the journal."""

@@ -357,6 +357,9 @@ def prefix_of(kind: OperationKind, key: str) -> str:
 #: Before the kind and key of an operation, in the key of the marker that says that the cancel was raised there.
 CANCEL_MARKER = "cancel@"
 
+#: Before the name of what the code has read of its context, in the key of the marker that says what it was.
+READ_MARKER = "read@"
+
 _SIDE_EFFECT_FAILURES_MAX = 1_000_000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
@@ -101,7 +102,8 @@ def handler_specs(config: Config) -> tuple[HandlerSpec, ...]:
         HandlerSpec(
             name=handler.name,
             target=handler.target,
-            params=handler.params,
+            params=bytes(handler.params),
+            secret_params=handler.params.secrets,
             side_effect_retry=_merged(handler.side_effect.retry, pool.retry, default=DEFAULT_RETRY),
             side_effect_timeout_ms=_first(handler.side_effect.attempt_timeout_ms, pool.attempt_timeout_ms),
             heartbeat_timeout_ms=handler.heartbeat_timeout_ms,
@@ -140,6 +142,6 @@ def _first(*values: T | None) -> T | None:
     return next((value for value in values if value is not None), None)
 
 
-def _set(values: list[T | None], default: T) -> T:
+def _set(values: Sequence[T | None], default: T) -> T:
     found = _first(*values)
     return default if found is None else found

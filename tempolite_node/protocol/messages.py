@@ -43,6 +43,7 @@ class HandlerSpec(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=Tru
     name: str
     target: str  #: "module:function"
     params: bytes = b"{}"  #: JSON object; validated against the parameter type of the handler's context
+    secret_params: tuple[tuple[str | int, ...], ...] = ()  #: places in it whose values come from the environment
     side_effect_retry: RetryPolicy = RetryPolicy()  #: resolved from handler, pool and default
     side_effect_timeout_ms: int | None = None
     heartbeat_timeout_ms: int | None = None

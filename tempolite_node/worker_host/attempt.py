@@ -6,6 +6,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
+from threading import get_ident
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from msgspec.structs import replace
@@ -30,6 +31,7 @@ from tempolite_node.worker_host.journal import Journal
 from tempolite_node.worker_host.leased_slots import LeasedSlots
 from tempolite_node.worker_host.logs import AttemptScope
 from tempolite_node.worker_host.parking import Parking
+from tempolite_node.worker_host.reads import Reads
 from tempolite_node.worker_host.registry import Handler, Registry
 from tempolite_node.worker_host.scopes import Scope, current_scope
 from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
@@ -133,6 +135,7 @@ class Attempt:
         self._numbers = itertools.count(1)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
         self._scheduler = scheduler
+        self.reads = Reads(self)
 
     def facts(self) -> Facts:
         run = self.run
@@ -147,7 +150,7 @@ class Attempt:
             attempt=run.attempt,
             parent_id=run.parent_id,
             deadline_ms=run.deadline_ms,
-            heartbeat=run.heartbeat,
+            heartbeat=self.reads.heartbeat,
         )
 
     # --- calls; by the code of the attempt
@@ -248,6 +251,7 @@ class Attempt:
 
     def deliver_cancel(self) -> NoReturn:
         self.cancel_requested = self._cancel_delivered = True
+        self.reads.meet_cancel()
         raise Cancelled(self.cancel_reason)
 
     # --- by other threads
@@ -343,7 +347,21 @@ class AttemptRuntime(ABC):
 
     @property
     def cancelled(self) -> bool:
-        return self.attempt.cancel_requested
+        return self.attempt.reads.cancelled if self._in_body() else self.attempt.cancel_requested
+
+    @property
+    def params(self) -> Any:
+        reads = self.attempt.reads
+        return reads.params if self._in_body() else reads.params_of_node
+
+    def attempt_in(self, facts: Facts) -> int:
+        of_body = self.scope is self.attempt.scope and self._in_body()
+        return self.attempt.reads.number if of_body else facts.attempt
+
+    def _in_body(self) -> bool:
+        """Whether the attempt's own code asks, which is replayed; not what it has recorded as a whole."""
+        scope, current = self.attempt.scope, current_scope()
+        return scope.open and scope.thread == get_ident() and (current is scope or current is None)
 
     @property
     def replaying(self) -> bool:

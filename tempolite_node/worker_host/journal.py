@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tempolite_node.engine.model import CANCEL_MARKER, OperationKind, record_generation, record_holds
+from tempolite_node.engine.model import CANCEL_MARKER, READ_MARKER, OperationKind, record_generation, record_holds
 from tempolite_node.protocol.messages import Record
-from tempolite_node.worker_host.scopes import Scope, scope_prefix
+from tempolite_node.worker_host.scopes import Scope, local_key, scope_prefix
 
 
 class Journal:
@@ -40,6 +40,16 @@ class Journal:
             return None
         return record
 
+    def goes_again_in(self, scope: Scope) -> bool:
+        """Whether the code of the scope has not come yet to all that it recorded in this attempt itself."""
+        generation = self.generation_in(scope)
+        return any(self._records[place].generation >= generation for place in self._unmet.get(scope.prefix, ()))
+
+    def marker(self, key: str) -> bytes | None:
+        """What is recorded there that the code has read of its context."""
+        record = self._records.get((OperationKind.MARKER, key))
+        return None if record is None else record.result
+
     def add(self, record: Record) -> None:
         """What this attempt has recorded, for its later calls of the same key."""
         self._records[record.kind, record.key] = record
@@ -68,10 +78,15 @@ def _is_cancel(kind: OperationKind, key: str) -> bool:
     return kind is OperationKind.MARKER and key.startswith(CANCEL_MARKER)
 
 
+def _is_met_elsewhere(kind: OperationKind, key: str) -> bool:
+    """What no operation asks for: the place of the cancel, and what was read of the context."""
+    return _is_cancel(kind, key) or (kind is OperationKind.MARKER and local_key(key).startswith(READ_MARKER))
+
+
 def _by_scope(places: Iterable[tuple[OperationKind, str]]) -> dict[str, set[tuple[OperationKind, str]]]:
     """By the prefix of their scope. Those inside a recorded operation are never met, and nobody asks for them."""
     by_scope: dict[str, set[tuple[OperationKind, str]]] = {}
     for kind, key in places:
-        if kind is not OperationKind.COMPENSATION and not _is_cancel(kind, key):
+        if kind is not OperationKind.COMPENSATION and not _is_met_elsewhere(kind, key):
             by_scope.setdefault(scope_prefix(key), set()).add((kind, key))
     return by_scope

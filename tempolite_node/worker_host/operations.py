@@ -291,9 +291,11 @@ def _memoize(attempt: Attempt, scope: Scope, operation: operations.Memoize) -> C
 
 def _heartbeat(attempt: Attempt, scope: Scope, operation: operations.Heartbeat) -> Conversation[None]:
     """Told, and not waited for; a cancel is raised here as at any other operation."""
+    live = not (attempt.exact and attempt.journal.goes_again_in(scope))  # there it was not raised in the first run
     yield from raise_if_cancelled(
-        attempt, scope, f"{scope.prefix}heartbeat:{scope.counted('heartbeat', '')}", live=True
+        attempt, scope, f"{scope.prefix}heartbeat:{scope.counted('heartbeat', '')}", live=live
     )
     details = None if operation.details is None else _encoded_for_reader(attempt, operation.details)
     attempt.check_size("the heartbeat's details", details or b"")
+    attempt.reads.beat()
     attempt.send(commands.Heartbeat(details=details), scope, None)

@@ -138,6 +138,7 @@ def _entry(runtime: AttemptRuntime) -> Callable[[], Any]:
     args, kwargs, violations = attempt.handler.signature.decode_arguments(run.arguments)
     if violations:
         raise InvalidArgument("; ".join(f"{each.field}: {each.description}" for each in violations), violations)
+    attempt.reads.begin()
     return partial(attempt.handler.function, handler_context(runtime), *args, **kwargs)
 
 

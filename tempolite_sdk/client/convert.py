@@ -142,15 +142,17 @@ def _failure(message: Any) -> FailureInfo | None:
 def to_retry_policy(policy: RetryPolicy | None) -> common_pb2.RetryPolicy | None:
     if policy is None:
         return None
-    return common_pb2.RetryPolicy(
+    message = common_pb2.RetryPolicy(
         maximum_attempts=policy.maximum_attempts,
         initial_interval=to_duration("retry.initial_interval", policy.initial_interval),
         backoff_coefficient=policy.backoff_coefficient,
         maximum_interval=to_duration("retry.maximum_interval", policy.maximum_interval),
         jitter=policy.jitter,
         non_retryable_errors=policy.non_retryable_errors or (),
-        retry_spent=policy.retry_spent,
     )
+    if policy.retry_spent is not None:
+        message.retry_spent = policy.retry_spent
+    return message
 
 
 def _retry_policy(holder: Any) -> RetryPolicy | None:

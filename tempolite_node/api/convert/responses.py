@@ -182,15 +182,17 @@ def signal(source: Signal) -> pb.ReceiveSignalsResponse:
 
 
 def retry_policy(source: RetryPolicy) -> common_pb2.RetryPolicy:
-    return common_pb2.RetryPolicy(
+    message = common_pb2.RetryPolicy(
         maximum_attempts=source.maximum_attempts,
         initial_interval=_duration(source.initial_interval_ms),
         backoff_coefficient=source.backoff_coefficient,
         maximum_interval=_duration(source.maximum_interval_ms),
         jitter=source.jitter,
         non_retryable_errors=source.non_retryable_errors,
-        retry_spent=None if source.retry_spent is UNSET else source.retry_spent,
     )
+    if source.retry_spent is not UNSET:
+        message.retry_spent = source.retry_spent
+    return message
 
 
 def _payload(data: bytes | None) -> common_pb2.Payload | None:
