@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
+from copy import copy
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from msgspec.structs import replace
 
 from tempolite_node.engine import commands
 from tempolite_node.engine.effects import Granted
-from tempolite_node.engine.model import OperationKind, OperationStatus
+from tempolite_node.engine.model import Failure, OperationKind, OperationStatus
 from tempolite_node.worker_host.contexts import transaction_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, ask
 from tempolite_node.worker_host.failures import failed_step, is_a
@@ -22,7 +24,7 @@ from tempolite_sdk.async_contexts import AsyncSagaStep
 from tempolite_sdk.contexts import SagaStep
 from tempolite_sdk.errors import ContextMisuse, InvalidArgument
 from tempolite_sdk.operations import RunStep
-from tempolite_sdk.payload import digest, encode_fields, restore_fields
+from tempolite_sdk.payload import digest, encode_fields, field_names, restore_fields
 from tempolite_sdk.values.written import encode_fields_as_they_are, salvaged_fields, tell_once
 
 if TYPE_CHECKING:
@@ -58,28 +60,43 @@ def _run_transaction(
     attempt = runtime.attempt
     inner = scope.inner(OperationKind.STEP, key)
     context = transaction_context(runtime.within(inner), key, number)
+    failure: Failure | None
+    # What it changes, in what a field refers to as well, the body sees as recorded: in replay it does not run.
+    worked_on = _copy(step, data) if attempt.exact else step
     unrecorded = True
     try:
-        yield RunUserCode(partial(step.transaction, context), inner)
+        yield RunUserCode(partial(worked_on.transaction, context), inner)
         attempt.check_running()
         unrecorded = False  # it has taken effect: should its data be unstorable, it is to be undone
-        data = _data_of(attempt, step)
+        data = _data_of(attempt, worked_on)
     except BaseException as error:
         attempt.check_running()
         attempt.leave(inner)
         failure = attempt.failure_of(error)
         if not unrecorded and is_a(error, InvalidArgument):
             failure = replace(failure, non_retryable=True)  # another attempt would do it again, and fail again
-        data = _salvaged(attempt, step, data)
+        data = _salvaged(attempt, worked_on, data)
         undo = not unrecorded or type(step).compensate_on_failure
         yield from ask(commands.FailStep(key=key, data=data, failure=failure, compensate=undo), scope)
-        if not is_a(error, Exception):
+        if is_a(error, (asyncio.CancelledError, GeneratorExit)) or not (attempt.exact or is_a(error, Exception)):
             raise
-        raise failed_step(key, failure) from error
-    attempt.leave(inner)
-    yield from ask(commands.CompleteStep(key=key, data=data), scope)
+    else:
+        attempt.leave(inner)
+        yield from ask(commands.CompleteStep(key=key, data=data), scope)
+        failure = None
     restore_fields(step, data)
+    if failure is not None:
+        raise failed_step(key, failure)  # and from nothing, as in replay
     return step
+
+
+def _copy(step: Any, data: bytes) -> Any:
+    """Another step with the recorded fields, and whatever else the step holds."""
+    if field_names(type(step)) is None:
+        return step
+    copied = copy(step)
+    restore_fields(copied, data)
+    return copied
 
 
 def _data_of(attempt: Attempt, step: Any) -> bytes:

@@ -20,7 +20,7 @@ from tempolite_node.driver.inputs import HostMessages
 from tempolite_node.driver.outputs import RoundOutput
 from tempolite_node.engine.commands import Cancel, Enqueue, SendSignal
 from tempolite_node.engine.formats import FORMAT
-from tempolite_node.engine.model import Component, Execution, Options, RetryPolicy
+from tempolite_node.engine.model import Component, Execution, Options, RetryPolicy, Status
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.attempt import Services
 from tempolite_node.worker_host.channel import Channel
@@ -33,7 +33,7 @@ from tempolite_sdk.signatures import signature_of
 from ..driver.simulated import Settings, SimulatedNode
 from ..engine.story import new_store
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 20.0
 ONCE = Options(retry=RetryPolicy(maximum_attempts=1))
 RETRIED = Options(retry=RetryPolicy(initial_interval_ms=1, jitter=0.0))
 
@@ -102,6 +102,7 @@ class HostedNode(SimulatedNode):
         """All that is parked."""
         self._park_clock_s += 1_000
         self.parking.unwind_expired()
+        self.until(lambda: not any(each.attached for each in self._executions()))
 
     # --- in and out
 
@@ -135,26 +136,26 @@ class HostedNode(SimulatedNode):
         """Lets node and host talk until it is so."""
         end = time.monotonic() + _PATIENCE_S
         while not reached():
-            assert time.monotonic() < end, f"it did not come to that: {list(self.executions_now())}"
+            told = [(each.id, each.status, each.failure) for each in self._executions()]
+            assert time.monotonic() < end, f"it did not come to that: {told}"
             try:
                 said = self.said.queue.get(timeout=0.02)
             except Empty:
                 continue
             self.round(HostMessages(host=self._host, calls=[cast(Any, said)]))
 
-    def executions_now(self) -> Iterator[str]:
-        for row in range(1, self.executions.last_row() + 1):
-            if (execution := self.executions.execution_at(row)) is not None:
-                yield f"{execution.id}: {execution.status} {execution.failure}"
+    def _executions(self) -> list[Execution]:
+        rows = range(1, self.executions.last_row() + 1)
+        return [each for each in map(self.executions.execution_at, rows) if each is not None]
 
     def rest(self) -> None:
-        """Until the host has nothing more to say: all that runs waits, or has ended."""
-        while True:
-            try:
-                said = self.said.queue.get(timeout=0.1)
-            except Empty:
-                return
-            self.round(HostMessages(host=self._host, calls=[cast(Any, said)]))
+        """Until nothing runs: whatever has not ended waits, and its stack is parked or gone."""
+        self.until(self._rests)
+
+    def _rests(self) -> bool:
+        held = [each for each in self._executions() if each.attached]
+        waiting = all(each.status is Status.WAITING for each in held)
+        return waiting and len(self.parking) == len(held) and not any(each.ready_at for each in self._executions())
 
     def advance(self, milliseconds: int) -> None:
         self.now_ms += milliseconds

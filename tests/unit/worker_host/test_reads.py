@@ -66,7 +66,6 @@ def again(node: HostedNode, how: str, serve: Callable[[], None]) -> None:
     node.rest()
     if how == "unwound":
         node.unwind()
-        node.rest()
     else:
         serve()
         node.rest()
@@ -170,7 +169,7 @@ def test_the_first_read_of_cancelled_that_says_true_is_recorded(node: HostedNode
         reads.append(ctx.cancelled)
         ctx.side_effect("one", lambda: 1)
         reads.append(ctx.cancelled)
-        ctx.side_effect("two", cancelled.wait)
+        ctx.side_effect("two", lambda: reached.set() or cancelled.wait())
         reads.append(ctx.cancelled)
         reads.append(ctx.cancelled)
         try:
@@ -183,10 +182,10 @@ def test_the_first_read_of_cancelled_that_says_true_is_recorded(node: HostedNode
     def serve() -> None:
         node.serve(body, asynchronous=False)
 
-    cancelled = threading.Event()
+    reached, cancelled = threading.Event(), threading.Event()
     serve()
     node.enqueue()
-    node.rest()
+    node.until(reached.is_set)
     node.cancel()
     cancelled.set()
     again(node, how, serve)
