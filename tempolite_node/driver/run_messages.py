@@ -83,4 +83,5 @@ def _record(source: Source, operation: Operation) -> messages.Record:
         result=result,
         failure=failure,
         ended=ended,
+        in_backoff=operation.status is OperationStatus.RETRYING and operation.due_ms is not None,
     )

@@ -75,6 +75,7 @@ class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     result: bytes | None = None
     failure: Failure | None = None
     ended: Status | None = None  #: of the execution waited for, when a wait is COMPLETED
+    in_backoff: bool = False  #: the next attempt of a side effect is not due yet
 
 
 class RunHandler(Message, frozen=True, kw_only=True):

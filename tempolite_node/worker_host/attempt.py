@@ -276,6 +276,7 @@ class Attempt:
 
     def _unwind(self, call: int) -> None:
         if not self._only_waits():
+            self.services.parking.keep(self, tuple(self._parked))
             return
         parked = tuple(self._parked.values())
         given_up = self._calls.pop(call, None)

@@ -63,7 +63,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
         raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt))
     attempt.begin_side_effect(key)
     try:
-        answer: Any = yield from _begin(attempt, scope, key, input_digest, fresh=record is None)
+        answer: Any = yield from _begin(attempt, scope, key, input_digest, record)
         read = _UNREAD
         while isinstance(answer, Granted):
             answer, read = yield from _attempt(
@@ -83,15 +83,17 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     return decode(answer.payload or b"null", type) if read is _UNREAD else read
 
 
-def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, *, fresh: bool) -> Conversation[Any]:
+def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, record: Record | None) -> Conversation[Any]:
     """The answer of the node, in whose place a leased slot says that it may run.
 
-    fresh: nothing that holds is recorded of it.
+    record: what holds of it. One whose next attempt is due waits for a slot alone: to unwind it would only ask again.
     """
+    fresh = record is None
     if fresh and attempt.services.slots.take(attempt, key, scope):
         return Granted(attempt=1)
     begin = commands.BeginSideEffect(key=key, digest=input_digest, fresh=fresh)
-    return (yield from ask(begin, scope, waits=None if fresh else (OperationKind.SIDE_EFFECT, key)))
+    waits = record is not None and record.in_backoff
+    return (yield from ask(begin, scope, waits=(OperationKind.SIDE_EFFECT, key) if waits else None))
 
 
 def _record(key: str, input_digest: bytes, generation: int, answer: Value | Failed) -> Record:

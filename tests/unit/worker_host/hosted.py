@@ -102,7 +102,7 @@ class HostedNode(SimulatedNode):
         """All that is parked."""
         self._park_clock_s += 1_000
         self.parking.unwind_expired()
-        self.until(lambda: not any(each.attached for each in self._executions()))
+        self.until(lambda: not any(each.attached for each in self.all_executions()))
 
     # --- in and out
 
@@ -136,7 +136,7 @@ class HostedNode(SimulatedNode):
         """Lets node and host talk until it is so."""
         end = time.monotonic() + _PATIENCE_S
         while not reached():
-            told = [(each.id, each.status, each.failure) for each in self._executions()]
+            told = [(each.id, each.status, each.failure) for each in self.all_executions()]
             assert time.monotonic() < end, f"it did not come to that: {told}"
             try:
                 said = self.said.queue.get(timeout=0.02)
@@ -144,7 +144,7 @@ class HostedNode(SimulatedNode):
                 continue
             self.round(HostMessages(host=self._host, calls=[cast(Any, said)]))
 
-    def _executions(self) -> list[Execution]:
+    def all_executions(self) -> list[Execution]:
         rows = range(1, self.executions.last_row() + 1)
         return [each for each in map(self.executions.execution_at, rows) if each is not None]
 
@@ -153,9 +153,9 @@ class HostedNode(SimulatedNode):
         self.until(self._rests)
 
     def _rests(self) -> bool:
-        held = [each for each in self._executions() if each.attached]
+        held = [each for each in self.all_executions() if each.attached]
         waiting = all(each.status is Status.WAITING for each in held)
-        return waiting and len(self.parking) == len(held) and not any(each.ready_at for each in self._executions())
+        return waiting and len(self.parking) == len(held) and not any(each.ready_at for each in self.all_executions())
 
     def advance(self, milliseconds: int) -> None:
         self.now_ms += milliseconds
