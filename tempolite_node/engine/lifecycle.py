@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import concurrency
+from tempolite_node.engine import concurrency, formats
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
@@ -468,10 +468,18 @@ def close_wait(
 
 
 def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int) -> None:
-    """Records the request and lets the execution see it as soon as its state allows."""
-    if execution.closed or execution.cancel_requested:
+    """Records the request and lets the execution see it as soon as its state allows.
+
+    Requested again after it was raised, it is raised again, with the reason that it had: replay tells but one.
+    """
+    if execution.closed:
         return
-    requested = work.put(replace(execution, cancel_requested=True, reason=reason))
+    if not execution.cancel_requested:
+        requested = work.put(replace(execution, cancel_requested=True, reason=reason))
+    elif execution.cancel_delivered and execution.format >= formats.EXACT_REPLAY:
+        requested = work.put(replace(execution, cancel_delivered=False))
+    else:
+        return
     if requested.pool is Component.COMPENSATION:
         return  # what is being undone is undone to the end, with the help of children too
     if requested.has_children:

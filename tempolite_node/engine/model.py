@@ -202,6 +202,7 @@ class Failure(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     bases: tuple[str, ...] = ()  #: the error's class and its bases, nearest first, and those of what it stands for
     cause: Failure | None = None
     spent: bool = False  #: it comes from what has spent its own retries; from format 3 on
+    cancelled: bool = False  #: it is the cancel of the execution that went on; from format 3 on
 
 
 class RetryPolicy(Struct, gc=False, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.engine.model import Failure, OperationKind, operation_id
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.channel import Channel
-from tempolite_node.worker_host.failures import failure_of, is_cancelled
+from tempolite_node.worker_host.failures import cancelled, failure_of, is_cancelled
 from tempolite_node.worker_host.journal import Journal
 from tempolite_node.worker_host.leased_slots import LeasedSlots
 from tempolite_node.worker_host.logs import AttemptScope
@@ -34,7 +34,7 @@ from tempolite_node.worker_host.parking import Parking
 from tempolite_node.worker_host.reads import Reads
 from tempolite_node.worker_host.registry import Handler, Registry
 from tempolite_node.worker_host.scopes import Scope, current_scope
-from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
+from tempolite_sdk.errors import ContextMisuse, InvalidArgument
 from tempolite_sdk.operations import Facts, Operation
 from tempolite_sdk.payload import encode
 from tempolite_sdk.values.written import Written, encode_as
@@ -222,7 +222,8 @@ class Attempt:
     def failure_of(self, error: BaseException) -> Failure:
         """What is recorded of an error of its code, as far as the format in which it was enqueued has room for it."""
         failure = failure_of(error)
-        return failure if self.exact or not failure.spent else replace(failure, spent=False)
+        marked = failure.spent or failure.cancelled
+        return replace(failure, spent=False, cancelled=False) if marked and not self.exact else failure
 
     def fail_with(self, failure: Failure) -> None:
         self._end(FailAttempt(failure=failure))
@@ -250,15 +251,22 @@ class Attempt:
         return self.cancel_due or self.journal.has_cancel
 
     def deliver_cancel(self) -> NoReturn:
-        self.cancel_requested = self._cancel_delivered = True
+        """Here, and nowhere else until it is requested again."""
+        self._cancel_delivered = True
+        self.raise_cancelled()
+
+    def raise_cancelled(self) -> NoReturn:
+        """Where it is recorded that it was raised."""
+        self.cancel_requested = True
         self.reads.meet_cancel()
-        raise Cancelled(self.cancel_reason)
+        raise cancelled(self.cancel_reason, exact=self.exact)
 
     # --- by other threads
 
     def request_cancel(self, reason: str) -> None:
         self.cancel_reason = reason
         self.cancel_requested = True
+        self._cancel_delivered = False
 
     def answered(self, number: int) -> Waiter | None:
         """The call is over: who is to be woken; None: nobody waits for it any more."""

@@ -80,6 +80,7 @@ def _failure_of(error: BaseException, depth: int) -> Failure:
         bases=tuple(_unique(chain.from_iterable(map(_names, told)))),
         cause=_as_failure(recorded) if recorded is not None else _cause(error, depth),
         spent=any(map(_is_spent, told)),
+        cancelled=any(is_a(each, Cancelled) for each in told),
     )
 
 
@@ -156,7 +157,7 @@ def _retry_after_ms(error: BaseException) -> int:
 
 def _cause(error: BaseException, depth: int) -> Failure | None:
     raised = _explicit_cause(error) or (None if _suppresses_context(error) else _context(error))
-    if raised is None or depth == _CAUSES_MAX or not is_a(raised, Exception):
+    if raised is None or depth == _CAUSES_MAX or not is_a(raised, (Exception, Cancelled)):
         return None
     return failure_of(raised, depth=depth + 1)
 
@@ -212,12 +213,24 @@ def info_of(failure: Failure) -> FailureInfo:
 # --- recorded failures, raised again. The same error each time, so that replay takes the same way
 
 
-def failed_side_effect(key: str, failed: Failed) -> TempoliteError:
-    return _cancelled(failed.failure) or SideEffectFailed(key, info_of(failed.failure), failed.attempts)
+class EarlierCancelled(Cancelled, TempoliteError):
+    """In executions from before it was no `Exception`: their code may have caught it as one, and goes on so."""
 
 
-def failed_step(key: str, failure: Failure) -> TempoliteError:
-    if (cancelled := _cancelled(failure)) is not None:
+EarlierCancelled.__name__ = EarlierCancelled.__qualname__ = Cancelled.__name__
+
+
+def cancelled(reason: str, *, exact: bool) -> Cancelled:
+    """exact: the execution was enqueued in `formats.EXACT_REPLAY` or later."""
+    return Cancelled(reason) if exact else EarlierCancelled(reason)
+
+
+def failed_side_effect(key: str, failed: Failed, *, exact: bool) -> BaseException:
+    return _cancelled(failed.failure, exact=exact) or SideEffectFailed(key, info_of(failed.failure), failed.attempts)
+
+
+def failed_step(key: str, failure: Failure, *, exact: bool) -> BaseException:
+    if (cancelled := _cancelled(failure, exact=exact)) is not None:
         return cancelled
     error = StepFailed(key, info_of(failure))
     if failure.spent:
@@ -225,9 +238,10 @@ def failed_step(key: str, failure: Failure) -> TempoliteError:
     return error
 
 
-def _cancelled(failure: Failure) -> TempoliteError | None:
+def _cancelled(failure: Failure, *, exact: bool) -> Cancelled | None:
     """The cancel was raised inside of it, and goes on to whoever is around it."""
-    return Cancelled(failure.message) if failure.type == Cancelled.__name__ else None
+    was = failure.cancelled if exact else failure.type == Cancelled.__name__
+    return cancelled(failure.message, exact=exact) if was else None
 
 
 _ENDINGS: dict[Status, type[ExecutionError]] = {

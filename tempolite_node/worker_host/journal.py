@@ -15,7 +15,7 @@ class Journal:
         self._generation = generation
         self._records = {(record.kind, record.key): record for record in records}
         self._own: set[tuple[OperationKind, str]] = set()  #: recorded by this attempt
-        self._cancelled_at = next((key for kind, key in self._records if _is_cancel(kind, key)), None)
+        self._cancelled_at = {key for kind, key in self._records if _is_cancel(kind, key)}
         #: By scope, records that replay has not met there. A scope is left out as soon as its code does something new.
         self._unmet = _by_scope(self._records)
 
@@ -30,7 +30,7 @@ class Journal:
         """What is recorded there and still holds: what failed in an earlier generation is done again."""
         record = self._records.get((kind, key))
         if record is None:
-            if self._unmet and self._cancelled_at != f"{CANCEL_MARKER}{kind}:{key}":
+            if self._unmet and f"{CANCEL_MARKER}{kind}:{key}" not in self._cancelled_at:
                 self._unmet.pop(scope.prefix, None)
             return None
         if self._unmet and (unmet := self._unmet.get(scope.prefix)) is not None:
@@ -60,17 +60,17 @@ class Journal:
 
     @property
     def has_cancel(self) -> bool:
-        """Whether replay is yet to come to the operation at which the cancel was raised."""
-        return self._cancelled_at is not None
+        """Whether replay is yet to come to an operation at which a cancel was raised."""
+        return bool(self._cancelled_at)
 
     def take_cancel(self, place: str) -> bool:
-        """Whether the cancel was raised at this operation; true once.
+        """Whether a cancel was raised at this operation; true once.
 
         place: "<kind>:<key>".
         """
-        if self._cancelled_at != CANCEL_MARKER + place:
+        if CANCEL_MARKER + place not in self._cancelled_at:
             return False
-        self._cancelled_at = None
+        self._cancelled_at.discard(CANCEL_MARKER + place)
         return True
 
 

@@ -240,7 +240,7 @@ def _recorded_or(
         case OperationStatus.TIMED_OUT:
             return TimedOut()
         case OperationStatus.CANCELLED:
-            return Interrupted(reason=attempt.cancel_reason)
+            attempt.raise_cancelled()
         case _:
             return (yield from ask(request, scope, waits=(kind, request.key)))
 

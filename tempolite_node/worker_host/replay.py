@@ -35,7 +35,7 @@ def raise_if_cancelled(attempt: Attempt, scope: Scope, place: str, *, live: bool
     live: the operation is not answered from the journal.
     """
     if attempt.journal.take_cancel(place):
-        attempt.deliver_cancel()
+        attempt.raise_cancelled()
     if live and attempt.cancel_due:
         # Recorded first, so that replay raises it here too. Refused: it was delivered in another place by now.
         answer = yield Ask(DeliverCancel(key=place), scope)

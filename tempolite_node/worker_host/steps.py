@@ -48,7 +48,7 @@ def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversat
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"step {key} failed without a failure"
         restore_fields(step, record.result or data)
-        raise failed_step(key, record.failure)
+        raise failed_step(key, record.failure, exact=attempt.exact)
     go = yield from ask(commands.BeginStep(key=key, target=target, input=data, digest=input_digest), scope)
     assert isinstance(go, Granted), f"step {key}: {go}"  # the journal said that it is not over
     return (yield from _run_transaction(runtime, scope, step, data, key, go.attempt))
@@ -86,7 +86,7 @@ def _run_transaction(
         failure = None
     restore_fields(step, data)
     if failure is not None:
-        raise failed_step(key, failure)  # and from nothing, as in replay
+        raise failed_step(key, failure, exact=attempt.exact)  # and from nothing, as in replay
     return step
 
 

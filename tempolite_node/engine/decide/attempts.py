@@ -6,7 +6,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import lifecycle
+from tempolite_node.engine import formats, lifecycle
 from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
@@ -116,7 +116,7 @@ def _fail(work: Work, execution: Execution, request: FailAttempt, *, at_ms: int,
     failure = request.failure
     if execution.pool is Component.COMPENSATION:
         end_compensation_attempt(work, execution, failure, at_ms=at_ms, jitter=jitter, abandon=False)
-    elif request.cancelled and execution.cancel_delivered:
+    elif request.cancelled and _has_seen_cancel(execution):
         lifecycle.record_attempt(work, execution, failure, at_ms=at_ms)
         lifecycle.cancel_pending(work, execution, at_ms=at_ms)
         detached = lifecycle.detach(work, replace(execution, pending=0), abandon=False)
@@ -124,6 +124,12 @@ def _fail(work: Work, execution: Execution, request: FailAttempt, *, at_ms: int,
     else:
         lifecycle.fail_attempt(work, execution, failure, at_ms=at_ms, jitter=jitter, abandon=False)
     return Value()
+
+
+def _has_seen_cancel(execution: Execution) -> bool:
+    """Once it was raised. It may have been requested again meanwhile."""
+    again = execution.cancel_requested and execution.format >= formats.EXACT_REPLAY
+    return execution.cancel_delivered or again
 
 
 def _unwind(work: Work, execution: Execution, request: UnwindAttempt, *, at_ms: int) -> Value:

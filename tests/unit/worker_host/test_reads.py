@@ -162,6 +162,11 @@ def test_what_a_body_does_to_its_params_is_not_seen_by_another_nor_in_its_own_re
 @HOW
 def test_the_first_read_of_cancelled_that_says_true_is_recorded(node: HostedNode, how: str) -> None:
     seen: list[list[bool]] = []
+    reached, cancelled = threading.Event(), threading.Event()
+
+    def reach() -> bool:
+        reached.set()
+        return cancelled.wait()
 
     def body(ctx: HandlerContext) -> Any:
         reads: list[bool] = []
@@ -169,7 +174,7 @@ def test_the_first_read_of_cancelled_that_says_true_is_recorded(node: HostedNode
         reads.append(ctx.cancelled)
         ctx.side_effect("one", lambda: 1)
         reads.append(ctx.cancelled)
-        ctx.side_effect("two", lambda: reached.set() or cancelled.wait())
+        ctx.side_effect("two", reach)
         reads.append(ctx.cancelled)
         reads.append(ctx.cancelled)
         try:
@@ -182,7 +187,6 @@ def test_the_first_read_of_cancelled_that_says_true_is_recorded(node: HostedNode
     def serve() -> None:
         node.serve(body, asynchronous=False)
 
-    reached, cancelled = threading.Event(), threading.Event()
     serve()
     node.enqueue()
     node.until(reached.is_set)
