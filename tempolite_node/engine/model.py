@@ -346,6 +346,15 @@ class Operation(Struct, gc=False, frozen=True, kw_only=True):
         return record_holds(self.status, self.generation, generation)
 
 
+_SHOWN_MAX = 500
+
+
+def shown(data: bytes | None) -> str:
+    """A recorded value, as a message tells it."""
+    text = (data or b"null").decode("utf-8", "backslashreplace")
+    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
+
+
 #: Between the keys of an operation and of another inside of it.
 KEY_SEPARATOR = " > "
 

@@ -228,9 +228,12 @@ class Attempt:
     def fail_with(self, failure: Failure) -> None:
         self._end(FailAttempt(failure=failure))
 
-    def suspend(self, kind: OperationKind, key: str, *, expected: str, actual: str) -> NoReturn:
-        """The journal has something else at this place: the code is not what was recorded."""
-        self._end(SuspendAttempt(kind=kind, key=key, expected=expected, actual=actual))
+    def suspend(self, kind: OperationKind, key: str, *, expected: str, actual: str, what: str = "") -> NoReturn:
+        """The journal has something else at this place: the code is not what was recorded.
+
+        what: it is no operation.
+        """
+        self._end(SuspendAttempt(kind=kind, key=key, expected=expected, actual=actual, what=what))
         self.stop()
         raise AttemptOver
 

@@ -7,19 +7,19 @@ so it is on disk before anything that could hang on it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, NoReturn, Protocol, get_args
 
 import msgspec
 from msgspec import Struct
 
-from tempolite_node.engine.commands import RecordMarker
-from tempolite_node.engine.model import READ_MARKER, OperationKind
+from tempolite_node.engine.commands import AnyRequest, RecordMarker
+from tempolite_node.engine.model import READ_MARKER, OperationKind, shown
 from tempolite_node.protocol import messages
+from tempolite_node.worker_host.journal import Journal
+from tempolite_node.worker_host.registry import Handler
+from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.errors import InvalidArgument
 from tempolite_sdk.payload import decode
-
-if TYPE_CHECKING:
-    from tempolite_node.worker_host.attempt import Attempt
 
 _PARAMS = "params"
 _CANCELLED = "cancelled"
@@ -35,10 +35,26 @@ class _FirstParams(Struct, frozen=True):
     secrets: tuple[_Place, ...] = ()
 
 
+class Reader(Protocol):
+    """The attempt whose code reads."""
+
+    run: messages.RunHandler | messages.RunCompensation
+    handler: Handler
+    journal: Journal
+    scope: Scope
+    exact: bool
+    over: bool
+    cancel_requested: bool
+
+    def send(self, request: AnyRequest, scope: Scope, waiter: None, /) -> int: ...
+
+    def suspend(self, kind: OperationKind, key: str, *, expected: str, actual: str, what: str = "") -> NoReturn: ...
+
+
 class Reads:
     """Of one attempt. Used by its code alone."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Reader) -> None:
         self._attempt = attempt
         self._params: Any = _UNREAD
         self._params_of_node: Any = _UNREAD
@@ -110,8 +126,9 @@ class Reads:
             attempt.suspend(
                 OperationKind.MARKER,
                 READ_MARKER + _PARAMS,
-                expected=msgspec.json.encode(first.params).decode(),
-                actual=f"parameters of another form: {error}",
+                expected=shown(msgspec.json.encode(first.params)),
+                actual=f"a type that they are not: {error}",
+                what="parameters of the first start",
             )
 
     def _decoded(self, params: bytes) -> Any:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tempolite_node.engine.commands import DeliverCancel
 from tempolite_node.engine.effects import Refused
-from tempolite_node.engine.model import OperationKind, OperationStatus
+from tempolite_node.engine.model import OperationKind, OperationStatus, shown
 from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.conversations import Ask, Conversation
+from tempolite_node.worker_host.failures import failure_of
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.errors import ContextMisuse
+from tempolite_sdk.payload import decode
 
 if TYPE_CHECKING:
     from tempolite_node.worker_host.attempt import Attempt
@@ -53,3 +55,21 @@ def check_digest(attempt: Attempt, record: Record, given: bytes, *, actual: str)
     if attempt.journal.is_own(record):
         raise ContextMisuse(f"the key {record.key!r} is used for two inputs of kind {record.kind}")
     attempt.suspend(record.kind, record.key, expected=record.target or "another input", actual=actual)
+
+
+def read_recorded(attempt: Attempt, kind: OperationKind, key: str, data: bytes | None, type: Any) -> Any:
+    """A recorded value as the code's type has it. Suspends the attempt when that can't take it."""
+    try:
+        return decode(data or b"null", type)
+    except Exception as error:  # of a model's own validation: anything
+        if not attempt.exact:
+            raise
+        suspend_unreadable(attempt, kind, key, data, error)
+
+
+def suspend_unreadable(
+    attempt: Attempt, kind: OperationKind, key: str, data: bytes | None, error: Exception
+) -> NoReturn:
+    told = failure_of(error).message
+    what = f"{kind} {key}"
+    attempt.suspend(kind, key, expected=shown(data), actual=f"a type that it is not: {told}", what=what)

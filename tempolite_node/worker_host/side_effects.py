@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tempolite_node.engine import commands
 from tempolite_node.engine.effects import Failed, Granted, Value
-from tempolite_node.engine.model import Failure, OperationKind, OperationStatus
+from tempolite_node.engine.model import Failure, OperationKind, OperationStatus, shown
 from tempolite_node.engine.model import RetryPolicy as ResolvedPolicy
 from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.contexts import side_effect_context
@@ -21,7 +21,7 @@ from tempolite_node.worker_host.conversations import Conversation, RunUserCode, 
 from tempolite_node.worker_host.failures import failed_side_effect, is_a, is_cancelled
 from tempolite_node.worker_host.function_info import FunctionInfo, info_of
 from tempolite_node.worker_host.key_uses import KeyUses
-from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled
+from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled, read_recorded
 from tempolite_node.worker_host.scopes import Scope, checked_key
 from tempolite_sdk.async_contexts import AsyncSideEffect
 from tempolite_sdk.contexts import SideEffect
@@ -55,9 +55,9 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
             uses.meet_code(operation.key, info.code)
     record = yield from found(attempt, scope, OperationKind.SIDE_EFFECT, key)
     if record is not None:
-        check_digest(attempt, record, input_digest, actual=f"{_name(effect)} with another input")
+        check_digest(attempt, record, input_digest, actual=f"{_name(effect)} with {_input_shown(effect)}")
     if record is not None and record.status is OperationStatus.COMPLETED:
-        return decode(record.result or b"null", type)
+        return read_recorded(attempt, OperationKind.SIDE_EFFECT, key, record.result, type)
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"side effect {key} failed without a failure"
         raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt), exact=attempt.exact)
@@ -186,6 +186,11 @@ def _resolve(effect: Any, attempt: Attempt) -> tuple[Callable[..., Any], bytes, 
 def _name(effect: Any) -> str:
     named = type(effect) if isinstance(effect, SideEffect | AsyncSideEffect) else effect
     return getattr(named, "__qualname__", repr(named))
+
+
+def _input_shown(effect: Any) -> str:
+    """The fields of a side effect that has some. Of what was recorded the node has a digest alone."""
+    return shown(encode_fields(effect)) if isinstance(effect, SideEffect | AsyncSideEffect) else "no fields"
 
 
 def _checked_result(attempt: Attempt, operation: RunSideEffect, value: Any, type: Any) -> tuple[bytes, Any]:

@@ -13,12 +13,12 @@ from msgspec.structs import replace
 
 from tempolite_node.engine import commands
 from tempolite_node.engine.effects import Granted
-from tempolite_node.engine.model import Failure, OperationKind, OperationStatus
+from tempolite_node.engine.model import Failure, OperationKind, OperationStatus, shown
 from tempolite_node.worker_host.contexts import transaction_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, ask
 from tempolite_node.worker_host.failures import failed_step, is_a
 from tempolite_node.worker_host.registry import LoadError, import_target
-from tempolite_node.worker_host.replay import check_digest, found
+from tempolite_node.worker_host.replay import check_digest, found, suspend_unreadable
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.async_contexts import AsyncSagaStep
 from tempolite_sdk.contexts import SagaStep
@@ -41,13 +41,13 @@ def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversat
     key = scope.key_of(OperationKind.STEP, type(step).__name__, operation.key)
     record = yield from found(attempt, scope, OperationKind.STEP, key)
     if record is not None and record.status in (OperationStatus.COMPLETED, OperationStatus.RUNNING):
-        check_digest(attempt, record, input_digest, actual=f"{target} with other data")
+        check_digest(attempt, record, input_digest, actual=f"{target} with {shown(data)}")
     if record is not None and record.status is OperationStatus.COMPLETED:
-        restore_fields(step, record.result or data)
+        _restore_recorded(attempt, step, key, record.result or data)
         return step
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"step {key} failed without a failure"
-        restore_fields(step, record.result or data)
+        _restore_recorded(attempt, step, key, record.result or data)
         raise failed_step(key, record.failure, exact=attempt.exact)
     go = yield from ask(commands.BeginStep(key=key, target=target, input=data, digest=input_digest), scope)
     assert isinstance(go, Granted), f"step {key}: {go}"  # the journal said that it is not over
@@ -88,6 +88,15 @@ def _run_transaction(
     if failure is not None:
         raise failed_step(key, failure, exact=attempt.exact)  # and from nothing, as in replay
     return step
+
+
+def _restore_recorded(attempt: Attempt, step: Any, key: str, data: bytes) -> None:
+    try:
+        restore_fields(step, data)
+    except Exception as error:  # the class has other fields by now, or the code of its own that reads them
+        if not attempt.exact:
+            raise
+        suspend_unreadable(attempt, OperationKind.STEP, key, data, error)
 
 
 def _copy(step: Any, data: bytes) -> Any:

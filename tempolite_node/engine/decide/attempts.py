@@ -41,6 +41,7 @@ from tempolite_node.engine.model import (
     RetryState,
     Status,
     record_generation,
+    shown,
 )
 from tempolite_node.engine.retry import retry_at_ms
 from tempolite_node.engine.work import Work
@@ -164,11 +165,7 @@ def _is_open(operation: Operation | None) -> bool:
 
 
 def _suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms: int) -> Value:
-    failure = Failure(
-        type="NonDeterminism",
-        message=f"{request.kind} {request.key}: recorded was {request.expected}, replay asks for {request.actual}",
-        non_retryable=True,
-    )
+    failure = Failure(type="NonDeterminism", message=_what_differs(work, execution, request), non_retryable=True)
     if execution.pool is Component.COMPENSATION:
         end_compensation_attempt(work, execution, failure, at_ms=at_ms, jitter=0.0, abandon=False)
         return Value()
@@ -180,6 +177,29 @@ def _suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms
     else:
         work.emit(Halted(execution_id=suspended.id, execution=suspended, failure=failure))
     return Value()
+
+
+def _what_differs(work: Work, execution: Execution, request: SuspendAttempt) -> str:
+    """The recorded and the found value, and where. What is recorded elsewhere the host does not know."""
+    if request.what:
+        return f"{request.what}: recorded was {request.expected}, the code has {request.actual}"
+    expected = request.expected
+    if execution.format >= formats.EXACT_REPLAY:
+        expected = _recorded_value(work, work.operation(execution.row, request.kind, request.key)) or expected
+    return f"{request.kind} {request.key}: recorded was {expected}, replay asks for {request.actual}"
+
+
+def _recorded_value(work: Work, operation: Operation | None) -> str:
+    match operation:
+        case Operation(kind=OperationKind.CHILD, target_row=int(row)):
+            child = work.execution_at(row)
+            return f"{child.handler} with {shown(child.arguments)} (execution {child.id})"
+        case Operation(kind=OperationKind.SIGNAL_SENT):
+            return f"signal {operation.target} with {shown(operation.result)}"
+        case Operation(kind=OperationKind.STEP):
+            return f"{operation.target} with {shown(operation.input)}"
+        case _:
+            return ""
 
 
 def _complete_compensation(work: Work, execution: Execution, *, at_ms: int) -> None:
