@@ -52,8 +52,16 @@ class BaseContext:
         return self._runtime.cancelled
 
     @property
+    def unwinding(self) -> bool:
+        """Whether this stack is given up while the execution waits: its code will come here again, by replay.
+
+        For cleanup code alone (`finally`), which runs then too.
+        """
+        return self._runtime.unwinding
+
+    @property
     def logger(self) -> logging.LoggerAdapter[Any]:
-        """Logs with the execution's id, and keeps silent while the code is replayed."""
+        """Logs with the execution's id. Silent while the code is replayed, and while its stack is unwound."""
         return _ContextLogger(logging.getLogger("tempolite.handlers"), self._runtime, self._facts)
 
     @overload
@@ -71,7 +79,7 @@ class _ContextLogger(logging.LoggerAdapter[logging.Logger]):
         self._runtime = runtime
 
     def isEnabledFor(self, level: int) -> bool:
-        return not self._runtime.replaying and super().isEnabledFor(level)
+        return not self._runtime.silent and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}

@@ -117,6 +117,11 @@ class Runtime(Protocol):
         ...
 
     @property
-    def replaying(self) -> bool:
-        """Whether the next operation is answered from the journal."""
+    def unwinding(self) -> bool:
+        """Whether the stack is given up, and the execution goes on by replay."""
+        ...
+
+    @property
+    def silent(self) -> bool:
+        """Whether what the code logs now was logged already, or will be."""
         ...

@@ -122,7 +122,7 @@ class Attempt:
         self.execution_id = run.execution_id
         self.epoch = run.epoch
         self.journal = Journal(run.journal, run.generation)
-        self.scope: Scope = AttemptScope(run, self.journal)
+        self.attempt_scope = AttemptScope(run, self.journal)
         self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
         self.exact = run.format >= formats.EXACT_REPLAY  #: all that its code decides by is recorded
         self.over = False
@@ -136,6 +136,10 @@ class Attempt:
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
         self._scheduler = scheduler
         self.reads = Reads(self)
+
+    @property
+    def scope(self) -> Scope:
+        return self.attempt_scope
 
     def facts(self) -> Facts:
         run = self.run
@@ -233,12 +237,15 @@ class Attempt:
 
         what: it is no operation.
         """
+        self.attempt_scope.unwinding = True
         self._end(SuspendAttempt(kind=kind, key=key, expected=expected, actual=actual, what=what))
         self.stop()
         raise AttemptOver
 
     def _end(self, request: CompleteAttempt | FailAttempt | SuspendAttempt) -> None:
         if not self.over:
+            if not self.attempt_scope.unwinding:
+                self.journal.say_held()
             self.send(request, self.scope, None)
 
     # --- cancel
@@ -293,6 +300,7 @@ class Attempt:
         given_up = self._calls.pop(call, None)
         if given_up is None:
             return
+        self.attempt_scope.unwinding = True
         self.send(UnwindAttempt(waits=tuple((each.kind, each.key) for each in parked)), self.scope, None)
         self.stop()
         given_up.waiter.wake(None)
@@ -376,11 +384,15 @@ class AttemptRuntime(ABC):
         return scope.open and scope.thread == get_ident() and (current is scope or current is None)
 
     @property
-    def replaying(self) -> bool:
-        """Whether the code that asks does again what it did in an earlier attempt."""
+    def unwinding(self) -> bool:
+        return self.attempt.attempt_scope.unwinding
+
+    @property
+    def silent(self) -> bool:
+        """Whether the code that asks has said already what it says, or will say it when it comes here again."""
         current = current_scope()
         inside = current is not None and current.is_within(self.scope)
-        return self.attempt.journal.replays_in(current if current is not None and inside else self.scope)
+        return self.attempt.attempt_scope.silent_in(current if current is not None and inside else self.scope)
 
     @abstractmethod
     def perform(self, operation: Operation) -> Any: ...

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 
 from tempolite_node.engine.model import CANCEL_MARKER, READ_MARKER, OperationKind, record_generation, record_holds
 from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.scopes import Scope, local_key, scope_prefix
+
+_HELD_MAX = 1_000  #: lines of one scope
 
 
 class Journal:
@@ -18,10 +21,7 @@ class Journal:
         self._cancelled_at = {key for kind, key in self._records if _is_cancel(kind, key)}
         #: By scope, records that replay has not met there. A scope is left out as soon as its code does something new.
         self._unmet = _by_scope(self._records)
-
-    def replays_in(self, scope: Scope) -> bool:
-        """Whether the code of the scope does again what it did in an earlier attempt."""
-        return bool(self._unmet.get(scope.prefix))
+        self._held: dict[str, deque[Callable[[], None]]] = {}  #: by scope, what a retry has said since its last record
 
     def generation_in(self, scope: Scope) -> int:
         return record_generation(self._generation, scope.side_effect_failures)
@@ -32,7 +32,9 @@ class Journal:
         if record is None:
             if self._unmet and f"{CANCEL_MARKER}{kind}:{key}" not in self._cancelled_at:
                 self._unmet.pop(scope.prefix, None)
+                self._say_held(scope.prefix)
             return None
+        self._held.pop(scope.prefix, None)  # it came here before, and said the same
         if self._unmet and (unmet := self._unmet.get(scope.prefix)) is not None:
             unmet.discard((kind, key))
         if not record_holds(record.status, record.generation, self.generation_in(scope)):
@@ -41,9 +43,34 @@ class Journal:
         return record
 
     def goes_again_in(self, scope: Scope) -> bool:
-        """Whether the code of the scope has not come yet to all that it recorded in this attempt itself."""
+        """Whether the code of the scope has not come yet to all that it recorded in this attempt itself.
+
+        A retry is another attempt, which may go another way: see `holds_back`.
+        """
+        if not self._unmet or not (unmet := self._unmet.get(scope.prefix)):
+            return False
         generation = self.generation_in(scope)
-        return any(self._records[place].generation >= generation for place in self._unmet.get(scope.prefix, ()))
+        return any(self._records[place].generation >= generation for place in unmet)
+
+    def holds_back(self, scope: Scope, say: Callable[[], None]) -> bool:
+        """Keeps what the code of a retry says while it is not known whether it goes the way of the attempt before it.
+
+        False: it is known. `say` is called if it turns out to go another way.
+        """
+        if not self._unmet or not self._unmet.get(scope.prefix):
+            return False
+        held = self._held.setdefault(scope.prefix, deque(maxlen=_HELD_MAX))
+        held.append(say)
+        return True
+
+    def say_held(self) -> None:
+        """The attempt has ended, before it did all that was done before: another way."""
+        for prefix in list(self._held):
+            self._say_held(prefix)
+
+    def _say_held(self, prefix: str) -> None:
+        for say in self._held.pop(prefix, ()):
+            say()
 
     def marker(self, key: str) -> bytes | None:
         """What is recorded there that the code has read of its context."""

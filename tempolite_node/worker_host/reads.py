@@ -41,10 +41,12 @@ class Reader(Protocol):
     run: messages.RunHandler | messages.RunCompensation
     handler: Handler
     journal: Journal
-    scope: Scope
     exact: bool
     over: bool
     cancel_requested: bool
+
+    @property
+    def scope(self) -> Scope: ...
 
     def send(self, request: AnyRequest, scope: Scope, waiter: None, /) -> int: ...
 
