@@ -131,6 +131,7 @@ class Attempt:
         self._cancel_delivered = isinstance(run, messages.RunHandler) and run.cancel_delivered
         self._calls: dict[int, _Call] = {}
         self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
+        self._to_unwind: set[int] = set()  #: calls whose stack is given up once nothing runs beside it any more
         self._side_effects: set[str] = set()  #: that run now
         self._numbers = itertools.count(1)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
@@ -282,6 +283,9 @@ class Attempt:
         """The call is over: who is to be woken; None: nobody waits for it any more."""
         self._leave_parking(number)
         call = self._calls.pop(number, None)
+        if self._to_unwind:
+            self._to_unwind.discard(number)
+            self._scheduler.call_when_idle(self._unwind_due)
         return None if call is None else call.waiter
 
     def unwind(self, call: int) -> None:
@@ -292,9 +296,16 @@ class Attempt:
         """It has lost its right to run."""
         self._scheduler.call(self.stop)
 
+    def _unwind_due(self) -> None:
+        for call in tuple(self._to_unwind):
+            self._unwind(call)
+
     def _unwind(self, call: int) -> None:
-        if not self._only_waits():
-            self.services.parking.keep(self, tuple(self._parked))
+        if call not in self._calls or not self._only_waits():
+            if call in self._calls:
+                self._to_unwind.add(call)
+            if self._parked:
+                self.services.parking.keep(self, tuple(self._parked))
             return
         parked = tuple(self._parked.values())
         given_up = self._calls.pop(call, None)

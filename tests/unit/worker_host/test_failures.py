@@ -1,205 +1,76 @@
-"""What is recorded of an error, and what those that it stands for say of another attempt."""
+"""What is recorded of an error: itself, its root cause, and not more between than can be kept at each level above."""
 
 from __future__ import annotations
 
-from typing import Any
-
+import msgspec
 import pytest
 
-from tempolite_node.engine.model import Failure, RetryPolicy, RetryState
-from tempolite_node.engine.retry import retry_at_ms
-from tempolite_node.worker_host.failures import failed_step, failure_of, is_cancelled
-from tempolite_sdk import (
-    Cancelled,
-    ExecutionCancelled,
-    ExecutionCompensated,
-    ExecutionFailed,
-    ExecutionTerminated,
-    ExecutionTimedOut,
-    NonRetryable,
-    RetryAfter,
-    SideEffectFailed,
-    WaitTimeout,
-)
-from tempolite_sdk.errors import FailureInfo
+from tempolite_node.engine.model import Failure
+from tempolite_node.worker_host.failures import failure_of, info_of
+from tempolite_sdk.errors import ExecutionFailed
 
 
-def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
-    try:
-        raise error from cause
-    except BaseException as caught:
-        return caught
+def chain(failure: Failure | None) -> list[Failure]:
+    found = []
+    while failure is not None:
+        found.append(failure)
+        failure = failure.cause
+    return found
 
 
-def next_attempt(failure: Failure, *named: str) -> int | RetryState:
-    policy = RetryPolicy(initial_interval_ms=1, jitter=0, non_retryable_errors=named)
-    return retry_at_ms(policy, failure=failure, failures=1, failed_at_ms=0, jitter=0.0, deadline_ms=None)
+def raised(levels: int, message: str = "level {}") -> Exception:
+    """Errors, each raised from the one before it; the root is number 1."""
+    error: Exception | None = None
+    for level in range(1, levels + 1):
+        try:
+            raise ValueError(message.format(level)) from error
+        except ValueError as caught:
+            error = caught
+    assert error is not None
+    return error
 
 
-def grouped(error: BaseException) -> BaseException:
-    return BaseExceptionGroup("several", [OSError("down"), BaseExceptionGroup("inner", [error])])
+def failed_through(parents: int, message: str) -> Failure:
+    """Of the last of executions each of which failed by the one that it had enqueued."""
+    failure = failure_of(raised(1, message))
+    for number in range(parents):
+        try:
+            raise ExecutionFailed(f"child-{number}", info_of(failure))
+        except ExecutionFailed as error:
+            failure = failure_of(error)
+    return failure
 
 
-def behind_from(error: BaseException) -> BaseException:
-    return raised(RuntimeError("outer"), raised(ValueError("between"), error))
+def test_a_few_causes_are_kept_as_they_are() -> None:
+    assert [each.message for each in chain(failure_of(raised(5)))] == [f"level {level}" for level in (5, 4, 3, 2, 1)]
 
 
-HIDDEN = pytest.mark.parametrize("hide", [grouped, behind_from], ids=["in a group in a group", "behind from"])
+def test_of_many_that_were_raised_from_each_other_the_root_is_kept_and_the_gap_is_told() -> None:
+    kept = chain(failure_of(raised(300)))
+
+    assert [each.message for each in kept[:3]] == ["level 300", "level 299", "level 298"]
+    assert kept[-1].message == "level 1 (with 293 errors between, which are left out)"
+    assert len(kept) + 293 == 300
 
 
-@HIDDEN
-def test_non_retryable_counts_wherever_it_is(hide: Any) -> None:
-    assert next_attempt(failure_of(hide(NonRetryable("never")))) is RetryState.NON_RETRYABLE_FAILURE
-
-
-@HIDDEN
-def test_an_error_that_the_policy_names_counts_wherever_it_is_and_so_does_one_derived_from_it(hide: Any) -> None:
-    failure = failure_of(hide(ConnectionResetError("gone")))
-    assert next_attempt(failure, "ConnectionError") is RetryState.NON_RETRYABLE_FAILURE
-    assert next_attempt(failure, "KeyError") == 1
-
-
-@HIDDEN
-def test_retry_after_counts_wherever_it_is(hide: Any) -> None:
-    assert next_attempt(failure_of(hide(RetryAfter(7)))) == 7_000
-
-
-def test_of_several_delays_the_longest_counts() -> None:
-    assert failure_of(ExceptionGroup("both", [RetryAfter(2), RetryAfter(5)])).retry_after_ms == 5_000
-
-
-def test_retry_after_says_itself_what_follows_whatever_it_was_raised_from() -> None:
-    assert next_attempt(failure_of(raised(RetryAfter(3), NonRetryable("never")))) == 3_000
-
-
-@HIDDEN
-def test_a_cancel_counts_wherever_it_is(hide: Any) -> None:
-    assert is_cancelled(hide(Cancelled()))
-    assert not is_cancelled(hide(ValueError()))
-
-
-def test_a_group_of_base_exceptions_is_looked_into_as_well() -> None:
-    group = BaseExceptionGroup("several", [KeyboardInterrupt(), NonRetryable("never")])
-    assert next_attempt(failure_of(group)) is RetryState.NON_RETRYABLE_FAILURE
-
-
-def test_an_error_that_was_raised_while_another_was_handled_is_another_one() -> None:
-    error = ValueError("in the handling")
-    error.__context__ = NonRetryable("never")
-    assert next_attempt(failure_of(error)) == 1
-
-
-def test_what_was_recorded_of_a_side_effect_that_failed_counts_for_the_error_that_tells_of_it() -> None:
-    told = SideEffectFailed("charge", FailureInfo("Declined", bases=("Declined", "PaymentError")), 3)
-    assert next_attempt(failure_of(raised(RuntimeError(), told)), "PaymentError") is RetryState.NON_RETRYABLE_FAILURE
-
-
-SPENT = [
-    SideEffectFailed("charge", FailureInfo("Declined"), 3),
-    ExecutionFailed("child"),
-    ExecutionTimedOut("child"),
-    ExecutionCompensated("child"),
-    ExecutionCancelled("child"),
-    ExecutionTerminated("child"),
-    failed_step("book", Failure(type="SideEffectFailed", spent=True), exact=True),
-]
-
-
-@pytest.mark.parametrize("error", SPENT, ids=[type(error).__name__ for error in SPENT])
-def test_what_comes_from_a_side_effect_or_child_that_has_spent_its_retries_says_so(error: Exception) -> None:
-    assert failure_of(error).spent
-    assert failure_of(grouped(error)).spent
-    assert failure_of(behind_from(error)).spent
-    assert not failure_of(raised(RetryAfter(1), error)).spent
-
-
-def test_a_step_has_no_retries_of_its_own_and_nor_has_a_wait() -> None:
-    assert not failure_of(failed_step("book", Failure(type="ValueError"), exact=True)).spent
-    assert not failure_of(WaitTimeout()).spent
-
-
-def test_a_circle_of_causes_and_a_chain_without_end_are_looked_at_once() -> None:
-    one, other = ValueError("one"), KeyError("other")
+def test_causes_that_go_round_in_a_circle_end() -> None:
+    one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
-    assert {"ValueError", "KeyError"} <= set(failure_of(one).bases)
-    error: Exception = NonRetryable("at the bottom")
-    for _ in range(5_000):
-        error = raised(RuntimeError(), error)  # type: ignore[assignment]
-    assert failure_of(error).type == "RuntimeError"
+
+    assert {each.message.split(" (")[0] for each in chain(failure_of(one))} == {"one", "other"}
 
 
-class _Raises:
-    """A field that can't be read."""
+def test_of_many_executions_that_failed_by_each_other_the_root_is_kept_and_the_gap_is_told_once() -> None:
+    kept = chain(failed_through(300, "no such sku"))
 
-    def __get__(self, *_: object) -> Any:
-        raise RuntimeError("not yours")
-
-
-class _OddName(type):
-    __name__ = _Raises()
+    assert len(kept) == 10
+    assert kept[-1].type == "ValueError"
+    assert kept[-1].message == "no such sku (with 291 errors between, which are left out)"
+    assert len(kept) + 291 == 301
 
 
-class OddClass(Exception):
-    __class__ = _Raises()
+@pytest.mark.parametrize("parents", [3, 30, 300])
+def test_what_is_kept_does_not_grow_with_the_depth(parents: int) -> None:
+    failure = failed_through(parents, "x" * 100_000)
 
-
-class OddArgs(Exception):
-    args = _Raises()
-
-
-class OddCause(Exception):
-    __cause__ = _Raises()
-    __context__ = _Raises()
-    __traceback__ = _Raises()
-
-
-class OddText(Exception):
-    def __str__(self) -> str:
-        raise KeyboardInterrupt
-
-
-class OddTextClass(Exception):
-    class Text(str):
-        def encode(self, *_: object) -> bytes:
-            raise RuntimeError
-
-        def __len__(self) -> int:
-            raise RuntimeError
-
-    def __str__(self) -> str:
-        return self.Text("odd")
-
-
-class OddMeta(Exception, metaclass=_OddName):
-    pass
-
-
-class OddDelay(RetryAfter):
-    delay = _Raises()
-
-    def __init__(self) -> None:
-        Exception.__init__(self)
-
-
-class OddFailure(SideEffectFailed):
-    failure = _Raises()
-
-    def __init__(self) -> None:
-        Exception.__init__(self)
-
-
-class OddEverything(Exception):
-    def __getattribute__(self, name: str) -> Any:
-        raise RuntimeError(name)
-
-
-ODD = [OddClass, OddArgs, OddCause, OddText, OddTextClass, OddMeta, OddDelay, OddFailure, OddEverything]
-
-
-@pytest.mark.parametrize("kind", ODD, ids=[type.__dict__["__name__"].__get__(kind) for kind in ODD])
-def test_an_error_whose_own_fields_raise_is_recorded_like_any_other(kind: type[Exception]) -> None:
-    for error in (raised(kind()), raised(ValueError("outer"), kind()), grouped(kind())):
-        failure = failure_of(error)
-        assert (type(failure.type), type(failure.message)) == (str, str)
-        assert kind.__mro__[0].__qualname__ in failure.bases
-        assert is_cancelled(error) is False
+    assert len(msgspec.json.encode(failure)) < 100_000
