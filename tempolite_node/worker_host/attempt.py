@@ -124,7 +124,7 @@ class Attempt:
         self.journal = Journal(run.journal, run.generation)
         self.attempt_scope = AttemptScope(run, self.journal)
         self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
-        self.exact = run.format >= formats.EXACT_REPLAY  #: all that its code decides by is recorded
+        self.records_all = run.format >= formats.EXACT_REPLAY  #: all that its code decides by is recorded
         self.over = False
         self.cancel_requested = isinstance(run, messages.RunHandler) and run.cancel_requested
         self.cancel_reason = run.cancel_reason if isinstance(run, messages.RunHandler) else ""
@@ -228,7 +228,7 @@ class Attempt:
         """What is recorded of an error of its code, as far as the format in which it was enqueued has room for it."""
         failure = failure_of(error)
         marked = failure.spent or failure.cancelled
-        return replace(failure, spent=False, cancelled=False) if marked and not self.exact else failure
+        return replace(failure, spent=False, cancelled=False) if marked and not self.records_all else failure
 
     def fail_with(self, failure: Failure) -> None:
         self._end(FailAttempt(failure=failure))
@@ -270,7 +270,7 @@ class Attempt:
         """Where it is recorded that it was raised."""
         self.cancel_requested = True
         self.reads.meet_cancel()
-        raise cancelled(self.cancel_reason, exact=self.exact)
+        raise cancelled(self.cancel_reason, exact=self.records_all)
 
     # --- by other threads
 

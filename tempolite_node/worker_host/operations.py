@@ -205,7 +205,7 @@ def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.Receiv
             )
             answer = yield Ask(aside, scope, waits=(OperationKind.SIGNAL, key))
             if isinstance(answer, Refused):
-                if attempt.exact:
+                if attempt.records_all:
                     suspend_unreadable(attempt, OperationKind.SIGNAL, key, payload, error)
                 raise  # it was recorded by an earlier rule, or read by earlier code: the code is to know
         replayed = False
@@ -296,7 +296,9 @@ def _memoize(attempt: Attempt, scope: Scope, operation: operations.Memoize) -> C
 
 def _heartbeat(attempt: Attempt, scope: Scope, operation: operations.Heartbeat) -> Conversation[None]:
     """Told, and not waited for; a cancel is raised here as at any other operation."""
-    live = not (attempt.exact and attempt.journal.goes_again_in(scope))  # there it was not raised in the first run
+    live = not (
+        attempt.records_all and attempt.journal.goes_again_in(scope)
+    )  # there it was not raised in the first run
     yield from raise_if_cancelled(
         attempt, scope, f"{scope.prefix}heartbeat:{scope.counted('heartbeat', '')}", live=live
     )

@@ -41,7 +41,7 @@ class Reader(Protocol):
     run: messages.RunHandler | messages.RunCompensation
     handler: Handler
     journal: Journal
-    exact: bool
+    records_all: bool
     over: bool
     cancel_requested: bool
 
@@ -71,7 +71,7 @@ class Reads:
             attempt.send(RecordMarker(key=self._key(name), value=value), attempt.scope, None)
 
     def _recorded(self, name: str) -> bytes | None:
-        return self._attempt.journal.marker(self._key(name)) if self._attempt.exact else None
+        return self._attempt.journal.marker(self._key(name)) if self._attempt.records_all else None
 
     def _key(self, name: str) -> str:
         return f"{self._attempt.scope.prefix}{READ_MARKER}{name}"
@@ -85,7 +85,7 @@ class Reads:
             name = f"attempt:{self._attempt.run.generation}"
             recorded = self._recorded(name)
             self._number = self._attempt.run.attempt if recorded is None else int(recorded)
-            if recorded is None and self._attempt.exact:
+            if recorded is None and self._attempt.records_all:
                 self._remember(name, str(self._number).encode())
         return self._number
 
@@ -94,7 +94,7 @@ class Reads:
     def begin(self) -> None:
         """Before the body runs: what it may read later is that of the first start, whenever it reads it."""
         spec = self._attempt.handler.spec
-        if self._attempt.exact and spec.params != b"{}" and self._recorded(_PARAMS) is None:
+        if self._attempt.records_all and spec.params != b"{}" and self._recorded(_PARAMS) is None:
             params = msgspec.json.decode(spec.params)
             for place in spec.secret_params:
                 _put(params, place, None)
@@ -151,7 +151,7 @@ class Reads:
     def beat(self) -> None:
         """Before a heartbeat leaves. With what the attempt began is recorded: the node keeps the last one alone."""
         run = self._attempt.run
-        if not self._attempt.exact or isinstance(run, messages.RunCompensation) or self._beats:
+        if not self._attempt.records_all or isinstance(run, messages.RunCompensation) or self._beats:
             return
         self._beats = True
         if self._recorded(_heartbeat(run)) is None:
@@ -163,7 +163,7 @@ class Reads:
     def cancelled(self) -> bool:
         """By the body: the first read that says True is recorded, and counted from its beginning."""
         attempt = self._attempt
-        if not attempt.exact:
+        if not attempt.records_all:
             return attempt.cancel_requested
         if self._cancel_seen:
             return True

@@ -62,7 +62,7 @@ def read_recorded(attempt: Attempt, kind: OperationKind, key: str, data: bytes |
     try:
         return decode(data or b"null", type)
     except Exception as error:  # of a model's own validation: anything
-        if not attempt.exact:
+        if not attempt.records_all:
             raise
         suspend_unreadable(attempt, kind, key, data, error)
 

@@ -172,7 +172,7 @@ def _entry(runtime: AttemptRuntime) -> Callable[[], Any]:
     args, kwargs, violations = attempt.handler.signature.decode_arguments(run.arguments)
     if violations:
         told = "; ".join(f"{each.field}: {each.description}" for each in violations)
-        if attempt.exact and not _is_the_callers_mistake(run):
+        if attempt.records_all and not _is_the_callers_mistake(run):
             attempt.suspend(
                 OperationKind.MARKER, "arguments", expected=shown(run.arguments), actual=told, what="arguments"
             )
@@ -191,7 +191,7 @@ def _recorded_step(attempt: Attempt, run: messages.RunCompensation) -> Any:
     try:
         return decode_fields(run.data, step_class(run.target))
     except Exception as error:
-        if attempt.exact:
+        if attempt.records_all:
             told = failure_of(error).message
             expected = f"{run.target} with {shown(run.data)}"
             attempt.suspend(OperationKind.STEP, run.key, expected=expected, actual=told, what=f"step {run.key}")

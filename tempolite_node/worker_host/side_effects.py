@@ -60,7 +60,9 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
         return read_recorded(attempt, OperationKind.SIDE_EFFECT, key, record.result, type)
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"side effect {key} failed without a failure"
-        raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt), exact=attempt.exact)
+        raise failed_side_effect(
+            key, Failed(failure=record.failure, attempts=record.attempt), exact=attempt.records_all
+        )
     attempt.begin_side_effect(key)
     try:
         answer: Any = yield from _begin(attempt, scope, key, input_digest, record)
@@ -79,7 +81,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     generation = attempt.journal.generation_in(scope)
     attempt.journal.add(_record(key, input_digest, generation, answer))
     if isinstance(answer, Failed):
-        raise failed_side_effect(key, answer, exact=attempt.exact)
+        raise failed_side_effect(key, answer, exact=attempt.records_all)
     return decode(answer.payload or b"null", type) if read is _UNREAD else read
 
 

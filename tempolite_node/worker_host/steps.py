@@ -48,7 +48,7 @@ def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversat
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"step {key} failed without a failure"
         _restore_recorded(attempt, step, key, record.result or data)
-        raise failed_step(key, record.failure, exact=attempt.exact)
+        raise failed_step(key, record.failure, exact=attempt.records_all)
     go = yield from ask(commands.BeginStep(key=key, target=target, input=data, digest=input_digest), scope)
     assert isinstance(go, Granted), f"step {key}: {go}"  # the journal said that it is not over
     return (yield from _run_transaction(runtime, scope, step, data, key, go.attempt))
@@ -62,7 +62,7 @@ def _run_transaction(
     context = transaction_context(runtime.within(inner), key, number)
     failure: Failure | None
     # What it changes, in what a field refers to as well, the body sees as recorded: in replay it does not run.
-    worked_on = _copy(step, data) if attempt.exact else step
+    worked_on = _copy(step, data) if attempt.records_all else step
     unrecorded = True
     try:
         yield RunUserCode(partial(worked_on.transaction, context), inner)
@@ -78,7 +78,7 @@ def _run_transaction(
         data = _salvaged(attempt, worked_on, data)
         undo = not unrecorded or type(step).compensate_on_failure
         yield from ask(commands.FailStep(key=key, data=data, failure=failure, compensate=undo), scope)
-        if is_a(error, (asyncio.CancelledError, GeneratorExit)) or not (attempt.exact or is_a(error, Exception)):
+        if is_a(error, (asyncio.CancelledError, GeneratorExit)) or not (attempt.records_all or is_a(error, Exception)):
             raise
     else:
         attempt.leave(inner)
@@ -86,7 +86,7 @@ def _run_transaction(
         failure = None
     restore_fields(step, data)
     if failure is not None:
-        raise failed_step(key, failure, exact=attempt.exact)  # and from nothing, as in replay
+        raise failed_step(key, failure, exact=attempt.records_all)  # and from nothing, as in replay
     return step
 
 
@@ -94,7 +94,7 @@ def _restore_recorded(attempt: Attempt, step: Any, key: str, data: bytes) -> Non
     try:
         restore_fields(step, data)
     except Exception as error:  # the class has other fields by now, or the code of its own that reads them
-        if not attempt.exact:
+        if not attempt.records_all:
             raise
         suspend_unreadable(attempt, OperationKind.STEP, key, data, error)
 
