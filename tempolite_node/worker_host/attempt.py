@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -34,7 +35,7 @@ from tempolite_node.worker_host.parking import Parking
 from tempolite_node.worker_host.reads import Reads
 from tempolite_node.worker_host.registry import Handler, Registry
 from tempolite_node.worker_host.scopes import Scope, current_scope
-from tempolite_sdk.errors import ContextMisuse, InvalidArgument
+from tempolite_sdk.errors import ContextMisuse, InvalidArgument, NotInHandler
 from tempolite_sdk.operations import Facts, Operation
 from tempolite_sdk.payload import encode
 from tempolite_sdk.values.written import Written, encode_as
@@ -89,6 +90,36 @@ class _Parked(NamedTuple):
     scope: Scope
 
 
+class ExactCode(Protocol):
+    """The code of an attempt on a loop of its own; see `exact.runtime`."""
+
+    def say(self, call: messages.AttemptCall) -> bool:
+        """Whether the call goes out with the burst that it is of."""
+        ...
+
+    def answered(self, waiter: Waiter | None, reply: messages.Reply) -> None: ...
+
+    def cancel(self, message: messages.CancelAttempt) -> None: ...
+
+    def go_on(self) -> None:
+        """After answers, or the cancel."""
+        ...
+
+    def stop(self) -> None:
+        """The attempt is over."""
+        ...
+
+    @property
+    def waits(self) -> tuple[tuple[OperationKind, str], ...] | None:
+        """The waits that the code is in, if it does nothing beside them."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the cancel of the execution was released."""
+        ...
+
+
 class Services:
     """What every attempt of a worker host shares."""
 
@@ -123,6 +154,7 @@ class Attempt:
         self.epoch = run.epoch
         self.journal = Journal(run.journal, run.generation)
         self.attempt_scope = AttemptScope(run, self.journal)
+        self.exact: ExactCode | None = None  #: of code that runs on a loop of its own
         self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
         self.records_all = run.format >= formats.EXACT_REPLAY  #: all that its code decides by is recorded
         self.over = False
@@ -185,20 +217,22 @@ class Attempt:
         self.services.channel.flush()
 
     def _say(self, number: int, request: AnyRequest | messages.ChildRequest, scope: Scope, *, leased: bool) -> None:
-        self.services.channel.add(
-            messages.AttemptCall(
-                execution_id=self.execution_id,
-                epoch=self.epoch,
-                call=number,
-                request=request,
-                frame=scope.frame,
-                side_effect_failures=scope.side_effect_failures,
-                leased=leased,
-            )
+        call = messages.AttemptCall(
+            execution_id=self.execution_id,
+            epoch=self.epoch,
+            call=number,
+            request=request,
+            frame=scope.frame,
+            side_effect_failures=scope.side_effect_failures,
+            leased=leased,
         )
+        if self.exact is None or not self.exact.say(call):
+            self.services.channel.add(call)
 
     def park(self, number: int, kind: OperationKind, key: str, scope: Scope) -> None:
         """The stack waits in this call, for this operation, and may be unwound."""
+        if self.exact is not None:
+            return  # it parks as a whole
         self._parked[number] = _Parked(kind, key, scope)
         self.services.parking.add(self, number)
         if number not in self._calls:  # answered before it was parked
@@ -222,7 +256,11 @@ class Attempt:
         self._end(CompleteAttempt(result=result))
 
     def fail(self, error: BaseException) -> None:
-        self._end(FailAttempt(failure=self.failure_of(error), cancelled=is_cancelled(error)))
+        if self.exact is None:
+            cancelled = is_cancelled(error)
+        else:
+            cancelled = self.exact.cancelled and isinstance(error, asyncio.CancelledError)
+        self._end(FailAttempt(failure=self.failure_of(error), cancelled=cancelled))
 
     def failure_of(self, error: BaseException) -> Failure:
         """What is recorded of an error of its code, as far as the format in which it was enqueued has room for it."""
@@ -243,6 +281,12 @@ class Attempt:
         self.stop()
         raise AttemptOver
 
+    def suspend_misuse(self, error: NotInHandler) -> NoReturn:
+        """The code does what it can't do there: it must change."""
+        self._end(SuspendAttempt(kind=OperationKind.MARKER, key="", expected="", actual="", misuse=str(error)))
+        self.stop()
+        raise AttemptOver
+
     def _end(self, request: CompleteAttempt | FailAttempt | SuspendAttempt) -> None:
         if not self.over:
             if not self.attempt_scope.unwinding:
@@ -251,10 +295,14 @@ class Attempt:
 
     # --- cancel
 
+    def in_order(self, scope: Scope) -> bool:
+        """Whether the answers of the scope's code are released in the order of the log."""
+        return self.exact is not None and scope.parent is None
+
     @property
     def cancel_due(self) -> bool:
         """Requested and not raised yet."""
-        return self.cancel_requested and not self._cancel_delivered
+        return self.exact is None and self.cancel_requested and not self._cancel_delivered
 
     @property
     def may_meet_cancel(self) -> bool:
@@ -300,7 +348,16 @@ class Attempt:
         for call in tuple(self._to_unwind):
             self._unwind(call)
 
+    def _unwind_exact(self, code: ExactCode) -> None:
+        if (waits := code.waits) and not self.over:
+            self.attempt_scope.unwinding = True
+            self.send(UnwindAttempt(waits=waits, cancelled=code.cancelled), self.scope, None)
+            self.stop()
+
     def _unwind(self, call: int) -> None:
+        if self.exact is not None:
+            self._unwind_exact(self.exact)
+            return
         if call not in self._calls or not self._only_waits():
             if call in self._calls:
                 self._to_unwind.add(call)
@@ -340,7 +397,10 @@ class Attempt:
                 break  # answered meanwhile
             self._leave_parking(number)
             call.waiter.wake(None)
-        self._scheduler.cancel()
+        if self.exact is None:
+            self._scheduler.cancel()
+        else:
+            self.exact.stop()
 
     # --- payloads
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import traceback
@@ -283,6 +284,10 @@ def info_of(failure: Failure) -> FailureInfo:
 # --- recorded failures, raised again. The same error each time, so that replay takes the same way
 
 
+#: Type of the failure of a body that was cancelled by the code that waited for it. No class has such a name.
+CANCELLED_BODY = "asyncio.CancelledError"
+
+
 class EarlierCancelled(Cancelled, TempoliteError):
     """In executions from before it was no `Exception`: their code may have caught it as one, and goes on so."""
 
@@ -308,8 +313,10 @@ def failed_step(key: str, failure: Failure, *, exact: bool) -> BaseException:
     return error
 
 
-def _cancelled(failure: Failure, *, exact: bool) -> Cancelled | None:
+def _cancelled(failure: Failure, *, exact: bool) -> BaseException | None:
     """The cancel was raised inside of it, and goes on to whoever is around it."""
+    if failure.type == CANCELLED_BODY:
+        return asyncio.CancelledError(*filter(None, [failure.message]))
     was = failure.cancelled if exact else failure.type == Cancelled.__name__
     return cancelled(failure.message, exact=exact) if was else None
 

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
-from tempolite_node.engine.model import CANCEL_MARKER, READ_MARKER, OperationKind, record_generation, record_holds
+from msgspec.structs import replace
+
+from tempolite_node.engine.model import (
+    CANCEL_MARKER,
+    READ_MARKER,
+    OperationKind,
+    OperationStatus,
+    record_generation,
+    record_holds,
+)
 from tempolite_node.protocol.messages import Record
-from tempolite_node.worker_host.scopes import Scope, local_key, scope_prefix
+from tempolite_node.worker_host.scopes import Scope, keys_again, local_key, scope_prefix
 
 _HELD_MAX = 1_000  #: lines of one scope
+
+
+class Replay(Protocol):
+    @property
+    def replaying(self) -> bool: ...
 
 
 class Journal:
@@ -17,6 +32,7 @@ class Journal:
         """generation: of the execution; see `model.record_generation`."""
         self._generation = generation
         self._records = {(record.kind, record.key): record for record in records}
+        self.run: Replay | None = None  #: of code on a loop of its own, which knows itself where its replay ends
         self._own: set[tuple[OperationKind, str]] = set()  #: recorded by this attempt
         self._cancelled_at = {key for kind, key in self._records if _is_cancel(kind, key)}
         #: By scope, records that replay has not met there. A scope is left out as soon as its code does something new.
@@ -47,6 +63,8 @@ class Journal:
 
         A retry is another attempt, which may go another way: see `holds_back`.
         """
+        if self.run is not None and scope.parent is None:
+            return self.run.replaying
         if not self._unmet or not (unmet := self._unmet.get(scope.prefix)):
             return False
         generation = self.generation_in(scope)
@@ -57,7 +75,8 @@ class Journal:
 
         False: it is known. `say` is called if it turns out to go another way.
         """
-        if not self._unmet or not self._unmet.get(scope.prefix):
+        of_own_loop = self.run is not None and scope.parent is None
+        if of_own_loop or not self._unmet or not self._unmet.get(scope.prefix):
             return False
         held = self._held.setdefault(scope.prefix, deque(maxlen=_HELD_MAX))
         held.append(say)
@@ -81,6 +100,29 @@ class Journal:
         """What this attempt has recorded, for its later calls of the same key."""
         self._records[record.kind, record.key] = record
         self._own.add((record.kind, record.key))
+
+    def completed_again(self, scope: Scope, key: str) -> str | None:
+        """Of a side effect that was cancelled in an earlier generation, the key under which it completed after all."""
+        record = self._records.get((OperationKind.SIDE_EFFECT, key))
+        if record is None or record_holds(record.status, record.generation, self.generation_in(scope)):
+            return None
+        for again in keys_again(key):
+            record = self._records.get((OperationKind.SIDE_EFFECT, again))
+            if record is None:
+                return None
+            if record.status is OperationStatus.COMPLETED:
+                return again
+        return None
+
+    def note_end(self, kind: OperationKind, key: str, end_seq: int, closed_ms: int) -> None:
+        """Of what this attempt has recorded: its place in the order of answers."""
+        if (kind, key) in self._own:
+            self._records[kind, key] = replace(self._records[kind, key], end_seq=end_seq, closed_ms=closed_ms)
+
+    @property
+    def last_end(self) -> int:
+        """The latest place of what the code itself, outside of any operation, was answered."""
+        return max((each.end_seq for (_, key), each in self._records.items() if not scope_prefix(key)), default=0)
 
     def is_own(self, record: Record) -> bool:
         return (record.kind, record.key) in self._own

@@ -160,7 +160,7 @@ def _dropped_line(count: int) -> Line:
 class AttemptScope(Scope):
     """The scope of an attempt itself. What is logged in it, or in one inside of it, tells of the attempt."""
 
-    __slots__ = ("_journal", "_run", "unwinding")
+    __slots__ = ("_journal", "_run", "task_path", "unwinding")
 
     def __init__(self, run: messages.RunHandler | messages.RunCompensation, journal: Journal) -> None:
         undoes = run.key if isinstance(run, messages.RunCompensation) else None
@@ -168,6 +168,11 @@ class AttemptScope(Scope):
         self._run = run
         self._journal = journal
         self.unwinding = False  #: its stack is given up, and the execution goes on by replay
+        self.task_path: Callable[[], str] | None = None  #: of the task that runs, where keys are counted by task
+
+    def counted(self, kind: str, name: str) -> str:
+        path = "" if self.task_path is None else self.task_path()
+        return super().counted(kind, f"{name}@{path}" if path else name)
 
     def log_fields(self) -> dict[str, Any]:
         run = self._run

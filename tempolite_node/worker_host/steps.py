@@ -16,13 +16,13 @@ from tempolite_node.engine.effects import Granted
 from tempolite_node.engine.model import Failure, OperationKind, OperationStatus, shown
 from tempolite_node.worker_host.contexts import transaction_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, ask
-from tempolite_node.worker_host.failures import failed_step, is_a
+from tempolite_node.worker_host.failures import CANCELLED_BODY, failed_step, is_a
 from tempolite_node.worker_host.registry import LoadError, import_target
 from tempolite_node.worker_host.replay import check_digest, found, suspend_unreadable
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.async_contexts import AsyncSagaStep
 from tempolite_sdk.contexts import SagaStep
-from tempolite_sdk.errors import ContextMisuse, InvalidArgument
+from tempolite_sdk.errors import ContextMisuse, InvalidArgument, NotInHandler
 from tempolite_sdk.operations import RunStep
 from tempolite_sdk.payload import digest, encode_fields, field_names, restore_fields
 from tempolite_sdk.values.written import encode_fields_as_they_are, salvaged_fields, tell_once
@@ -73,6 +73,10 @@ def _run_transaction(
         attempt.check_running()
         attempt.leave(inner)
         failure = attempt.failure_of(error)
+        if attempt.exact is not None and is_a(error, asyncio.CancelledError):
+            failure = replace(failure, type=CANCELLED_BODY)
+        if isinstance(error, NotInHandler):
+            attempt.suspend_misuse(error)
         if not unrecorded and is_a(error, InvalidArgument):
             failure = replace(failure, non_retryable=True)  # another attempt would do it again, and fail again
         data = _salvaged(attempt, worked_on, data)
