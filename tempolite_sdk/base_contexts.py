@@ -38,7 +38,7 @@ class BaseContext:
     @property
     def attempt(self) -> int:
         """1-based: of the execution, or of the operation that the context belongs to."""
-        return self._facts.attempt
+        return self._runtime.attempt_in(self._facts)
 
     @property
     def deadline(self) -> datetime | None:
@@ -52,8 +52,16 @@ class BaseContext:
         return self._runtime.cancelled
 
     @property
+    def unwinding(self) -> bool:
+        """Whether this stack is given up while the execution waits: its code will come here again, by replay.
+
+        For cleanup code alone (`finally`), which runs then too.
+        """
+        return self._runtime.unwinding
+
+    @property
     def logger(self) -> logging.LoggerAdapter[Any]:
-        """Logs with the execution's id, and keeps silent while the code is replayed."""
+        """Logs with the execution's id. Silent while the code is replayed, and while its stack is unwound."""
         return _ContextLogger(logging.getLogger("tempolite.handlers"), self._runtime, self._facts)
 
     @overload
@@ -61,7 +69,7 @@ class BaseContext:
     @overload
     def heartbeat_details(self, type: Any = Any) -> Any: ...
     def heartbeat_details(self, type: Any = Any) -> Any:
-        """The details of the last heartbeat of an earlier attempt, as the type has them; None: there was none."""
+        """The details of the last heartbeat before this attempt began, as the type has them; None: there was none."""
         return None if self._facts.heartbeat is None else decode(self._facts.heartbeat, type)
 
 
@@ -71,7 +79,7 @@ class _ContextLogger(logging.LoggerAdapter[logging.Logger]):
         self._runtime = runtime
 
     def isEnabledFor(self, level: int) -> bool:
-        return not self._runtime.replaying and super().isEnabledFor(level)
+        return not self._runtime.silent and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
@@ -90,14 +98,15 @@ class OperationFacts(BaseContext):
 class ExecutionFacts(BaseContext, Generic[Params]):
     """What the contexts of handlers and saga handlers know beside that."""
 
-    def __init__(self, runtime: Runtime, facts: Facts, params: Params) -> None:
-        super().__init__(runtime, facts)
-        self._params = params
-
     @property
     def params(self) -> Params:
-        """The handler's parameters, from the node's config."""
-        return self._params
+        """The handler's parameters, from the config of the node on which the execution first started.
+
+        Values that come from the environment, and whatever is read inside a side effect or a transaction, are those of
+        the node that runs the code now.
+        """
+        params: Params = self._runtime.params
+        return params
 
     @property
     def parent_id(self) -> str | None:

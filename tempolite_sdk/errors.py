@@ -1,4 +1,4 @@
-"""Errors by whose fault they are. `TempoliteError` is the base of all that a client or a handler may catch."""
+"""Errors by whose fault they are. `TempoliteError` is the base of all but `Cancelled`, which is no error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class TempoliteError(Exception):
-    """Base of every error that the SDK raises."""
+    """Base of every error that the SDK raises. `Cancelled` is none."""
 
 
 # --- what an execution ended with: raised by `handle.result()` and `ctx.wait_for_completion()`
@@ -104,8 +104,12 @@ class WaitCycle(TempoliteError):
     """The wait would never end: the execution waited for waits, itself or through others, for this one."""
 
 
-class Cancelled(TempoliteError):
-    """Cancel was requested. Raised once, at a context call or wait; clean up, wait if need be, and raise it again."""
+class Cancelled(BaseException):
+    """Cancel was requested. Raised once for each request, at a context call or wait; clean up, wait if need be, and
+    raise it again.
+
+    No `Exception`, like `asyncio.CancelledError`: an `except Exception` around a call is meant for what went wrong.
+    """
 
     def __init__(self, reason: str = "") -> None:
         self.reason = reason

@@ -30,6 +30,9 @@ class RetryPolicy:
     maximum_interval: Duration | None = None  #: default 100 s
     jitter: float | None = None  #: the delay is drawn from 1 - jitter to 1 + jitter; default 0.2; 0 to 1
     non_retryable_errors: tuple[str, ...] | None = None  #: class names, matched along the error's bases
+    #: Also where the error comes from a child, side effect or step that has spent its own retries; default no, of
+    #: compensations yes.
+    retry_spent: bool | None = None
 
     def __post_init__(self) -> None:
         if self.maximum_attempts is not None and self.maximum_attempts < 0:

@@ -107,7 +107,21 @@ class Runtime(Protocol):
         """Whether cancel was requested."""
         ...
 
+    def attempt_in(self, facts: Facts) -> int:
+        """The number of the attempt, as the context with these facts tells it."""
+        ...
+
     @property
-    def replaying(self) -> bool:
-        """Whether the next operation is answered from the journal."""
+    def params(self) -> Any:
+        """The handler's parameters."""
+        ...
+
+    @property
+    def unwinding(self) -> bool:
+        """Whether the stack is given up, and the execution goes on by replay."""
+        ...
+
+    @property
+    def silent(self) -> bool:
+        """Whether what the code logs now was logged already, or will be."""
         ...

@@ -17,7 +17,7 @@ from tempolite_node.config.cluster import handler_name
 from tempolite_node.config.cluster_rules import cluster_problems
 from tempolite_node.config.model import Config, TlsConfig, TokenConfig
 from tempolite_node.config.section import Section
-from tempolite_node.config.source import NODE_ID, Location, Source, dotted, read_source
+from tempolite_node.config.source import NODE_ID, FromEnvironment, Location, Source, dotted, read_source
 from tempolite_node.errors import ConfigError, Problem
 from tempolite_sdk.names import did_you_mean
 
@@ -115,6 +115,8 @@ def _without_nulls(value: Any, *, inside_params: bool = False) -> Any:
         }
     if isinstance(value, list):
         return [_without_nulls(item, inside_params=inside_params) for item in value]
+    if isinstance(value, FromEnvironment) and not inside_params:
+        return str(value)
     return value
 
 

@@ -5,17 +5,18 @@ Fields that end in _ms are written without it in the file, as durations ("30s").
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import msgspec
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import BeforeValidator, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tempolite_node.config.bounds import AT_LEAST_ONE, FilePath, duration, size, text, whole
 from tempolite_node.config.cluster import API_DEFAULT, ClusterConfig, completed, handler_name, overridden
 from tempolite_node.config.pools import MaxJournal, MaxOperations, PoolsConfig, RetryConfig
 from tempolite_node.config.section import LONG, Address, HostPort, Name, NodeId, Section, Timeout
+from tempolite_node.config.source import FromEnvironment, Location
 from tempolite_node.engine.model import PRIORITY_MAX, Isolation
 from tempolite_node.roles import Role
 
@@ -174,19 +175,41 @@ class OperationConfig(Section):
     attempt_timeout_ms: Timeout | None = None
 
 
-def _params(value: object) -> object:
-    if not isinstance(value, Mapping):
+class Params(bytes):
+    """A JSON object, which knows which of its values come from the environment."""
+
+    secrets: tuple[Location, ...] = ()
+
+
+def _params(value: object) -> Params:
+    if isinstance(value, Params):
         return value
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping")  # noqa: TRY004
     try:
-        return msgspec.json.encode(value, order="deterministic")
+        params = Params(msgspec.json.encode(value, order="deterministic", enc_hook=_as_text))
     except (TypeError, ValueError) as error:
         raise ValueError("must be made of text, numbers, true, false, null, lists and mappings") from error
+    params.secrets = tuple(_secrets(value, ()))
+    return params
 
 
-def _json_object(value: bytes) -> bytes:
-    if not value.startswith(b"{"):
-        raise ValueError("must be a mapping")
-    return value
+def _as_text(value: object) -> str:
+    if isinstance(value, FromEnvironment):
+        return str(value)
+    raise TypeError(type(value).__name__)
+
+
+def _secrets(value: object, at: Location) -> Iterator[Location]:
+    """Where in it there are values from the environment."""
+    if isinstance(value, FromEnvironment):
+        yield at
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _secrets(item, (*at, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _secrets(item, (*at, index))
 
 
 HANDLER_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,199}"
@@ -198,7 +221,7 @@ class HandlerConfig(Section):
 
     name: Annotated[str, text(HANDLER_NAME, "a letter, then up to 199 letters, digits and -_.")] = ""
     target: Annotated[str, text(HANDLER_TARGET, "module:function, e.g. shop.handlers:fulfil")]
-    params: Annotated[bytes, BeforeValidator(_params), AfterValidator(_json_object)] = b"{}"  #: a JSON object
+    params: Annotated[Params, PlainValidator(_params)] = Params(b"{}")
     retry: RetryConfig = RetryConfig()
     attempt_timeout_ms: Timeout | None = None
     max_duration_ms: Timeout | None = None

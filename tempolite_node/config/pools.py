@@ -25,6 +25,7 @@ class RetryConfig(Section):
     maximum_interval_ms: Annotated[int, duration("1ms", "365d", LONG)] | None = None
     jitter: Annotated[float, number(0, 1, "the delay is drawn from 1 - jitter to 1 + jitter")] | None = None
     non_retryable_errors: tuple[Name, ...] | None = None
+    retry_spent: bool | None = None
 
 
 class PoolConfig(Section):

@@ -17,6 +17,13 @@ from tempolite_node.errors import Problem
 
 Location: TypeAlias = tuple[str | int, ...]  #: keys and list positions from the top
 
+
+class FromEnvironment(str):
+    """Text in which a reference to the environment stood: a secret, perhaps."""
+
+    __slots__ = ()
+
+
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NODE_ID = "TEMPOLITE_NODE_ID"  #: the variable that --node-id sets
@@ -153,7 +160,9 @@ class _Reader:
                 return ""
             return self._environment[name]
 
-        return _REFERENCE.sub(replace, text)
+        substituted = _REFERENCE.sub(replace, text)
+        referred = any(match[1] is not None for match in _REFERENCE.finditer(text))
+        return FromEnvironment(substituted) if referred else substituted
 
     def _report(self, at: Location, message: str) -> None:
         self._source.problems.append(self._source.problem(at, message))

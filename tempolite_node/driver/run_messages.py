@@ -117,6 +117,7 @@ def record(source: Source, operation: Operation) -> messages.Record:
         result=result,
         failure=failure,
         ended=ended,
+        in_backoff=operation.status is OperationStatus.RETRYING and operation.due_ms is not None,
         end_seq=operation.end_seq,
         closed_ms=operation.closed_ms or 0,
         refusal=refusal,

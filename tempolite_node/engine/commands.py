@@ -318,12 +318,14 @@ class UnwindAttempt(Request, frozen=True, kw_only=True):
 
 
 class SuspendAttempt(Request, frozen=True, kw_only=True):
-    """Replay met another operation than was recorded."""
+    """Replay met another operation than was recorded, or what the code can't take."""
 
     kind: OperationKind
     key: str
     expected: str
     actual: str
+    #: Of its arguments, parameters or a step's data, and not of an operation: what it is; from format 3 on.
+    what: str = ""
     misuse: str = ""  #: or what the code did that no replay could do again; then nothing else is told
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from tempolite_node.engine.model import (
@@ -16,6 +17,7 @@ from tempolite_node.engine.model import (
     MAX_OPERATIONS,
     NodeState,
     Options,
+    RetryPolicy,
     ServedHandler,
 )
 
@@ -64,7 +66,17 @@ def options_in(format: int, options: Options) -> Options:
     """What is recorded of the options of an execution while the format is in use."""
     if format >= EXACT_REPLAY:
         return options
-    return replace(options, max_operations=MAX_OPERATIONS, max_journal_bytes=MAX_JOURNAL_BYTES)
+    return replace(
+        options,
+        retry=_told_before_3(options.retry),
+        compensation_retry=_told_before_3(options.compensation_retry),
+        max_operations=MAX_OPERATIONS,
+        max_journal_bytes=MAX_JOURNAL_BYTES,
+    )
+
+
+def _told_before_3(policy: RetryPolicy) -> RetryPolicy:
+    return policy if policy.retry_spent is UNSET else replace(policy, retry_spent=UNSET)
 
 
 def too_old(node_id: str, known: int, used: int) -> str:

@@ -482,13 +482,25 @@ def close_wait(
 
 
 def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int) -> None:
-    """Records the request and lets the execution see it as soon as its state allows."""
-    if execution.closed or execution.cancel_requested:
+    """Records the request and lets the execution see it as soon as its state allows.
+
+    Requested again after it was raised, it is raised again, with the reason that it had: replay tells but one.
+    """
+    if execution.closed:
         return
-    requested = replace(execution, cancel_requested=True, reason=reason)
-    if execution.format >= EXACT_REPLAY:
-        requested = replace(requested, cancel_seq=work.next_row(), cancelled_ms=at_ms)
-    work.put(requested)
+    if not execution.cancel_requested:
+        requested = replace(execution, cancel_requested=True, reason=reason)
+        if execution.format >= EXACT_REPLAY:
+            requested = replace(requested, cancel_seq=work.next_row(), cancelled_ms=at_ms)
+        work.put(requested)
+    elif (
+        execution.cancel_delivered
+        and execution.format >= EXACT_REPLAY
+        and not takes_cancel_in_order(work, execution)  # it has one place there
+    ):
+        requested = work.put(replace(execution, cancel_delivered=False))
+    else:
+        return
     if requested.pool is Component.COMPENSATION:
         return  # what is being undone is undone to the end, with the help of children too
     if requested.has_children:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 DURATION_MS_MAX = 3650 * 86_400_000  #: ten years; longer is a mistake in the unit
 PRIORITY_MAX = 1_000
@@ -228,8 +228,10 @@ class Failure(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     traceback: str = ""
     non_retryable: bool = False
     retry_after_ms: int | None = None  #: the error itself says when to try again
-    bases: tuple[str, ...] = ()  #: the error's class and its bases, nearest first
+    bases: tuple[str, ...] = ()  #: the error's class and its bases, nearest first, and those of what it stands for
     cause: Failure | None = None
+    spent: bool = False  #: it comes from what has spent its own retries; from format 3 on
+    cancelled: bool = False  #: it is the cancel of the execution that went on; from format 3 on
 
 
 class RetryPolicy(Struct, gc=False, frozen=True, kw_only=True):
@@ -241,6 +243,8 @@ class RetryPolicy(Struct, gc=False, frozen=True, kw_only=True):
     maximum_interval_ms: int = 100_000
     jitter: float = 0.2  #: the delay is drawn from [1 - jitter, 1 + jitter]
     non_retryable_errors: tuple[str, ...] = ()
+    #: Also after a failure that is `spent`; from format 3 on. Unset: no, but of compensations yes.
+    retry_spent: bool | UnsetType = UNSET
 
 
 class Options(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
@@ -385,6 +389,15 @@ class Operation(Struct, gc=False, frozen=True, kw_only=True):
         return record_holds(self.status, self.generation, generation)
 
 
+_SHOWN_MAX = 500
+
+
+def shown(data: bytes | None) -> str:
+    """A recorded value, as a message tells it."""
+    text = (data or b"null").decode("utf-8", "backslashreplace")
+    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
+
+
 #: Between the keys of an operation and of another inside of it.
 KEY_SEPARATOR = " > "
 
@@ -396,6 +409,9 @@ def prefix_of(kind: OperationKind, key: str) -> str:
 
 #: Before the kind and key of an operation, in the key of the marker that says that the cancel was raised there.
 CANCEL_MARKER = "cancel@"
+
+#: Before the name of what the code has read of its context, in the key of the marker that says what it was.
+READ_MARKER = "read@"
 
 _SIDE_EFFECT_FAILURES_MAX = 1_000_000
 

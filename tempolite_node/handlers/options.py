@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
@@ -118,7 +119,8 @@ def handler_specs(config: Config) -> tuple[HandlerSpec, ...]:
         HandlerSpec(
             name=handler.name,
             target=handler.target,
-            params=handler.params,
+            params=bytes(handler.params),
+            secret_params=handler.params.secrets,
             side_effect_retry=_merged(handler.side_effect.retry, pool.retry, default=DEFAULT_RETRY),
             side_effect_timeout_ms=_first(handler.side_effect.attempt_timeout_ms, pool.attempt_timeout_ms),
             heartbeat_timeout_ms=handler.heartbeat_timeout_ms,
@@ -136,6 +138,7 @@ def _merged(*levels: RetryConfig, default: RetryPolicy) -> RetryPolicy:
         maximum_interval_ms=_set([level.maximum_interval_ms for level in levels], default.maximum_interval_ms),
         jitter=_set([level.jitter for level in levels], default.jitter),
         non_retryable_errors=_set([level.non_retryable_errors for level in levels], default.non_retryable_errors),
+        retry_spent=_set([level.retry_spent for level in levels], default.retry_spent),
     )
 
 
@@ -148,6 +151,7 @@ def _of_call(call: CallOptions) -> RetryConfig:
         maximum_interval_ms=call.maximum_interval_ms,
         jitter=call.jitter,
         non_retryable_errors=call.non_retryable_errors,
+        retry_spent=call.retry_spent,
     )
 
 
@@ -155,6 +159,6 @@ def _first(*values: T | None) -> T | None:
     return next((value for value in values if value is not None), None)
 
 
-def _set(values: list[T | None], default: T) -> T:
+def _set(values: Sequence[T | None], default: T) -> T:
     found = _first(*values)
     return default if found is None else found

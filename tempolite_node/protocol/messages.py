@@ -43,6 +43,7 @@ class HandlerSpec(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=Tru
     name: str
     target: str  #: "module:function"
     params: bytes = b"{}"  #: JSON object; validated against the parameter type of the handler's context
+    secret_params: tuple[tuple[str | int, ...], ...] = ()  #: places in it whose values come from the environment
     side_effect_retry: RetryPolicy = RetryPolicy()  #: resolved from handler, pool and default
     side_effect_timeout_ms: int | None = None
     heartbeat_timeout_ms: int | None = None
@@ -83,6 +84,7 @@ class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     result: bytes | None = None
     failure: Failure | None = None
     ended: Status | None = None  #: of the execution waited for, when a wait is COMPLETED
+    in_backoff: bool = False  #: the next attempt of a side effect is not due yet
     end_seq: int = 0  #: its place in the order in which answers are released; 0: as in `model.Operation`
     closed_ms: int = 0  #: when it was over
     refusal: Refused | None = None  #: of one that is REFUSED
@@ -280,6 +282,7 @@ class CallOptions(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=Tru
     maximum_interval_ms: _Milliseconds | None = None
     jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     non_retryable_errors: tuple[str, ...] | None = None
+    retry_spent: bool | None = None
     attempt_timeout_ms: _Milliseconds | None = None
     max_duration_ms: _Milliseconds | None = None
     queue_timeout_ms: _Milliseconds | None = None

@@ -7,7 +7,10 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
+from threading import get_ident
 from typing import Any, NamedTuple, NoReturn, Protocol
+
+from msgspec.structs import replace
 
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
@@ -24,15 +27,16 @@ from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.engine.model import Failure, OperationKind, operation_id
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.channel import Channel
-from tempolite_node.worker_host.failures import failure_of
+from tempolite_node.worker_host.failures import cancelled, failure_of, is_cancelled
 from tempolite_node.worker_host.journal import Journal
 from tempolite_node.worker_host.leased_slots import LeasedSlots
 from tempolite_node.worker_host.logs import AttemptScope
 from tempolite_node.worker_host.parking import Parking
+from tempolite_node.worker_host.reads import Reads
 from tempolite_node.worker_host.registry import Handler, Registry
 from tempolite_node.worker_host.running_code import RunningCode
 from tempolite_node.worker_host.scopes import Scope, current_scope
-from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument, NotInHandler
+from tempolite_sdk.errors import ContextMisuse, InvalidArgument, NotInHandler
 from tempolite_sdk.operations import Facts, Operation
 from tempolite_sdk.payload import encode
 from tempolite_sdk.values.written import Written, encode_as
@@ -150,9 +154,10 @@ class Attempt:
         self.execution_id = run.execution_id
         self.epoch = run.epoch
         self.journal = Journal(run.journal, run.generation)
-        self.scope: Scope = AttemptScope(run, self.journal)
+        self.attempt_scope = AttemptScope(run, self.journal)
         self.exact: ExactCode | None = None  #: of code that runs on a loop of its own
         self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
+        self.records_all = run.format >= formats.EXACT_REPLAY  #: all that its code decides by is recorded
         self.over = False
         self.cancel_requested = isinstance(run, messages.RunHandler) and run.cancel_requested
         self.cancel_reason = run.cancel_reason if isinstance(run, messages.RunHandler) else ""
@@ -165,6 +170,11 @@ class Attempt:
         self.code = RunningCode(run.execution_id, run.epoch, services.channel.send)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
         self._scheduler = scheduler
+        self.reads = Reads(self)
+
+    @property
+    def scope(self) -> Scope:
+        return self.attempt_scope
 
     def facts(self) -> Facts:
         run = self.run
@@ -179,7 +189,7 @@ class Attempt:
             attempt=run.attempt,
             parent_id=run.parent_id,
             deadline_ms=run.deadline_ms,
-            heartbeat=run.heartbeat,
+            heartbeat=self.reads.heartbeat,
         )
 
     # --- calls; by the code of the attempt
@@ -249,17 +259,27 @@ class Attempt:
 
     def fail(self, error: BaseException) -> None:
         if self.exact is None:
-            cancelled = isinstance(error, Cancelled)
+            cancelled = is_cancelled(error)
         else:
             cancelled = self.exact.cancelled and isinstance(error, asyncio.CancelledError)
-        self._end(FailAttempt(failure=failure_of(error), cancelled=cancelled))
+        self._end(FailAttempt(failure=self.failure_of(error), cancelled=cancelled))
+
+    def failure_of(self, error: BaseException) -> Failure:
+        """What is recorded of an error of its code, as far as the format in which it was enqueued has room for it."""
+        failure = failure_of(error)
+        marked = failure.spent or failure.cancelled
+        return replace(failure, spent=False, cancelled=False) if marked and not self.records_all else failure
 
     def fail_with(self, failure: Failure) -> None:
         self._end(FailAttempt(failure=failure))
 
-    def suspend(self, kind: OperationKind, key: str, *, expected: str, actual: str) -> NoReturn:
-        """The journal has something else at this place: the code is not what was recorded."""
-        self._end(SuspendAttempt(kind=kind, key=key, expected=expected, actual=actual))
+    def suspend(self, kind: OperationKind, key: str, *, expected: str, actual: str, what: str = "") -> NoReturn:
+        """The journal has something else at this place: the code is not what was recorded.
+
+        what: it is no operation.
+        """
+        self.attempt_scope.unwinding = True
+        self._end(SuspendAttempt(kind=kind, key=key, expected=expected, actual=actual, what=what))
         self.stop()
         raise AttemptOver
 
@@ -271,6 +291,8 @@ class Attempt:
 
     def _end(self, request: CompleteAttempt | FailAttempt | SuspendAttempt) -> None:
         if not self.over:
+            if not self.attempt_scope.unwinding:
+                self.journal.say_held()
             self.send(request, self.scope, None)
 
     # --- cancel
@@ -290,14 +312,22 @@ class Attempt:
         return self.cancel_due or self.journal.has_cancel
 
     def deliver_cancel(self) -> NoReturn:
-        self.cancel_requested = self._cancel_delivered = True
-        raise Cancelled(self.cancel_reason)
+        """Here, and nowhere else until it is requested again."""
+        self._cancel_delivered = True
+        self.raise_cancelled()
+
+    def raise_cancelled(self) -> NoReturn:
+        """Where it is recorded that it was raised."""
+        self.cancel_requested = True
+        self.reads.meet_cancel()
+        raise cancelled(self.cancel_reason, exact=self.records_all)
 
     # --- by other threads
 
     def request_cancel(self, reason: str) -> None:
         self.cancel_reason = reason
         self.cancel_requested = True
+        self._cancel_delivered = False
 
     def answered(self, number: int) -> Waiter | None:
         """The call is over: who is to be woken; None: nobody waits for it any more."""
@@ -322,6 +352,7 @@ class Attempt:
 
     def _unwind_exact(self, code: ExactCode) -> None:
         if (waits := code.waits) and not self.over:
+            self.attempt_scope.unwinding = True
             self.send(UnwindAttempt(waits=waits, cancelled=code.cancelled), self.scope, None)
             self.stop()
 
@@ -329,14 +360,17 @@ class Attempt:
         if self.exact is not None:
             self._unwind_exact(self.exact)
             return
-        if not self._only_waits():
+        if call not in self._calls or not self._only_waits():
             if call in self._calls:
                 self._to_unwind.add(call)
+            if self._parked:
+                self.services.parking.keep(self, tuple(self._parked))
             return
         parked = tuple(self._parked.values())
         given_up = self._calls.pop(call, None)
         if given_up is None:
             return
+        self.attempt_scope.unwinding = True
         self.send(UnwindAttempt(waits=tuple((each.kind, each.key) for each in parked)), self.scope, None)
         self.stop()
         given_up.waiter.wake(None)
@@ -406,14 +440,32 @@ class AttemptRuntime(ABC):
 
     @property
     def cancelled(self) -> bool:
-        return self.attempt.cancel_requested
+        return self.attempt.reads.cancelled if self._in_body() else self.attempt.cancel_requested
 
     @property
-    def replaying(self) -> bool:
-        """Whether the code that asks does again what it did in an earlier attempt."""
+    def params(self) -> Any:
+        reads = self.attempt.reads
+        return reads.params if self._in_body() else reads.params_of_node
+
+    def attempt_in(self, facts: Facts) -> int:
+        of_body = self.scope is self.attempt.scope and self._in_body()
+        return self.attempt.reads.number if of_body else facts.attempt
+
+    def _in_body(self) -> bool:
+        """Whether the attempt's own code asks, which is replayed; not what it has recorded as a whole."""
+        scope, current = self.attempt.scope, current_scope()
+        return scope.open and scope.thread == get_ident() and (current is scope or current is None)
+
+    @property
+    def unwinding(self) -> bool:
+        return self.attempt.attempt_scope.unwinding
+
+    @property
+    def silent(self) -> bool:
+        """Whether the code that asks has said already what it says, or will say it when it comes here again."""
         current = current_scope()
         inside = current is not None and current.is_within(self.scope)
-        return self.attempt.journal.replays_in(current if current is not None and inside else self.scope)
+        return self.attempt.attempt_scope.silent_in(current if current is not None and inside else self.scope)
 
     @abstractmethod
     def perform(self, operation: Operation) -> Any: ...

@@ -35,7 +35,7 @@ _OF_HANDLERS: dict[tuple[Component, bool], Any] = {
 def handler_context(runtime: AttemptRuntime) -> Any:
     handler = runtime.attempt.handler
     make = _OF_HANDLERS[handler.component, handler.asynchronous]
-    return make(runtime, runtime.attempt.facts(), handler.params)
+    return make(runtime, runtime.attempt.facts())
 
 
 def compensation_context(runtime: AttemptRuntime) -> Any:

@@ -6,7 +6,9 @@ import asyncio
 import math
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -37,6 +39,8 @@ from tempolite_sdk.errors import (
 
 _MESSAGE_MAX = 4_000
 _TRACEBACK_MAX = 16_000
+_LOOKED_AT_MAX = 1_000  #: errors of one, behind `from` and in groups
+_NAMES_MAX = 200
 _CAUSES_MAX = 5  #: of those that Python has chained; the root is kept besides
 _LEVELS_MAX = 10  #: of what was recorded elsewhere too
 _INNER_TRACEBACK_MAX = 1_000  #: of what is neither the error itself nor the root
@@ -46,6 +50,11 @@ _GAP = re.compile(r" ?\(with ([\d,]+) errors between, which are left out\)$")
 #: Errors that stand for a failure which is recorded elsewhere: what holds for that one holds for them.
 _WRAPPERS = (ExecutionError, SideEffectFailed, StepFailed)
 
+_SPENT_INSIDE = "_spent"  #: in a StepFailed
+
+#: Errors of what has spent its own retries. A step has none: what its transaction raised tells.
+_SPENT = (ExecutionError, SideEffectFailed)
+
 
 def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
     """What the node records of an error. Never raises, whatever the error's own methods and fields do."""
@@ -53,32 +62,109 @@ def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
         failure = _failure_of(error, depth)
         return failure if depth else cut(failure)
     except BaseException as broken:
-        message = f"(what it says can't be told: {type(broken).__name__})"
-        return Failure(type=_storable(type(error).__name__), message=message)
+        message = f"(what it says can't be told: {_name(type(broken))})"
+        return Failure(type=_name(type(error)), message=message)
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether it is the cancel of the execution that goes on, alone or beside and behind other errors."""
+    return any(is_a(each, Cancelled) for each in _stands_for(error))
+
+
+def is_a(error: BaseException, kind: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+    """`isinstance` without a question to the error itself: its `__class__` may raise."""
+    return issubclass(type(error), kind)
 
 
 def _failure_of(error: BaseException, depth: int) -> Failure:
-    recorded = error.failure if isinstance(error, _WRAPPERS) else None
-    cause = _cause(error, recorded, depth)
-    bases = [_storable(base.__name__) for base in type(error).__mro__ if base not in (object, BaseException)]
+    recorded = _recorded(error)
+    told = list(_stands_for(error))
+    failures = [failure for failure in map(_recorded, told) if failure is not None]
     return Failure(
-        type=_storable(type(error).__name__),
+        type=_name(type(error)),
         message=_text(error),
         traceback=_traceback(error) if depth == 0 else "",
-        non_retryable=isinstance(error, NonRetryable) or (recorded is not None and recorded.non_retryable),
-        retry_after_ms=_retry_after_ms(error) if isinstance(error, RetryAfter) else None,
-        bases=tuple(_unique([*bases, *((recorded.type, *recorded.bases) if recorded is not None else ())])),
-        cause=cause,
+        non_retryable=any(is_a(each, NonRetryable) for each in told) or any(each.non_retryable for each in failures),
+        retry_after_ms=max((_retry_after_ms(each) for each in told if is_a(each, RetryAfter)), default=None),
+        bases=tuple(_unique(chain.from_iterable(map(_names, told)))),
+        cause=_as_failure(recorded) if recorded is not None else _cause(error, depth),
+        spent=any(map(_is_spent, told)),
+        cancelled=any(is_a(each, Cancelled) for each in told),
     )
 
 
-def _retry_after_ms(error: RetryAfter) -> int:
-    return math.ceil(min(error.delay * 1_000, DURATION_MS_MAX))
+def _is_spent(error: BaseException) -> bool:
+    return is_a(error, _SPENT) or (is_a(error, StepFailed) and error.__dict__.get(_SPENT_INSIDE, False))
 
 
-def _cause(error: BaseException, recorded: FailureInfo | None, depth: int) -> Failure | None:
-    if recorded is not None:
-        return _as_failure(recorded)
+def _stands_for(error: BaseException) -> Iterator[BaseException]:
+    """The error, those that it was raised from, and those of a group: what holds for one of them holds for it.
+
+    RetryAfter says itself what is to follow, whatever it was raised from.
+    """
+    seen: set[int] = set()
+    ahead = [error]
+    while ahead and len(seen) < _LOOKED_AT_MAX:
+        each = ahead.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        if not is_a(each, RetryAfter):
+            ahead.extend(reversed(_inside(each)))
+
+
+def _inside(error: BaseException) -> list[BaseException]:
+    cause = _explicit_cause(error)
+    members = list(_members(error)) if is_a(error, BaseExceptionGroup) else []
+    return members if cause is None else [*members, cause]
+
+
+def _field(owner: type[BaseException], name: str) -> Callable[[BaseException], Any]:
+    """Reads the field as Python itself does, past a property of that name in the error's class."""
+    read: Callable[[BaseException], Any] = owner.__dict__[name].__get__
+    return read
+
+
+_explicit_cause = _field(BaseException, "__cause__")
+_context = _field(BaseException, "__context__")
+_suppresses_context = _field(BaseException, "__suppress_context__")
+_members = _field(BaseExceptionGroup, "exceptions")
+_name_of_class = type.__dict__["__name__"].__get__
+_mro_of_class = type.__dict__["__mro__"].__get__
+
+
+def _name(kind: type) -> str:
+    return _storable(_name_of_class(kind))
+
+
+def _names(error: BaseException) -> list[str]:
+    """By which `non_retryable_errors` knows it: of its class and its bases, and those of what it stands for."""
+    names = [_name(base) for base in _mro_of_class(type(error)) if base not in (object, BaseException)]
+    recorded = _recorded(error)
+    return names if recorded is None else [*names, recorded.type, *recorded.bases]
+
+
+def _recorded(error: BaseException) -> FailureInfo | None:
+    """The failure that it stands for, which is recorded elsewhere."""
+    if not is_a(error, _WRAPPERS):
+        return None
+    try:
+        failure = error.failure  # type: ignore[attr-defined]
+    except BaseException:  # of a class of the user that is made of ours
+        return None
+    return failure if type(failure) is FailureInfo else None
+
+
+def _retry_after_ms(error: BaseException) -> int:
+    try:
+        delay = error.delay  # type: ignore[attr-defined]
+        return math.ceil(min(float(delay) * 1_000, DURATION_MS_MAX))
+    except BaseException:
+        return 0  # it is to be tried again, and does not say when
+
+
+def _cause(error: BaseException, depth: int) -> Failure | None:
     raised = _raised_from(error)
     if raised is None or depth > _CAUSES_MAX:
         return None
@@ -88,12 +174,12 @@ def _cause(error: BaseException, recorded: FailureInfo | None, depth: int) -> Fa
     return _with_gap(failure_of(root, depth=depth + 1), between)
 
 
-def _raised_from(error: BaseException) -> Exception | None:
-    raised = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return raised if isinstance(raised, Exception) else None
+def _raised_from(error: BaseException) -> BaseException | None:
+    raised: BaseException | None = _explicit_cause(error) or (None if _suppresses_context(error) else _context(error))
+    return raised if raised is not None and is_a(raised, (Exception, Cancelled)) else None
 
 
-def _root(error: Exception) -> tuple[Exception, int]:
+def _root(error: BaseException) -> tuple[BaseException, int]:
     """The first of the errors that led to this one, and how many are before it. They may go round in a circle."""
     seen = {id(error)}
     while (raised := _raised_from(error)) is not None and id(raised) not in seen:
@@ -148,15 +234,15 @@ def _start_cut(text: str, most: int) -> str:
 
 
 def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+    return list(islice(dict.fromkeys(names), _NAMES_MAX))
 
 
 def _text(error: BaseException) -> str:
     try:
-        text = str(error)
+        text = _storable(str(error))
     except BaseException as broken:
-        text = f"(its text could not be made: {type(broken).__name__})"
-    return _storable(text if len(text) <= _MESSAGE_MAX else text[: _MESSAGE_MAX - 1] + "…")
+        text = f"(its text could not be made: {_name(type(broken))})"
+    return text if len(text) <= _MESSAGE_MAX else text[: _MESSAGE_MAX - 1] + "…"
 
 
 def _traceback(error: BaseException) -> str:
@@ -169,8 +255,8 @@ def _traceback(error: BaseException) -> str:
 
 
 def _storable(text: str) -> str:
-    """Lone surrogates, as file names bring them, have no UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Lone surrogates, as file names bring them, have no UTF-8; and a subclass of `str` may do as it likes."""
+    return str.encode(text, "utf-8", "backslashreplace").decode()
 
 
 def _as_failure(info: FailureInfo) -> Failure:
@@ -202,19 +288,37 @@ def info_of(failure: Failure) -> FailureInfo:
 CANCELLED_BODY = "asyncio.CancelledError"
 
 
-def failed_side_effect(key: str, failed: Failed) -> BaseException:
-    return _cancelled(failed.failure) or SideEffectFailed(key, info_of(failed.failure), failed.attempts)
+class EarlierCancelled(Cancelled, TempoliteError):
+    """In executions from before it was no `Exception`: their code may have caught it as one, and goes on so."""
 
 
-def failed_step(key: str, failure: Failure) -> BaseException:
-    return _cancelled(failure) or StepFailed(key, info_of(failure))
+EarlierCancelled.__name__ = EarlierCancelled.__qualname__ = Cancelled.__name__
 
 
-def _cancelled(failure: Failure) -> BaseException | None:
+def cancelled(reason: str, *, exact: bool) -> Cancelled:
+    """exact: the execution was enqueued in `formats.EXACT_REPLAY` or later."""
+    return Cancelled(reason) if exact else EarlierCancelled(reason)
+
+
+def failed_side_effect(key: str, failed: Failed, *, exact: bool) -> BaseException:
+    return _cancelled(failed.failure, exact=exact) or SideEffectFailed(key, info_of(failed.failure), failed.attempts)
+
+
+def failed_step(key: str, failure: Failure, *, exact: bool) -> BaseException:
+    if (cancelled := _cancelled(failure, exact=exact)) is not None:
+        return cancelled
+    error = StepFailed(key, info_of(failure))
+    if failure.spent:
+        error.__dict__[_SPENT_INSIDE] = True
+    return error
+
+
+def _cancelled(failure: Failure, *, exact: bool) -> BaseException | None:
     """The cancel was raised inside of it, and goes on to whoever is around it."""
     if failure.type == CANCELLED_BODY:
         return asyncio.CancelledError(*filter(None, [failure.message]))
-    return Cancelled(failure.message) if failure.type == Cancelled.__name__ else None
+    was = failure.cancelled if exact else failure.type == Cancelled.__name__
+    return cancelled(failure.message, exact=exact) if was else None
 
 
 _ENDINGS: dict[Status, type[ExecutionError]] = {

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from tempolite_node.engine.model import CANCEL_MARKER, OperationKind, OperationStatus, record_generation, record_holds
+from tempolite_node.engine.model import (
+    CANCEL_MARKER,
+    READ_MARKER,
+    OperationKind,
+    OperationStatus,
+    record_generation,
+    record_holds,
+)
 from tempolite_node.protocol.messages import Record
-from tempolite_node.worker_host.scopes import Scope, keys_again, scope_prefix
+from tempolite_node.worker_host.scopes import Scope, keys_again, local_key, scope_prefix
+
+_HELD_MAX = 1_000  #: lines of one scope
 
 
 class Replay(Protocol):
@@ -24,15 +34,10 @@ class Journal:
         self._records = {(record.kind, record.key): record for record in records}
         self.run: Replay | None = None  #: of code on a loop of its own, which knows itself where its replay ends
         self._own: set[tuple[OperationKind, str]] = set()  #: recorded by this attempt
-        self._cancelled_at = next((key for kind, key in self._records if _is_cancel(kind, key)), None)
+        self._cancelled_at = {key for kind, key in self._records if _is_cancel(kind, key)}
         #: By scope, records that replay has not met there. A scope is left out as soon as its code does something new.
         self._unmet = _by_scope(self._records)
-
-    def replays_in(self, scope: Scope) -> bool:
-        """Whether the code of the scope does again what it did in an earlier attempt."""
-        if self.run is not None and scope.parent is None:
-            return self.run.replaying
-        return bool(self._unmet.get(scope.prefix))
+        self._held: dict[str, deque[Callable[[], None]]] = {}  #: by scope, what a retry has said since its last record
 
     def generation_in(self, scope: Scope) -> int:
         return record_generation(self._generation, scope.side_effect_failures)
@@ -41,15 +46,55 @@ class Journal:
         """What is recorded there and still holds: what failed in an earlier generation is done again."""
         record = self._records.get((kind, key))
         if record is None:
-            if self._unmet and self._cancelled_at != f"{CANCEL_MARKER}{kind}:{key}":
+            if self._unmet and f"{CANCEL_MARKER}{kind}:{key}" not in self._cancelled_at:
                 self._unmet.pop(scope.prefix, None)
+                self._say_held(scope.prefix)
             return None
+        self._held.pop(scope.prefix, None)  # it came here before, and said the same
         if self._unmet and (unmet := self._unmet.get(scope.prefix)) is not None:
             unmet.discard((kind, key))
         if not record_holds(record.status, record.generation, self.generation_in(scope)):
             self._unmet.pop(scope.prefix, None)  # it may end otherwise this time
             return None
         return record
+
+    def goes_again_in(self, scope: Scope) -> bool:
+        """Whether the code of the scope has not come yet to all that it recorded in this attempt itself.
+
+        A retry is another attempt, which may go another way: see `holds_back`.
+        """
+        if self.run is not None and scope.parent is None:
+            return self.run.replaying
+        if not self._unmet or not (unmet := self._unmet.get(scope.prefix)):
+            return False
+        generation = self.generation_in(scope)
+        return any(self._records[place].generation >= generation for place in unmet)
+
+    def holds_back(self, scope: Scope, say: Callable[[], None]) -> bool:
+        """Keeps what the code of a retry says while it is not known whether it goes the way of the attempt before it.
+
+        False: it is known. `say` is called if it turns out to go another way.
+        """
+        of_own_loop = self.run is not None and scope.parent is None
+        if of_own_loop or not self._unmet or not self._unmet.get(scope.prefix):
+            return False
+        held = self._held.setdefault(scope.prefix, deque(maxlen=_HELD_MAX))
+        held.append(say)
+        return True
+
+    def say_held(self) -> None:
+        """The attempt has ended, before it did all that was done before: another way."""
+        for prefix in list(self._held):
+            self._say_held(prefix)
+
+    def _say_held(self, prefix: str) -> None:
+        for say in self._held.pop(prefix, ()):
+            say()
+
+    def marker(self, key: str) -> bytes | None:
+        """What is recorded there that the code has read of its context."""
+        record = self._records.get((OperationKind.MARKER, key))
+        return None if record is None else record.result
 
     def add(self, record: Record) -> None:
         """What this attempt has recorded, for its later calls of the same key."""
@@ -84,17 +129,17 @@ class Journal:
 
     @property
     def has_cancel(self) -> bool:
-        """Whether replay is yet to come to the operation at which the cancel was raised."""
-        return self._cancelled_at is not None
+        """Whether replay is yet to come to an operation at which a cancel was raised."""
+        return bool(self._cancelled_at)
 
     def take_cancel(self, place: str) -> bool:
-        """Whether the cancel was raised at this operation; true once.
+        """Whether a cancel was raised at this operation; true once.
 
         place: "<kind>:<key>".
         """
-        if self._cancelled_at != CANCEL_MARKER + place:
+        if CANCEL_MARKER + place not in self._cancelled_at:
             return False
-        self._cancelled_at = None
+        self._cancelled_at.discard(CANCEL_MARKER + place)
         return True
 
 
@@ -102,10 +147,15 @@ def _is_cancel(kind: OperationKind, key: str) -> bool:
     return kind is OperationKind.MARKER and key.startswith(CANCEL_MARKER)
 
 
+def _is_met_elsewhere(kind: OperationKind, key: str) -> bool:
+    """What no operation asks for: the place of the cancel, and what was read of the context."""
+    return _is_cancel(kind, key) or (kind is OperationKind.MARKER and local_key(key).startswith(READ_MARKER))
+
+
 def _by_scope(places: Iterable[tuple[OperationKind, str]]) -> dict[str, set[tuple[OperationKind, str]]]:
     """By the prefix of their scope. Those inside a recorded operation are never met, and nobody asks for them."""
     by_scope: dict[str, set[tuple[OperationKind, str]]] = {}
     for kind, key in places:
-        if kind is not OperationKind.COMPENSATION and not _is_cancel(kind, key):
+        if kind is not OperationKind.COMPENSATION and not _is_met_elsewhere(kind, key):
             by_scope.setdefault(scope_prefix(key), set()).add((kind, key))
     return by_scope

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -159,13 +160,14 @@ def _dropped_line(count: int) -> Line:
 class AttemptScope(Scope):
     """The scope of an attempt itself. What is logged in it, or in one inside of it, tells of the attempt."""
 
-    __slots__ = ("_journal", "_run", "task_path")
+    __slots__ = ("_journal", "_run", "task_path", "unwinding")
 
     def __init__(self, run: messages.RunHandler | messages.RunCompensation, journal: Journal) -> None:
         undoes = run.key if isinstance(run, messages.RunCompensation) else None
         super().__init__(prefix="" if undoes is None else prefix_of(OperationKind.COMPENSATION, undoes))
         self._run = run
         self._journal = journal
+        self.unwinding = False  #: its stack is given up, and the execution goes on by replay
         self.task_path: Callable[[], str] | None = None  #: of the task that runs, where keys are counted by task
 
     def counted(self, kind: str, name: str) -> str:
@@ -179,13 +181,17 @@ class AttemptScope(Scope):
             fields["compensation"] = run.key
         return fields
 
-    def replays_in(self, scope: Scope) -> bool:
-        """Whether the code of a scope inside of this one does again what it did in an earlier attempt."""
-        return self._journal.replays_in(scope)
+    def silent_in(self, scope: Scope) -> bool:
+        """Whether code of a scope inside of this one has said what it says, or will say it when it comes here again."""
+        return self.unwinding or self._journal.goes_again_in(scope)
+
+    def holds_back(self, scope: Scope, say: Callable[[], None]) -> bool:
+        """Whether what code of the scope says waits until it is known that it was not said before."""
+        return self._journal.holds_back(scope, say)
 
 
 class NodeLogHandler(logging.Handler):
-    """Of all loggers. Code of an attempt is silent while it does again what it did in an earlier one."""
+    """Of all loggers. Code of an attempt is silent while it is replayed, and while its stack is given up."""
 
     def __init__(self, pipe: LogPipe) -> None:
         super().__init__()
@@ -201,12 +207,12 @@ class NodeLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         scope = current_scope()
         attempt = scope.root() if scope is not None else None
-        fields: dict[str, Any] = {}
-        if scope is not None and isinstance(attempt, AttemptScope):
-            if attempt.replays_in(scope):
-                return
-            fields = attempt.log_fields()
-        self._pipe.send(line_of(record, fields))
+        if scope is None or not isinstance(attempt, AttemptScope):
+            self._pipe.send(line_of(record, {}))
+        elif not attempt.silent_in(scope):
+            line = line_of(record, attempt.log_fields())
+            if not attempt.holds_back(scope, partial(self._pipe.send, line)):
+                self._pipe.send(line)
 
 
 def configure_logging(pipe: LogPipe, level: str) -> None:

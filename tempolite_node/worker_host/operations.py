@@ -8,12 +8,19 @@ import msgspec
 
 from tempolite_node.engine import commands
 from tempolite_node.engine.effects import Ended, Interrupted, Refused, TimedOut, Value
-from tempolite_node.engine.model import ClosePolicy, OperationKind, OperationStatus, Status
+from tempolite_node.engine.model import ClosePolicy, OperationKind, OperationStatus, Status, shown
 from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD, CONCURRENCY_KEY, CONCURRENCY_KEY_TOLD
 from tempolite_node.protocol.messages import CallOptions, ChildRequest, Record
 from tempolite_node.worker_host.conversations import Ask, Conversation, ask
 from tempolite_node.worker_host.failures import ended_badly, failure_of
-from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled, raise_if_refused
+from tempolite_node.worker_host.replay import (
+    check_digest,
+    found,
+    raise_if_cancelled,
+    raise_if_refused,
+    read_recorded,
+    suspend_unreadable,
+)
 from tempolite_node.worker_host.scopes import Scope, checked_id, checked_key, local_key
 from tempolite_node.worker_host.side_effects import side_effect
 from tempolite_node.worker_host.steps import step
@@ -104,7 +111,7 @@ def _enqueue_child(
     record = yield from found(attempt, scope, OperationKind.CHILD, key)
     raise_if_refused(record)  # without a look at its digest: a handler that is not known writes its arguments otherwise
     if record is not None:
-        check_digest(attempt, record, request.digest, actual=f"{name} with other arguments")
+        check_digest(attempt, record, request.digest, actual=f"{name} with {shown(arguments)}")
     if record is not None and record.generation >= attempt.journal.generation_in(scope):
         return ChildHandle(record.target, key, result_type)
     # From an earlier generation: the node knows whether the child ended badly, and is to be enqueued anew.
@@ -131,6 +138,7 @@ def _call_options(options: ChildOptions) -> CallOptions:
         maximum_interval_ms=milliseconds_of("retry.maximum_interval", retry.maximum_interval),
         jitter=retry.jitter,
         non_retryable_errors=retry.non_retryable_errors,
+        retry_spent=retry.retry_spent,
         attempt_timeout_ms=milliseconds_of("attempt_timeout", options.get("attempt_timeout")),
         max_duration_ms=milliseconds_of("max_duration", options.get("max_duration")),
         queue_timeout_ms=milliseconds_of("queue_timeout", options.get("queue_timeout")),
@@ -172,7 +180,8 @@ def _wait_for_completion(attempt: Attempt, scope: Scope, operation: operations.W
     assert isinstance(answer, Ended), f"wait {key}: {answer}"
     if answer.status is not Status.COMPLETED:
         raise ended_badly(answer)
-    return decode(answer.result or b"null", type if operation.type is None else operation.type)
+    expected = type if operation.type is None else operation.type
+    return read_recorded(attempt, OperationKind.WAIT, key, answer.result, expected)
 
 
 def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.ReceiveSignal) -> Conversation[Any]:
@@ -196,14 +205,17 @@ def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.Receiv
         if isinstance(answer, TimedOut):
             raise WaitTimeout(f"no signal {name!r} after {operation.timeout}")
         assert isinstance(answer, Value), f"signal {key}: {answer}"
+        payload = answer.payload
         try:
-            return decode(answer.payload or b"null", type)
+            return decode(payload or b"null", type)
         except Exception as error:  # of a model's own validation: anything
             aside = commands.SetSignalAside(
                 key=key, name=name, error=_told(error), timeout_ms=timeout_ms, replayed=replayed
             )
             answer = yield Ask(aside, scope, waits=(OperationKind.SIGNAL, key))
             if isinstance(answer, Refused):
+                if attempt.records_all:
+                    suspend_unreadable(attempt, OperationKind.SIGNAL, key, payload, error)
                 raise  # it was recorded by an earlier rule, or read by earlier code: the code is to know
         replayed = False
 
@@ -249,7 +261,7 @@ def _recorded_or(
         case OperationStatus.TIMED_OUT:
             return TimedOut()
         case OperationStatus.CANCELLED:
-            return Interrupted(reason=attempt.cancel_reason)
+            attempt.raise_cancelled()
         case _:
             return (yield from ask(request, scope, waits=(kind, request.key)))
 
@@ -281,7 +293,8 @@ def _send_signal(attempt: Attempt, scope: Scope, operation: operations.SendSigna
     if record is None:
         yield from ask(request, scope)
     else:
-        check_digest(attempt, record, request.digest, actual=f"signal {name} with another payload or receiver")
+        to = "" if operation.to is None else f" to {operation.to}"
+        check_digest(attempt, record, request.digest, actual=f"signal {name}{to} with {shown(payload)}")
         raise_if_refused(record)
 
 
@@ -293,7 +306,7 @@ def _memoize(attempt: Attempt, scope: Scope, operation: operations.Memoize) -> C
     key = scope.key_of(OperationKind.MARKER, operation.name, None)
     record = yield from found(attempt, scope, OperationKind.MARKER, key)
     if record is not None:
-        return decode(record.result or b"null", operation.type)
+        return read_recorded(attempt, OperationKind.MARKER, key, record.result, operation.type)
     answer = yield from ask(commands.RecordMarker(key=key, value=encode(operation.make())), scope)
     assert isinstance(answer, Value), f"marker {key}: {answer}"
     return decode(answer.payload or b"null", operation.type)
@@ -301,9 +314,13 @@ def _memoize(attempt: Attempt, scope: Scope, operation: operations.Memoize) -> C
 
 def _heartbeat(attempt: Attempt, scope: Scope, operation: operations.Heartbeat) -> Conversation[None]:
     """Told, and not waited for; a cancel is raised here as at any other operation."""
+    live = not (
+        attempt.records_all and attempt.journal.goes_again_in(scope)
+    )  # there it was not raised in the first run
     yield from raise_if_cancelled(
-        attempt, scope, f"{scope.prefix}heartbeat:{scope.counted('heartbeat', '')}", live=True
+        attempt, scope, f"{scope.prefix}heartbeat:{scope.counted('heartbeat', '')}", live=live
     )
     details = None if operation.details is None else _encoded_for_reader(attempt, operation.details)
     attempt.check_size("the heartbeat's details", details or b"")
+    attempt.reads.beat()
     attempt.send(commands.Heartbeat(details=details), scope, None)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tempolite_node.engine.commands import DeliverCancel
 from tempolite_node.engine.effects import Refused
-from tempolite_node.engine.model import OperationKind, OperationStatus
+from tempolite_node.engine.model import OperationKind, OperationStatus, shown
 from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.conversations import Ask, Conversation, InOrder
-from tempolite_node.worker_host.failures import refusal
+from tempolite_node.worker_host.failures import failure_of, refusal
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.errors import ContextMisuse
+from tempolite_sdk.payload import decode
 
 if TYPE_CHECKING:
     from tempolite_node.worker_host.attempt import Attempt
@@ -38,7 +39,7 @@ def raise_if_cancelled(attempt: Attempt, scope: Scope, place: str, *, live: bool
     live: the operation is not answered from the journal.
     """
     if attempt.journal.take_cancel(place):
-        attempt.deliver_cancel()
+        attempt.raise_cancelled()
     if live and attempt.cancel_due:
         # Recorded first, so that replay raises it here too. Refused: it was delivered in another place by now.
         answer = yield Ask(DeliverCancel(key=place), scope)
@@ -62,3 +63,21 @@ def check_digest(attempt: Attempt, record: Record, given: bytes, *, actual: str)
     if attempt.journal.is_own(record):
         raise ContextMisuse(f"the key {record.key!r} is used for two inputs of kind {record.kind}")
     attempt.suspend(record.kind, record.key, expected=record.target or "another input", actual=actual)
+
+
+def read_recorded(attempt: Attempt, kind: OperationKind, key: str, data: bytes | None, type: Any) -> Any:
+    """A recorded value as the code's type has it. Suspends the attempt when that can't take it."""
+    try:
+        return decode(data or b"null", type)
+    except Exception as error:  # of a model's own validation: anything
+        if not attempt.records_all:
+            raise
+        suspend_unreadable(attempt, kind, key, data, error)
+
+
+def suspend_unreadable(
+    attempt: Attempt, kind: OperationKind, key: str, data: bytes | None, error: Exception
+) -> NoReturn:
+    told = failure_of(error).message
+    what = f"{kind} {key}"
+    attempt.suspend(kind, key, expected=shown(data), actual=f"a type that it is not: {told}", what=what)

@@ -13,12 +13,13 @@ from msgspec.structs import replace
 
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import FailAttempt
-from tempolite_node.engine.model import Failure
+from tempolite_node.engine.model import Failure, OperationKind, shown
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.async_runtime import AsyncRuntime, AttemptLoop, TaskScheduler
 from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime, Services
 from tempolite_node.worker_host.contexts import compensation_context, handler_context
 from tempolite_node.worker_host.exact.runtime import ExactAttempt, ExactRuntime, misuse_in
+from tempolite_node.worker_host.failures import failure_of
 from tempolite_node.worker_host.registry import LoadError
 from tempolite_node.worker_host.steps import step_class
 from tempolite_node.worker_host.sync_runtime import SyncRuntime, ThreadScheduler, threads
@@ -210,15 +211,37 @@ def _entry(runtime: AttemptRuntime) -> Callable[[], Any]:
     attempt = runtime.attempt
     run = attempt.run
     if isinstance(run, messages.RunCompensation):
-        try:
-            step = decode_fields(run.data, step_class(run.target))
-        except LoadError as error:
-            raise StepNotFound(f"the compensation of {run.key} can't run: {error}") from error
+        step = _recorded_step(attempt, run)
         return partial(step.compensation, compensation_context(runtime))
     args, kwargs, violations = attempt.handler.signature.decode_arguments(run.arguments)
     if violations:
-        raise InvalidArgument("; ".join(f"{each.field}: {each.description}" for each in violations), violations)
+        told = "; ".join(f"{each.field}: {each.description}" for each in violations)
+        if attempt.records_all and not _is_the_callers_mistake(run):
+            attempt.suspend(
+                OperationKind.MARKER, "arguments", expected=shown(run.arguments), actual=told, what="arguments"
+            )
+        raise InvalidArgument(told, violations)
+    attempt.reads.begin()
     return partial(attempt.handler.function, handler_context(runtime), *args, **kwargs)
+
+
+def _is_the_callers_mistake(run: messages.RunHandler) -> bool:
+    """Arguments that were never taken, of a child: if it was enqueued by name, nobody has checked them before."""
+    return run.parent_id is not None and run.generation == 0 and not run.journal
+
+
+def _recorded_step(attempt: Attempt, run: messages.RunCompensation) -> Any:
+    """The step as it was recorded. If the code has no room for it, an operator has it undone once the code is right."""
+    try:
+        return decode_fields(run.data, step_class(run.target))
+    except Exception as error:
+        if attempt.records_all:
+            told = failure_of(error).message
+            expected = f"{run.target} with {shown(run.data)}"
+            attempt.suspend(OperationKind.STEP, run.key, expected=expected, actual=told, what=f"step {run.key}")
+        if isinstance(error, LoadError):
+            raise StepNotFound(f"the compensation of {run.key} can't run: {error}") from error
+        raise
 
 
 def _encoded_result(attempt: Attempt, returned: Any) -> bytes:

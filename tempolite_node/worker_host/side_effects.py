@@ -13,20 +13,20 @@ from msgspec.structs import replace
 
 from tempolite_node.engine import commands
 from tempolite_node.engine.effects import Failed, Granted, Value
-from tempolite_node.engine.model import Failure, OperationKind, OperationStatus
+from tempolite_node.engine.model import Failure, OperationKind, OperationStatus, shown
 from tempolite_node.engine.model import RetryPolicy as ResolvedPolicy
 from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.contexts import side_effect_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, UserCodeTimeout, ask
-from tempolite_node.worker_host.failures import CANCELLED_BODY, failed_side_effect, failure_of
+from tempolite_node.worker_host.failures import CANCELLED_BODY, failed_side_effect, is_a, is_cancelled
 from tempolite_node.worker_host.function_info import FunctionInfo, info_of
 from tempolite_node.worker_host.key_uses import KeyUses
-from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled
+from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled, read_recorded
 from tempolite_node.worker_host.scopes import Scope, checked_key
 from tempolite_sdk.async_contexts import AsyncSideEffect
 from tempolite_sdk.contexts import SideEffect
 from tempolite_sdk.durations import milliseconds_of, seconds_of
-from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument, NotInHandler
+from tempolite_sdk.errors import ContextMisuse, InvalidArgument, NotInHandler
 from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.operations import RunSideEffect
 from tempolite_sdk.payload import decode, digest, encode, encode_fields
@@ -61,16 +61,18 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     try:
         record = yield from found(attempt, scope, OperationKind.SIDE_EFFECT, key)
         if record is not None:
-            check_digest(attempt, record, input_digest, actual=f"{_name(effect)} with another input")
+            check_digest(attempt, record, input_digest, actual=f"{_name(effect)} with {_input_shown(effect)}")
         if record is not None and record.status is OperationStatus.COMPLETED:
-            return decode(record.result or b"null", type)
+            return read_recorded(attempt, OperationKind.SIDE_EFFECT, key, record.result, type)
         if record is not None and record.status is OperationStatus.FAILED:
             assert record.failure is not None, f"side effect {key} failed without a failure"
-            raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt))
+            raise failed_side_effect(
+                key, Failed(failure=record.failure, attempts=record.attempt), exact=attempt.records_all
+            )
         if not begun:
             attempt.begin_side_effect(key)
             begun = True
-        answer: Any = yield from _begin(attempt, scope, key, input_digest, fresh=record is None)
+        answer: Any = yield from _begin(attempt, scope, key, input_digest, record)
         read = _UNREAD
         while isinstance(answer, Granted):
             answer, read = yield from _attempt(
@@ -91,19 +93,21 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     generation = attempt.journal.generation_in(scope)
     attempt.journal.add(_record(key, input_digest, generation, answer))
     if isinstance(answer, Failed):
-        raise failed_side_effect(key, answer)
+        raise failed_side_effect(key, answer, exact=attempt.records_all)
     return decode(answer.payload or b"null", type) if read is _UNREAD else read
 
 
-def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, *, fresh: bool) -> Conversation[Any]:
+def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, record: Record | None) -> Conversation[Any]:
     """The answer of the node, in whose place a leased slot says that it may run.
 
-    fresh: nothing that holds is recorded of it.
+    record: what holds of it. One whose next attempt is due waits for a slot alone: to unwind it would only ask again.
     """
+    fresh = record is None
     if fresh and attempt.services.slots.take(attempt, key, scope):
         return Granted(attempt=1)
     begin = commands.BeginSideEffect(key=key, digest=input_digest, fresh=fresh)
-    return (yield from ask(begin, scope, waits=None if fresh else (OperationKind.SIDE_EFFECT, key)))
+    waits = record is not None and record.in_backoff
+    return (yield from ask(begin, scope, waits=(OperationKind.SIDE_EFFECT, key) if waits else None))
 
 
 def _record(key: str, input_digest: bytes, generation: int, answer: Value | Failed) -> Record:
@@ -175,8 +179,8 @@ def _failed(
     started_ms: int,
 ) -> commands.FailSideEffect:
     policy = _policy(runtime.attempt.handler.spec.side_effect_retry, operation.retry)
-    failure = _failure_of(error)
-    if runtime.attempt.exact is not None and isinstance(error, asyncio.CancelledError):
+    failure = _failure_of(runtime.attempt, error)
+    if runtime.attempt.exact is not None and is_a(error, asyncio.CancelledError):
         failure = replace(failure, type=CANCELLED_BODY)
     return commands.FailSideEffect(key=key, digest=input_digest, failure=failure, retry=policy, started_ms=started_ms)
 
@@ -203,6 +207,11 @@ def _name(effect: Any) -> str:
     return getattr(named, "__qualname__", repr(named))
 
 
+def _input_shown(effect: Any) -> str:
+    """The fields of a side effect that has some. Of what was recorded the node has a digest alone."""
+    return shown(encode_fields(effect)) if isinstance(effect, SideEffect | AsyncSideEffect) else "no fields"
+
+
 def _checked_result(attempt: Attempt, operation: RunSideEffect, value: Any, type: Any) -> tuple[bytes, Any]:
     """As it is recorded, and as it is read.
 
@@ -218,11 +227,11 @@ def _checked_result(attempt: Attempt, operation: RunSideEffect, value: Any, type
     return result, read
 
 
-def _failure_of(error: BaseException) -> Failure:
-    if isinstance(error, UserCodeTimeout):
+def _failure_of(attempt: Attempt, error: BaseException) -> Failure:
+    if is_a(error, UserCodeTimeout):
         return Failure(type="AttemptTimeout", message="the attempt took too long (timeout)")
-    failure = failure_of(error)
-    hopeless = isinstance(error, InvalidArgument | Cancelled | asyncio.CancelledError)
+    failure = attempt.failure_of(error)
+    hopeless = is_a(error, (InvalidArgument, asyncio.CancelledError)) or is_cancelled(error)
     return replace(failure, non_retryable=failure.non_retryable or hopeless)
 
 
@@ -237,6 +246,7 @@ def _policy(configured: ResolvedPolicy, called: RetryPolicy | None) -> ResolvedP
         "maximum_interval_ms": milliseconds_of("retry.maximum_interval", called.maximum_interval),
         "jitter": called.jitter,
         "non_retryable_errors": called.non_retryable_errors,
+        "retry_spent": called.retry_spent,
     }
     return replace(configured, **{name: value for name, value in given.items() if value is not None})
 

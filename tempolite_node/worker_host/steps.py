@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
+from copy import copy
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +13,18 @@ from msgspec.structs import replace
 
 from tempolite_node.engine import commands
 from tempolite_node.engine.effects import Granted
-from tempolite_node.engine.model import OperationKind, OperationStatus
+from tempolite_node.engine.model import Failure, OperationKind, OperationStatus, shown
 from tempolite_node.worker_host.contexts import transaction_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, ask
-from tempolite_node.worker_host.failures import CANCELLED_BODY, failed_step, failure_of
+from tempolite_node.worker_host.failures import CANCELLED_BODY, failed_step, is_a
 from tempolite_node.worker_host.registry import LoadError, import_target
-from tempolite_node.worker_host.replay import check_digest, found
+from tempolite_node.worker_host.replay import check_digest, found, suspend_unreadable
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.async_contexts import AsyncSagaStep
 from tempolite_sdk.contexts import SagaStep
 from tempolite_sdk.errors import ContextMisuse, InvalidArgument, NotInHandler
 from tempolite_sdk.operations import RunStep
-from tempolite_sdk.payload import digest, encode_fields, restore_fields
+from tempolite_sdk.payload import digest, encode_fields, field_names, restore_fields
 from tempolite_sdk.values.written import encode_fields_as_they_are, salvaged_fields, tell_once
 
 if TYPE_CHECKING:
@@ -40,14 +41,14 @@ def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversat
     key = scope.key_of(OperationKind.STEP, type(step).__name__, operation.key)
     record = yield from found(attempt, scope, OperationKind.STEP, key)
     if record is not None and record.status in (OperationStatus.COMPLETED, OperationStatus.RUNNING):
-        check_digest(attempt, record, input_digest, actual=f"{target} with other data")
+        check_digest(attempt, record, input_digest, actual=f"{target} with {shown(data)}")
     if record is not None and record.status is OperationStatus.COMPLETED:
-        restore_fields(step, record.result or data)
+        _restore_recorded(attempt, step, key, record.result or data)
         return step
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"step {key} failed without a failure"
-        restore_fields(step, record.result or data)
-        raise failed_step(key, record.failure)
+        _restore_recorded(attempt, step, key, record.result or data)
+        raise failed_step(key, record.failure, exact=attempt.records_all)
     go = yield from ask(commands.BeginStep(key=key, target=target, input=data, digest=input_digest), scope)
     assert isinstance(go, Granted), f"step {key}: {go}"  # the journal said that it is not over
     return (yield from _run_transaction(runtime, scope, step, data, key, go.attempt))
@@ -59,32 +60,56 @@ def _run_transaction(
     attempt = runtime.attempt
     inner = scope.inner(OperationKind.STEP, key)
     context = transaction_context(runtime.within(inner), key, number)
+    failure: Failure | None
+    # What it changes, in what a field refers to as well, the body sees as recorded: in replay it does not run.
+    worked_on = _copy(step, data) if attempt.records_all else step
     unrecorded = True
     try:
-        yield RunUserCode(partial(step.transaction, context), inner)
+        yield RunUserCode(partial(worked_on.transaction, context), inner)
         attempt.check_running()
         unrecorded = False  # it has taken effect: should its data be unstorable, it is to be undone
-        data = _data_of(attempt, step)
+        data = _data_of(attempt, worked_on)
     except BaseException as error:
         attempt.check_running()
         attempt.leave(inner)
-        failure = failure_of(error)
-        if attempt.exact is not None and isinstance(error, asyncio.CancelledError):
+        failure = attempt.failure_of(error)
+        if attempt.exact is not None and is_a(error, asyncio.CancelledError):
             failure = replace(failure, type=CANCELLED_BODY)
         if isinstance(error, NotInHandler):
             attempt.suspend_misuse(error)
-        if not unrecorded and isinstance(error, InvalidArgument):
+        if not unrecorded and is_a(error, InvalidArgument):
             failure = replace(failure, non_retryable=True)  # another attempt would do it again, and fail again
-        data = _salvaged(attempt, step, data)
+        data = _salvaged(attempt, worked_on, data)
         undo = not unrecorded or type(step).compensate_on_failure
         yield from ask(commands.FailStep(key=key, data=data, failure=failure, compensate=undo), scope)
-        if not isinstance(error, Exception):
+        if is_a(error, (asyncio.CancelledError, GeneratorExit)) or not (attempt.records_all or is_a(error, Exception)):
             raise
-        raise failed_step(key, failure) from error
-    attempt.leave(inner)
-    yield from ask(commands.CompleteStep(key=key, data=data), scope)
+    else:
+        attempt.leave(inner)
+        yield from ask(commands.CompleteStep(key=key, data=data), scope)
+        failure = None
     restore_fields(step, data)
+    if failure is not None:
+        raise failed_step(key, failure, exact=attempt.records_all)  # and from nothing, as in replay
     return step
+
+
+def _restore_recorded(attempt: Attempt, step: Any, key: str, data: bytes) -> None:
+    try:
+        restore_fields(step, data)
+    except Exception as error:  # the class has other fields by now, or the code of its own that reads them
+        if not attempt.records_all:
+            raise
+        suspend_unreadable(attempt, OperationKind.STEP, key, data, error)
+
+
+def _copy(step: Any, data: bytes) -> Any:
+    """Another step with the recorded fields, and whatever else the step holds."""
+    if field_names(type(step)) is None:
+        return step
+    copied = copy(step)
+    restore_fields(copied, data)
+    return copied
 
 
 def _data_of(attempt: Attempt, step: Any) -> bytes:

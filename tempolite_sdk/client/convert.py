@@ -142,7 +142,7 @@ def _failure(message: Any) -> FailureInfo | None:
 def to_retry_policy(policy: RetryPolicy | None) -> common_pb2.RetryPolicy | None:
     if policy is None:
         return None
-    return common_pb2.RetryPolicy(
+    message = common_pb2.RetryPolicy(
         maximum_attempts=policy.maximum_attempts,
         initial_interval=to_duration("retry.initial_interval", policy.initial_interval),
         backoff_coefficient=policy.backoff_coefficient,
@@ -150,6 +150,9 @@ def to_retry_policy(policy: RetryPolicy | None) -> common_pb2.RetryPolicy | None
         jitter=policy.jitter,
         non_retryable_errors=policy.non_retryable_errors or (),
     )
+    if policy.retry_spent is not None:
+        message.retry_spent = policy.retry_spent
+    return message
 
 
 def _retry_policy(holder: Any) -> RetryPolicy | None:
@@ -168,6 +171,7 @@ def _retry_policy(holder: Any) -> RetryPolicy | None:
         maximum_interval=given("maximum_interval"),
         jitter=given("jitter"),
         non_retryable_errors=tuple(message.non_retryable_errors),
+        retry_spent=given("retry_spent"),
     )
 
 

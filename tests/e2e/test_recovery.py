@@ -16,7 +16,6 @@ import pytest
 
 from tempolite_sdk import (
     Client,
-    ExecutionFailed,
     ExecutionHandle,
     ExecutionStatus,
     RetryPolicy,
@@ -454,25 +453,35 @@ class Effect(SideEffect[str]):
 
 def child(ctx: HandlerContext, text: str) -> str:
     return text
+
+def number() -> int:
+    return 1
+
+def letter() -> str:
+    return "a"
 """
 CHANGING = """
-def {name}(ctx: SagaContext) -> str:
+def {name}(ctx: SagaContext{parameter}) -> str:
     {operation}
     return ctx.receive_signal("word", str)
 """
 #: An operation, what it is changed to, and what is told of it.
 CHANGES = {
-    "enqueue": ("ctx.enqueue(child, 'one')", "ctx.enqueue(child, 'two')", "child with other arguments"),
-    "step": ("ctx.step(Step('one'))", "ctx.step(Step('two'))", "changes:Step, replay asks for changes:Step with other"),
+    "enqueue": ("ctx.enqueue(child, 'one')", "ctx.enqueue(child, 'two')", """child with {"text":"one"} (execution """),
+    "step": (
+        "ctx.step(Step('one'))",
+        "ctx.step(Step('two'))",
+        """changes:Step with {"text":"one"}, replay asks for changes:Step with {"text":"two"}""",
+    ),
     "side_effect": (
         "ctx.side_effect('key', Effect('one'))",
         "ctx.side_effect('key', Effect('two'))",
-        "Effect with another input",
+        """Effect with {"text":"two"}""",
     ),
     "signal_sent": (
         "ctx.send_signal('told', 'one')",
         "ctx.send_signal('told', 'two')",
-        "recorded was told, replay asks for signal told with another payload",
+        """recorded was signal told with "one", replay asks for signal told with "two\"""",
     ),
     "wait": (
         "ctx.wait_for_completion(ctx.options(id='one').enqueue(child, 'x'), key='wait')",
@@ -484,11 +493,38 @@ CHANGES = {
         "ctx.receive_signal('second', key='it')",
         "recorded was signal first, replay asks for signal second",
     ),
+    "result_type": (
+        "ctx.side_effect('key', number)",
+        "ctx.side_effect('key', letter)",
+        "side_effect key: recorded was 1, the code has a type that it is not: Expected `str`, got `int`",
+    ),
+    "child_type": (
+        "ctx.wait_for_completion(ctx.enqueue(child, 'x'), str)",
+        "ctx.wait_for_completion(ctx.enqueue(child, 'x'), int)",
+        """recorded was "x", the code has a type that it is not: Expected `int`, got `str`""",
+    ),
+    "signal_type": (
+        "ctx.receive_signal('first', str)",
+        "ctx.receive_signal('first', int)",
+        """signal first#1: recorded was "read", the code has a type that it is not: Expected `int`, got `str`""",
+    ),
+    "renamed_parameter": ("None", "pass", """arguments: recorded was {"amount":7}, the code has """),
+    "new_parameter": ("None", "pass", """arguments: recorded was {"amount":7}, the code has """),
+    "removed_parameter": ("None", "pass", """arguments: recorded was {"amount":7}, the code has """),
+}
+#: Parameters of handlers in both versions; they are called with those of the first.
+PARAMETERS = {
+    "renamed_parameter": (", amount: int", ", total: int"),
+    "new_parameter": (", amount: int", ", amount: int, currency: str"),
+    "removed_parameter": (", amount: int", ""),
 }
 
 
 def write_code(module: Path, version: int) -> None:
-    handlers = [CHANGING.format(name=name, operation=change[version]) for name, change in CHANGES.items()]
+    handlers = [
+        CHANGING.format(name=name, operation=change[version], parameter=PARAMETERS.get(name, ("", ""))[version])
+        for name, change in CHANGES.items()
+    ]
     module.write_text(CODE + "".join(handlers))
 
 
@@ -508,8 +544,9 @@ def start_changing(node: Start, changes: Path) -> Daemon:
 def test_changed_code_suspends_executions_until_it_is_put_right(node: Start, changes: Path) -> None:
     daemon = start_changing(node, changes)
     with daemon.client() as client:
-        handles = {name: client.enqueue(name) for name in CHANGES}
+        handles = {name: client.enqueue(name, **({"amount": 7} if name in PARAMETERS else {})) for name in CHANGES}
         handles["signal"].send_signal("first")
+        handles["signal_type"].send_signal("first", "read")
         for handle in handles.values():
             until(client, lambda handle=handle: f"{handle.id}/signal/word#1" in handle.info().waiting_for)
         daemon.kill()
@@ -520,6 +557,7 @@ def test_changed_code_suspends_executions_until_it_is_put_right(node: Start, cha
             assert info.failure is not None
             assert info.failure.type == "NonDeterminism"
             assert CHANGES[name][2] in info.failure.message
+            assert info.retry_state is None
         daemon.stop()
         write_code(changes, 0)
         daemon.start()
@@ -548,8 +586,9 @@ def test_a_signal_that_earlier_code_has_read_and_gone_on_from_is_not_set_aside(n
         daemon.kill()
         module.write_text(READS.format(type="str"))
         daemon.start()
-        with pytest.raises(ExecutionFailed, match="InvalidArgument: Expected `str`, got `int`"):
-            handle.result(PATIENCE_S)
+        info = until_status(client, handle.id, ExecutionStatus.SUSPENDED)
+        assert info.failure is not None
+        assert "recorded was 5, the code has a type that it is not: Expected `str`" in info.failure.message
         assert handle.info().unconsumed_signals == 0
 
 

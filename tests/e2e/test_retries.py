@@ -29,6 +29,7 @@ NAMES = (
     "flaky_side_effect",
     "child",
     "side_effect_with_child",
+    "call_at_the_bottom",
     "leave_a_wait_behind",
     "give_up_a_side_effect",
     "hang",
@@ -122,11 +123,19 @@ def test_an_error_that_the_policy_names_is_not_retried_nor_one_derived_from_it(c
     assert (handle.info().attempt, handle.info().retry_state) == (1, RetryState.NON_RETRYABLE_FAILURE)
 
 
-def test_non_retryable_is_not_retried(client: Client) -> None:
-    handle = client.options(retry=AT_ONCE).enqueue("fail_with", "NonRetryable")
-    with pytest.raises(ExecutionFailed, match="never again"):
+@pytest.mark.parametrize(("error", "told"), [("NonRetryable", "never again"), ("Group", "several")])
+def test_non_retryable_is_not_retried(client: Client, error: str, told: str) -> None:
+    handle = client.options(retry=AT_ONCE).enqueue("fail_with", error)
+    with pytest.raises(ExecutionFailed, match=told):
         handle.result(PATIENCE_S)
     assert (handle.info().attempt, handle.info().retry_state) == (1, RetryState.NON_RETRYABLE_FAILURE)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["in the handler", "in a side effect"])
+def test_an_error_whose_own_fields_raise_ends_its_attempt_like_any_other(client: Client, inside: bool) -> None:
+    handle = client.options(retry=AT_ONCE).enqueue("fail_with", "Unreadable", inside)
+    with pytest.raises(ExecutionFailed, match="Unreadable"):
+        handle.result(PATIENCE_S)
 
 
 def test_retry_after_goes_before_the_backoff(client: Client) -> None:
@@ -198,6 +207,17 @@ def test_a_side_effect_whose_child_failed_makes_another(daemon: Daemon, client: 
     assert statuses[completed] is ExecutionStatus.COMPLETED
     failed = [id for id, status in statuses.items() if status is ExecutionStatus.FAILED]
     assert [daemon.effects()[f"{handle.id} saw {id} fail"] for id in failed] == [1, 1]
+
+
+@pytest.mark.parametrize(("again", "calls"), [(False, 4), (True, 4 * 2**2)], ids=["by default", "as the policy says"])
+def test_retries_do_not_multiply_unless_the_policy_says_so(
+    daemon: Daemon, client: Client, again: bool, calls: int
+) -> None:
+    handle = client.options(retry=AT_ONCE).enqueue("call_at_the_bottom", f"again-{again}", 2, again)
+    with pytest.raises(ExecutionFailed):
+        handle.result(PATIENCE_S)
+    assert daemon.effects()[f"again-{again} call"] == calls
+    assert (handle.info().attempt, handle.info().retry_state) == (1, RetryState.NON_RETRYABLE_FAILURE)
 
 
 def test_with_a_side_effect_ends_what_it_waited_for(client: Client) -> None:

@@ -331,7 +331,7 @@ def test_a_compensation_that_was_killed_is_made_again(node: Start, victim: str) 
         else:
             daemon.kill()
             daemon.start()
-        daemon.until("killed/compensation/UndoInTime#1 attempt 2")
+        daemon.until("killed/compensation/UndoInTime#1 attempt 1", 2)  # one attempt, whose code is run again
         gate.open()
         with pytest.raises(ExecutionCompensated):
             handle.result(PATIENCE_S)

@@ -159,6 +159,7 @@ class Checks:
             maximum_interval_ms=self.duration_ms(retry, "maximum_interval", within=in_retry),
             jitter=retry.jitter if retry.HasField("jitter") else None,
             non_retryable_errors=tuple(retry.non_retryable_errors) or None,
+            retry_spent=retry.retry_spent if retry.HasField("retry_spent") else None,
             attempt_timeout_ms=self.duration_ms(options, "attempt_timeout", within=within),
             max_duration_ms=self.duration_ms(options, "max_duration", within=within),
             queue_timeout_ms=self.duration_ms(options, "queue_timeout", within=within),

@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from msgspec import UNSET
 
 from tempolite_node.engine.effects import Enqueued
 from tempolite_node.engine.model import (
@@ -182,7 +183,7 @@ def signal(source: Signal) -> pb.ReceiveSignalsResponse:
 
 
 def retry_policy(source: RetryPolicy) -> common_pb2.RetryPolicy:
-    return common_pb2.RetryPolicy(
+    message = common_pb2.RetryPolicy(
         maximum_attempts=source.maximum_attempts,
         initial_interval=_duration(source.initial_interval_ms),
         backoff_coefficient=source.backoff_coefficient,
@@ -190,6 +191,9 @@ def retry_policy(source: RetryPolicy) -> common_pb2.RetryPolicy:
         jitter=source.jitter,
         non_retryable_errors=source.non_retryable_errors,
     )
+    if source.retry_spent is not UNSET:
+        message.retry_spent = source.retry_spent
+    return message
 
 
 def _payload(data: bytes | None) -> common_pb2.Payload | None:

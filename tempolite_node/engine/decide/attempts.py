@@ -38,10 +38,12 @@ from tempolite_node.engine.model import (
     Execution,
     Failure,
     Operation,
+    OperationKind,
     OperationStatus,
     RetryState,
     Status,
     record_generation,
+    shown,
 )
 from tempolite_node.engine.retry import retry_at_ms
 from tempolite_node.engine.work import Work
@@ -135,7 +137,7 @@ def _fail(work: Work, execution: Execution, request: FailAttempt, *, at_ms: int,
     failure = request.failure
     if execution.pool is Component.COMPENSATION:
         end_compensation_attempt(work, execution, failure, at_ms=at_ms, jitter=jitter, abandon=False)
-    elif request.cancelled and execution.cancel_delivered:
+    elif request.cancelled and _has_seen_cancel(execution):
         lifecycle.record_attempt(work, execution, failure, at_ms=at_ms)
         lifecycle.cancel_pending(work, execution, at_ms=at_ms)
         detached = lifecycle.detach(work, replace(execution, pending=0), abandon=False)
@@ -143,6 +145,12 @@ def _fail(work: Work, execution: Execution, request: FailAttempt, *, at_ms: int,
     else:
         lifecycle.fail_attempt(work, execution, failure, at_ms=at_ms, jitter=jitter, abandon=False)
     return Value()
+
+
+def _has_seen_cancel(execution: Execution) -> bool:
+    """Once it was raised. It may have been requested again meanwhile."""
+    again = execution.cancel_requested and execution.format >= formats.EXACT_REPLAY
+    return execution.cancel_delivered or again
 
 
 def _unwind(work: Work, execution: Execution, request: UnwindAttempt, *, at_ms: int) -> Value:
@@ -181,10 +189,9 @@ def _is_open(operation: Operation | None) -> bool:
 
 def suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms: int) -> Value:
     """Replay can't go the way that was recorded: somebody has to put the code right."""
-    told = f"{request.kind} {request.key}: recorded was {request.expected}, replay asks for {request.actual}"
     failure = Failure(
         type="NotInHandler" if request.misuse else "NonDeterminism",
-        message=request.misuse or told,
+        message=request.misuse or _what_differs(work, execution, request),
         non_retryable=True,
     )
     if execution.pool is Component.COMPENSATION:
@@ -198,6 +205,29 @@ def suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms:
     else:
         work.emit(Halted(execution_id=suspended.id, execution=suspended, failure=failure))
     return Value()
+
+
+def _what_differs(work: Work, execution: Execution, request: SuspendAttempt) -> str:
+    """The recorded and the found value, and where. What is recorded elsewhere the host does not know."""
+    if request.what:
+        return f"{request.what}: recorded was {request.expected}, the code has {request.actual}"
+    expected = request.expected
+    if execution.format >= formats.EXACT_REPLAY:
+        expected = _recorded_value(work, work.operation(execution.row, request.kind, request.key)) or expected
+    return f"{request.kind} {request.key}: recorded was {expected}, replay asks for {request.actual}"
+
+
+def _recorded_value(work: Work, operation: Operation | None) -> str:
+    match operation:
+        case Operation(kind=OperationKind.CHILD, target_row=int(row)):
+            child = work.execution_at(row)
+            return f"{child.handler} with {shown(child.arguments)} (execution {child.id})"
+        case Operation(kind=OperationKind.SIGNAL_SENT):
+            return f"signal {operation.target} with {shown(operation.result)}"
+        case Operation(kind=OperationKind.STEP):
+            return f"{operation.target} with {shown(operation.input)}"
+        case _:
+            return ""
 
 
 def _complete_compensation(work: Work, execution: Execution, *, at_ms: int) -> None:
@@ -230,6 +260,7 @@ def end_compensation_attempt(
         failed_at_ms=at_ms,
         jitter=jitter,
         deadline_ms=None,
+        retry_spent=True,  # else a saga would be stuck where its side effect had tried a few times
     )
     if isinstance(next_attempt, RetryState):
         lifecycle.stick(work, detached, failure, retry_state=next_attempt, at_ms=at_ms)

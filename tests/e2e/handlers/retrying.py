@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from typing import Any
 
 from world import happened, pass_gate, times
 
@@ -41,9 +42,26 @@ def fail_until(ctx: HandlerContext, attempt: int) -> int:
     return value
 
 
-def fail_with(_ctx: HandlerContext, error: str) -> None:
-    errors: dict[str, Exception] = {"Declined": Declined("no"), "NonRetryable": NonRetryable("never again")}
-    raise errors[error]
+class Unreadable(Transient):
+    """None of its fields can be read, nor its class."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+def fail_with(ctx: HandlerContext, error: str, inside: bool = False) -> None:
+    def fail() -> None:
+        raise errors[error]
+
+    errors: dict[str, Exception] = {
+        "Declined": Declined("no"),
+        "NonRetryable": NonRetryable("never again"),
+        "Group": ExceptionGroup("several", [Transient("no"), ExceptionGroup("more", [NonRetryable("never again")])]),
+        "Unreadable": Unreadable(),
+    }
+    if inside:
+        ctx.side_effect("fails", fail, retry=ONCE)
+    fail()
 
 
 def fail_politely(ctx: HandlerContext) -> str:
@@ -101,7 +119,22 @@ def side_effect_with_child(ctx: HandlerContext) -> str:
             happened(f"{ctx.execution_id} saw {error.execution_id} fail")
             raise
 
-    return ctx.side_effect("with child", effect, retry=RetryPolicy(maximum_attempts=5, initial_interval=0.001))
+    policy = RetryPolicy(maximum_attempts=5, initial_interval=0.001, retry_spent=True)
+    return ctx.side_effect("with child", effect, retry=policy)
+
+
+def call_at_the_bottom(ctx: HandlerContext, root: str, below: int, again: bool) -> None:
+    """It always fails. Each level has two attempts, the call itself four."""
+
+    def call() -> None:
+        happened(f"{root} call")
+        raise Transient("always")
+
+    if below == 0:
+        ctx.side_effect("call", call)
+    policy = RetryPolicy(maximum_attempts=2, initial_interval=0.001, retry_spent=again)
+    made = ctx.options(retry=policy).enqueue(call_at_the_bottom, root, below - 1, again)
+    ctx.wait_for_completion(made)
 
 
 def leave_a_wait_behind(ctx: HandlerContext) -> list[str]:

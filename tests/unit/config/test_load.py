@@ -214,6 +214,7 @@ def test_references_take_their_value_from_the_environment(tmp_path):
 
     assert config.pools.handler.workers == 4
     assert config.handlers[0].params == b'{"cost":"$5","key":"asecretb"}'
+    assert config.handlers[0].params.secrets == (("key",),)
 
 
 def test_mistakes_never_show_a_value_since_it_may_be_a_secret(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import UNSET, UnsetType
 
 from tempolite_node.engine.commands import CompleteAttempt, FailAttempt, Heartbeat
 from tempolite_node.engine.effects import Abandon, Accepted, Closed, Ready, Reason, Rejection, RunAttempt, Value
@@ -161,6 +162,18 @@ def test_an_error_that_says_so_is_not_retried(story: Story) -> None:
 
     assert story["order-1"].status is Status.FAILED
     assert story["order-1"].retry_state is RetryState.NON_RETRYABLE_FAILURE
+
+
+@pytest.mark.parametrize(("retry_spent", "is_retried"), [(UNSET, False), (False, False), (True, True)])
+def test_what_has_spent_its_own_retries_is_retried_by_a_policy_that_says_so_alone(
+    story: Story, retry_spent: bool | UnsetType, is_retried: bool
+) -> None:
+    story.running("order-1", options=Options(retry=RetryPolicy(retry_spent=retry_spent)))
+
+    story.fail("order-1", "SideEffectFailed", spent=True)
+
+    assert story["order-1"].status is (Status.SCHEDULED if is_retried else Status.FAILED)
+    assert story["order-1"].retry_state is (None if is_retried else RetryState.NON_RETRYABLE_FAILURE)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,40 @@ from tempolite_node.engine.model import (
 
 from .story import STEADY, Story
 
+# --- again
+
+
+def test_requested_again_after_it_was_raised_it_is_raised_again_with_its_first_reason(story: Story) -> None:
+    story.running("order-1")
+    story.cancel("order-1", "no stock")
+    story.ask("order-1", DeliverCancel(key="timer:sleep#1"))
+    story.cancel("order-1", "really")
+
+    assert [each.reason for each in story.effects_of(RequestCancel)] == ["no stock"]
+    assert story.ask("order-1", DeliverCancel(key="timer:sleep#2")) == Value()
+    assert isinstance(story.ask("order-1", DeliverCancel(key="timer:sleep#3")), Refused)
+
+
+def test_requested_again_before_it_was_raised_it_is_raised_once(story: Story) -> None:
+    story.running("order-1")
+    story.cancel("order-1")
+    story.cancel("order-1")
+    story.ask("order-1", DeliverCancel(key="timer:sleep#1"))
+
+    assert isinstance(story.ask("order-1", DeliverCancel(key="timer:sleep#2")), Refused)
+
+
+def test_an_execution_that_was_cancelled_again_ends_cancelled_by_the_first(story: Story) -> None:
+    story.running("order-1")
+    story.cancel("order-1")
+    story.ask("order-1", DeliverCancel(key="timer:sleep#1"))
+    story.cancel("order-1")
+
+    story.fail("order-1", "Cancelled", cancelled=True)
+
+    assert story["order-1"].status is Status.CANCELLED
+
+
 # --- where it is seen
 
 

@@ -7,7 +7,8 @@ import msgspec
 from tempolite_node.engine.commands import Batch, LoseNode, RegisterNode, RemoveNode
 from tempolite_node.engine.decide import decide
 from tempolite_node.engine.effects import Reason, Rejection
-from tempolite_node.engine.formats import FORMAT
+from tempolite_node.engine.formats import FORMAT, handlers_in
+from tempolite_node.engine.model import Component, Options, RetryPolicy, ServedHandler
 from tempolite_node.engine.work import Work
 
 from .story import NODE, Story, registration
@@ -101,3 +102,18 @@ def test_an_execution_keeps_the_format_that_was_in_use_when_it_was_enqueued(stor
     story.restart()
 
     assert (story["earlier"].format, story["later"].format) == (1, 2)
+
+
+def test_no_policy_tells_of_spent_retries_before_all_nodes_know_them(story: Story) -> None:
+    policy = RetryPolicy(retry_spent=True)
+    options = Options(retry=policy, compensation_retry=policy)
+    served = ServedHandler(name="h", component=Component.HANDLER, options=options)
+    story.of_format(2)
+    story.enqueue("earlier", options=options)
+    story.do(registration(NODE, boot_id="upgraded"))
+    story.enqueue("later", options=options)
+
+    assert story["earlier"].options == Options(retry=RetryPolicy(), compensation_retry=RetryPolicy())
+    assert story["later"].options == options
+    assert handlers_in(2, [served])[0].options == story["earlier"].options
+    assert handlers_in(FORMAT, [served]) == (served,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import UNSET, UnsetType
 
 from tempolite_node.engine.commands import CompleteAttempt, Resolution
 from tempolite_node.engine.effects import Accepted, Halted, Ready, Rejection, RunCompensation, Value
@@ -164,6 +165,19 @@ def test_a_failed_compensation_is_retried_by_its_own_policy(story: Story) -> Non
     undone(story)
     assert story["order-1"].status is Status.COMPENSATED
     assert story.operation("order-1", COMPENSATION, "Charge#1").attempt == 2
+
+
+@pytest.mark.parametrize(("retry_spent", "is_retried"), [(UNSET, True), (True, True), (False, False)])
+def test_a_compensation_is_retried_after_what_has_spent_its_own_unless_its_policy_says_not(
+    story: Story, retry_spent: bool | UnsetType, is_retried: bool
+) -> None:
+    policy = RetryPolicy(maximum_attempts=10, retry_spent=retry_spent)
+    story.compensating("order-1", options=Options(retry=STEADY, compensation_retry=policy))
+    story.start("order-1")
+
+    story.fail("order-1", "SideEffectFailed", spent=True)
+
+    assert story["order-1"].status is (Status.COMPENSATING if is_retried else Status.STUCK)
 
 
 def test_each_compensation_has_retries_of_its_own(story: Story) -> None:

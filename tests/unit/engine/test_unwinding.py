@@ -193,7 +193,7 @@ def test_code_that_is_not_what_was_recorded_suspends_its_execution(story: Story)
     order = story["order-1"]
     assert (order.status, order.attached) == (Status.SUSPENDED, False)
     assert order.failure.type == "NonDeterminism"
-    assert order.failure.message == "child ship#1: recorded was ship, replay asks for bill"
+    assert order.failure.message == "child ship#1: recorded was ship with [] (execution child-1), replay asks for bill"
     assert [attempt.failure.type for attempt in story.attempts("order-1")] == ["NonDeterminism"]
 
 

@@ -261,6 +261,52 @@ def test_code_speaks_after_an_operation_that_is_done_again(node: Node, log: logg
     assert events(node, log) == ["after it"]
 
 
+def test_a_retry_that_goes_another_way_loses_nothing_of_what_it_says(node: Node, log: logging.Logger) -> None:
+    scope, journal = attempt(recorded("price"), recorded("stock"), generation=1)
+    with scope:
+        log.info("said before")
+        meet(journal, scope, "price")
+        log.info("trying the other one")
+        meet(journal, scope, "other")
+        log.info("after it")
+
+    assert events(node, log) == ["trying the other one", "after it"]
+
+
+def test_a_retry_that_ends_before_it_came_where_it_was_has_gone_another_way(node: Node, log: logging.Logger) -> None:
+    scope, journal = attempt(recorded("price"), generation=1)
+    with scope:
+        log.info("nothing to do any more")
+    journal.say_held()
+
+    assert events(node, log) == ["nothing to do any more"]
+
+
+def test_a_retry_of_a_compensation_is_not_silent_either(node: Node, log: logging.Logger) -> None:
+    run = messages.RunCompensation(
+        execution_id="e1", epoch=1, handler="pack", key="Pay#1", target="", data=b"{}", attempt=2, generation=1
+    )
+    journal = Journal([recorded("compensation:Pay#1 > refund"), recorded("of the saga")], 1)
+    scope = AttemptScope(run, journal)
+    with scope:
+        log.info("again")
+        meet(journal, scope, "compensation:Pay#1 > by hand")
+
+    assert events(node, log) == ["again"]
+
+
+def test_a_stack_that_is_given_up_says_nothing(node: Node, log: logging.Logger) -> None:
+    scope, _ = attempt()
+    with scope:
+        log.info("it waits")
+        scope.unwinding = True
+        log.info("cleaning up")
+        with side_effect_in(scope, "pay"):
+            log.info("in it as well")
+
+    assert events(node, log) == ["it waits"]
+
+
 def test_the_place_of_a_cancel_is_no_news_when_it_is_replayed(node: Node, log: logging.Logger) -> None:
     cancel = messages.Record(kind=OperationKind.MARKER, key="cancel@side_effect:ship", status=OperationStatus.COMPLETED)
     scope, journal = attempt(cancel, recorded("clean up"))

@@ -149,20 +149,22 @@ class Failure(_message.Message):
     def __init__(self, type: _Optional[str] = ..., message: _Optional[str] = ..., traceback: _Optional[str] = ..., non_retryable: bool = ..., cause: _Optional[_Union[Failure, _Mapping]] = ..., bases: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
-    __slots__ = ("maximum_attempts", "initial_interval", "backoff_coefficient", "maximum_interval", "jitter", "non_retryable_errors")
+    __slots__ = ("maximum_attempts", "initial_interval", "backoff_coefficient", "maximum_interval", "jitter", "non_retryable_errors", "retry_spent")
     MAXIMUM_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     INITIAL_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     BACKOFF_COEFFICIENT_FIELD_NUMBER: _ClassVar[int]
     MAXIMUM_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     JITTER_FIELD_NUMBER: _ClassVar[int]
     NON_RETRYABLE_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    RETRY_SPENT_FIELD_NUMBER: _ClassVar[int]
     maximum_attempts: int
     initial_interval: _duration_pb2.Duration
     backoff_coefficient: float
     maximum_interval: _duration_pb2.Duration
     jitter: float
     non_retryable_errors: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, maximum_attempts: _Optional[int] = ..., initial_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., backoff_coefficient: _Optional[float] = ..., maximum_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., jitter: _Optional[float] = ..., non_retryable_errors: _Optional[_Iterable[str]] = ...) -> None: ...
+    retry_spent: bool
+    def __init__(self, maximum_attempts: _Optional[int] = ..., initial_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., backoff_coefficient: _Optional[float] = ..., maximum_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., jitter: _Optional[float] = ..., non_retryable_errors: _Optional[_Iterable[str]] = ..., retry_spent: bool = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("number", "failure", "start_time", "end_time", "left_out")
