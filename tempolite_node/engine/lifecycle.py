@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import concurrency
+from tempolite_node.engine import concurrency, formats
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
@@ -34,7 +34,7 @@ from tempolite_node.engine.model import (
 from tempolite_node.engine.placement import emit_ready, placed
 from tempolite_node.engine.places import key_of
 from tempolite_node.engine.retry import retry_at_ms
-from tempolite_node.engine.work import Work
+from tempolite_node.engine.work import Happened, Reach, Work
 
 # Names of an execution's timers. Those of its operations: see `operation_timer`.
 START = "start"  #: delay before the first attempt, or backoff before the next
@@ -312,7 +312,8 @@ def close(
     if closed.waiters:
         answer_waiters(work, closed, at_ms=at_ms)
     if closed.has_children:
-        work.parents.append((closed.row, False))
+        happened = Happened.TERMINATED if status is Status.TERMINATED else Happened.ENDED
+        work.parents.append(Reach(closed.row, happened, closed.reason))
 
 
 def answer_waiters(work: Work, closed: Execution, *, at_ms: int) -> None:
@@ -345,28 +346,35 @@ def reach_children(work: Work, *, at_ms: int) -> None:
     than Python's stack.
     """
     while work.parents:
-        row, cancelled = work.parents.popleft()
+        row, happened, reason = work.parents.popleft()
         parent = work.execution_at(row)
-        reach = _cancel_child if cancelled else _close_child
         for child in work.open_children(row):
             # Read again: it may have waited for the one before it.
-            reach(work, parent, work.execution_at(child.row), at_ms=at_ms)
+            _reach_child(work, parent, work.execution_at(child.row), happened, reason, at_ms=at_ms)
+        if happened is Happened.TERMINATED and work.format >= formats.EXACT_REPLAY:
+            for child in work.ended_children_with_children(row):
+                reached = child.status is Status.TERMINATED  # as it was, or by this command: so were those below it
+                if not reached and child.options.close_policy is not ClosePolicy.ABANDON:
+                    work.parents.append(Reach(child.row, happened, reason))
 
 
-def _close_child(work: Work, parent: Execution, child: Execution, *, at_ms: int) -> None:
+def _reach_child(
+    work: Work, parent: Execution, child: Execution, happened: Happened, reason: str, *, at_ms: int
+) -> None:
+    match happened, child.options.close_policy:
+        case Happened.TERMINATED, ClosePolicy.TERMINATE | ClosePolicy.REQUEST_CANCEL | None:
+            terminate(work, child, reason=reason, at_ms=at_ms)
+        case Happened.ENDED, ClosePolicy.TERMINATE:
+            terminate(work, child, reason=f"its parent {parent.id} ended", at_ms=at_ms)
+        case Happened.ENDED, ClosePolicy.REQUEST_CANCEL:
+            request_cancel(work, child, reason=f"its parent {parent.id} ended", at_ms=at_ms)
+        case Happened.CANCEL_REQUESTED, _ if is_cancelled_with(parent, child):
+            request_cancel(work, child, reason=f"its parent {parent.id} was cancelled", at_ms=at_ms)
+
+
+def is_cancelled_with(parent: Execution, child: Execution) -> bool:
     policy = child.options.close_policy
-    if parent.status is Status.TERMINATED and policy is not ClosePolicy.ABANDON:
-        terminate(work, child, reason=parent.reason, at_ms=at_ms)
-    elif policy is ClosePolicy.TERMINATE:
-        terminate(work, child, reason=f"its parent {parent.id} ended", at_ms=at_ms)
-    elif policy is ClosePolicy.REQUEST_CANCEL:
-        request_cancel(work, child, reason=f"its parent {parent.id} ended", at_ms=at_ms)
-
-
-def _cancel_child(work: Work, parent: Execution, child: Execution, *, at_ms: int) -> None:
-    policy = child.options.close_policy
-    if policy is ClosePolicy.REQUEST_CANCEL or (policy is None and child.awaited):
-        request_cancel(work, child, reason=f"its parent {parent.id} was cancelled", at_ms=at_ms)
+    return policy is ClosePolicy.REQUEST_CANCEL or (policy is None and child.awaited and parent.cancel_requested)
 
 
 # --- waits
@@ -475,7 +483,7 @@ def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int)
     if requested.pool is Component.COMPENSATION:
         return  # what is being undone is undone to the end, with the help of children too
     if requested.has_children:
-        work.parents.append((requested.row, True))
+        work.parents.append(Reach(requested.row, Happened.CANCEL_REQUESTED))
     _show_cancel(work, requested, at_ms=at_ms)
 
 

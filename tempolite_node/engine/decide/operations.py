@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from tempolite_node.engine import inbox, lifecycle
+from tempolite_node.engine import formats, inbox, lifecycle
 from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
@@ -17,10 +17,11 @@ from tempolite_node.engine.commands import (
     RecordMarker,
     SendSignalFromAttempt,
 )
-from tempolite_node.engine.decide.clients import new_execution, take_id
+from tempolite_node.engine.decide.clients import deadline_of_new, new_execution, take_id
 from tempolite_node.engine.effects import AnyAnswer, Failed, Granted, Reason, Refused, Rejection, SignalSent, Value
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
+    ClosePolicy,
     EndedAttempt,
     Execution,
     Operation,
@@ -263,11 +264,11 @@ def enqueue_child(
     if before is not None:
         if (differing := _differs(before, request.digest)) is not None:
             return differing
-        redone = _child_to_redo(work, before, generation)
+        redone = _child_to_redo(work, execution, before, generation)
         if redone is None:
             return Value(payload=before.result)
     taken = work.execution(request.execution_id)
-    if taken is not None and (redone is None or taken.row != redone.row):
+    if taken is not None and not (redone is not None and taken.row == redone.row) and not _left_over(execution, taken):
         return refused(Reason.ALREADY_EXISTS, f"execution {request.execution_id} exists")
     owner = owner_of_new(work, request.handler, request.component, waits=request.concurrency_key is not None)
     if owner is None:
@@ -283,7 +284,7 @@ def enqueue_child(
         owner=owner.id,
         priority=request.priority,
         delay_ms=request.delay_ms,
-        deadline_ms=_inherited_deadline(execution, request, at_ms=at_ms),
+        deadline_ms=_inherited_deadline(work, execution, request, at_ms=at_ms),
         epoch=0 if taken is None else take_id(work, taken),
         concurrency_key=request.concurrency_key,
         parent=execution,
@@ -311,16 +312,35 @@ def enqueue_child(
     return Value(payload=result)
 
 
-def _child_to_redo(work: Work, link: Operation, generation: int) -> Execution | None:
+def _child_to_redo(work: Work, parent: Execution, link: Operation, generation: int) -> Execution | None:
     """The child, if it ended badly before an attempt failed: a retry enqueues it anew."""
     assert link.target_row is not None, f"{link.key} links no child"
     child = work.execution_at(link.target_row)
+    if parent.format >= formats.EXACT_REPLAY and _was_stopped(child):
+        return None
     redo = child.closed and child.status is not Status.COMPLETED and link.generation < generation
     return child if redo else None
 
 
-def _inherited_deadline(parent: Execution, request: EnqueueChild, *, at_ms: int) -> int | None:
-    own = None if request.max_duration_ms is None else at_ms + request.max_duration_ms
+def _was_stopped(child: Execution) -> bool:
+    """Whether it ended because somebody wanted it to: no retry of its parent is to run it again."""
+    return child.cancel_requested or child.status is Status.TERMINATED
+
+
+def _left_over(parent: Execution, taken: Execution) -> bool:
+    """Whether the id belongs to a child that has ended, of an earlier execution that had the parent's id.
+
+    Ids that are derived from the parent's are those of its children, run after run.
+    """
+    earlier_run = taken.parent_id == parent.id and taken.parent_row != parent.row
+    return parent.format >= formats.EXACT_REPLAY and taken.closed and earlier_run
+
+
+def _inherited_deadline(work: Work, parent: Execution, request: EnqueueChild, *, at_ms: int) -> int | None:
+    """The earlier one of its own and its parent's. One that is to outlive its parent has nothing of that."""
+    own = deadline_of_new(work, request.max_duration_ms, delay_ms=request.delay_ms, at_ms=at_ms)
+    if work.format >= formats.EXACT_REPLAY and request.options.close_policy is ClosePolicy.ABANDON:
+        return own
     return min((d for d in (own, lifecycle.deadline_ms(parent)) if d is not None), default=None)
 
 
