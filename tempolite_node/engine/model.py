@@ -97,6 +97,8 @@ class OperationStatus(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
+    REFUSED = "refused"
+    GIVEN_UP = "given_up"
 
 
 _WAIT_IS_OVER = frozenset({OperationStatus.COMPLETED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED})
@@ -273,6 +275,9 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
     inbox: int = 0  #: signals received
     consumed: int = 0  #: signals consumed
     outbox: int = 0  #: signals sent to clients
+    #: Place of the cancel among the ends of its operations (see `Operation.end_seq`), from format 3 on.
+    cancel_seq: int | None = None
+    cancelled_ms: int | None = None  #: when the cancel was requested, from format 3 on
     heartbeat: bytes | None = None
     concurrency_key: str | None = None  #: only so many executions of its handler with the key are under way
     place: int | None = None  #: of its key: the row of the execution that it was given to; see `concurrency`
@@ -316,6 +321,9 @@ class Operation(Struct, gc=False, frozen=True, kw_only=True):
     kind: OperationKind
     key: str
     seq: int  #: order of recording
+    #: Order in which the log decided how operations end, and in which their answers are released, from format 3 on; 0: it
+    #: is not over, or was over before.
+    end_seq: int = 0
     status: OperationStatus
     target: str = ""  #: class of a step, name of a signal, id of a child or of the execution waited for
     target_row: int | None = None
@@ -324,7 +332,7 @@ class Operation(Struct, gc=False, frozen=True, kw_only=True):
     attempt: int = 0
     input: bytes | None = None  #: data of a step
     result: bytes | None = None
-    failure: Failure | None = None
+    failure: Failure | None = None  #: of a REFUSED one: its reason as the type, and the message
     retry_state: RetryState | None = None
     in_doubt: bool = False  #: a step whose transaction may have taken effect although it never completed
     started_ms: int
@@ -365,7 +373,15 @@ def record_generation(execution_generation: int, side_effect_failures: int) -> i
     return execution_generation * _SIDE_EFFECT_FAILURES_MAX + min(side_effect_failures, _SIDE_EFFECT_FAILURES_MAX - 1)
 
 
-_DONE_AGAIN = frozenset({OperationStatus.FAILED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED})
+_DONE_AGAIN = frozenset(
+    {
+        OperationStatus.FAILED,
+        OperationStatus.TIMED_OUT,
+        OperationStatus.CANCELLED,
+        OperationStatus.REFUSED,
+        OperationStatus.GIVEN_UP,
+    }
+)
 
 
 def record_holds(status: OperationStatus, made_in: int, generation: int) -> bool:
