@@ -234,6 +234,7 @@ class FailSideEffect(Request, frozen=True, kw_only=True):
     failure: Failure
     retry: RetryPolicy
     started_ms: int
+    has_run: bool = False  #: it ended well, and its value can't be stored: it is never run again. From format 3 on
 
 
 class BeginStep(Request, frozen=True, kw_only=True):
@@ -252,7 +253,8 @@ class FailStep(Request, frozen=True, kw_only=True):
     key: str
     data: bytes
     failure: Failure
-    compensate: bool  #: the step's compensate_on_failure
+    compensate: bool  #: it may have taken effect
+    has_run: bool = False  #: it ended well, and its data can't be stored: it is never run again. From format 3 on
 
 
 class RecordMarker(Request, frozen=True, kw_only=True):

@@ -373,6 +373,9 @@ def record_generation(execution_generation: int, side_effect_failures: int) -> i
     return execution_generation * _SIDE_EFFECT_FAILURES_MAX + min(side_effect_failures, _SIDE_EFFECT_FAILURES_MAX - 1)
 
 
+#: The generation of what has run and is recorded as failed, as what it left can't be stored. It is never done again.
+HAS_RUN = 2**62
+
 _DONE_AGAIN = frozenset(
     {
         OperationStatus.FAILED,

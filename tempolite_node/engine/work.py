@@ -63,7 +63,7 @@ class Happened(Enum):
     ENDED = auto()
     TERMINATED = auto()  #: or it had ended, and the one above it was terminated
     CANCEL_REQUESTED = auto()
-    GIVEN_UP = auto()  #: a saga is to be undone
+    GIVEN_UP = auto()  #: a saga, whose steps are undone once its children have ended
 
 
 class Reach(NamedTuple):

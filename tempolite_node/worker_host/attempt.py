@@ -120,10 +120,12 @@ class Attempt:
         self.journal = Journal(run.journal, run.generation)
         self.scope: Scope = AttemptScope(run, self.journal)
         self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
+        self.exact = run.format >= formats.EXACT_REPLAY
         self.over = False
         self.cancel_requested = isinstance(run, messages.RunHandler) and run.cancel_requested
         self.cancel_reason = run.cancel_reason if isinstance(run, messages.RunHandler) else ""
         self._cancel_delivered = isinstance(run, messages.RunHandler) and run.cancel_delivered
+        self.cancels_raised = 0  #: how often its code has met a cancel
         self._calls: dict[int, _Call] = {}
         self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
         self._side_effects: set[str] = set()  #: that run now
@@ -240,6 +242,7 @@ class Attempt:
 
     def deliver_cancel(self) -> NoReturn:
         self.cancel_requested = self._cancel_delivered = True
+        self.cancels_raised += 1
         raise Cancelled(self.cancel_reason)
 
     # --- by other threads

@@ -12,6 +12,7 @@ from tempolite_node.protocol import messages
 from tempolite_node.worker_host.async_runtime import AsyncRuntime, AttemptLoop, TaskScheduler
 from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime, Services
 from tempolite_node.worker_host.contexts import compensation_context, handler_context
+from tempolite_node.worker_host.failures import failure_of
 from tempolite_node.worker_host.registry import LoadError
 from tempolite_node.worker_host.steps import step_class
 from tempolite_node.worker_host.sync_runtime import SyncRuntime, ThreadScheduler, threads
@@ -169,5 +170,11 @@ def _finish(attempt: Attempt, returned: Any) -> None:
     except InvalidArgument as error:
         message = f"the result of {name}: {error}"
         attempt.fail_with(Failure(type="InvalidResult", message=message, non_retryable=True))
+    except Exception as error:  # of a value's own code: it has run all the same, and is not to run again
+        if not attempt.exact:
+            raise
+        failure = failure_of(error)
+        message = f"the result of {name}: {failure.type}: {failure.message}"
+        attempt.fail_with(Failure(type="InvalidResult", message=message, non_retryable=True, cause=failure))
     else:
         attempt.finish(None if returned is None else result)

@@ -129,12 +129,14 @@ def _attempt(
     started_ms = time.time_ns() // 1_000_000
     if info.takes_context:
         run = partial(run, side_effect_context(runtime.within(inner), key, number))
+    has_run = False
     try:
         # It may have been requested while this attempt waited for its slot, or for the end of the backoff.
         if attempt.may_meet_cancel:
             yield from raise_if_cancelled(attempt, scope, f"{OperationKind.SIDE_EFFECT}:{key}", live=True)
         value = yield RunUserCode(run, inner, _timeout_s(runtime, operation))
         attempt.check_running()
+        has_run = True  # should its value be unstorable, it is never run again
         result, read = _checked_result(attempt, operation, value, type)
     except asyncio.CancelledError:
         attempt.leave(inner)
@@ -143,6 +145,9 @@ def _attempt(
         attempt.check_running()
         attempt.leave(inner)
         failed = _failed(runtime, operation, key, input_digest, error, started_ms)
+        if has_run:
+            failure = replace(failed.failure, non_retryable=True)
+            failed = replace(failed, failure=failure, has_run=attempt.exact)
         return (yield from ask(failed, scope, waits=(OperationKind.SIDE_EFFECT, key))), _UNREAD
     attempt.leave(inner)
     completed = commands.CompleteSideEffect(key=key, digest=input_digest, result=result, started_ms=started_ms)

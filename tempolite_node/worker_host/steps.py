@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -20,7 +21,7 @@ from tempolite_node.worker_host.replay import check_digest, found
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.async_contexts import AsyncSagaStep
 from tempolite_sdk.contexts import SagaStep
-from tempolite_sdk.errors import ContextMisuse, InvalidArgument
+from tempolite_sdk.errors import Cancelled, ContextMisuse
 from tempolite_sdk.operations import RunStep
 from tempolite_sdk.payload import digest, encode_fields, restore_fields
 from tempolite_sdk.values.written import encode_fields_as_they_are, salvaged_fields, tell_once
@@ -49,6 +50,9 @@ def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversat
         raise failed_step(key, record.failure)
     go = yield from ask(commands.BeginStep(key=key, target=target, input=data, digest=input_digest), scope)
     assert isinstance(go, Granted), f"step {key}: {go}"  # the journal said that it is not over
+    if go.data is not None:
+        data = go.data
+        restore_fields(step, data)
     return (yield from _run_transaction(runtime, scope, step, data, key, go.attempt))
 
 
@@ -58,21 +62,29 @@ def _run_transaction(
     attempt = runtime.attempt
     inner = scope.inner(OperationKind.STEP, key)
     context = transaction_context(runtime.within(inner), key, number)
-    unrecorded = True
+    has_run = False
+    cancels_before = attempt.cancels_raised
     try:
         yield RunUserCode(partial(step.transaction, context), inner)
         attempt.check_running()
-        unrecorded = False  # it has taken effect: should its data be unstorable, it is to be undone
+        has_run = True  # it has taken effect: should its data be unstorable, it is to be undone, and never done again
         data = _data_of(attempt, step)
     except BaseException as error:
         attempt.check_running()
         attempt.leave(inner)
         failure = failure_of(error)
-        if not unrecorded and isinstance(error, InvalidArgument):
-            failure = replace(failure, non_retryable=True)  # another attempt would do it again, and fail again
+        if has_run:
+            failure = replace(failure, non_retryable=True)
         data = _salvaged(attempt, step, data)
-        undo = not unrecorded or type(step).compensate_on_failure
-        yield from ask(commands.FailStep(key=key, data=data, failure=failure, compensate=undo), scope)
+        interrupted = attempt.cancels_raised > cancels_before or isinstance(error, Cancelled | asyncio.CancelledError)
+        fail = commands.FailStep(
+            key=key,
+            data=data,
+            failure=failure,
+            compensate=has_run or type(step).compensate_on_failure or (attempt.exact and interrupted),
+            has_run=attempt.exact and has_run,
+        )
+        yield from ask(fail, scope)
         if not isinstance(error, Exception):
             raise
         raise failed_step(key, failure) from error

@@ -21,6 +21,7 @@ from tempolite_node.engine.decide.clients import deadline_of_new, new_execution,
 from tempolite_node.engine.effects import AnyAnswer, Failed, Granted, Reason, Refused, Rejection, SignalSent, Value
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
+    HAS_RUN,
     ClosePolicy,
     EndedAttempt,
     Execution,
@@ -124,13 +125,17 @@ def fail_side_effect(
             ended_ms=at_ms,
         )
     )
-    next_attempt = retry_at_ms(
-        request.retry,
-        failure=request.failure,
-        failures=attempt,
-        failed_at_ms=at_ms,
-        jitter=jitter,
-        deadline_ms=lifecycle.deadline_ms(execution),
+    next_attempt = (
+        RetryState.NON_RETRYABLE_FAILURE
+        if request.has_run
+        else retry_at_ms(
+            request.retry,
+            failure=request.failure,
+            failures=attempt,
+            failed_at_ms=at_ms,
+            jitter=jitter,
+            deadline_ms=lifecycle.deadline_ms(execution),
+        )
     )
     out_of_retries = isinstance(next_attempt, RetryState)
     failed = work.put_operation(
@@ -141,7 +146,7 @@ def fail_side_effect(
             seq=earlier.seq if earlier else work.next_row(),
             status=OperationStatus.FAILED if out_of_retries else OperationStatus.RETRYING,
             digest=request.digest,
-            generation=generation,
+            generation=HAS_RUN if request.has_run else generation,
             attempt=attempt,
             failure=request.failure,
             retry_state=next_attempt if isinstance(next_attempt, RetryState) else None,
@@ -176,6 +181,7 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, generation:
     else:
         in_doubt = before.in_doubt
     number = before.attempt + 1 if before else 1
+    left = before.result if before is not None and in_doubt and _is_exact(execution) else None
     work.put_operation(
         Operation(
             execution_row=execution.row,
@@ -188,12 +194,17 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, generation:
             generation=generation,
             attempt=number,
             input=request.input,
+            result=left,
             in_doubt=in_doubt,
             started_ms=before.started_ms if before else at_ms,
         ),
         before=before,
     )
-    return Granted(attempt=number)
+    return Granted(attempt=number, data=left)
+
+
+def _is_exact(execution: Execution) -> bool:
+    return execution.format >= formats.EXACT_REPLAY
 
 
 def _running_step(work: Work, execution: Execution, key: str) -> Operation | Refused:
@@ -216,6 +227,7 @@ def complete_step(work: Work, execution: Execution, request: CompleteStep, *, at
             failure=None,
             in_doubt=False,
             closed_ms=at_ms,
+            end_seq=work.next_row() if _is_exact(execution) else 0,
         ),
         before=step,
     )
@@ -244,8 +256,10 @@ def fail_step(work: Work, execution: Execution, request: FailStep, *, at_ms: int
             status=OperationStatus.FAILED,
             result=request.data,
             failure=request.failure,
+            generation=HAS_RUN if request.has_run else step.generation,
             in_doubt=step.in_doubt or request.compensate,
             closed_ms=at_ms,
+            end_seq=work.next_row() if _is_exact(execution) else 0,
         ),
         before=step,
     )
@@ -316,7 +330,7 @@ def _child_to_redo(work: Work, parent: Execution, link: Operation, generation: i
     """The child, if it ended badly before an attempt failed: a retry enqueues it anew."""
     assert link.target_row is not None, f"{link.key} links no child"
     child = work.execution_at(link.target_row)
-    if parent.format >= formats.EXACT_REPLAY and _was_stopped(child):
+    if _is_exact(parent) and _was_stopped(child):
         return None
     redo = child.closed and child.status is not Status.COMPLETED and link.generation < generation
     return child if redo else None
@@ -333,7 +347,7 @@ def _left_over(parent: Execution, taken: Execution) -> bool:
     Ids that are derived from the parent's are those of its children, run after run.
     """
     earlier_run = taken.parent_id == parent.id and taken.parent_row != parent.row
-    return parent.format >= formats.EXACT_REPLAY and taken.closed and earlier_run
+    return _is_exact(parent) and taken.closed and earlier_run
 
 
 def _inherited_deadline(work: Work, parent: Execution, request: EnqueueChild, *, at_ms: int) -> int | None:

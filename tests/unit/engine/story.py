@@ -517,10 +517,17 @@ class Story:
         retry: RetryPolicy = STEADY,
         side_effect_failures: int = 0,
         started_ms: int | None = None,
+        has_run: bool = False,
         **fields: Any,
     ) -> AnyOutcome:
-        started_ms = self.now_ms if started_ms is None else started_ms
-        request = FailSideEffect(key=key, digest=digest, failure=failure(**fields), retry=retry, started_ms=started_ms)
+        request = FailSideEffect(
+            key=key,
+            digest=digest,
+            failure=failure(**fields),
+            retry=retry,
+            started_ms=self.now_ms if started_ms is None else started_ms,
+            has_run=has_run,
+        )
         return self.ask(execution_id, request, side_effect_failures=side_effect_failures)
 
     def begin_step(
@@ -532,9 +539,17 @@ class Story:
         return self.ask(execution_id, CompleteStep(key=key, data=data))
 
     def fail_step(
-        self, execution_id: str, key: str = "Charge#1", *, data: bytes = b"{}", compensate: bool = False
+        self,
+        execution_id: str,
+        key: str = "Charge#1",
+        *,
+        data: bytes = b"{}",
+        compensate: bool = False,
+        has_run: bool = False,
     ) -> AnyOutcome:
-        request = FailStep(key=key, data=data, failure=failure("CardDeclined"), compensate=compensate)
+        request = FailStep(
+            key=key, data=data, failure=failure("CardDeclined"), compensate=compensate, has_run=has_run
+        )
         return self.ask(execution_id, request)
 
     def step(self, execution_id: str, key: str = "Charge#1") -> None:

@@ -85,8 +85,9 @@ def saga(story: Story, execution_id: str, options: Options | None = None) -> str
 
 
 def scheduled(story: Story) -> None:
-    for name, max_duration_ms in (("starts", None), ("cancelled", None), ("terminated", None), ("late", 1)):
-        story.enqueue(name, delay_ms=1_000, max_duration_ms=max_duration_ms)
+    for name in ("starts", "cancelled", "terminated"):
+        story.enqueue(name, delay_ms=1_000)
+    story.child(story.running("parent", max_duration_ms=1), "late", delay_ms=1_000)
     story.cancel("cancelled")
     story.terminate("terminated")
     story.fail(saga(story, "undone"))

@@ -384,6 +384,7 @@ class Moves:
             failure=pick(FAILURES, move.two),
             retry=RetryPolicy(maximum_attempts=2),
             started_ms=self.at_ms,
+            has_run=move.three % 5 == 0,
         )
         return self._ask(move, request)
 
@@ -409,7 +410,14 @@ class Moves:
         key = next(op.key for op in begun if op.execution_row == execution.row)
         ended: AnyRequest = CompleteStep(key=key, data=b'{"id": 1}')
         if move.two % 3 == 0:
-            ended = FailStep(key=key, data=b"{}", failure=pick(FAILURES, move.one), compensate=bool(move.three % 2))
+            has_run = move.two % 2 == 0
+            ended = FailStep(
+                key=key,
+                data=b"{}",
+                failure=pick(FAILURES, move.one),
+                compensate=has_run or bool(move.three % 2),
+                has_run=has_run,
+            )
         return FromAttempt(
             at_ms=self.at_ms, execution_id=execution.id, epoch=execution.epoch, jitter=0.0, request=ended
         )

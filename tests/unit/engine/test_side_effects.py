@@ -260,7 +260,8 @@ def test_a_wait_that_timed_out_inside_a_side_effect_is_made_again_when_that_is_r
 def test_a_child_that_ended_badly_inside_a_side_effect_is_enqueued_anew_when_that_is_retried(story: Story) -> None:
     story.running("order-1")
     story.child("order-1", "child-1", key="quote > ship#1")
-    story.terminate("child-1")
+    story.start("child-1")
+    story.fail("child-1", non_retryable=True)
     story.fail_side_effect("order-1", "quote")
     story.advance(1_000)
 
@@ -316,3 +317,14 @@ def test_a_compensation_may_ask_for_a_side_effect_whose_backoff_the_saga_did_not
     assert story.begin_side_effect("order-1", "quote") is None
     assert story.advance(1_000) == ["order-1 side_effect:quote"]
     assert [wake.answer for wake in story.effects_of(Wake)] == [Granted(attempt=2)]
+
+
+def test_a_side_effect_that_has_run_is_not_run_again_by_any_attempt(story: Story) -> None:
+    story.running("order-1")
+    answer = story.fail_side_effect("order-1", has_run=True)
+    assert answer == Failed(failure=failure(), attempts=1)
+
+    story.retried("order-1")
+
+    assert story.begin_side_effect("order-1") == Failed(failure=failure(), attempts=1)
+    assert story.operation("order-1", SIDE_EFFECT, "quote").retry_state is RetryState.NON_RETRYABLE_FAILURE
