@@ -211,9 +211,7 @@ def next_to_undo(work: Work, execution: Execution) -> Operation | None:
     done = {op.key for op in work.operations_of_kind(execution.row, OperationKind.COMPENSATION)}
     steps = (step for step in work.operations_of_kind(execution.row, OperationKind.STEP) if step.key not in done)
     took_effect = [
-        step
-        for step in steps
-        if step.in_doubt or step.status in (OperationStatus.COMPLETED, OperationStatus.RUNNING)
+        step for step in steps if step.in_doubt or step.status in (OperationStatus.COMPLETED, OperationStatus.RUNNING)
     ]
     if execution.format < formats.EXACT_REPLAY:
         return max(took_effect, key=lambda step: step.seq, default=None)  # by the order in which they were begun

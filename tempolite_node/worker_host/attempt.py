@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
+from msgspec.structs import replace
+
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyRequest,
@@ -213,7 +215,10 @@ class Attempt:
         self._end(CompleteAttempt(result=result))
 
     def fail(self, error: BaseException) -> None:
-        self._end(FailAttempt(failure=failure_of(error), cancelled=isinstance(error, Cancelled)))
+        failure = failure_of(error)
+        if self.exact and isinstance(error, InvalidArgument) and isinstance(self.run, messages.RunHandler):
+            failure = replace(failure, non_retryable=True)  # a value that is refused is not tried again
+        self._end(FailAttempt(failure=failure, cancelled=isinstance(error, Cancelled)))
 
     def fail_with(self, failure: Failure) -> None:
         self._end(FailAttempt(failure=failure))

@@ -547,9 +547,7 @@ class Story:
         compensate: bool = False,
         has_run: bool = False,
     ) -> AnyOutcome:
-        request = FailStep(
-            key=key, data=data, failure=failure("CardDeclined"), compensate=compensate, has_run=has_run
-        )
+        request = FailStep(key=key, data=data, failure=failure("CardDeclined"), compensate=compensate, has_run=has_run)
         return self.ask(execution_id, request)
 
     def step(self, execution_id: str, key: str = "Charge#1") -> None:
