@@ -19,6 +19,7 @@ from tempolite_node.driver.runs import AttemptEnd, RunningAttempt
 from tempolite_node.engine.commands import (
     AnyRequest,
     BeginSideEffect,
+    CancelFromAttempt,
     CompleteAttempt,
     CompleteSideEffect,
     CrashAttempt,
@@ -34,6 +35,7 @@ from tempolite_node.engine.commands import (
     WaitForExecution,
 )
 from tempolite_node.engine.effects import AnyOutcome, Granted, Reason, Refused, Rejection
+from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.model import OperationKind
 from tempolite_node.protocol import messages
 
@@ -113,6 +115,10 @@ class Requests:
                 request = made
             if isinstance(request, SetSignalAside) and self._format() < 2:
                 message = "a node of an earlier version can't set signals aside"
+                dispatch.answer(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
+                continue
+            if isinstance(request, CancelFromAttempt) and self._format() < EXACT_REPLAY:
+                message = "a node of an earlier version can't cancel for an execution"
                 dispatch.answer(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
                 continue
             if isinstance(request, SendSignalFromAttempt) and request.to is not None:

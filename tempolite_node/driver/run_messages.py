@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tempolite_node.engine.effects import Refused
 from tempolite_node.engine.model import Execution, Operation, OperationKind, OperationStatus
 from tempolite_node.protocol import messages
 
@@ -65,12 +66,14 @@ def _journal(source: Source, execution: Execution) -> tuple[messages.Record, ...
 
 
 def _record(source: Source, operation: Operation) -> messages.Record:
-    result, failure, ended = operation.result, operation.failure, None
+    result, failure, ended, refusal = operation.result, operation.failure, None, None
     if operation.kind is OperationKind.WAIT and operation.status in _ANSWERED and operation.target_row is not None:
         # What an execution ended with is kept once, with the execution.
         target = source.execution_at(operation.target_row)
         if target is not None:
             result, failure, ended = target.result, target.failure, target.status
+    if operation.status is OperationStatus.REFUSED and failure is not None:
+        refusal, failure = Refused(reason=failure.type, message=failure.message), None
     return messages.Record(
         kind=operation.kind,
         key=operation.key,
@@ -83,4 +86,5 @@ def _record(source: Source, operation: Operation) -> messages.Record:
         result=result,
         failure=failure,
         ended=ended,
+        refusal=refusal,
     )

@@ -270,6 +270,15 @@ class SendSignalFromAttempt(Request, frozen=True, kw_only=True):
     to: str | None = None  #: id of another execution; None: to the clients that follow this one
 
 
+class CancelFromAttempt(Request, frozen=True, kw_only=True):
+    """Requests the cancel of another execution. From format 3 on."""
+
+    key: str
+    execution_id: str
+    reason: str = ""
+    digest: bytes
+
+
 class RecordRefusal(Request, frozen=True, kw_only=True):
     """An operation that its node refused before the log was asked: recorded, so that replay is refused it too.
 
@@ -342,6 +351,7 @@ AnyRequest = (
     | FailStep
     | RecordMarker
     | SendSignalFromAttempt
+    | CancelFromAttempt
     | RecordRefusal
     | GiveUp
     | DeliverCancel

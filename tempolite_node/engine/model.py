@@ -81,6 +81,7 @@ class OperationKind(StrEnum):
     SIGNAL_SENT = "signal_sent"
     TIMER = "timer"
     MARKER = "marker"
+    CANCEL = "cancel"
 
 
 def operation_id(execution_id: str, kind: OperationKind, key: str) -> str:
@@ -165,6 +166,11 @@ OPERATION_MOVES: Mapping[OperationKind, Mapping[OperationStatus | None, frozense
     },
     OperationKind.SIGNAL_SENT: _AT_ONCE,
     OperationKind.MARKER: _AT_ONCE,
+    OperationKind.CANCEL: {
+        None: frozenset({OperationStatus.COMPLETED, OperationStatus.REFUSED}),
+        OperationStatus.COMPLETED: frozenset(),
+        OperationStatus.REFUSED: frozenset(),
+    },
 }
 
 

@@ -74,9 +74,7 @@ class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     result: bytes | None = None
     failure: Failure | None = None
     ended: Status | None = None  #: of the execution waited for, when a wait is COMPLETED
-    end_seq: int = (
-        0  #: its place in the order in which answers are released; 0: it is not over, or of an earlier format
-    )
+    end_seq: int = 0  #: its place in the order in which answers are released; 0: it is not over, or of an earlier format
     closed_ms: int = 0  #: when it was over
     refusal: Refused | None = None  #: of one that is REFUSED
 

@@ -9,6 +9,7 @@ from tempolite_node.engine.effects import Refused
 from tempolite_node.engine.model import OperationKind, OperationStatus
 from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.conversations import Ask, Conversation
+from tempolite_node.worker_host.failures import refusal
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.errors import ContextMisuse
 
@@ -41,6 +42,12 @@ def raise_if_cancelled(attempt: Attempt, scope: Scope, place: str, *, live: bool
         answer = yield Ask(DeliverCancel(key=place), scope)
         if not isinstance(answer, Refused):
             attempt.deliver_cancel()
+
+
+def raise_if_refused(record: Record | None) -> None:
+    """Raises what the operation was refused with, if that is what is recorded of it."""
+    if record is not None and record.refusal is not None:
+        raise refusal(record.refusal)
 
 
 def check_digest(attempt: Attempt, record: Record, given: bytes, *, actual: str) -> None:

@@ -82,6 +82,7 @@ class OperationKind(StrEnum):
     SIGNAL_SENT = "signal_sent"
     TIMER = "timer"
     MARKER = "marker"  #: a memoized value, or the delivery of a cancel
+    CANCEL = "cancel"  #: of another execution, requested
 
 
 class OperationStatus(StrEnum):
@@ -95,6 +96,8 @@ class OperationStatus(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"  #: a compensation that an operator skipped
+    REFUSED = "refused"  #: it could not be done: `failure` says why
+    GIVEN_UP = "given_up"  #: a wait that the code gave up
 
 
 class RetryState(StrEnum):

@@ -10,6 +10,7 @@ from tempolite_node.engine import lifecycle
 from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
+    CancelFromAttempt,
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
@@ -82,6 +83,8 @@ def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | No
             return operations.record_marker(work, execution, request, generation, at_ms=at_ms)
         case SendSignalFromAttempt():
             return operations.send_signal(work, execution, request, generation, at_ms=at_ms)
+        case CancelFromAttempt():
+            return operations.cancel(work, execution, request, generation, at_ms=at_ms)
         case DeliverCancel():
             return waits.deliver_cancel(work, execution, request, generation, at_ms=at_ms)
         case Heartbeat():

@@ -1,4 +1,4 @@
-"""Operations that are over as soon as they are recorded: side effects, steps, children, markers, signals sent."""
+"""Operations that are over as soon as they are recorded: side effects, steps, children, signals, cancels, markers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tempolite_node.engine import formats, inbox, lifecycle
 from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
+    CancelFromAttempt,
     CompleteSideEffect,
     CompleteStep,
     EnqueueChild,
@@ -25,6 +26,7 @@ from tempolite_node.engine.model import (
     ClosePolicy,
     EndedAttempt,
     Execution,
+    Failure,
     Operation,
     OperationKind,
     OperationStatus,
@@ -414,4 +416,45 @@ def send_signal(
         ),
         before=None,
     )
+    return Value()
+
+
+# --- cancels of others
+
+
+def cancel(work: Work, execution: Execution, request: CancelFromAttempt, generation: int, *, at_ms: int) -> AnyAnswer:
+    """As a client's: what has ended stays as it ended. The request and its record are one commit."""
+    earlier = work.operation(execution.row, OperationKind.CANCEL, request.key)
+    before = _if_holds(earlier, generation)
+    if before is not None:
+        return _differs(before, request.digest) or _cancel_answer(before)
+    target = work.execution(request.execution_id)
+    failure = None
+    if target is None:
+        failure = Failure(type=Reason.NOT_FOUND.value, message=f"no execution {request.execution_id}")
+    recorded = work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=OperationKind.CANCEL,
+            key=request.key,
+            seq=earlier.seq if earlier else work.next_row(),
+            status=OperationStatus.COMPLETED if target is not None else OperationStatus.REFUSED,
+            target=request.execution_id,
+            target_row=None if target is None else target.row,
+            digest=request.digest,
+            generation=generation,
+            failure=failure,
+            started_ms=at_ms,
+            closed_ms=at_ms,
+        ),
+        before=earlier,
+    )
+    if target is not None:
+        lifecycle.request_cancel(work, target, reason=request.reason, at_ms=at_ms)
+    return _cancel_answer(recorded)
+
+
+def _cancel_answer(recorded: Operation) -> AnyAnswer:
+    if recorded.failure is not None:
+        return Refused(reason=recorded.failure.type, message=recorded.failure.message)
     return Value()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
     Cancel,
+    CancelFromAttempt,
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
@@ -57,6 +58,7 @@ from tempolite_node.engine.model import (
     Failure,
     Operation,
     OperationKind,
+    OperationStatus,
     Options,
     RetryPolicy,
     ServedHandler,
@@ -124,6 +126,10 @@ def changes(work: Work) -> list[Any]:
     ]
 
 
+def _operations(work: Work) -> Iterator[Operation]:
+    return (operation for changed in work.operations.values() for operation in changed.values())
+
+
 def changed_nothing(outcome: AnyOutcome) -> bool:
     return isinstance(outcome, Rejection | Refused)
 
@@ -183,7 +189,7 @@ class Story:
         work = self.make_work()
         outcome = decide(work, command)
         self.effects = list(work.effects)
-        if changed_nothing(outcome):
+        if changed_nothing(outcome) and not any(op.status is OperationStatus.REFUSED for op in _operations(work)):
             assert not any(changes(work)), f"{outcome} changed something"
             assert work.last_row == self.executions.last_row()
         self.executions.save(work, self.executions.applied_index + 1)
@@ -484,6 +490,11 @@ class Story:
         return self.ask(
             execution_id, SendSignalFromAttempt(key=key, name=name, payload=payload, digest=digest, **fields)
         )
+
+    def cancel_from(
+        self, execution_id: str, target_id: str, reason: str = "", *, key: str = "c#1", digest: bytes = b"d"
+    ) -> AnyOutcome:
+        return self.ask(execution_id, CancelFromAttempt(key=key, execution_id=target_id, reason=reason, digest=digest))
 
     def marker(self, execution_id: str, value: bytes, *, key: str = "now#1") -> AnyOutcome:
         return self.ask(execution_id, RecordMarker(key=key, value=value))

@@ -317,6 +317,11 @@ def signal_sent(story: Story) -> None:
     story.send(story.running())
 
 
+def cancel(story: Story) -> None:
+    story.cancel_from(story.running("one"), "one")
+    story.cancel_from("one", "nobody", key="c#2")
+
+
 def marker(story: Story) -> None:
     story.marker(story.running(), b"1")
 
@@ -333,6 +338,7 @@ def marker(story: Story) -> None:
         (OperationKind.TIMER, timer),
         (OperationKind.SIGNAL_SENT, signal_sent),
         (OperationKind.MARKER, marker),
+        (OperationKind.CANCEL, cancel),
     ],
 )
 def test_every_legal_move_of_an_operation_is_made(
@@ -394,7 +400,7 @@ def test_the_schema_tells_of_every_status(table: str, statuses: type[Status | Op
     schema = (files("tempolite_node.store") / "schema.sql").read_text()
     [comments] = re.findall(rf"CREATE TABLE {table} .*?\n    status [^\n]*\n((?: *--[^\n]*\n)+)", schema, re.DOTALL)
     going_on, _, for_good = comments.partition("and, for good:")
-    told = {*re.findall(r"^ *-- ([a-z]+)", going_on, re.MULTILINE), *re.findall(r"[a-z_]+", for_good)} - {"and"}
+    told = {*re.findall(r"^ *-- ([a-z_]+)", going_on, re.MULTILINE), *re.findall(r"[a-z_]+", for_good)} - {"and"}
 
     assert told == {*statuses}
     if statuses is Status:

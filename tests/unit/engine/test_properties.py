@@ -26,6 +26,7 @@ from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
     Cancel,
+    CancelFromAttempt,
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
@@ -368,6 +369,16 @@ class Moves:
         )
         return self._ask(move, request)
 
+    def _cancel_other(self, move: Move) -> AnyCommand | None:
+        target = pick(["nobody", *(e.id for e in self.everyone)], move.three)
+        request = CancelFromAttempt(
+            key=pick(KEYS, move.one),
+            execution_id=target,
+            reason="not needed",
+            digest=pick((b"1", b"1", b"2"), move.two),
+        )
+        return self._ask(move, request)
+
     def _begin_side_effect(self, move: Move) -> AnyCommand | None:
         return self._ask(move, BeginSideEffect(key=pick(KEYS, move.one), digest=pick((b"1", b"1", b"2"), move.two)))
 
@@ -454,6 +465,7 @@ FREQUENCIES = {
     "signal": 3,
     "send": 2,
     "cancel": 3,
+    "cancel_other": 2,
     "deliver_cancel": 2,
     "begin_side_effect": 1,
     "complete_side_effect": 1,

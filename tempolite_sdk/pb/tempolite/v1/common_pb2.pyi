@@ -51,6 +51,7 @@ class OperationKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATION_KIND_SIGNAL_SENT: _ClassVar[OperationKind]
     OPERATION_KIND_TIMER: _ClassVar[OperationKind]
     OPERATION_KIND_MARKER: _ClassVar[OperationKind]
+    OPERATION_KIND_CANCEL: _ClassVar[OperationKind]
 
 class OperationStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -63,6 +64,8 @@ class OperationStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATION_STATUS_TIMED_OUT: _ClassVar[OperationStatus]
     OPERATION_STATUS_CANCELLED: _ClassVar[OperationStatus]
     OPERATION_STATUS_SKIPPED: _ClassVar[OperationStatus]
+    OPERATION_STATUS_REFUSED: _ClassVar[OperationStatus]
+    OPERATION_STATUS_GIVEN_UP: _ClassVar[OperationStatus]
 
 class RetryState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -104,6 +107,7 @@ OPERATION_KIND_SIGNAL: OperationKind
 OPERATION_KIND_SIGNAL_SENT: OperationKind
 OPERATION_KIND_TIMER: OperationKind
 OPERATION_KIND_MARKER: OperationKind
+OPERATION_KIND_CANCEL: OperationKind
 OPERATION_STATUS_UNSPECIFIED: OperationStatus
 OPERATION_STATUS_PENDING: OperationStatus
 OPERATION_STATUS_RUNNING: OperationStatus
@@ -113,6 +117,8 @@ OPERATION_STATUS_FAILED: OperationStatus
 OPERATION_STATUS_TIMED_OUT: OperationStatus
 OPERATION_STATUS_CANCELLED: OperationStatus
 OPERATION_STATUS_SKIPPED: OperationStatus
+OPERATION_STATUS_REFUSED: OperationStatus
+OPERATION_STATUS_GIVEN_UP: OperationStatus
 RETRY_STATE_UNSPECIFIED: RetryState
 RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED: RetryState
 RETRY_STATE_NON_RETRYABLE_FAILURE: RetryState
