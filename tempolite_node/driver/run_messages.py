@@ -87,4 +87,5 @@ def _record(source: Source, operation: Operation) -> messages.Record:
         failure=failure,
         ended=ended,
         refusal=refusal,
+        due_ms=operation.due_ms or 0,
     )

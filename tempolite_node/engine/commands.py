@@ -319,12 +319,23 @@ class FailAttempt(Request, frozen=True, kw_only=True):
     cancelled: bool = False  #: the error is the cancel that was delivered
 
 
+class TimedSideEffect(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """A side effect with a timeout, whose body is given up in the middle and run again by replay."""
+
+    key: str
+    digest: bytes
+    started_ms: int
+    due_ms: int  #: end of its time
+    side_effect_failures: int = 0  #: as of `FromAttempt`
+
+
 class UnwindAttempt(Request, frozen=True, kw_only=True):
     """The stack was given up while waiting; the attempt goes on by replay when one of its waits is over."""
 
     #: Calls without an answer when the stack was given up: waits, and side effects in backoff. If an answer was on its
     #: way to one of them, the attempt goes on at once. Empty: not told, which will do for a stack with one call.
     waits: tuple[tuple[OperationKind, str], ...] = ()
+    timed: tuple[TimedSideEffect, ...] = ()  #: from format 3 on
     cancelled: bool = False  #: the attempt had released the cancel of its execution, from format 3 on
 
 

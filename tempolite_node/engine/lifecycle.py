@@ -29,6 +29,7 @@ from tempolite_node.engine.model import (
     OperationStatus,
     RetryState,
     Status,
+    execution_generation,
     prefix_of,
 )
 from tempolite_node.engine.placement import emit_ready, placed
@@ -485,6 +486,16 @@ def end_backoff(work: Work, execution: Execution, side_effect: Operation, *, at_
             answer=answer,
         )
     )
+
+
+def end_time(work: Work, execution: Execution, side_effect: Operation, *, at_ms: int) -> None:
+    """The time of a side effect is up. Its stack was given up: replay asks for it again, and finds that.
+
+    One that has a stack again watches over its time itself.
+    """
+    work.put_operation(replace(side_effect, due_ms=None), before=side_effect)
+    if not execution.attached and execution_generation(side_effect.generation) == execution.generation:
+        resume_unwound(work, execution, at_ms=at_ms)
 
 
 def close_wait(

@@ -111,8 +111,10 @@ _AT_ONCE = {None: frozenset({OperationStatus.COMPLETED}), OperationStatus.COMPLE
 #: record up here, also one that leaves the status as it is.
 OPERATION_MOVES: Mapping[OperationKind, Mapping[OperationStatus | None, frozenset[OperationStatus]]] = {
     OperationKind.SIDE_EFFECT: {
-        None: _TRIED,
-        OperationStatus.RETRYING: _TRIED,
+        # RUNNING: its stack was given up in one of its waits, and the end of its time is kept.
+        None: _TRIED | {OperationStatus.RUNNING},
+        OperationStatus.RUNNING: _TRIED | {OperationStatus.RUNNING},
+        OperationStatus.RETRYING: _TRIED | {OperationStatus.RUNNING},
         OperationStatus.COMPLETED: frozenset(),
         OperationStatus.FAILED: frozenset(),
     },
@@ -343,7 +345,7 @@ class Operation(Struct, gc=False, frozen=True, kw_only=True):
     in_doubt: bool = False  #: a step whose transaction may have taken effect although it never completed
     started_ms: int
     closed_ms: int | None = None
-    due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait
+    due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait, or RUNNING side effect
     signal_seq: int | None = None  #: of the signal in the inbox that a COMPLETED wait took; None before format 2
 
     @property
@@ -377,6 +379,11 @@ def record_generation(execution_generation: int, side_effect_failures: int) -> i
     side_effect_failures: failed attempts of the side effects around it: they too are done again from the top.
     """
     return execution_generation * _SIDE_EFFECT_FAILURES_MAX + min(side_effect_failures, _SIDE_EFFECT_FAILURES_MAX - 1)
+
+
+def execution_generation(made_in: int) -> int:
+    """In which of its execution's a record was made."""
+    return made_in // _SIDE_EFFECT_FAILURES_MAX
 
 
 #: The generation of what has run and is recorded as failed, as what it left can't be stored. It is never done again.

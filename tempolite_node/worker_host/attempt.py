@@ -19,6 +19,7 @@ from tempolite_node.engine.commands import (
     FailAttempt,
     FailSideEffect,
     SuspendAttempt,
+    TimedSideEffect,
     UnwindAttempt,
 )
 from tempolite_node.engine.effects import AnyAnswer
@@ -131,6 +132,7 @@ class Attempt:
         self._calls: dict[int, _Call] = {}
         self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
         self._side_effects: set[str] = set()  #: that run now
+        self.timed: dict[str, TimedSideEffect] = {}  #: those that have a timeout, by their keys
         self._numbers = itertools.count(1)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
         self._scheduler = scheduler
@@ -277,7 +279,8 @@ class Attempt:
         given_up = self._calls.pop(call, None)
         if given_up is None:
             return
-        self.send(UnwindAttempt(waits=tuple((each.kind, each.key) for each in parked)), self.scope, None)
+        timed = tuple(self.timed.values()) if self.exact else ()
+        self.send(UnwindAttempt(waits=tuple((each.kind, each.key) for each in parked), timed=timed), self.scope, None)
         self.stop()
         given_up.waiter.wake(None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -61,14 +62,16 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"side effect {key} failed without a failure"
         raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt))
+    due_ms = _due_ms(attempt, scope, record)
     attempt.begin_side_effect(key)
     try:
-        answer: Any = yield from _begin(attempt, scope, key, input_digest, fresh=record is None)
+        answer: Any = yield from _begin(attempt, scope, key, input_digest, record)
         read = _UNREAD
         while isinstance(answer, Granted):
             answer, read = yield from _attempt(
-                runtime, scope, operation, run, info, type, key, input_digest, answer.attempt
+                runtime, scope, operation, run, info, type, key, input_digest, answer.attempt, due_ms
             )
+            due_ms = None
     except asyncio.CancelledError as error:
         # Whoever cancelled the task wants it to end: neither a slot nor a next attempt is to be kept for it.
         attempt.check_running()
@@ -83,15 +86,17 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     return decode(answer.payload or b"null", type) if read is _UNREAD else read
 
 
-def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, *, fresh: bool) -> Conversation[Any]:
+def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, record: Record | None) -> Conversation[Any]:
     """The answer of the node, in whose place a leased slot says that it may run.
 
-    fresh: nothing that holds is recorded of it.
+    record: what holds of it.
     """
+    fresh = record is None
     if fresh and attempt.services.slots.take(attempt, key, scope):
         return Granted(attempt=1)
     begin = commands.BeginSideEffect(key=key, digest=input_digest, fresh=fresh)
-    return (yield from ask(begin, scope, waits=None if fresh else (OperationKind.SIDE_EFFECT, key)))
+    may_wait = record is not None and record.status is OperationStatus.RETRYING  # for the end of its backoff
+    return (yield from ask(begin, scope, waits=(OperationKind.SIDE_EFFECT, key) if may_wait else None))
 
 
 def _record(key: str, input_digest: bytes, generation: int, answer: Value | Failed) -> Record:
@@ -119,9 +124,11 @@ def _attempt(
     key: str,
     input_digest: bytes,
     number: int,
+    due_ms: int | None,
 ) -> Conversation[Any]:
     """One attempt, in a slot of the side-effect pool.
 
+    due_ms: end of its time, if it has been run before, and its stack was given up.
     What comes back: its result, another go, or that it failed; and what was read of the result that is recorded now.
     """
     attempt = runtime.attempt
@@ -129,12 +136,30 @@ def _attempt(
     started_ms = time.time_ns() // 1_000_000
     if info.takes_context:
         run = partial(run, side_effect_context(runtime.within(inner), key, number))
+    timeout_s = _timeout_s(runtime, operation)
+    if due_ms is not None:
+        timeout_s = max(0, due_ms - started_ms) / 1_000
+    elif timeout_s is not None:
+        due_ms = started_ms + math.ceil(timeout_s * 1_000)
     has_run = False
     try:
+        if due_ms is not None:
+            if due_ms <= started_ms:
+                raise UserCodeTimeout
+            attempt.timed[key] = commands.TimedSideEffect(
+                key=key,
+                digest=input_digest,
+                started_ms=started_ms,
+                due_ms=due_ms,
+                side_effect_failures=scope.side_effect_failures,
+            )
         # It may have been requested while this attempt waited for its slot, or for the end of the backoff.
         if attempt.may_meet_cancel:
             yield from raise_if_cancelled(attempt, scope, f"{OperationKind.SIDE_EFFECT}:{key}", live=True)
-        value = yield RunUserCode(run, inner, _timeout_s(runtime, operation))
+        try:
+            value = yield RunUserCode(run, inner, timeout_s)
+        finally:
+            attempt.timed.pop(key, None)
         attempt.check_running()
         has_run = True  # should its value be unstorable, it is never run again
         result, read = _checked_result(attempt, operation, value, type)
@@ -227,6 +252,13 @@ def _policy(configured: ResolvedPolicy, called: RetryPolicy | None) -> ResolvedP
         "non_retryable_errors": called.non_retryable_errors,
     }
     return replace(configured, **{name: value for name, value in given.items() if value is not None})
+
+
+def _due_ms(attempt: Attempt, scope: Scope, record: Record | None) -> int | None:
+    """End of the time of a side effect that an earlier stack of this attempt ran; None: none did."""
+    if record is None or record.status is not OperationStatus.RUNNING:
+        return None
+    return record.due_ms if record.generation >= attempt.journal.generation_in(scope) else None
 
 
 def _timeout_s(runtime: AttemptRuntime, operation: RunSideEffect) -> float | None:

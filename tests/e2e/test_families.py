@@ -19,13 +19,21 @@ from tempolite_sdk import (
 from .conftest import Start
 from .daemon import PATIENCE_S, Daemon, until_status
 
-NAMES = ("wait", "cancel_child", "cancel_child_async", "cling", "cling_async", "rent_and_fail")
+NAMES = (
+    "wait",
+    "cancel_child",
+    "cancel_child_async",
+    "cling",
+    "cling_async",
+    "rent_and_fail",
+)
 
 
 @pytest.fixture(scope="module")
 def daemon(shared_node: Start) -> Daemon:
     return shared_node(
-        *(f"families:{name}" for name in NAMES), pools={"saga": {"workers": 2, "retry": {"maximum_attempts": 1}}}
+        *(f"families:{name}" for name in NAMES),
+        pools={"saga": {"workers": 2, "retry": {"maximum_attempts": 1}}},
     )
 
 
@@ -94,3 +102,19 @@ def test_a_saga_is_undone_when_the_child_that_it_stops_has_cleaned_up(daemon: Da
 
     lines = daemon.world.read_text().splitlines()
     assert lines.index("renting.child cleaned up") < lines.index("renting gave back")
+
+
+def test_the_timeout_of_a_side_effect_holds_though_its_stack_was_given_up(node: Start) -> None:
+    handlers = ("wait_in_time", "wait_in_time_async")
+    daemon = node(*(f"families:{name}" for name in handlers), hosts={"max_parked": 0})
+    with daemon.client() as client:
+        late = [client.enqueue(handler, 0.3) for handler in handlers]
+        in_time = [client.enqueue(handler, 60) for handler in handlers]
+
+        assert [handle.result(PATIENCE_S) for handle in late] == ["AttemptTimeout", "AttemptTimeout"]
+
+        for handle in in_time:
+            handle.send_signal("word", "in time")
+            assert handle.result(PATIENCE_S) == "in time"
+        began = [daemon.effects()[f"{handle.id}/side_effect/wait attempt 1"] for handle in (*late, *in_time)]
+        assert began == [1, 1, 2, 2]

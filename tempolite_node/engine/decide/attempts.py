@@ -134,6 +134,8 @@ def _unwind(work: Work, execution: Execution, request: UnwindAttempt, *, at_ms: 
     unwound = replace(execution, epoch=execution.epoch + 1, attached=False)
     if execution.options.heartbeat_timeout_ms is not None:
         work.clear_timer(execution.row, lifecycle.HEARTBEAT)
+    for timed in request.timed:
+        operations.keep_time(work, execution, timed)
     if lifecycle.cancel_due(execution) or not _still_waits(work, execution, request):
         lifecycle.enqueue_ready(work, unwound, at_ms=at_ms, resumes=True)
     elif execution.status is Status.RUNNING:

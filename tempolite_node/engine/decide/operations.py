@@ -17,6 +17,7 @@ from tempolite_node.engine.commands import (
     FailStep,
     RecordMarker,
     SendSignalFromAttempt,
+    TimedSideEffect,
 )
 from tempolite_node.engine.decide.clients import deadline_of_new, new_execution, take_id
 from tempolite_node.engine.effects import AnyAnswer, Failed, Granted, Reason, Refused, Rejection, SignalSent, Value
@@ -33,6 +34,7 @@ from tempolite_node.engine.model import (
     RetryState,
     Signal,
     Status,
+    record_generation,
 )
 from tempolite_node.engine.placement import owner_of_new
 from tempolite_node.engine.retry import retry_at_ms
@@ -71,6 +73,8 @@ def begin_side_effect(work: Work, execution: Execution, request: BeginSideEffect
         return differing
     if operation.status is OperationStatus.RETRYING:
         return Granted(attempt=operation.attempt + 1) if operation.due_ms is None else None
+    if operation.status is OperationStatus.RUNNING:
+        return Granted(attempt=operation.attempt + 1)
     return _side_effect_answer(operation)
 
 
@@ -80,13 +84,52 @@ def _side_effect_answer(operation: Operation) -> AnyAnswer:
     return Value(payload=operation.result)
 
 
+def keep_time(work: Work, execution: Execution, timed: TimedSideEffect) -> None:
+    """Records that a side effect runs, so that its time is up when it was to be, though its stack is given up."""
+    generation = record_generation(execution.generation, timed.side_effect_failures)
+    earlier = work.operation(execution.row, OperationKind.SIDE_EFFECT, timed.key)
+    before = _if_holds(earlier, generation)
+    if before is not None and not _is_tried(before):
+        return
+    running = work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=OperationKind.SIDE_EFFECT,
+            key=timed.key,
+            seq=earlier.seq if earlier else work.next_row(),
+            status=OperationStatus.RUNNING,
+            digest=timed.digest,
+            generation=generation,
+            attempt=before.attempt if before else 0,
+            failure=before.failure if before else None,
+            started_ms=before.started_ms if before else timed.started_ms,
+            due_ms=timed.due_ms,
+        ),
+        before=earlier,
+    )
+    work.set_timer(execution.row, lifecycle.operation_timer(running.kind, running.key), timed.due_ms)
+
+
+def _is_tried(side_effect: Operation) -> bool:
+    """Whether it is yet to end."""
+    return side_effect.status in (OperationStatus.RETRYING, OperationStatus.RUNNING)
+
+
+def _end_of_time_is_past(work: Work, side_effect: Operation | None) -> None:
+    """It has ended before."""
+    if side_effect is not None and side_effect.status is OperationStatus.RUNNING:
+        timer = lifecycle.operation_timer(side_effect.kind, side_effect.key)
+        work.clear_timer(side_effect.execution_row, timer)
+
+
 def complete_side_effect(
     work: Work, execution: Execution, request: CompleteSideEffect, generation: int, *, at_ms: int
 ) -> AnyAnswer:
     earlier = work.operation(execution.row, OperationKind.SIDE_EFFECT, request.key)
     before = _if_holds(earlier, generation)
-    if before is not None and before.status is not OperationStatus.RETRYING:
+    if before is not None and not _is_tried(before):
         return _differs(before, request.digest) or _side_effect_answer(before)
+    _end_of_time_is_past(work, before)
     execution = lifecycle.leave(work, execution, OperationKind.SIDE_EFFECT, request.key, at_ms=at_ms)
     work.put_operation(
         Operation(
@@ -112,8 +155,9 @@ def fail_side_effect(
 ) -> AnyAnswer | None:
     earlier = work.operation(execution.row, OperationKind.SIDE_EFFECT, request.key)
     before = _if_holds(earlier, generation)
-    if before is not None and before.status is not OperationStatus.RETRYING:
+    if before is not None and not _is_tried(before):
         return _differs(before, request.digest) or _side_effect_answer(before)
+    _end_of_time_is_past(work, before)
     execution = lifecycle.leave(work, execution, OperationKind.SIDE_EFFECT, request.key, at_ms=at_ms)
     attempt = before.attempt + 1 if before else 1
     work.add_attempt(

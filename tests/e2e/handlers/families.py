@@ -8,13 +8,17 @@ from world import happened, pass_gate
 
 from tempolite_sdk import (
     AsyncHandlerContext,
+    AsyncSideEffectContext,
     Cancelled,
     CompensationContext,
     ExecutionCancelled,
     HandlerContext,
     NotFound,
+    RetryPolicy,
     SagaContext,
     SagaStep,
+    SideEffectContext,
+    SideEffectFailed,
     TransactionContext,
 )
 
@@ -111,6 +115,34 @@ async def cling_on_async(ctx: AsyncHandlerContext) -> None:
             await operation()
         except BaseException:
             happened(f"{ctx.execution_id} has no {name} any more")
+
+
+# --- timed
+
+
+def wait_inside(ctx: SideEffectContext) -> str:
+    happened(f"{ctx.operation_id} attempt {ctx.attempt}")
+    return ctx.receive_signal("word", str)
+
+
+def wait_in_time(ctx: HandlerContext, timeout: float) -> str:
+    try:
+        return ctx.side_effect("wait", wait_inside, timeout=timeout, retry=RetryPolicy(maximum_attempts=1))
+    except SideEffectFailed as error:
+        return error.failure.type
+
+
+async def wait_inside_async(ctx: AsyncSideEffectContext) -> str:
+    happened(f"{ctx.operation_id} attempt {ctx.attempt}")
+    return await ctx.receive_signal("word", str)
+
+
+async def wait_in_time_async(ctx: AsyncHandlerContext, timeout: float) -> str:
+    try:
+        policy = RetryPolicy(maximum_attempts=1)
+        return await ctx.side_effect("wait", wait_inside_async, timeout=timeout, retry=policy)
+    except SideEffectFailed as error:
+        return error.failure.type
 
 
 # --- undone

@@ -278,7 +278,8 @@ def _wrong_operation(now: Snapshot, operation: Operation) -> Iterator[str]:
     pending = operation.status is OperationStatus.PENDING and operation.kind in _WAITS
     retrying = operation.status is OperationStatus.RETRYING and operation.kind is OperationKind.SIDE_EFFECT
     due_ms = now.timers.get((execution.row, operation_timer(operation.kind, operation.key)))
-    if (pending or retrying) and operation.due_ms != due_ms:
+    in_time = operation.status is OperationStatus.RUNNING and operation.kind is OperationKind.SIDE_EFFECT
+    if (pending or retrying or in_time) and operation.due_ms != due_ms:
         yield f"is due at {operation.due_ms}, its timer at {due_ms}"
     if pending and operation.kind is OperationKind.TIMER and due_ms is None:
         yield "sleeps for ever"

@@ -45,6 +45,7 @@ from tempolite_node.engine.commands import (
     StartAttempt,
     SuspendAttempt,
     Terminate,
+    TimedSideEffect,
     UnwindAttempt,
     WaitForExecution,
 )
@@ -394,8 +395,12 @@ class Story:
         self.start(execution_id)
         return execution_id
 
-    def unwind(self, execution_id: str) -> AnyOutcome:
-        return self.ask(execution_id, UnwindAttempt())
+    def unwind(self, execution_id: str, *timed: TimedSideEffect) -> AnyOutcome:
+        return self.ask(execution_id, UnwindAttempt(timed=timed))
+
+    def timed(self, key: str = "quote", *, timeout_ms: int = 5_000, digest: bytes = b"d") -> TimedSideEffect:
+        """A side effect that has just begun."""
+        return TimedSideEffect(key=key, digest=digest, started_ms=self.now_ms, due_ms=self.now_ms + timeout_ms)
 
     def suspended(self, execution_id: str = "order-1", **fields: Any) -> str:
         """Enqueues an execution whose replay then meets other code."""

@@ -229,6 +229,15 @@ def side_effect(story: Story) -> None:
     story.complete_side_effect(id, key="completes later")
     story.fail_side_effect(id, key="retries")
     story.fail_side_effect(id, key="fails later", retry=RetryPolicy(maximum_attempts=2))
+    given_up = ("completes in time", "fails in time", "fails at first")
+    for times in (1, 2):
+        story.receive(id, key=f"inside {times}")
+        story.unwind(id, *map(story.timed, (*given_up, "retries") if times == 1 else given_up))
+        story.signal(id)
+        story.start(id)
+    story.complete_side_effect(id, key="completes in time")
+    story.fail_side_effect(id, key="fails in time", retry=ONCE)
+    story.fail_side_effect(id, key="fails at first")
 
 
 def step(story: Story) -> None:

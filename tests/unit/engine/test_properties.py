@@ -58,6 +58,7 @@ from tempolite_node.engine.commands import (
     StartAttempt,
     SuspendAttempt,
     Terminate,
+    TimedSideEffect,
     UnwindAttempt,
     WaitForExecution,
 )
@@ -303,7 +304,11 @@ class Moves:
         operations = self.now.by_execution[found.row] if found is not None else []
         waits = tuple((op.kind, op.key) for op in operations if op.closed_ms is None)
         told = pick(((), waits, waits[:1], ((OperationKind.SIDE_EFFECT, "never recorded"),)), move.one)
-        return self._ask(move, UnwindAttempt(waits=told))
+        timed = tuple(
+            TimedSideEffect(key=key, digest=b"1", started_ms=self.at_ms, due_ms=self.at_ms + 900)
+            for key in pick(((), (), ("k",), KEYS), move.two)
+        )
+        return self._ask(move, UnwindAttempt(waits=told, timed=timed))
 
     def _suspend(self, move: Move) -> AnyCommand | None:
         request = SuspendAttempt(kind=OperationKind.CHILD, key=pick(KEYS, move.one), expected="x", actual="y")
