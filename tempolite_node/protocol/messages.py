@@ -90,6 +90,7 @@ class RunHandler(Message, frozen=True, kw_only=True):
     attempt: int
     generation: int
     journal: tuple[Record, ...] = ()
+    more: bool = False  #: the journal follows, in parts
     parent_id: str | None = None
     deadline_ms: int | None = None
     cancel_requested: bool = False
@@ -115,8 +116,23 @@ class RunCompensation(Message, frozen=True, kw_only=True):
     attempt: int
     generation: int
     journal: tuple[Record, ...] = ()
+    more: bool = False  #: as in `RunHandler`
     isolated: bool = False
-    format: int = 1  #: as in `Run`
+    format: int = 1  #: as in `RunHandler`
+
+
+class JournalPart(Message, frozen=True, kw_only=True):
+    """Of the journal of an attempt that is to run. It runs when it has the last one; a later record goes before one
+    that was sent of the same operation."""
+
+    execution_id: str
+    epoch: int
+    records: tuple[Record, ...]
+    more: bool = False
+
+
+class AskForMore(Message, frozen=True, kw_only=True):
+    """There may be more to run, or of a journal, than was sent by now. Answered by SendMore when this was read."""
 
 
 class Reply(Message, frozen=True, kw_only=True):
@@ -196,6 +212,8 @@ ToHost = (
     Load
     | RunHandler
     | RunCompensation
+    | JournalPart
+    | AskForMore
     | Reply
     | LeaseSlots
     | CancelAttempt
@@ -236,6 +254,7 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
 class Loaded(Message, frozen=True, kw_only=True):
     """Every handler is imported, or the mistakes say why not."""
 
+    pid: int = 0  #: of the process that runs them: its parent is its keeper, which the node has started
     handlers: tuple[HandlerDescription, ...] = ()
     mistakes: tuple[HandlerMistake, ...] = ()
 
@@ -307,6 +326,14 @@ class ReturnSlots(Message, frozen=True, kw_only=True):
     slots: int
 
 
+class SendMore(Message, frozen=True, kw_only=True):
+    """It has taken what it was sent to run."""
+
+
+#: What the driver hears; see `supervisor.connection`.
+ForDriver = AttemptCall | ReturnSlots | SendMore
+
+
 class Violation(Struct, gc=False, frozen=True):
     field: str  #: path of the value, e.g. "order.quantity"
     description: str
@@ -335,4 +362,4 @@ class Pong(Message, frozen=True, kw_only=True):
     parked: int = 0  #: stacks that wait
 
 
-FromHost = Loaded | AttemptCall | Quiet | ReturnSlots | Checked | LogFlushed | Pong
+FromHost = Loaded | AttemptCall | Quiet | ReturnSlots | SendMore | Checked | LogFlushed | Pong

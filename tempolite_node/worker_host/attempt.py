@@ -131,6 +131,7 @@ class Attempt:
         self.cancels_raised = 0  #: how often its code has met a cancel
         self._calls: dict[int, _Call] = {}
         self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
+        self._to_unwind: set[int] = set()  #: calls whose stack is given up once nothing runs beside it any more
         self._side_effects: set[str] = set()  #: that run now
         self.timed: dict[str, TimedSideEffect] = {}  #: those that have a timeout, by their keys
         self._numbers = itertools.count(1)
@@ -262,6 +263,9 @@ class Attempt:
         """The call is over: who is to be woken; None: nobody waits for it any more."""
         self._leave_parking(number)
         call = self._calls.pop(number, None)
+        if self._to_unwind:
+            self._to_unwind.discard(number)
+            self._scheduler.call_when_idle(self._unwind_due)
         return None if call is None else call.waiter
 
     def unwind(self, call: int) -> None:
@@ -272,8 +276,14 @@ class Attempt:
         """It has lost its right to run."""
         self._scheduler.call(self.stop)
 
+    def _unwind_due(self) -> None:
+        for call in tuple(self._to_unwind):
+            self._unwind(call)
+
     def _unwind(self, call: int) -> None:
         if not self._only_waits():
+            if call in self._calls:
+                self._to_unwind.add(call)
             return
         parked = tuple(self._parked.values())
         given_up = self._calls.pop(call, None)

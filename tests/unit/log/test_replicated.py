@@ -20,12 +20,12 @@ from tempolite_node.engine.commands import AnyCommand, Batch, Cancel, Enqueue, L
 from tempolite_node.engine.effects import Enqueued, Rejection
 from tempolite_node.engine.formats import FORMAT
 from tempolite_node.engine.model import Component, Options, Status
-from tempolite_node.errors import NoQuorum, OutcomeUnknown, Unavailable
+from tempolite_node.errors import NoQuorum, OutcomeUnknown, Overloaded, Unavailable
 from tempolite_node.log.base import StateMachine
 from tempolite_node.log.raft.entries import Member, RequestId
 from tempolite_node.log.raft.errors import RaftBroken
 from tempolite_node.log.raft.raft_log import RaftConfig
-from tempolite_node.log.raft.timing import Timing
+from tempolite_node.log.raft.timing import Limits, Timing
 from tempolite_node.log.replicated import ReplicatedLog
 from tempolite_node.store.database import open_reader
 from tempolite_node.store.readers import Readers
@@ -37,11 +37,14 @@ from ..engine.invariants import check
 from ..engine.story import NODE, new_store, registration
 
 TIMING = Timing(heartbeat_s=0.05, election_min_s=0.2, election_max_s=0.3, tick_s=0.005)
+LIMITS = Limits(entry_bytes_max=80 * 1024 * 1024, proposals_bytes=64 * 1024)
 POOLS = {component: Settings(1) for component in Component}
 
 
 class ReplicatedNode(SimulatedNode):
-    def __init__(self, directory: Path, *, members: int = 1, write_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, directory: Path, *, members: int = 1, write_timeout_s: float = 10.0, limits: Limits = LIMITS
+    ) -> None:
         """members: of the cluster; those beside this one never run."""
         addresses = [f"127.0.0.1:{port}" for port in free_ports(members)]
         self.config = RaftConfig(
@@ -51,6 +54,7 @@ class ReplicatedNode(SimulatedNode):
             directory=directory,
             members=tuple(Member(f"node-{number}", address) for number, address in enumerate(addresses, 1)),
             timing=TIMING,
+            limits=limits,
         )
         self.write_timeout_s = write_timeout_s
         self.failures: list[BaseException] = []
@@ -380,6 +384,30 @@ def test_a_barrier_is_passed_when_what_was_acknowledged_is_applied(node: Replica
     node.until(lambda: passed)
 
     assert passed == [None]
+
+
+def test_a_barrier_behind_an_entry_that_fills_all_room_is_passed(node: ReplicatedNode) -> None:
+    """As the reads of a cluster's node are, while the largest payload is on its way."""
+    node.host_up()
+    passed: list[Any] = []
+
+    node.driver.put(Submit(command=enqueue("a", b"x" * (node.config.limits.proposals_bytes + 1))))
+    node.driver.put(RunInDriver(act=node.driver._advance))  # proposed, and not ordered yet
+    node.driver.put(Barrier(answer=passed.append))
+    node.until(lambda: passed)
+
+    assert passed == [None]
+
+
+def test_a_barrier_that_finds_too_much_waiting_says_so_and_the_node_goes_on(tmp_path: Path) -> None:
+    node = ReplicatedNode(tmp_path, limits=Limits(proposals=0))
+    answered: list[Any] = []
+    try:
+        node.log.barrier(answered.append)
+    finally:
+        node.stop()
+
+    assert [type(error) for error in answered] == [Overloaded]
 
 
 def test_a_node_is_current_after_a_batch_and_becomes_so_again_when_it_has_to(node: ReplicatedNode) -> None:

@@ -4,15 +4,18 @@
 # source: tempolite/v1/common.proto
 # Protobuf Python Version: 5.29.0
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 5, 29, 0, "", "tempolite/v1/common.proto"
+    _runtime_version.Domain.PUBLIC,
+    5,
+    29,
+    0,
+    '',
+    'tempolite/v1/common.proto'
 )
 # @@protoc_insertion_point(imports)
 
@@ -23,39 +26,37 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x19tempolite/v1/common.proto\x12\x0ctempolite.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto")\n\x07Payload\x12\x10\n\x08\x65ncoding\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c"\x87\x01\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12\x15\n\rnon_retryable\x18\x04 \x01(\x08\x12$\n\x05\x63\x61use\x18\x05 \x01(\x0b\x32\x15.tempolite.v1.Failure\x12\r\n\x05\x62\x61ses\x18\x06 \x03(\t"\xa3\x02\n\x0bRetryPolicy\x12\x1d\n\x10maximum_attempts\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x33\n\x10initial_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12 \n\x13\x62\x61\x63koff_coefficient\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x33\n\x10maximum_interval\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x06jitter\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1c\n\x14non_retryable_errors\x18\x06 \x03(\tB\x13\n\x11_maximum_attemptsB\x16\n\x14_backoff_coefficientB\t\n\x07_jitter"\x9f\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\r\x12&\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x15.tempolite.v1.Failure\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp"\xeb\x07\n\tExecution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07handler\x18\x02 \x01(\t\x12*\n\tcomponent\x18\x03 \x01(\x0e\x32\x17.tempolite.v1.Component\x12-\n\x06status\x18\x04 \x01(\x0e\x32\x1d.tempolite.v1.ExecutionStatus\x12\x11\n\tparent_id\x18\x05 \x01(\t\x12\x0f\n\x07node_id\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x0f\n\x07\x63rashes\x18\t \x01(\r\x12\x10\n\x08priority\x18\n \x01(\x05\x12(\n\targuments\x18\x0b \x01(\x0b\x32\x15.tempolite.v1.Payload\x12%\n\x06result\x18\x0c \x01(\x0b\x32\x15.tempolite.v1.Payload\x12&\n\x07\x66\x61ilure\x18\r \x01(\x0b\x32\x15.tempolite.v1.Failure\x12-\n\x0bretry_state\x18\x0e \x01(\x0e\x32\x18.tempolite.v1.RetryState\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x63\x61ncel_requested\x18\x14 \x01(\x08\x12\x0e\n\x06reason\x18\x15 \x01(\t\x12\x1a\n\x12unconsumed_signals\x18\x16 \x01(\r\x12\x13\n\x0bwaiting_for\x18\x17 \x03(\t\x12\x30\n\x11heartbeat_details\x18\x18 \x01(\x0b\x32\x15.tempolite.v1.Payload\x12/\n\x0cretry_policy\x18\x19 \x01(\x0b\x32\x19.tempolite.v1.RetryPolicy\x12\'\n\x08\x61ttempts\x18\x1a \x03(\x0b\x32\x15.tempolite.v1.Attempt\x12\x16\n\x0ewaits_for_node\x18\x1b \x01(\t\x12\x17\n\x0f\x63oncurrency_key\x18\x1c \x01(\t\x12\x15\n\rwaits_for_key\x18\x1d \x01(\t\x12\x32\n\nunconsumed\x18\x1e \x03(\x0b\x32\x1e.tempolite.v1.UnconsumedSignal"\xac\x01\n\x10UnconsumedSignal\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x07payload\x18\x03 \x01(\x0b\x32\x15.tempolite.v1.Payload\x12\x0e\n\x06sender\x18\x04 \x01(\t\x12-\n\tsend_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tset_aside\x18\x06 \x01(\t"\xea\x03\n\tOperation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.tempolite.v1.OperationKind\x12\x0b\n\x03key\x18\x04 \x01(\t\x12-\n\x06status\x18\x05 \x01(\x0e\x32\x1d.tempolite.v1.OperationStatus\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12$\n\x05input\x18\x08 \x01(\x0b\x32\x15.tempolite.v1.Payload\x12%\n\x06result\x18\t \x01(\x0b\x32\x15.tempolite.v1.Payload\x12&\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x15.tempolite.v1.Failure\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x08\x61ttempts\x18\x0e \x03(\x0b\x32\x15.tempolite.v1.Attempt*\x88\x01\n\tComponent\x12\x19\n\x15\x43OMPONENT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OMPONENT_HANDLER\x10\x01\x12\x12\n\x0e\x43OMPONENT_SAGA\x10\x02\x12\x1a\n\x16\x43OMPONENT_COMPENSATION\x10\x03\x12\x19\n\x15\x43OMPONENT_SIDE_EFFECT\x10\x04*_\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n\x11\x43ONSISTENCY_STALE\x10\x02*\xcb\x03\n\x0f\x45xecutionStatus\x12 \n\x1c\x45XECUTION_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45XECUTION_STATUS_SCHEDULED\x10\x01\x12\x1b\n\x17\x45XECUTION_STATUS_QUEUED\x10\x02\x12\x1c\n\x18\x45XECUTION_STATUS_RUNNING\x10\x03\x12\x1c\n\x18\x45XECUTION_STATUS_WAITING\x10\x04\x12!\n\x1d\x45XECUTION_STATUS_COMPENSATING\x10\x05\x12\x1a\n\x16\x45XECUTION_STATUS_STUCK\x10\x06\x12\x1e\n\x1a\x45XECUTION_STATUS_SUSPENDED\x10\x07\x12\x1e\n\x1a\x45XECUTION_STATUS_COMPLETED\x10\x08\x12\x1b\n\x17\x45XECUTION_STATUS_FAILED\x10\t\x12\x1e\n\x1a\x45XECUTION_STATUS_CANCELLED\x10\n\x12\x1f\n\x1b\x45XECUTION_STATUS_TERMINATED\x10\x0b\x12\x1e\n\x1a\x45XECUTION_STATUS_TIMED_OUT\x10\x0c\x12 \n\x1c\x45XECUTION_STATUS_COMPENSATED\x10\r*\xc7\x02\n\rOperationKind\x12\x1e\n\x1aOPERATION_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1aOPERATION_KIND_SIDE_EFFECT\x10\x01\x12\x17\n\x13OPERATION_KIND_STEP\x10\x02\x12\x1f\n\x1bOPERATION_KIND_COMPENSATION\x10\x03\x12\x18\n\x14OPERATION_KIND_CHILD\x10\x04\x12\x17\n\x13OPERATION_KIND_WAIT\x10\x05\x12\x19\n\x15OPERATION_KIND_SIGNAL\x10\x06\x12\x1e\n\x1aOPERATION_KIND_SIGNAL_SENT\x10\x07\x12\x18\n\x14OPERATION_KIND_TIMER\x10\x08\x12\x19\n\x15OPERATION_KIND_MARKER\x10\t\x12\x19\n\x15OPERATION_KIND_CANCEL\x10\n*\xe6\x02\n\x0fOperationStatus\x12 \n\x1cOPERATION_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18OPERATION_STATUS_PENDING\x10\x01\x12\x1c\n\x18OPERATION_STATUS_RUNNING\x10\x02\x12\x1d\n\x19OPERATION_STATUS_RETRYING\x10\x03\x12\x1e\n\x1aOPERATION_STATUS_COMPLETED\x10\x04\x12\x1b\n\x17OPERATION_STATUS_FAILED\x10\x05\x12\x1e\n\x1aOPERATION_STATUS_TIMED_OUT\x10\x06\x12\x1e\n\x1aOPERATION_STATUS_CANCELLED\x10\x07\x12\x1c\n\x18OPERATION_STATUS_SKIPPED\x10\x08\x12\x1c\n\x18OPERATION_STATUS_REFUSED\x10\t\x12\x1d\n\x19OPERATION_STATUS_GIVEN_UP\x10\n*\xd8\x01\n\nRetryState\x12\x1b\n\x17RETRY_STATE_UNSPECIFIED\x10\x00\x12(\n$RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED\x10\x01\x12%\n!RETRY_STATE_NON_RETRYABLE_FAILURE\x10\x02\x12\x17\n\x13RETRY_STATE_TIMEOUT\x10\x03\x12 \n\x1cRETRY_STATE_CANCEL_REQUESTED\x10\x04\x12!\n\x1dRETRY_STATE_CRASHED_TOO_OFTEN\x10\x05\x62\x06proto3'
-)
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tempolite/v1/common.proto\x12\x0ctempolite.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\")\n\x07Payload\x12\x10\n\x08\x65ncoding\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x87\x01\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12\x15\n\rnon_retryable\x18\x04 \x01(\x08\x12$\n\x05\x63\x61use\x18\x05 \x01(\x0b\x32\x15.tempolite.v1.Failure\x12\r\n\x05\x62\x61ses\x18\x06 \x03(\t\"\xa3\x02\n\x0bRetryPolicy\x12\x1d\n\x10maximum_attempts\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x33\n\x10initial_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12 \n\x13\x62\x61\x63koff_coefficient\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x33\n\x10maximum_interval\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x06jitter\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1c\n\x14non_retryable_errors\x18\x06 \x03(\tB\x13\n\x11_maximum_attemptsB\x16\n\x14_backoff_coefficientB\t\n\x07_jitter\"\xb1\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\r\x12&\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x15.tempolite.v1.Failure\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08left_out\x18\x05 \x01(\x04\"\xeb\x07\n\tExecution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07handler\x18\x02 \x01(\t\x12*\n\tcomponent\x18\x03 \x01(\x0e\x32\x17.tempolite.v1.Component\x12-\n\x06status\x18\x04 \x01(\x0e\x32\x1d.tempolite.v1.ExecutionStatus\x12\x11\n\tparent_id\x18\x05 \x01(\t\x12\x0f\n\x07node_id\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x0f\n\x07\x63rashes\x18\t \x01(\r\x12\x10\n\x08priority\x18\n \x01(\x05\x12(\n\targuments\x18\x0b \x01(\x0b\x32\x15.tempolite.v1.Payload\x12%\n\x06result\x18\x0c \x01(\x0b\x32\x15.tempolite.v1.Payload\x12&\n\x07\x66\x61ilure\x18\r \x01(\x0b\x32\x15.tempolite.v1.Failure\x12-\n\x0bretry_state\x18\x0e \x01(\x0e\x32\x18.tempolite.v1.RetryState\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x63\x61ncel_requested\x18\x14 \x01(\x08\x12\x0e\n\x06reason\x18\x15 \x01(\t\x12\x1a\n\x12unconsumed_signals\x18\x16 \x01(\r\x12\x13\n\x0bwaiting_for\x18\x17 \x03(\t\x12\x30\n\x11heartbeat_details\x18\x18 \x01(\x0b\x32\x15.tempolite.v1.Payload\x12/\n\x0cretry_policy\x18\x19 \x01(\x0b\x32\x19.tempolite.v1.RetryPolicy\x12\'\n\x08\x61ttempts\x18\x1a \x03(\x0b\x32\x15.tempolite.v1.Attempt\x12\x16\n\x0ewaits_for_node\x18\x1b \x01(\t\x12\x17\n\x0f\x63oncurrency_key\x18\x1c \x01(\t\x12\x15\n\rwaits_for_key\x18\x1d \x01(\t\x12\x32\n\nunconsumed\x18\x1e \x03(\x0b\x32\x1e.tempolite.v1.UnconsumedSignal\"\xac\x01\n\x10UnconsumedSignal\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x07payload\x18\x03 \x01(\x0b\x32\x15.tempolite.v1.Payload\x12\x0e\n\x06sender\x18\x04 \x01(\t\x12-\n\tsend_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tset_aside\x18\x06 \x01(\t\"\xea\x03\n\tOperation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.tempolite.v1.OperationKind\x12\x0b\n\x03key\x18\x04 \x01(\t\x12-\n\x06status\x18\x05 \x01(\x0e\x32\x1d.tempolite.v1.OperationStatus\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12$\n\x05input\x18\x08 \x01(\x0b\x32\x15.tempolite.v1.Payload\x12%\n\x06result\x18\t \x01(\x0b\x32\x15.tempolite.v1.Payload\x12&\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x15.tempolite.v1.Failure\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x08\x61ttempts\x18\x0e \x03(\x0b\x32\x15.tempolite.v1.Attempt*\x88\x01\n\tComponent\x12\x19\n\x15\x43OMPONENT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OMPONENT_HANDLER\x10\x01\x12\x12\n\x0e\x43OMPONENT_SAGA\x10\x02\x12\x1a\n\x16\x43OMPONENT_COMPENSATION\x10\x03\x12\x19\n\x15\x43OMPONENT_SIDE_EFFECT\x10\x04*_\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n\x11\x43ONSISTENCY_STALE\x10\x02*\xcb\x03\n\x0f\x45xecutionStatus\x12 \n\x1c\x45XECUTION_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45XECUTION_STATUS_SCHEDULED\x10\x01\x12\x1b\n\x17\x45XECUTION_STATUS_QUEUED\x10\x02\x12\x1c\n\x18\x45XECUTION_STATUS_RUNNING\x10\x03\x12\x1c\n\x18\x45XECUTION_STATUS_WAITING\x10\x04\x12!\n\x1d\x45XECUTION_STATUS_COMPENSATING\x10\x05\x12\x1a\n\x16\x45XECUTION_STATUS_STUCK\x10\x06\x12\x1e\n\x1a\x45XECUTION_STATUS_SUSPENDED\x10\x07\x12\x1e\n\x1a\x45XECUTION_STATUS_COMPLETED\x10\x08\x12\x1b\n\x17\x45XECUTION_STATUS_FAILED\x10\t\x12\x1e\n\x1a\x45XECUTION_STATUS_CANCELLED\x10\n\x12\x1f\n\x1b\x45XECUTION_STATUS_TERMINATED\x10\x0b\x12\x1e\n\x1a\x45XECUTION_STATUS_TIMED_OUT\x10\x0c\x12 \n\x1c\x45XECUTION_STATUS_COMPENSATED\x10\r*\xc7\x02\n\rOperationKind\x12\x1e\n\x1aOPERATION_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1aOPERATION_KIND_SIDE_EFFECT\x10\x01\x12\x17\n\x13OPERATION_KIND_STEP\x10\x02\x12\x1f\n\x1bOPERATION_KIND_COMPENSATION\x10\x03\x12\x18\n\x14OPERATION_KIND_CHILD\x10\x04\x12\x17\n\x13OPERATION_KIND_WAIT\x10\x05\x12\x19\n\x15OPERATION_KIND_SIGNAL\x10\x06\x12\x1e\n\x1aOPERATION_KIND_SIGNAL_SENT\x10\x07\x12\x18\n\x14OPERATION_KIND_TIMER\x10\x08\x12\x19\n\x15OPERATION_KIND_MARKER\x10\t\x12\x19\n\x15OPERATION_KIND_CANCEL\x10\n*\xe6\x02\n\x0fOperationStatus\x12 \n\x1cOPERATION_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18OPERATION_STATUS_PENDING\x10\x01\x12\x1c\n\x18OPERATION_STATUS_RUNNING\x10\x02\x12\x1d\n\x19OPERATION_STATUS_RETRYING\x10\x03\x12\x1e\n\x1aOPERATION_STATUS_COMPLETED\x10\x04\x12\x1b\n\x17OPERATION_STATUS_FAILED\x10\x05\x12\x1e\n\x1aOPERATION_STATUS_TIMED_OUT\x10\x06\x12\x1e\n\x1aOPERATION_STATUS_CANCELLED\x10\x07\x12\x1c\n\x18OPERATION_STATUS_SKIPPED\x10\x08\x12\x1c\n\x18OPERATION_STATUS_REFUSED\x10\t\x12\x1d\n\x19OPERATION_STATUS_GIVEN_UP\x10\n*\xd8\x01\n\nRetryState\x12\x1b\n\x17RETRY_STATE_UNSPECIFIED\x10\x00\x12(\n$RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED\x10\x01\x12%\n!RETRY_STATE_NON_RETRYABLE_FAILURE\x10\x02\x12\x17\n\x13RETRY_STATE_TIMEOUT\x10\x03\x12 \n\x1cRETRY_STATE_CANCEL_REQUESTED\x10\x04\x12!\n\x1dRETRY_STATE_CRASHED_TOO_OFTEN\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "tempolite.v1.common_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tempolite.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_COMPONENT"]._serialized_start = 2420
-    _globals["_COMPONENT"]._serialized_end = 2556
-    _globals["_CONSISTENCY"]._serialized_start = 2558
-    _globals["_CONSISTENCY"]._serialized_end = 2653
-    _globals["_EXECUTIONSTATUS"]._serialized_start = 2656
-    _globals["_EXECUTIONSTATUS"]._serialized_end = 3115
-    _globals["_OPERATIONKIND"]._serialized_start = 3118
-    _globals["_OPERATIONKIND"]._serialized_end = 3445
-    _globals["_OPERATIONSTATUS"]._serialized_start = 3448
-    _globals["_OPERATIONSTATUS"]._serialized_end = 3806
-    _globals["_RETRYSTATE"]._serialized_start = 3809
-    _globals["_RETRYSTATE"]._serialized_end = 4025
-    _globals["_PAYLOAD"]._serialized_start = 108
-    _globals["_PAYLOAD"]._serialized_end = 149
-    _globals["_FAILURE"]._serialized_start = 152
-    _globals["_FAILURE"]._serialized_end = 287
-    _globals["_RETRYPOLICY"]._serialized_start = 290
-    _globals["_RETRYPOLICY"]._serialized_end = 581
-    _globals["_ATTEMPT"]._serialized_start = 584
-    _globals["_ATTEMPT"]._serialized_end = 743
-    _globals["_EXECUTION"]._serialized_start = 746
-    _globals["_EXECUTION"]._serialized_end = 1749
-    _globals["_UNCONSUMEDSIGNAL"]._serialized_start = 1752
-    _globals["_UNCONSUMEDSIGNAL"]._serialized_end = 1924
-    _globals["_OPERATION"]._serialized_start = 1927
-    _globals["_OPERATION"]._serialized_end = 2417
+  DESCRIPTOR._loaded_options = None
+  _globals['_COMPONENT']._serialized_start=2438
+  _globals['_COMPONENT']._serialized_end=2574
+  _globals['_CONSISTENCY']._serialized_start=2576
+  _globals['_CONSISTENCY']._serialized_end=2671
+  _globals['_EXECUTIONSTATUS']._serialized_start=2674
+  _globals['_EXECUTIONSTATUS']._serialized_end=3133
+  _globals['_OPERATIONKIND']._serialized_start=3136
+  _globals['_OPERATIONKIND']._serialized_end=3463
+  _globals['_OPERATIONSTATUS']._serialized_start=3466
+  _globals['_OPERATIONSTATUS']._serialized_end=3824
+  _globals['_RETRYSTATE']._serialized_start=3827
+  _globals['_RETRYSTATE']._serialized_end=4043
+  _globals['_PAYLOAD']._serialized_start=108
+  _globals['_PAYLOAD']._serialized_end=149
+  _globals['_FAILURE']._serialized_start=152
+  _globals['_FAILURE']._serialized_end=287
+  _globals['_RETRYPOLICY']._serialized_start=290
+  _globals['_RETRYPOLICY']._serialized_end=581
+  _globals['_ATTEMPT']._serialized_start=584
+  _globals['_ATTEMPT']._serialized_end=761
+  _globals['_EXECUTION']._serialized_start=764
+  _globals['_EXECUTION']._serialized_end=1767
+  _globals['_UNCONSUMEDSIGNAL']._serialized_start=1770
+  _globals['_UNCONSUMEDSIGNAL']._serialized_end=1942
+  _globals['_OPERATION']._serialized_start=1945
+  _globals['_OPERATION']._serialized_end=2435
 # @@protoc_insertion_point(module_scope)
