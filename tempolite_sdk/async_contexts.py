@@ -312,6 +312,13 @@ class AsyncContext(BaseContext, AsyncEnqueuesChildren):
         """
         await self._runtime.perform(operations.SendSignal(name, payload, to, key))
 
+    async def cancel(self, execution: ChildHandle[Any] | str, /, reason: str = "", *, key: str | None = None) -> None:
+        """Requests the cancel of a child, or of any other execution by its id. Requested once; it is not waited for.
+
+        What has ended stays as it ended. Raises `NotFound` when there is no such execution.
+        """
+        await self._runtime.perform(operations.Cancel(execution, reason, key))
+
     async def sleep(self, duration: Duration, *, key: str | None = None) -> None:
         """Waits, through any number of restarts, and holds no slot."""
         await self._runtime.perform(operations.Sleep(duration, key))

@@ -307,6 +307,13 @@ class Context(BaseContext, EnqueuesChildren):
         """
         self._runtime.perform(operations.SendSignal(name, payload, to, key))
 
+    def cancel(self, execution: ChildHandle[Any] | str, /, reason: str = "", *, key: str | None = None) -> None:
+        """Requests the cancel of a child, or of any other execution by its id. Requested once; it is not waited for.
+
+        What has ended stays as it ended. Raises `NotFound` when there is no such execution.
+        """
+        self._runtime.perform(operations.Cancel(execution, reason, key))
+
     def sleep(self, duration: Duration, *, key: str | None = None) -> None:
         """Waits, through any number of restarts, and holds no slot."""
         self._runtime.perform(operations.Sleep(duration, key))

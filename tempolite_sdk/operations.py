@@ -54,6 +54,12 @@ class SendSignal(Struct, frozen=True):
     key: str | None
 
 
+class Cancel(Struct, frozen=True):
+    target: ChildHandle[Any] | str
+    reason: str
+    key: str | None
+
+
 class Sleep(Struct, frozen=True):
     duration: Duration
     key: str | None
@@ -78,6 +84,7 @@ Operation = (
     | RunStep
     | ReceiveSignal
     | SendSignal
+    | Cancel
     | Sleep
     | Memoize
     | Heartbeat

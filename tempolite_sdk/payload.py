@@ -49,6 +49,8 @@ def _encoded(by: msgspec.json.Encoder, value: Any) -> bytes:
         raise InvalidArgument(f"can't be stored: {error}") from error
     except RecursionError as error:  # which each version of Python says in its own words
         raise InvalidArgument("can't be stored: it is nested too deep, or contains itself") from error
+    except Exception as error:  # of the value's own code
+        raise InvalidArgument(f"can't be stored: {type(error).__name__}: {error}") from error
 
 
 def _to_json(value: Any) -> Any:

@@ -10,7 +10,7 @@ from tempolite_node.api.convert.requests import EnqueueRequest
 from tempolite_node.api.polls import Polls, time_to_wait_ms
 from tempolite_node.api.ports import NodePorts
 from tempolite_node.api.status import InvalidRequest, Rejected, status_of
-from tempolite_node.engine.commands import AnyCommand, Enqueue, EnqueueBatch
+from tempolite_node.engine.commands import AnyCommand, Enqueue, EnqueueBatch, IdConflict
 from tempolite_node.engine.effects import AnyOutcome, Enqueued, EnqueuedBatch, Rejection
 from tempolite_node.engine.model import Execution, ServedHandler
 from tempolite_node.errors import NodeError
@@ -46,8 +46,10 @@ class Enqueueing:
         timeout_ms = time_to_wait_ms(remaining_s, requests.enqueue_wait_ms(request))
         with self._node.watch.closing(command.execution_id) as closing:
             outcome = accepted(command, await self._node.commands.submit(command), Enqueued)
-            # One that was there before may have ended before this call.
-            end = self._node.reads.wait_closed(command.execution_id) if outcome.existing else closing
+            # One that was there before may have ended before this call. And what has ended by this call, to make room
+            # for the new one, had the same id.
+            look = outcome.existing or command.id_conflict is IdConflict.TERMINATE_EXISTING
+            end = self._node.reads.wait_closed(command.execution_id) if look else closing
             ended = await self._polls.wait(end, timeout_ms)
         return responses.enqueued(outcome, ended if isinstance(ended, Execution) else None)
 

@@ -20,6 +20,7 @@ from tempolite_node.engine.commands import (
     AnyRequest,
     BeginSideEffect,
     BeginStep,
+    CancelFromAttempt,
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
@@ -41,6 +42,7 @@ from tempolite_node.engine.commands import (
     WaitForExecution,
 )
 from tempolite_node.engine.effects import AnyOutcome, AttemptOver, Granted, Reason, Refused, Rejection
+from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.model import Operation, OperationKind
 from tempolite_node.protocol import messages
 
@@ -152,6 +154,9 @@ class Requests:
             return self._refused(run, call, made) if isinstance(made, Refused) else made
         if isinstance(request, SetSignalAside) and self._format() < 2:
             message = "a node of an earlier version can't set signals aside"
+            return self._refused(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
+        if isinstance(request, CancelFromAttempt) and self._format() < EXACT_REPLAY:
+            message = "a node of an earlier version can't cancel for an execution"
             return self._refused(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
         if isinstance(request, SendSignalFromAttempt) and request.to is not None:
             found = self._signals(request)

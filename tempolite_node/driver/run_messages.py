@@ -121,4 +121,5 @@ def record(source: Source, operation: Operation) -> messages.Record:
         end_seq=operation.end_seq,
         closed_ms=operation.closed_ms or 0,
         refusal=refusal,
+        due_ms=operation.due_ms or 0,
     )

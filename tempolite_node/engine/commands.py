@@ -234,6 +234,7 @@ class FailSideEffect(Request, frozen=True, kw_only=True):
     failure: Failure
     retry: RetryPolicy
     started_ms: int
+    has_run: bool = False  #: it ended well, and its value can't be stored: it is never run again. From format 3 on
 
 
 class BeginStep(Request, frozen=True, kw_only=True):
@@ -252,7 +253,8 @@ class FailStep(Request, frozen=True, kw_only=True):
     key: str
     data: bytes
     failure: Failure
-    compensate: bool  #: the step's compensate_on_failure
+    compensate: bool  #: it may have taken effect
+    has_run: bool = False  #: it ended well, and its data can't be stored: it is never run again. From format 3 on
 
 
 class RecordMarker(Request, frozen=True, kw_only=True):
@@ -266,6 +268,15 @@ class SendSignalFromAttempt(Request, frozen=True, kw_only=True):
     payload: bytes
     digest: bytes
     to: str | None = None  #: id of another execution; None: to the clients that follow this one
+
+
+class CancelFromAttempt(Request, frozen=True, kw_only=True):
+    """Requests the cancel of another execution. From format 3 on."""
+
+    key: str
+    execution_id: str
+    reason: str = ""
+    digest: bytes
 
 
 class RecordRefusal(Request, frozen=True, kw_only=True):
@@ -308,12 +319,23 @@ class FailAttempt(Request, frozen=True, kw_only=True):
     cancelled: bool = False  #: the error is the cancel that was delivered
 
 
+class TimedSideEffect(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """A side effect with a timeout, whose body is given up in the middle and run again by replay."""
+
+    key: str
+    digest: bytes
+    started_ms: int
+    due_ms: int  #: end of its time
+    side_effect_failures: int = 0  #: as of `FromAttempt`
+
+
 class UnwindAttempt(Request, frozen=True, kw_only=True):
     """The stack was given up while waiting; the attempt goes on by replay when one of its waits is over."""
 
     #: Calls without an answer when the stack was given up: waits, and side effects in backoff. If an answer was on its
     #: way to one of them, the attempt goes on at once. Empty: not told, which will do for a stack with one call.
     waits: tuple[tuple[OperationKind, str], ...] = ()
+    timed: tuple[TimedSideEffect, ...] = ()  #: from format 3 on
     cancelled: bool = False  #: the attempt had released the cancel of its execution, from format 3 on
 
 
@@ -343,6 +365,7 @@ AnyRequest = (
     | FailStep
     | RecordMarker
     | SendSignalFromAttempt
+    | CancelFromAttempt
     | RecordRefusal
     | GiveUp
     | DeliverCancel

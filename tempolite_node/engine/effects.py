@@ -34,6 +34,7 @@ class Granted(Answer, frozen=True, kw_only=True):
     """The slot is taken: run it."""
 
     attempt: int
+    data: bytes | None = None  #: of a step in doubt: what an earlier attempt of it has left
 
 
 class Failed(Answer, frozen=True, kw_only=True):

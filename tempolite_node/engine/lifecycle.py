@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import concurrency, formats
+from tempolite_node.engine import concurrency, families, formats
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
@@ -30,12 +30,13 @@ from tempolite_node.engine.model import (
     OperationStatus,
     RetryState,
     Status,
+    execution_generation,
     prefix_of,
 )
 from tempolite_node.engine.placement import emit_ready, placed
 from tempolite_node.engine.places import key_of
 from tempolite_node.engine.retry import retry_at_ms
-from tempolite_node.engine.work import Work
+from tempolite_node.engine.work import Happened, Reach, Work
 
 # Names of an execution's timers. Those of its operations: see `operation_timer`.
 START = "start"  #: delay before the first attempt, or backoff before the next
@@ -202,7 +203,11 @@ def give_up(
             attempt_started_ms=None,
             due_ms=None,
         )
-        undo(work, undoing, step, at_ms=at_ms)
+        if undoing.has_children and undoing.format >= formats.EXACT_REPLAY:
+            work.put(_undoing(work, undoing, step, at_ms=at_ms))
+            work.parents.append(Reach(execution.row, Happened.GIVEN_UP))  # and then it begins, or waits for them
+        else:
+            undo(work, undoing, step, at_ms=at_ms)
     else:
         close(work, execution, ending, failure=failure, retry_state=retry_state, at_ms=at_ms)
 
@@ -213,15 +218,27 @@ def give_up(
 def next_to_undo(work: Work, execution: Execution) -> Operation | None:
     """The last step that has, or may have, taken effect and is not undone yet."""
     done = {op.key for op in work.operations_of_kind(execution.row, OperationKind.COMPENSATION)}
-    for step in reversed(work.operations_of_kind(execution.row, OperationKind.STEP)):
-        took_effect = step.status in (OperationStatus.COMPLETED, OperationStatus.RUNNING) or step.in_doubt
-        if took_effect and step.key not in done:
-            return step
-    return None
+    steps = (step for step in work.operations_of_kind(execution.row, OperationKind.STEP) if step.key not in done)
+    took_effect = [
+        step for step in steps if step.in_doubt or step.status in (OperationStatus.COMPLETED, OperationStatus.RUNNING)
+    ]
+    if execution.format < formats.EXACT_REPLAY:
+        return max(took_effect, key=lambda step: step.seq, default=None)  # by the order in which they were begun
+    return max(took_effect, key=_order_of_end, default=None)
+
+
+def _order_of_end(step: Operation) -> tuple[bool, int, int]:
+    """Smaller first. What still ran when the saga gave up is last."""
+    return (step.status is OperationStatus.RUNNING, step.end_seq, step.seq)
 
 
 def undo(work: Work, execution: Execution, step: Operation, *, at_ms: int) -> None:
-    """Queues the compensation of a step, with the data that the step had when it was last recorded."""
+    """Queues the compensation of a step."""
+    enqueue_ready(work, _undoing(work, execution, step, at_ms=at_ms), at_ms=at_ms, resumes=False)
+
+
+def _undoing(work: Work, execution: Execution, step: Operation, *, at_ms: int) -> Execution:
+    """The saga as one whose step is undone next, with the data that the step had when it was last recorded."""
     work.put_operation(
         Operation(
             execution_row=execution.row,
@@ -235,8 +252,13 @@ def undo(work: Work, execution: Execution, step: Operation, *, at_ms: int) -> No
         ),
         before=None,
     )
-    ready = replace(execution, compensating=step.key, crashes=0, failures=0, attempt_started_ms=None)
-    enqueue_ready(work, ready, at_ms=at_ms, resumes=False)
+    return replace(execution, compensating=step.key, crashes=0, failures=0, attempt_started_ms=None)
+
+
+def _begin_to_undo(work: Work, saga: Execution, *, at_ms: int) -> None:
+    """Of a saga that waited for the end of its children: none of them goes on, perhaps."""
+    if families.waits_for_children(work, saga) and not families.has_to_wait(work, saga):
+        enqueue_ready(work, saga, at_ms=at_ms, resumes=False)
 
 
 def undo_next(work: Work, execution: Execution, *, at_ms: int) -> None:
@@ -319,8 +341,11 @@ def close(
         concurrency.leave(work, key_of(closed), at_ms=at_ms)
     if closed.waiters:
         answer_waiters(work, closed, at_ms=at_ms)
+    if closed.cancel_requested and closed.parent_row is not None:
+        _begin_to_undo(work, work.execution_at(closed.parent_row), at_ms=at_ms)
     if closed.has_children:
-        work.parents.append((closed.row, False))
+        happened = Happened.TERMINATED if status is Status.TERMINATED else Happened.ENDED
+        work.parents.append(Reach(closed.row, happened, closed.reason))
 
 
 def answer_waiters(work: Work, closed: Execution, *, at_ms: int) -> None:
@@ -353,28 +378,36 @@ def reach_children(work: Work, *, at_ms: int) -> None:
     than Python's stack.
     """
     while work.parents:
-        row, cancelled = work.parents.popleft()
+        row, happened, reason = work.parents.popleft()
         parent = work.execution_at(row)
-        reach = _cancel_child if cancelled else _close_child
         for child in work.open_children(row):
             # Read again: it may have waited for the one before it.
-            reach(work, parent, work.execution_at(child.row), at_ms=at_ms)
+            _reach_child(work, parent, work.execution_at(child.row), happened, reason, at_ms=at_ms)
+        if happened is Happened.GIVEN_UP:
+            _begin_to_undo(work, work.execution_at(row), at_ms=at_ms)
+        if happened is Happened.TERMINATED and work.format >= formats.EXACT_REPLAY:
+            for child in work.ended_children_with_children(row):
+                reached = child.status is Status.TERMINATED  # as it was, or by this command: so were those below it
+                if not reached and child.options.close_policy is not ClosePolicy.ABANDON:
+                    work.parents.append(Reach(child.row, happened, reason))
 
 
-def _close_child(work: Work, parent: Execution, child: Execution, *, at_ms: int) -> None:
-    policy = child.options.close_policy
-    if parent.status is Status.TERMINATED and policy is not ClosePolicy.ABANDON:
-        terminate(work, child, reason=parent.reason, at_ms=at_ms)
-    elif policy is ClosePolicy.TERMINATE:
-        terminate(work, child, reason=f"its parent {parent.id} ended", at_ms=at_ms)
-    elif policy is ClosePolicy.REQUEST_CANCEL:
-        request_cancel(work, child, reason=f"its parent {parent.id} ended", at_ms=at_ms)
-
-
-def _cancel_child(work: Work, parent: Execution, child: Execution, *, at_ms: int) -> None:
-    policy = child.options.close_policy
-    if policy is ClosePolicy.REQUEST_CANCEL or (policy is None and child.awaited):
-        request_cancel(work, child, reason=f"its parent {parent.id} was cancelled", at_ms=at_ms)
+def _reach_child(
+    work: Work, parent: Execution, child: Execution, happened: Happened, reason: str, *, at_ms: int
+) -> None:
+    match happened, child.options.close_policy:
+        case Happened.TERMINATED, ClosePolicy.TERMINATE | ClosePolicy.REQUEST_CANCEL | None:
+            terminate(work, child, reason=reason, at_ms=at_ms)
+        case Happened.ENDED, ClosePolicy.TERMINATE:
+            terminate(work, child, reason=f"its parent {parent.id} ended", at_ms=at_ms)
+        case Happened.ENDED, ClosePolicy.REQUEST_CANCEL:
+            request_cancel(work, child, reason=f"its parent {parent.id} ended", at_ms=at_ms)
+        case Happened.CANCEL_REQUESTED, _ if families.is_cancelled_with(parent, child):
+            request_cancel(work, child, reason=f"its parent {parent.id} was cancelled", at_ms=at_ms)
+        case Happened.GIVEN_UP, ClosePolicy.TERMINATE:
+            terminate(work, child, reason=f"its parent {parent.id} is undone", at_ms=at_ms)
+        case Happened.GIVEN_UP, _ if families.is_cancelled_with(parent, child):
+            request_cancel(work, child, reason=f"its parent {parent.id} is undone", at_ms=at_ms)
 
 
 # --- waits
@@ -437,7 +470,10 @@ def end_wait(
 def resume_unwound(work: Work, execution: Execution, *, at_ms: int) -> None:
     """Queues an execution without a stack if that is what it waited for: it is neither queued nor in backoff."""
     unwound_compensation = (
-        execution.status is Status.COMPENSATING and execution.ready_at is None and execution.due_ms is None
+        execution.status is Status.COMPENSATING
+        and execution.ready_at is None
+        and execution.due_ms is None
+        and not families.waits_for_children(work, execution)
     )
     if execution.status is Status.WAITING or unwound_compensation:
         enqueue_ready(work, execution, at_ms=at_ms, resumes=True)
@@ -464,6 +500,16 @@ def end_backoff(work: Work, execution: Execution, side_effect: Operation, *, at_
             answer=answer,
         )
     )
+
+
+def end_time(work: Work, execution: Execution, side_effect: Operation, *, at_ms: int) -> None:
+    """The time of a side effect is up. Its stack was given up: replay asks for it again, and finds that.
+
+    One that has a stack again watches over its time itself.
+    """
+    work.put_operation(replace(side_effect, due_ms=None), before=side_effect)
+    if not execution.attached and execution_generation(side_effect.generation) == execution.generation:
+        resume_unwound(work, execution, at_ms=at_ms)
 
 
 def close_wait(
@@ -504,7 +550,7 @@ def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int)
     if requested.pool is Component.COMPENSATION:
         return  # what is being undone is undone to the end, with the help of children too
     if requested.has_children:
-        work.parents.append((requested.row, True))
+        work.parents.append(Reach(requested.row, Happened.CANCEL_REQUESTED))
     _show_cancel(work, requested, at_ms=at_ms)
 
 

@@ -81,6 +81,7 @@ class OperationKind(StrEnum):
     SIGNAL_SENT = "signal_sent"
     TIMER = "timer"
     MARKER = "marker"
+    CANCEL = "cancel"
 
 
 def operation_id(execution_id: str, kind: OperationKind, key: str) -> str:
@@ -122,8 +123,10 @@ _DONE_OR_REFUSED = frozenset({OperationStatus.COMPLETED, OperationStatus.REFUSED
 #: record up here, also one that leaves the status as it is.
 OPERATION_MOVES: Mapping[OperationKind, Mapping[OperationStatus | None, frozenset[OperationStatus]]] = {
     OperationKind.SIDE_EFFECT: {
-        None: _TRIED,
-        OperationStatus.RETRYING: _TRIED,
+        # RUNNING: its stack was given up in one of its waits, and the end of its time is kept.
+        None: _TRIED | {OperationStatus.RUNNING},
+        OperationStatus.RUNNING: _TRIED | {OperationStatus.RUNNING},
+        OperationStatus.RETRYING: _TRIED | {OperationStatus.RUNNING},
         OperationStatus.COMPLETED: frozenset(),
         OperationStatus.FAILED: frozenset(),
     },
@@ -187,6 +190,11 @@ OPERATION_MOVES: Mapping[OperationKind, Mapping[OperationStatus | None, frozense
         OperationStatus.REFUSED: frozenset(),
     },
     OperationKind.MARKER: {None: frozenset({OperationStatus.COMPLETED}), OperationStatus.COMPLETED: frozenset()},
+    OperationKind.CANCEL: {
+        None: frozenset({OperationStatus.COMPLETED, OperationStatus.REFUSED}),
+        OperationStatus.COMPLETED: frozenset(),
+        OperationStatus.REFUSED: frozenset(),
+    },
 }
 
 
@@ -376,7 +384,7 @@ class Operation(Struct, gc=False, frozen=True, kw_only=True):
     in_doubt: bool = False  #: a step whose transaction may have taken effect although it never completed
     started_ms: int
     closed_ms: int | None = None
-    due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait
+    due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait, or RUNNING side effect
     signal_seq: int | None = None  #: of the signal in the inbox that a COMPLETED wait took; None before format 2
 
     @property
@@ -423,6 +431,14 @@ def record_generation(execution_generation: int, side_effect_failures: int) -> i
     """
     return execution_generation * _SIDE_EFFECT_FAILURES_MAX + min(side_effect_failures, _SIDE_EFFECT_FAILURES_MAX - 1)
 
+
+def execution_generation(made_in: int) -> int:
+    """In which of its execution's a record was made."""
+    return made_in // _SIDE_EFFECT_FAILURES_MAX
+
+
+#: The generation of what has run and is recorded as failed, as what it left can't be stored. It is never done again.
+HAS_RUN = 2**62
 
 _DONE_AGAIN = frozenset(
     {

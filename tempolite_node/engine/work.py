@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypeVar
+from enum import Enum, auto
+from typing import NamedTuple, Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -41,6 +42,7 @@ class Stored(Protocol):
     def execution_at(self, row: int) -> Execution | None: ...
     def attached_or_suspended(self, owner: str) -> list[Execution]: ...
     def open_children(self, parent_row: int) -> list[Execution]: ...
+    def children_with_children(self, parent_row: int) -> list[Execution]: ...
     def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None: ...
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]: ...
     def journal_size(self, row: int) -> tuple[int, int]: ...
@@ -58,6 +60,23 @@ class Stored(Protocol):
     def sequence(self, node_id: str) -> int: ...
     @property
     def places(self) -> StoredPlaces: ...
+
+
+class Happened(Enum):
+    """To an execution that has children."""
+
+    ENDED = auto()
+    TERMINATED = auto()  #: or it had ended, and the one above it was terminated
+    CANCEL_REQUESTED = auto()
+    GIVEN_UP = auto()  #: a saga, whose steps are undone once its children have ended
+
+
+class Reach(NamedTuple):
+    """What happened to an execution is to reach its children."""
+
+    row: int
+    happened: Happened
+    reason: str = ""  #: for which they are terminated
 
 
 def _overlaid(stored: Iterable[_V], changed: dict[_K, _V], key: Callable[[_V], _K]) -> list[_V]:
@@ -92,7 +111,7 @@ class Work:
         self._format: int | None = None  #: None: not looked up since the nodes changed
         self.sequences: dict[str, int] = {}  #: by node: of its last batch; see log/replicated.py
         self.effects: list[AnyEffect] = []
-        self.parents: deque[tuple[int, bool]] = deque()  #: see `lifecycle.reach_children`; empty between commands
+        self.parents: deque[Reach] = deque()  #: see `lifecycle.reach_children`; empty between commands
 
     @property
     def changed(self) -> bool:
@@ -172,6 +191,12 @@ class Work:
         stored = {child.row for child in self._stored.open_children(parent_row)}
         current = (self.execution_at(row) for row in sorted(stored | self._children.get(parent_row, set())))
         return [child for child in current if not child.closed]
+
+    def ended_children_with_children(self, parent_row: int) -> list[Execution]:
+        stored = {child.row for child in self._stored.children_with_children(parent_row)}
+        changed = {child.row for child in self.executions.values() if child.parent_row == parent_row}
+        current = (self.execution_at(row) for row in sorted(stored | changed))
+        return [child for child in current if child.closed and child.has_children]
 
     def count_of(self, owner: str, component: Component, status: Status) -> int:
         return self._stored.count_of(owner, component, status) + self.counts.get((owner, component, status), 0)

@@ -88,6 +88,7 @@ class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     end_seq: int = 0  #: its place in the order in which answers are released; 0: as in `model.Operation`
     closed_ms: int = 0  #: when it was over
     refusal: Refused | None = None  #: of one that is REFUSED
+    due_ms: int = 0  #: end of the time of a side effect that is RUNNING; 0: it is past
 
 
 class RunHandler(Message, frozen=True, kw_only=True):

@@ -114,7 +114,8 @@ CREATE TABLE operations (
     seq           INTEGER NOT NULL,          -- order of recording
     status        TEXT    NOT NULL,
                       -- pending              a wait that is not over; a compensation that waits for a slot
-                      -- running              a step whose transaction was begun; a compensation
+                      -- running              a step whose transaction was begun; a compensation; a side effect with a
+                      --                      timeout, whose stack was given up while it ran
                       -- retrying             failed; the next attempt is due at due_ms, or was due before
                       -- and, for good: completed, failed, timed_out, cancelled, skipped, refused, given_up
     target        TEXT    NOT NULL,

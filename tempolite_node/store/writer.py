@@ -196,6 +196,10 @@ class StoreWriter:
         sql = f"{EXECUTIONS.select} WHERE parent_row = ? AND status IN ({_OPEN}) ORDER BY row"
         return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (parent_row,))]
 
+    def children_with_children(self, parent_row: int) -> list[Execution]:
+        sql = f"{EXECUTIONS.select} WHERE parent_row = ? AND has_children = 1 ORDER BY row"
+        return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (parent_row,))]
+
     def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None:
         journal = self._journals.get(row)
         if journal is not None:

@@ -21,13 +21,14 @@ from tempolite_node.engine.commands import (
     FailAttempt,
     FailSideEffect,
     SuspendAttempt,
+    TimedSideEffect,
     UnwindAttempt,
 )
 from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.engine.model import Failure, OperationKind, operation_id
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.channel import Channel
-from tempolite_node.worker_host.failures import cancelled, failure_of, is_cancelled
+from tempolite_node.worker_host.failures import cancelled, failure_of, is_a, is_cancelled
 from tempolite_node.worker_host.journal import Journal
 from tempolite_node.worker_host.leased_slots import LeasedSlots
 from tempolite_node.worker_host.logs import AttemptScope
@@ -162,10 +163,12 @@ class Attempt:
         self.cancel_requested = isinstance(run, messages.RunHandler) and run.cancel_requested
         self.cancel_reason = run.cancel_reason if isinstance(run, messages.RunHandler) else ""
         self._cancel_delivered = isinstance(run, messages.RunHandler) and run.cancel_delivered
+        self.cancels_raised = 0  #: how often its code has met a cancel
         self._calls: dict[int, _Call] = {}
         self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
         self._to_unwind: set[int] = set()  #: calls whose stack is given up once nothing runs beside it any more
         self._side_effects: set[str] = set()  #: that run now
+        self.timed: dict[str, TimedSideEffect] = {}  #: those that have a timeout, by their keys
         self._numbers = itertools.count(1)
         self.code = RunningCode(run.execution_id, run.epoch, services.channel.send)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
@@ -262,7 +265,10 @@ class Attempt:
             cancelled = is_cancelled(error)
         else:
             cancelled = self.exact.cancelled and isinstance(error, asyncio.CancelledError)
-        self._end(FailAttempt(failure=self.failure_of(error), cancelled=cancelled))
+        failure = self.failure_of(error)
+        if self.records_all and is_a(error, InvalidArgument) and isinstance(self.run, messages.RunHandler):
+            failure = replace(failure, non_retryable=True)  # a value that is refused is not tried again
+        self._end(FailAttempt(failure=failure, cancelled=cancelled))
 
     def failure_of(self, error: BaseException) -> Failure:
         """What is recorded of an error of its code, as far as the format in which it was enqueued has room for it."""
@@ -319,6 +325,7 @@ class Attempt:
     def raise_cancelled(self) -> NoReturn:
         """Where it is recorded that it was raised."""
         self.cancel_requested = True
+        self.cancels_raised += 1
         self.reads.meet_cancel()
         raise cancelled(self.cancel_reason, exact=self.records_all)
 
@@ -353,7 +360,8 @@ class Attempt:
     def _unwind_exact(self, code: ExactCode) -> None:
         if (waits := code.waits) and not self.over:
             self.attempt_scope.unwinding = True
-            self.send(UnwindAttempt(waits=waits, cancelled=code.cancelled), self.scope, None)
+            timed = tuple(self.timed.values())
+            self.send(UnwindAttempt(waits=waits, cancelled=code.cancelled, timed=timed), self.scope, None)
             self.stop()
 
     def _unwind(self, call: int) -> None:
@@ -371,7 +379,8 @@ class Attempt:
         if given_up is None:
             return
         self.attempt_scope.unwinding = True
-        self.send(UnwindAttempt(waits=tuple((each.kind, each.key) for each in parked)), self.scope, None)
+        timed = tuple(self.timed.values()) if self.records_all else ()
+        self.send(UnwindAttempt(waits=tuple((each.kind, each.key) for each in parked), timed=timed), self.scope, None)
         self.stop()
         given_up.waiter.wake(None)
 

@@ -56,6 +56,8 @@ def conversation_of(runtime: AttemptRuntime, scope: Scope, operation: operations
             return _receive_signal(attempt, scope, operation)
         case operations.SendSignal():
             return _send_signal(attempt, scope, operation)
+        case operations.Cancel():
+            return _cancel(attempt, scope, operation)
         case operations.Sleep():
             return _sleep(attempt, scope, operation)
         case operations.Memoize():
@@ -157,10 +159,8 @@ def _call_options(options: ChildOptions) -> CallOptions:
 
 def _wait_for_completion(attempt: Attempt, scope: Scope, operation: operations.WaitForCompletion) -> Conversation[Any]:
     target = operation.target
-    if isinstance(target, ChildHandle):
-        execution_id, name, type = target.id, local_key(target.key), target.result_type
-    else:
-        execution_id, name, type = checked_id(target), target, Any
+    execution_id, name = _named(target)
+    type = target.result_type if isinstance(target, ChildHandle) else Any
     key = scope.key_of(OperationKind.WAIT, name, operation.key)
     record = yield from found(attempt, scope, OperationKind.WAIT, key)
     if record is not None and record.target != execution_id:
@@ -296,6 +296,28 @@ def _send_signal(attempt: Attempt, scope: Scope, operation: operations.SendSigna
         to = "" if operation.to is None else f" to {operation.to}"
         check_digest(attempt, record, request.digest, actual=f"signal {name}{to} with {shown(payload)}")
         raise_if_refused(record)
+
+
+def _cancel(attempt: Attempt, scope: Scope, operation: operations.Cancel) -> Conversation[None]:
+    execution_id, name = _named(operation.target)
+    if not isinstance(operation.reason, str):
+        raise InvalidArgument(f"a reason is a str, not {operation.reason!r}")
+    attempt.check_size("the reason", operation.reason.encode())
+    key = scope.key_of(OperationKind.CANCEL, name, operation.key)
+    request = commands.CancelFromAttempt(
+        key=key, execution_id=execution_id, reason=operation.reason, digest=digest(execution_id, operation.reason)
+    )
+    record = yield from found(attempt, scope, OperationKind.CANCEL, key)
+    if record is None:
+        yield from ask(request, scope)
+    else:
+        check_digest(attempt, record, request.digest, actual=f"a cancel of {execution_id} with another reason")
+        raise_if_refused(record)
+
+
+def _named(target: ChildHandle[Any] | str) -> tuple[str, str]:
+    """Id of an execution, and the name by which automatic keys of operations on it are counted."""
+    return (target.id, local_key(target.key)) if isinstance(target, ChildHandle) else (checked_id(target), target)
 
 
 def _encoded_for_reader(attempt: Attempt, value: Any) -> bytes:

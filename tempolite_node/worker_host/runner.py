@@ -272,5 +272,11 @@ def _finish(attempt: Attempt, returned: Any) -> None:
     except InvalidArgument as error:
         message = f"the result of {name}: {error}"
         attempt.fail_with(Failure(type="InvalidResult", message=message, non_retryable=True))
+    except Exception as error:  # of a value's own code: it has run all the same, and is not to run again
+        if not attempt.exact:
+            raise
+        failure = failure_of(error)
+        message = f"the result of {name}: {failure.type}: {failure.message}"
+        attempt.fail_with(Failure(type="InvalidResult", message=message, non_retryable=True, cause=failure))
     else:
         attempt.finish(None if returned is None else result)

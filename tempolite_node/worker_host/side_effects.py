@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -72,12 +73,14 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
         if not begun:
             attempt.begin_side_effect(key)
             begun = True
+        due_ms = _due_ms(attempt, scope, record)
         answer: Any = yield from _begin(attempt, scope, key, input_digest, record)
         read = _UNREAD
         while isinstance(answer, Granted):
             answer, read = yield from _attempt(
-                runtime, scope, operation, run, info, type, key, input_digest, answer.attempt
+                runtime, scope, operation, run, info, type, key, input_digest, answer.attempt, due_ms
             )
+            due_ms = None
     except asyncio.CancelledError as error:
         if not begun or (record is not None and record.status is OperationStatus.FAILED):
             raise  # it was cancelled before, and that is recorded
@@ -135,9 +138,11 @@ def _attempt(
     key: str,
     input_digest: bytes,
     number: int,
+    due_ms: int | None,
 ) -> Conversation[Any]:
     """One attempt, in a slot of the side-effect pool.
 
+    due_ms: end of its time, if it has been run before, and its stack was given up.
     What comes back: its result, another go, or that it failed; and what was read of the result that is recorded now.
     """
     attempt = runtime.attempt
@@ -147,12 +152,32 @@ def _attempt(
         # Begun anew after it was cancelled, it is the same act to others.
         named = key if scope.parent is not None else scope.prefix + operation.key
         run = partial(run, side_effect_context(runtime.within(inner), named, number))
+    timeout_s = _timeout_s(runtime, operation)
+    if due_ms is not None:
+        timeout_s = max(0, due_ms - started_ms) / 1_000
+    elif timeout_s is not None:
+        due_ms = started_ms + math.ceil(timeout_s * 1_000)
+    has_run = False
     try:
+        if due_ms is not None:
+            if due_ms <= started_ms:
+                raise UserCodeTimeout
+            attempt.timed[key] = commands.TimedSideEffect(
+                key=key,
+                digest=input_digest,
+                started_ms=started_ms,
+                due_ms=due_ms,
+                side_effect_failures=scope.side_effect_failures,
+            )
         # It may have been requested while this attempt waited for its slot, or for the end of the backoff.
         if attempt.may_meet_cancel:
             yield from raise_if_cancelled(attempt, scope, f"{OperationKind.SIDE_EFFECT}:{key}", live=True)
-        value = yield RunUserCode(run, inner, _timeout_s(runtime, operation))
+        try:
+            value = yield RunUserCode(run, inner, timeout_s)
+        finally:
+            attempt.timed.pop(key, None)
         attempt.check_running()
+        has_run = True  # should its value be unstorable, it is never run again
         result, read = _checked_result(attempt, operation, value, type)
     except asyncio.CancelledError:
         attempt.leave(inner)
@@ -163,6 +188,9 @@ def _attempt(
         if isinstance(error, NotInHandler):
             attempt.suspend_misuse(error)
         failed = _failed(runtime, operation, key, input_digest, error, started_ms)
+        if has_run:
+            failure = replace(failed.failure, non_retryable=True)
+            failed = replace(failed, failure=failure, has_run=attempt.records_all)
         return (yield from ask(failed, scope, waits=(OperationKind.SIDE_EFFECT, key))), _UNREAD
     attempt.leave(inner)
     completed = commands.CompleteSideEffect(key=key, digest=input_digest, result=result, started_ms=started_ms)
@@ -249,6 +277,13 @@ def _policy(configured: ResolvedPolicy, called: RetryPolicy | None) -> ResolvedP
         "retry_spent": called.retry_spent,
     }
     return replace(configured, **{name: value for name, value in given.items() if value is not None})
+
+
+def _due_ms(attempt: Attempt, scope: Scope, record: Record | None) -> int | None:
+    """End of the time of a side effect that an earlier stack of this attempt ran; None: none did."""
+    if record is None or record.status is not OperationStatus.RUNNING:
+        return None
+    return record.due_ms if record.generation >= attempt.journal.generation_in(scope) else None
 
 
 def _timeout_s(runtime: AttemptRuntime, operation: RunSideEffect) -> float | None:

@@ -22,7 +22,7 @@ from tempolite_node.worker_host.replay import check_digest, found, suspend_unrea
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.async_contexts import AsyncSagaStep
 from tempolite_sdk.contexts import SagaStep
-from tempolite_sdk.errors import ContextMisuse, InvalidArgument, NotInHandler
+from tempolite_sdk.errors import Cancelled, ContextMisuse, NotInHandler
 from tempolite_sdk.operations import RunStep
 from tempolite_sdk.payload import digest, encode_fields, field_names, restore_fields
 from tempolite_sdk.values.written import encode_fields_as_they_are, salvaged_fields, tell_once
@@ -51,6 +51,9 @@ def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversat
         raise failed_step(key, record.failure, exact=attempt.records_all)
     go = yield from ask(commands.BeginStep(key=key, target=target, input=data, digest=input_digest), scope)
     assert isinstance(go, Granted), f"step {key}: {go}"  # the journal said that it is not over
+    if go.data is not None:
+        data = go.data
+        restore_fields(step, data)
     return (yield from _run_transaction(runtime, scope, step, data, key, go.attempt))
 
 
@@ -63,11 +66,12 @@ def _run_transaction(
     failure: Failure | None
     # What it changes, in what a field refers to as well, the body sees as recorded: in replay it does not run.
     worked_on = _copy(step, data) if attempt.records_all else step
-    unrecorded = True
+    has_run = False
+    cancels_before = attempt.cancels_raised
     try:
         yield RunUserCode(partial(worked_on.transaction, context), inner)
         attempt.check_running()
-        unrecorded = False  # it has taken effect: should its data be unstorable, it is to be undone
+        has_run = True  # it has taken effect: should its data be unstorable, it is to be undone, and never done again
         data = _data_of(attempt, worked_on)
     except BaseException as error:
         attempt.check_running()
@@ -77,11 +81,18 @@ def _run_transaction(
             failure = replace(failure, type=CANCELLED_BODY)
         if isinstance(error, NotInHandler):
             attempt.suspend_misuse(error)
-        if not unrecorded and is_a(error, InvalidArgument):
-            failure = replace(failure, non_retryable=True)  # another attempt would do it again, and fail again
+        if has_run:
+            failure = replace(failure, non_retryable=True)
         data = _salvaged(attempt, worked_on, data)
-        undo = not unrecorded or type(step).compensate_on_failure
-        yield from ask(commands.FailStep(key=key, data=data, failure=failure, compensate=undo), scope)
+        interrupted = attempt.cancels_raised > cancels_before or is_a(error, (Cancelled, asyncio.CancelledError))
+        fail = commands.FailStep(
+            key=key,
+            data=data,
+            failure=failure,
+            compensate=has_run or type(step).compensate_on_failure or (attempt.records_all and interrupted),
+            has_run=attempt.records_all and has_run,
+        )
+        yield from ask(fail, scope)
         if is_a(error, (asyncio.CancelledError, GeneratorExit)) or not (attempt.records_all or is_a(error, Exception)):
             raise
     else:

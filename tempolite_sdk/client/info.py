@@ -82,6 +82,7 @@ class OperationKind(StrEnum):
     SIGNAL_SENT = "signal_sent"
     TIMER = "timer"
     MARKER = "marker"  #: a memoized value, or the delivery of a cancel
+    CANCEL = "cancel"  #: of another execution, requested
 
 
 class OperationStatus(StrEnum):

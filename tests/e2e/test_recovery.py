@@ -483,6 +483,11 @@ CHANGES = {
         "ctx.send_signal('told', 'two')",
         """recorded was signal told with "one", replay asks for signal told with "two\"""",
     ),
+    "cancel": (
+        "ctx.cancel(ctx.options(id='stopped').enqueue(child, 'x'), 'one', key='cancel')",
+        "ctx.cancel(ctx.options(id='stopped').enqueue(child, 'x'), 'two', key='cancel')",
+        "recorded was stopped, replay asks for a cancel of stopped with another reason",
+    ),
     "wait": (
         "ctx.wait_for_completion(ctx.options(id='one').enqueue(child, 'x'), key='wait')",
         "ctx.wait_for_completion('other', key='wait')",

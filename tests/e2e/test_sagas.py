@@ -34,6 +34,10 @@ SAGAS = (
     "undo_together",
     "wait_after_steps",
     "help_out",
+    "be_interrupted",
+    "be_interrupted_async",
+    "note_once",
+    "in_parallel",
 )
 HANDLERS = [
     *(f"sagas:{name}" for name in SAGAS),
@@ -142,6 +146,21 @@ def test_a_saga_may_catch_a_failed_step_and_go_another_way(daemon: Daemon, clien
     assert acts(daemon, handle.id) == ["did by plane", "did by train"]
 
 
+def test_a_step_in_doubt_is_undone_with_all_that_its_attempts_have_noted(daemon: Daemon, client: Client) -> None:
+    policy = RetryPolicy(maximum_attempts=3, initial_interval=0.001)
+    handle = client.options(retry=policy).enqueue("note_once")
+    with pytest.raises(ExecutionCompensated, match="attempt 3"):
+        handle.result(PATIENCE_S)
+    assert acts(daemon, handle.id) == ["did once", undone("once")]
+
+
+def test_steps_that_ran_beside_each_other_are_undone_as_they_ended_last_first(daemon: Daemon, client: Client) -> None:
+    handle = client.enqueue("in_parallel")
+    with pytest.raises(ExecutionCompensated, match="undo it all"):
+        handle.result(PATIENCE_S)
+    assert acts(daemon, handle.id)[3:] == [undone("second"), undone("third"), undone("first")]
+
+
 # --- compensations
 
 
@@ -217,6 +236,24 @@ def test_a_cancel_waits_for_the_transaction_that_runs(daemon: Daemon, client: Cl
         with pytest.raises(ExecutionCompensated, match="stop"):
             handle.result(PATIENCE_S)
     assert acts(daemon, handle.id) == ["did before", "did in the middle", undone("in the middle"), undone("before")]
+
+
+@pytest.mark.parametrize("saga", ["be_interrupted", "be_interrupted_async"])
+@pytest.mark.parametrize("how", ["waiting", "in a side effect", "running", "cleaning up"])
+def test_a_transaction_that_a_cancel_interrupts_is_in_doubt_and_undone(
+    daemon: Daemon, client: Client, how: str, saga: str
+) -> None:
+    id = f"{saga}-{how.replace(' ', '-')}"
+    with daemon.gate(id) as gate:
+        handle = client.options(id=id).enqueue(saga, how)
+        daemon.until(f"{id} did slow")
+        if how != "running":
+            until_status(client, id, ExecutionStatus.WAITING)
+        handle.cancel("stop")
+        gate.open()
+        with pytest.raises(ExecutionCompensated, match="no word came" if how == "cleaning up" else "stop"):
+            handle.result(PATIENCE_S)
+    assert acts(daemon, id) == ["did before", "did slow", "undid slow by 'receipt of slow'", undone("before")]
 
 
 def test_what_a_saga_does_after_its_cancel_is_undone_too(daemon: Daemon, client: Client) -> None:

@@ -32,6 +32,9 @@ HANDLERS = [
         "use_twice_inside",
         "use_again",
         "go_on",
+        "leave",
+        "leave_async",
+        "leave_step",
     )
 ]
 RETRY = {"maximum_attempts": 2, "initial_interval": "10ms"}
@@ -155,3 +158,35 @@ def test_an_execution_from_before_goes_on_by_the_rules_of_its_time(node: Start) 
         assert client.handle(earlier.id).result() == [[0, 0, 0], {"price": "3"}, None, [0, 0]]
         with pytest.raises(ExecutionFailed, match="the key 'k' was used in this run"):
             client.execute("go_on")
+
+
+# --- what has run, and left what can't be stored
+
+
+@pytest.mark.parametrize("what", ["object", "nan", "too large", "odd"])
+@pytest.mark.parametrize("place", ["result", "side effect", "heartbeat", "child"])
+@pytest.mark.parametrize("handler", ["leave", "leave_async"])
+def test_what_has_run_is_not_run_again_for_a_value_that_can_not_be_stored(
+    daemon: Daemon, client: Client, handler: str, place: str, what: str
+) -> None:
+    handle = client.enqueue(handler, place, what)
+
+    with pytest.raises(ExecutionFailed):
+        handle.result(30)
+
+    assert daemon.effects()[f"{handle.id} ran"] == 1
+    assert handle.info().attempt == (2 if place == "side effect" else 1)
+
+
+@pytest.mark.parametrize("what", ["object", "nan", "too_large", "odd"])
+def test_a_step_that_has_run_is_undone_and_not_done_again_for_data_that_can_not_be_stored(
+    daemon: Daemon, client: Client, what: str
+) -> None:
+    handle = client.options(id=f"leave.{what}").enqueue("leave_step")
+
+    with pytest.raises(ExecutionCompensated, match="try it again"):
+        handle.result(30)
+
+    assert daemon.effects()[f"{handle.id} ran"] == 1
+    assert daemon.effects()[f"{handle.id} undone"] == 1
+    assert handle.info().attempt == 2

@@ -10,6 +10,7 @@ from tempolite_node.engine import formats, lifecycle, limits
 from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
+    CancelFromAttempt,
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
@@ -103,6 +104,8 @@ def _requested(work: Work, execution: Execution, command: FromAttempt) -> AnyAns
             return waits.give_up(work, execution, request, at_ms=at_ms)
         case RecordRefusal():
             return operations.record_refusal(work, execution, request, generation, at_ms=at_ms)
+        case CancelFromAttempt():
+            return operations.cancel(work, execution, request, generation, at_ms=at_ms)
         case DeliverCancel():
             return waits.deliver_cancel(work, execution, request, generation, at_ms=at_ms)
         case Heartbeat():
@@ -158,6 +161,8 @@ def _unwind(work: Work, execution: Execution, request: UnwindAttempt, *, at_ms: 
     unwound = replace(execution, epoch=execution.epoch + 1, attached=False)
     if execution.options.heartbeat_timeout_ms is not None:
         work.clear_timer(execution.row, lifecycle.HEARTBEAT)
+    for timed in request.timed:
+        operations.keep_time(work, execution, timed)
     missed_cancel = lifecycle.cancel_due(execution) or (
         execution.cancel_requested and not request.cancelled and lifecycle.takes_cancel_in_order(work, execution)
     )

@@ -54,7 +54,7 @@ def enqueue_batch(work: Work, command: EnqueueBatch) -> EnqueuedBatch | Rejectio
         if isinstance(there, Rejection):
             return there
         found[each.execution_id] = there if isinstance(there, Enqueued) else None
-        ahead[each.component] += isinstance(there, NodeState)
+        ahead[each.component] += isinstance(there, NodeState) and _joins_queue(work, each)
     enqueued = [found[each.execution_id] or _create_of_batch(work, each) for each in command.commands]
     return EnqueuedBatch(enqueued=tuple(enqueued))
 
@@ -84,7 +84,7 @@ def _look(
     if owner is None:
         return Rejection(Reason.NOT_FOUND, f"no node serves handler {command.handler!r}")
     limit = owner.served(command.handler).queue_limit
-    if limit and _queued(work, owner, command.component) + ahead >= limit:
+    if limit and _joins_queue(work, command) and _queued(work, owner, command.component) + ahead >= limit:
         message = f"the queue of pool {command.component} is full ({limit} executions) on node {owner.id}"
         return Rejection(Reason.QUEUE_FULL, message)
     return owner
@@ -107,7 +107,7 @@ def _create(work: Work, command: Enqueue, existing: Execution | None, owner: Nod
         owner=owner.id,
         priority=command.priority,
         delay_ms=command.delay_ms,
-        deadline_ms=None if command.max_duration_ms is None else command.at_ms + command.max_duration_ms,
+        deadline_ms=deadline_of_new(work, command.max_duration_ms, delay_ms=command.delay_ms, at_ms=command.at_ms),
         request_id=command.request_id,
         epoch=first_epoch,
         concurrency_key=command.concurrency_key,
@@ -193,8 +193,24 @@ def take_id(work: Work, earlier: Execution) -> int:
     return earlier.epoch
 
 
+def _joins_queue(work: Work, command: Enqueue) -> bool:
+    """Whether it is one more in its queue. What is due later is in none yet, since format 3."""
+    return not command.delay_ms or work.format < formats.EXACT_REPLAY
+
+
 def _queued(work: Work, owner: NodeState, component: Component) -> int:
-    return work.count_of(owner.id, component, Status.QUEUED) + work.count_of(owner.id, component, Status.SCHEDULED)
+    queued = work.count_of(owner.id, component, Status.QUEUED)
+    if work.format >= formats.EXACT_REPLAY:
+        return queued
+    return queued + work.count_of(owner.id, component, Status.SCHEDULED)
+
+
+def deadline_of_new(work: Work, max_duration_ms: int | None, *, delay_ms: int, at_ms: int) -> int | None:
+    """By its max_duration, which counts from the moment when it may start."""
+    if max_duration_ms is None:
+        return None
+    start_ms = at_ms + delay_ms if work.format >= formats.EXACT_REPLAY else at_ms
+    return start_ms + max_duration_ms
 
 
 def new_execution(

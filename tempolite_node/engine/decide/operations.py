@@ -1,14 +1,15 @@
-"""Operations that are over as soon as they are recorded: side effects, steps, children, markers, signals sent."""
+"""Operations that are over as soon as they are recorded: side effects, steps, children, signals, cancels, markers."""
 
 from __future__ import annotations
 
 import msgspec
 from msgspec.structs import replace
 
-from tempolite_node.engine import inbox, lifecycle
+from tempolite_node.engine import formats, inbox, lifecycle
 from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
+    CancelFromAttempt,
     CompleteSideEffect,
     CompleteStep,
     EnqueueChild,
@@ -17,12 +18,15 @@ from tempolite_node.engine.commands import (
     RecordMarker,
     RecordRefusal,
     SendSignalFromAttempt,
+    TimedSideEffect,
 )
-from tempolite_node.engine.decide.clients import new_execution, take_id
+from tempolite_node.engine.decide.clients import deadline_of_new, new_execution, take_id
 from tempolite_node.engine.effects import AnyAnswer, Failed, Granted, Reason, Refused, Rejection, SignalSent, Value
 from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
+    HAS_RUN,
+    ClosePolicy,
     EndedAttempt,
     Execution,
     Failure,
@@ -32,6 +36,7 @@ from tempolite_node.engine.model import (
     RetryState,
     Signal,
     Status,
+    record_generation,
 )
 from tempolite_node.engine.placement import owner_of_new
 from tempolite_node.engine.retry import retry_at_ms
@@ -95,7 +100,7 @@ def record_refusal(
             return differing
         if request.kind is not OperationKind.CHILD:
             return Value()
-        if _child_to_redo(work, before, generation) is None:
+        if _child_to_redo(work, execution, before, generation) is None:
             return _child_again(work, before, generation, at_ms=at_ms)
     elif before is not None and before.holds(generation):
         return refusal(before)
@@ -145,6 +150,8 @@ def begin_side_effect(work: Work, execution: Execution, request: BeginSideEffect
         return differing
     if operation.status is OperationStatus.RETRYING:
         return Granted(attempt=operation.attempt + 1) if operation.due_ms is None else None
+    if operation.status is OperationStatus.RUNNING:
+        return Granted(attempt=operation.attempt + 1)
     return _side_effect_answer(operation)
 
 
@@ -154,13 +161,52 @@ def _side_effect_answer(operation: Operation) -> AnyAnswer:
     return Value(payload=operation.result)
 
 
+def keep_time(work: Work, execution: Execution, timed: TimedSideEffect) -> None:
+    """Records that a side effect runs, so that its time is up when it was to be, though its stack is given up."""
+    generation = record_generation(execution.generation, timed.side_effect_failures)
+    earlier = work.operation(execution.row, OperationKind.SIDE_EFFECT, timed.key)
+    before = _if_holds(earlier, generation)
+    if before is not None and not _is_tried(before):
+        return
+    running = work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=OperationKind.SIDE_EFFECT,
+            key=timed.key,
+            seq=earlier.seq if earlier else work.next_row(),
+            status=OperationStatus.RUNNING,
+            digest=timed.digest,
+            generation=generation,
+            attempt=before.attempt if before else 0,
+            failure=before.failure if before else None,
+            started_ms=before.started_ms if before else timed.started_ms,
+            due_ms=timed.due_ms,
+        ),
+        before=earlier,
+    )
+    work.set_timer(execution.row, lifecycle.operation_timer(running.kind, running.key), timed.due_ms)
+
+
+def _is_tried(side_effect: Operation) -> bool:
+    """Whether it is yet to end."""
+    return side_effect.status in (OperationStatus.RETRYING, OperationStatus.RUNNING)
+
+
+def _end_of_time_is_past(work: Work, side_effect: Operation | None) -> None:
+    """It has ended before."""
+    if side_effect is not None and side_effect.status is OperationStatus.RUNNING:
+        timer = lifecycle.operation_timer(side_effect.kind, side_effect.key)
+        work.clear_timer(side_effect.execution_row, timer)
+
+
 def complete_side_effect(
     work: Work, execution: Execution, request: CompleteSideEffect, generation: int, *, at_ms: int
 ) -> AnyAnswer:
     earlier = work.operation(execution.row, OperationKind.SIDE_EFFECT, request.key)
     before = _if_holds(earlier, generation)
-    if before is not None and before.status is not OperationStatus.RETRYING:
+    if before is not None and not _is_tried(before):
         return _differs(before, request.digest) or _side_effect_answer(before)
+    _end_of_time_is_past(work, before)
     execution = lifecycle.leave(work, execution, OperationKind.SIDE_EFFECT, request.key, at_ms=at_ms)
     work.put_operation(
         Operation(
@@ -186,8 +232,9 @@ def fail_side_effect(
 ) -> AnyAnswer | None:
     earlier = work.operation(execution.row, OperationKind.SIDE_EFFECT, request.key)
     before = _if_holds(earlier, generation)
-    if before is not None and before.status is not OperationStatus.RETRYING:
+    if before is not None and not _is_tried(before):
         return _differs(before, request.digest) or _side_effect_answer(before)
+    _end_of_time_is_past(work, before)
     execution = lifecycle.leave(work, execution, OperationKind.SIDE_EFFECT, request.key, at_ms=at_ms)
     attempt = before.attempt + 1 if before else 1
     work.add_attempt(
@@ -201,13 +248,17 @@ def fail_side_effect(
             ended_ms=at_ms,
         )
     )
-    next_attempt = retry_at_ms(
-        request.retry,
-        failure=request.failure,
-        failures=attempt,
-        failed_at_ms=at_ms,
-        jitter=jitter,
-        deadline_ms=lifecycle.deadline_ms(execution),
+    next_attempt = (
+        RetryState.NON_RETRYABLE_FAILURE
+        if request.has_run
+        else retry_at_ms(
+            request.retry,
+            failure=request.failure,
+            failures=attempt,
+            failed_at_ms=at_ms,
+            jitter=jitter,
+            deadline_ms=lifecycle.deadline_ms(execution),
+        )
     )
     out_of_retries = isinstance(next_attempt, RetryState)
     failed = work.put_operation(
@@ -218,7 +269,7 @@ def fail_side_effect(
             seq=earlier.seq if earlier else work.next_row(),
             status=OperationStatus.FAILED if out_of_retries else OperationStatus.RETRYING,
             digest=request.digest,
-            generation=generation,
+            generation=HAS_RUN if request.has_run else generation,
             attempt=attempt,
             failure=request.failure,
             retry_state=next_attempt if isinstance(next_attempt, RetryState) else None,
@@ -253,6 +304,7 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, generation:
     else:
         in_doubt = before.in_doubt
     number = before.attempt + 1 if before else 1
+    left = before.result if before is not None and in_doubt and _is_exact(execution) else None
     work.put_operation(
         Operation(
             execution_row=execution.row,
@@ -265,12 +317,17 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, generation:
             generation=generation,
             attempt=number,
             input=request.input,
+            result=left,
             in_doubt=in_doubt,
             started_ms=before.started_ms if before else at_ms,
         ),
         before=before,
     )
-    return Granted(attempt=number)
+    return Granted(attempt=number, data=left)
+
+
+def _is_exact(execution: Execution) -> bool:
+    return execution.format >= formats.EXACT_REPLAY
 
 
 def _running_step(work: Work, execution: Execution, key: str) -> Operation | Refused:
@@ -321,6 +378,7 @@ def fail_step(work: Work, execution: Execution, request: FailStep, *, at_ms: int
             status=OperationStatus.FAILED,
             result=request.data,
             failure=request.failure,
+            generation=HAS_RUN if request.has_run else step.generation,
             in_doubt=step.in_doubt or request.compensate,
             closed_ms=at_ms,
         ),
@@ -341,7 +399,7 @@ def enqueue_child(
     if before is not None and before.status is OperationStatus.COMPLETED:
         if (differing := _differs(before, request.digest)) is not None:
             return differing
-        redone = _child_to_redo(work, before, generation)
+        redone = _child_to_redo(work, execution, before, generation)
         if redone is None:
             return _child_again(work, before, generation, at_ms=at_ms)
     elif before is not None and before.holds(generation):
@@ -362,7 +420,7 @@ def enqueue_child(
         )
 
     taken = work.execution(request.execution_id)
-    if taken is not None and (redone is None or taken.row != redone.row):
+    if taken is not None and not (redone is not None and taken.row == redone.row) and not _left_over(execution, taken):
         return refuse_it(Reason.ALREADY_EXISTS, f"execution {request.execution_id} exists")
     owner = owner_of_new(work, request.handler, request.component, waits=request.concurrency_key is not None)
     if owner is None:
@@ -378,7 +436,7 @@ def enqueue_child(
         owner=owner.id,
         priority=request.priority,
         delay_ms=request.delay_ms,
-        deadline_ms=_inherited_deadline(execution, request, at_ms=at_ms),
+        deadline_ms=_inherited_deadline(work, execution, request, at_ms=at_ms),
         epoch=0 if taken is None else take_id(work, taken),
         concurrency_key=request.concurrency_key,
         parent=execution,
@@ -413,16 +471,35 @@ def _child_again(work: Work, link: Operation, generation: int, *, at_ms: int) ->
     return Value(payload=link.result)
 
 
-def _child_to_redo(work: Work, link: Operation, generation: int) -> Execution | None:
+def _child_to_redo(work: Work, parent: Execution, link: Operation, generation: int) -> Execution | None:
     """The child, if it ended badly before an attempt failed: a retry enqueues it anew."""
     assert link.target_row is not None, f"{link.key} links no child"
     child = work.execution_at(link.target_row)
+    if _is_exact(parent) and _was_stopped(child):
+        return None
     redo = child.closed and child.status is not Status.COMPLETED and link.generation < generation
     return child if redo else None
 
 
-def _inherited_deadline(parent: Execution, request: EnqueueChild, *, at_ms: int) -> int | None:
-    own = None if request.max_duration_ms is None else at_ms + request.max_duration_ms
+def _was_stopped(child: Execution) -> bool:
+    """Whether it ended because somebody wanted it to: no retry of its parent is to run it again."""
+    return child.cancel_requested or child.status is Status.TERMINATED
+
+
+def _left_over(parent: Execution, taken: Execution) -> bool:
+    """Whether the id belongs to a child that has ended, of an earlier execution that had the parent's id.
+
+    Ids that are derived from the parent's are those of its children, run after run.
+    """
+    earlier_run = taken.parent_id == parent.id and taken.parent_row != parent.row
+    return _is_exact(parent) and taken.closed and earlier_run
+
+
+def _inherited_deadline(work: Work, parent: Execution, request: EnqueueChild, *, at_ms: int) -> int | None:
+    """The earlier one of its own and its parent's. One that is to outlive its parent has nothing of that."""
+    own = deadline_of_new(work, request.max_duration_ms, delay_ms=request.delay_ms, at_ms=at_ms)
+    if work.format >= formats.EXACT_REPLAY and request.options.close_policy is ClosePolicy.ABANDON:
+        return own
     return min((d for d in (own, lifecycle.deadline_ms(parent)) if d is not None), default=None)
 
 
@@ -501,4 +578,45 @@ def send_signal(
         ),
         before=earlier,
     )
+    return Value()
+
+
+# --- cancels of others
+
+
+def cancel(work: Work, execution: Execution, request: CancelFromAttempt, generation: int, *, at_ms: int) -> AnyAnswer:
+    """As a client's: what has ended stays as it ended. The request and its record are one commit."""
+    earlier = work.operation(execution.row, OperationKind.CANCEL, request.key)
+    before = _if_holds(earlier, generation)
+    if before is not None:
+        return _differs(before, request.digest) or _cancel_answer(before)
+    target = work.execution(request.execution_id)
+    failure = None
+    if target is None:
+        failure = Failure(type=Reason.NOT_FOUND.value, message=f"no execution {request.execution_id}")
+    recorded = work.put_operation(
+        Operation(
+            execution_row=execution.row,
+            kind=OperationKind.CANCEL,
+            key=request.key,
+            seq=earlier.seq if earlier else work.next_row(),
+            status=OperationStatus.COMPLETED if target is not None else OperationStatus.REFUSED,
+            target=request.execution_id,
+            target_row=None if target is None else target.row,
+            digest=request.digest,
+            generation=generation,
+            failure=failure,
+            started_ms=at_ms,
+            closed_ms=at_ms,
+        ),
+        before=earlier,
+    )
+    if target is not None:
+        lifecycle.request_cancel(work, target, reason=request.reason, at_ms=at_ms)
+    return _cancel_answer(recorded)
+
+
+def _cancel_answer(recorded: Operation) -> AnyAnswer:
+    if recorded.failure is not None:
+        return Refused(reason=recorded.failure.type, message=recorded.failure.message)
     return Value()

@@ -79,6 +79,8 @@ def _fire_operation_timer(work: Work, execution: Execution, command: FireTimer) 
     assert operation is not None, f"{execution.id}: timer {command.name} belongs to no operation"
     if operation.status is OperationStatus.RETRYING:
         lifecycle.end_backoff(work, execution, operation, at_ms=command.at_ms)
+    elif operation.kind is OperationKind.SIDE_EFFECT and operation.status is OperationStatus.RUNNING:
+        lifecycle.end_time(work, execution, operation, at_ms=command.at_ms)
     elif operation.is_wait:
         due = replace(operation, due_ms=None)
         if operation.kind is OperationKind.TIMER:

@@ -8,6 +8,7 @@ from tempolite_node.engine import inbox, lifecycle
 from tempolite_node.engine.commands import DeliverCancel, GiveUp, ReceiveSignal, SetSignalAside, Sleep, WaitForExecution
 from tempolite_node.engine.decide.operations import recorded, refusal, refuse, refused
 from tempolite_node.engine.effects import AnyAnswer, Interrupted, Reason, Refused, SignalSetAside, TimedOut, Value
+from tempolite_node.engine.families import way_back
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import CANCEL_MARKER, Execution, Operation, OperationKind, OperationStatus, Status
 from tempolite_node.engine.times import later
@@ -161,7 +162,7 @@ def wait_for_execution(
             at_ms=at_ms,
         )
         return lifecycle.ended(target)
-    cycle = _cycle(work, execution, target)
+    cycle = way_back(work, execution, target)
     if cycle is not None:
         return refuse_it(Reason.WAIT_CYCLE, f"the wait would never end: {' waits for '.join(cycle)}")
     if target.parent_row == execution.row and not target.awaited:
@@ -205,28 +206,6 @@ def _ask_again(work: Work, execution: Execution, wait: Operation, *, at_ms: int)
             return lifecycle.ended(work.execution_at(wait.target_row))
         case _:
             return Value(payload=wait.result)
-
-
-def _cycle(work: Work, waiting: Execution, target: Execution) -> list[str] | None:
-    """The way from the target back to the one that wants to wait, if there is one; also through nested waits."""
-    paths = [[waiting.id, target.id]]
-    seen = {target.row}
-    if target.row == waiting.row:
-        return paths[0]
-    rows = [target.row]
-    while rows:
-        row, path = rows.pop(), paths.pop()
-        for wait in work.pending(row) if work.execution_at(row).pending else ():
-            if wait.kind is not OperationKind.WAIT or wait.target_row is None:
-                continue
-            following = [*path, wait.target]
-            if wait.target_row == waiting.row:
-                return following
-            if wait.target_row not in seen:
-                seen.add(wait.target_row)
-                rows.append(wait.target_row)
-                paths.append(following)
-    return None
 
 
 def receive_signal(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from tempolite_sdk import (
     AsyncCompensationContext,
     AsyncSagaContext,
     AsyncSagaStep,
+    AsyncSideEffectContext,
     AsyncTransactionContext,
     Cancelled,
     CompensationContext,
@@ -18,6 +20,7 @@ from tempolite_sdk import (
     RetryPolicy,
     SagaContext,
     SagaStep,
+    SideEffectContext,
     StepFailed,
     TransactionContext,
 )
@@ -122,7 +125,57 @@ def help_out(_ctx: HandlerContext, name: str) -> str:
     return f"help for {name}"
 
 
+def wait_inside(ctx: SideEffectContext) -> str:
+    return ctx.receive_signal("word", str)
+
+
+@dataclass
+class DoSlowly(Do):
+    """Has taken effect, and is not through with it when a cancel comes."""
+
+    how: str = "waiting"
+
+    def transaction(self, ctx: TransactionContext) -> None:
+        super().transaction(ctx)
+        if self.how == "waiting":
+            ctx.receive_signal("word", str)
+        elif self.how == "in a side effect":
+            ctx.side_effect("word", wait_inside)
+        elif self.how == "running":
+            pass_gate(ctx.execution_id)
+            ctx.now()
+        else:
+            try:
+                ctx.receive_signal("word", str)
+            except Cancelled:
+                happened(f"{ctx.execution_id} has cleaned up")
+            raise RuntimeError("no word came")
+
+
+@dataclass
+class NoteOnce(DoAndTell):
+    """Notes what it did the first time alone."""
+
+    def transaction(self, ctx: TransactionContext) -> None:
+        if ctx.attempt == 1:
+            super().transaction(ctx)
+        raise ValueError(f"attempt {ctx.attempt}")
+
+
 # --- sagas
+
+
+def be_interrupted(ctx: SagaContext, how: str) -> None:
+    ctx.step(Do("before"))
+    ctx.step(DoSlowly("slow", how=how))
+
+
+def note_once(ctx: SagaContext) -> None:
+    """Catches its step's failure, and is retried for another one."""
+    try:
+        ctx.step(NoteOnce("once"))
+    except StepFailed as error:
+        raise RuntimeError(f"not that way: {error}") from None
 
 
 def in_turn(ctx: SagaContext, steps: int, fails_at: int | None = None) -> list[str]:
@@ -227,3 +280,48 @@ class DoAsync(AsyncSagaStep):
 
 async def in_turn_async(ctx: AsyncSagaContext, steps: int, fails_at: int | None = None) -> list[str]:
     return [(await ctx.step(DoAsync(f"step {number}", fails=number == fails_at))).receipt for number in range(steps)]
+
+
+async def wait_inside_async(ctx: AsyncSideEffectContext) -> str:
+    return await ctx.receive_signal("word", str)
+
+
+@dataclass
+class DoSlowlyAsync(DoAsync):
+    how: str = "waiting"
+
+    async def transaction(self, ctx: AsyncTransactionContext) -> None:
+        await super().transaction(ctx)
+        if self.how == "waiting":
+            await ctx.receive_signal("word", str)
+        elif self.how == "in a side effect":
+            await ctx.side_effect("word", wait_inside_async)
+        elif self.how == "running":
+            await asyncio.to_thread(pass_gate, ctx.execution_id)
+            await ctx.now()
+        else:
+            try:
+                await ctx.receive_signal("word", str)
+            except Cancelled:
+                happened(f"{ctx.execution_id} has cleaned up")
+            raise RuntimeError("no word came")
+
+
+async def be_interrupted_async(ctx: AsyncSagaContext, how: str) -> None:
+    await ctx.step(DoAsync("before"))
+    await ctx.step(DoSlowlyAsync("slow", how=how))
+
+
+async def in_parallel(ctx: AsyncSagaContext) -> None:
+    """The second one waits for a signal, and so ends after the third."""
+
+    async def second() -> None:
+        await ctx.step(DoSlowlyAsync("second"), key="second")
+
+    async def third() -> None:
+        await ctx.step(DoAsync("third"), key="third")
+        await ctx.send_signal("word", "go", to=ctx.execution_id)
+
+    await ctx.step(DoAsync("first"))
+    await asyncio.gather(second(), third())
+    raise ValueError("undo it all")

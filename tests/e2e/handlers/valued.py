@@ -23,6 +23,7 @@ from tempolite_sdk import (
     SagaStep,
     SideEffectContext,
     SideEffectFailed,
+    StepFailed,
     TransactionContext,
 )
 
@@ -163,3 +164,74 @@ def go_on(ctx: HandlerContext) -> list[Any]:
     seen = ctx.side_effect("quote", partial(quote, "tea"))
     ctx.receive_signal("go")
     return [before, seen, ctx.side_effect("rate", lambda: NAN), [ctx.side_effect("l", lambda i=i: i) for i in range(2)]]
+
+
+# --- what has run, and left what can't be stored
+
+
+class Odd:
+    """Its own code fails when it is written."""
+
+    def model_dump(self, mode: str) -> Any:
+        raise KeyError(mode)
+
+
+LEFT = {"object": object(), "nan": NAN, "too large": "x" * 3_000_000, "odd": Odd()}
+
+
+@dataclass
+class Leave(SagaStep):
+    id: str
+    left: Any = None
+
+    def transaction(self, _ctx: TransactionContext) -> None:
+        happened(f"{self.id} ran")
+        self.left = LEFT[self.id.rpartition(".")[2].replace("_", " ")]
+
+    def compensation(self, _ctx: CompensationContext) -> None:
+        happened(f"{self.id} undone")
+
+
+def leave(ctx: HandlerContext, place: str, what: str) -> Any:
+    """Runs, and leaves what can't be stored. Whatever it catches, it wants to be tried again."""
+
+    def run() -> Any:
+        happened(f"{ctx.execution_id} ran")
+        return LEFT[what]
+
+    if place == "side effect":
+        try:
+            ctx.side_effect("leave", run)
+        except SideEffectFailed:
+            raise RuntimeError("try it again") from None
+    left = run()
+    if place == "heartbeat":
+        ctx.heartbeat(left)
+    if place == "child":
+        ctx.enqueue(echo, left)
+    return left
+
+
+async def leave_async(ctx: AsyncHandlerContext, place: str, what: str) -> Any:
+    async def run() -> Any:
+        happened(f"{ctx.execution_id} ran")
+        return LEFT[what]
+
+    if place == "side effect":
+        try:
+            await ctx.side_effect("leave", run)
+        except SideEffectFailed:
+            raise RuntimeError("try it again") from None
+    left = await run()
+    if place == "heartbeat":
+        await ctx.heartbeat(left)
+    if place == "child":
+        await ctx.enqueue(echo, left)
+    return left
+
+
+def leave_step(ctx: SagaContext) -> None:
+    try:
+        ctx.step(Leave(ctx.execution_id))
+    except StepFailed:
+        raise RuntimeError("try it again") from None

@@ -239,8 +239,33 @@ def _lost(now: Snapshot, execution: Execution) -> Iterator[str]:
     due_ms = now.timers.get((execution.row, START))
     if due_ms is not None and due_ms == execution.due_ms:
         return
-    if not _may_go_on(now, execution):
+    if not _may_go_on(now, execution) and not _has_children_to_wait_for(now, execution):
         yield "is lost: nothing moves it on"
+
+
+def _has_children_to_wait_for(now: Snapshot, saga: Execution) -> bool:
+    """Whether it has given up, and undoes nothing before children have ended that it has stopped."""
+    if saga.status is not Status.COMPENSATING or saga.attached or saga.ready_at is not None or saga.due_ms is not None:
+        return False
+    compensation = now.operations[saga.row, OperationKind.COMPENSATION, saga.compensating or ""]
+    stopped = (
+        child.row
+        for child in now.executions.values()
+        if child.parent_row == saga.row and not child.closed and child.cancel_requested
+    )
+    begun = compensation.status is not OperationStatus.PENDING
+    return not begun and any(saga.row not in _waited_for_by(now, row) for row in stopped)
+
+
+def _waited_for_by(now: Snapshot, row: int) -> set[int]:
+    """Those for whose end it waits, itself or through others."""
+    found: set[int] = set()
+    rows = {row}
+    while rows:
+        waits = (op for row in rows for op in now.by_execution[row] if _waits_for_execution(op))
+        rows = {op.target_row for op in waits if op.target_row is not None} - found
+        found |= rows
+    return found
 
 
 def _may_go_on(now: Snapshot, execution: Execution) -> bool:
@@ -274,7 +299,8 @@ def _wrong_operation(now: Snapshot, operation: Operation) -> Iterator[str]:
     pending = operation.status is OperationStatus.PENDING and operation.kind in _WAITS
     retrying = operation.status is OperationStatus.RETRYING and operation.kind is OperationKind.SIDE_EFFECT
     due_ms = now.timers.get((execution.row, operation_timer(operation.kind, operation.key)))
-    if (pending or retrying) and operation.due_ms != due_ms:
+    in_time = operation.status is OperationStatus.RUNNING and operation.kind is OperationKind.SIDE_EFFECT
+    if (pending or retrying or in_time) and operation.due_ms != due_ms:
         yield f"is due at {operation.due_ms}, its timer at {due_ms}"
     if pending and operation.kind is OperationKind.TIMER and due_ms is None:
         yield "sleeps for ever"

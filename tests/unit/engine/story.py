@@ -16,6 +16,7 @@ from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
     Cancel,
+    CancelFromAttempt,
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
@@ -46,6 +47,7 @@ from tempolite_node.engine.commands import (
     StartAttempt,
     SuspendAttempt,
     Terminate,
+    TimedSideEffect,
     UnwindAttempt,
     WaitForExecution,
 )
@@ -395,8 +397,12 @@ class Story:
         self.start(execution_id)
         return execution_id
 
-    def unwind(self, execution_id: str) -> AnyOutcome:
-        return self.ask(execution_id, UnwindAttempt())
+    def unwind(self, execution_id: str, *timed: TimedSideEffect) -> AnyOutcome:
+        return self.ask(execution_id, UnwindAttempt(timed=timed))
+
+    def timed(self, key: str = "quote", *, timeout_ms: int = 5_000, digest: bytes = b"d") -> TimedSideEffect:
+        """A side effect that has just begun."""
+        return TimedSideEffect(key=key, digest=digest, started_ms=self.now_ms, due_ms=self.now_ms + timeout_ms)
 
     def suspended(self, execution_id: str = "order-1", **fields: Any) -> str:
         """Enqueues an execution whose replay then meets other code."""
@@ -503,6 +509,11 @@ class Story:
             execution_id, SendSignalFromAttempt(key=key, name=name, payload=payload, digest=digest, **fields)
         )
 
+    def cancel_from(
+        self, execution_id: str, target_id: str, reason: str = "", *, key: str = "c#1", digest: bytes = b"d"
+    ) -> AnyOutcome:
+        return self.ask(execution_id, CancelFromAttempt(key=key, execution_id=target_id, reason=reason, digest=digest))
+
     def marker(self, execution_id: str, value: bytes, *, key: str = "now#1") -> AnyOutcome:
         return self.ask(execution_id, RecordMarker(key=key, value=value))
 
@@ -535,10 +546,17 @@ class Story:
         retry: RetryPolicy = STEADY,
         side_effect_failures: int = 0,
         started_ms: int | None = None,
+        has_run: bool = False,
         **fields: Any,
     ) -> AnyOutcome:
-        started_ms = self.now_ms if started_ms is None else started_ms
-        request = FailSideEffect(key=key, digest=digest, failure=failure(**fields), retry=retry, started_ms=started_ms)
+        request = FailSideEffect(
+            key=key,
+            digest=digest,
+            failure=failure(**fields),
+            retry=retry,
+            started_ms=self.now_ms if started_ms is None else started_ms,
+            has_run=has_run,
+        )
         return self.ask(execution_id, request, side_effect_failures=side_effect_failures)
 
     def begin_step(
@@ -550,9 +568,15 @@ class Story:
         return self.ask(execution_id, CompleteStep(key=key, data=data))
 
     def fail_step(
-        self, execution_id: str, key: str = "Charge#1", *, data: bytes = b"{}", compensate: bool = False
+        self,
+        execution_id: str,
+        key: str = "Charge#1",
+        *,
+        data: bytes = b"{}",
+        compensate: bool = False,
+        has_run: bool = False,
     ) -> AnyOutcome:
-        request = FailStep(key=key, data=data, failure=failure("CardDeclined"), compensate=compensate)
+        request = FailStep(key=key, data=data, failure=failure("CardDeclined"), compensate=compensate, has_run=has_run)
         return self.ask(execution_id, request)
 
     def step(self, execution_id: str, key: str = "Charge#1") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tempolite_node.engine.commands import DeliverCancel
+from tempolite_node.engine.commands import DeliverCancel, IdReuse
 from tempolite_node.engine.effects import (
     Abandon,
     Accepted,
@@ -26,7 +26,7 @@ from tempolite_node.engine.model import (
     Status,
 )
 
-from .story import STEADY, Story
+from .story import STEADY, Story, ended_of
 
 # --- again
 
@@ -459,3 +459,75 @@ def test_the_end_of_a_parent_cancels_its_children_if_that_is_their_policy(story:
     story.complete("order-1")
 
     assert (story["child-1"].status, story["child-1"].reason) == (Status.CANCELLED, "its parent order-1 ended")
+
+
+# --- asked for by another execution
+
+
+def test_an_execution_may_request_the_cancel_of_another_one_and_that_is_recorded(story: Story) -> None:
+    story.running("order-1")
+    story.child("order-1", "child-1")
+    story.start("child-1")
+
+    assert story.cancel_from("order-1", "child-1", "not needed") == Value()
+
+    assert (story["child-1"].cancel_requested, story["child-1"].reason) == (True, "not needed")
+    assert [told.execution_id for told in story.effects_of(RequestCancel)] == ["child-1"]
+    recorded = story.operation("order-1", OperationKind.CANCEL, "c#1")
+    assert (recorded.status, recorded.target) == (OperationStatus.COMPLETED, "child-1")
+
+
+def test_a_cancel_is_requested_once_whatever_has_the_id_by_then(story: Story) -> None:
+    story.running("order-1")
+    story.enqueue("order-2")
+    story.cancel_from("order-1", "order-2")
+    story.running("order-2", id_reuse=IdReuse.ALLOW_DUPLICATE)
+
+    story.retried("order-1")
+
+    assert story.cancel_from("order-1", "order-2") == Value()
+    assert not story["order-2"].cancel_requested
+    assert isinstance(story.cancel_from("order-1", "order-2", digest=b"another reason"), Refused)
+
+
+def test_what_has_ended_is_cancelled_without_a_change(story: Story) -> None:
+    story.running("order-2")
+    story.complete("order-2")
+    story.running("order-1")
+
+    assert story.cancel_from("order-1", "order-2") == Value()
+
+    assert story["order-2"].status is Status.COMPLETED
+
+
+def test_that_there_is_nobody_to_cancel_is_recorded_until_the_execution_is_retried(story: Story) -> None:
+    story.running("order-1")
+    refusal = Refused(reason="not_found", message="no execution order-2")
+    assert story.cancel_from("order-1", "order-2") == refusal
+    story.running("order-2")
+
+    story.resumed("order-1")
+    assert story.cancel_from("order-1", "order-2") == refusal
+    story.retried("order-1")
+    assert story.cancel_from("order-1", "order-2") == Value()
+
+    assert story["order-2"].cancel_requested
+
+
+def test_an_execution_may_cancel_itself_and_sees_it_at_its_next_operation(story: Story) -> None:
+    story.running("order-1")
+
+    assert story.cancel_from("order-1", "order-1") == Value()
+
+    assert isinstance(story.sleep("order-1"), Interrupted)
+
+
+def test_a_cancelled_child_wakes_who_waits_for_it(story: Story) -> None:
+    story.running("order-1")
+    story.child("order-1", "child-1")
+    story.wait("order-1", "child-1")
+
+    story.cancel_from("order-1", "child-1")
+
+    [wake] = story.effects_of(Wake)
+    assert ended_of(wake.answer).status is Status.CANCELLED

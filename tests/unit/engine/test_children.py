@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tempolite_node.engine.commands import IdReuse
 from tempolite_node.engine.effects import Reason, Refused, Value
-from tempolite_node.engine.model import Component, OperationKind, OperationStatus, Status
+from tempolite_node.engine.model import ClosePolicy, Component, OperationKind, OperationStatus, Options, Status
 
 from .story import ONCE, START_MS, Story, ended_of
 
@@ -95,7 +98,8 @@ def test_a_child_that_still_runs_is_kept_when_its_parent_is_retried(story: Story
 def test_a_child_that_ended_badly_is_enqueued_anew_when_its_parent_is_retried(story: Story) -> None:
     story.running("order-1")
     story.child("order-1", "child-1")
-    story.terminate("child-1")
+    story.start("child-1")
+    story.fail("child-1", non_retryable=True)
     ended_of(story.wait("order-1", "child-1", key="ship#1"))
 
     story.retried("order-1")
@@ -108,11 +112,62 @@ def test_a_child_that_ended_badly_is_enqueued_anew_when_its_parent_is_retried(st
 def test_a_child_that_ended_badly_is_kept_until_its_parent_is_retried(story: Story) -> None:
     story.running("order-1")
     story.child("order-1", "child-1")
-    story.terminate("child-1")
+    story.start("child-1")
+    story.fail("child-1", non_retryable=True)
 
     story.resumed("order-1")
 
     assert story.child("order-1", "child-2") == Value(payload=b'"child-1"')
+
+
+STOPPED = {
+    "terminated": lambda story: story.terminate("child-1"),
+    "cancelled before it began": lambda story: story.cancel("child-1"),
+    "cancelled": lambda story: (
+        story.start("child-1"),
+        story.sleep("child-1"),
+        story.cancel("child-1"),
+        story.fail("child-1", "Cancelled", cancelled=True),
+    ),
+    "cancelled, and failed over it": lambda story: (
+        story.start("child-1"),
+        story.cancel("child-1"),
+        story.fail("child-1"),
+    ),
+    "cancelled, and undone": lambda story: (
+        story.start("child-1"),
+        story.step("child-1"),
+        story.sleep("child-1"),
+        story.cancel("child-1"),
+        story.fail("child-1", "Cancelled", cancelled=True),
+        story.start("child-1"),
+        story.complete("child-1"),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", STOPPED)
+def test_a_child_that_somebody_stopped_is_not_run_again_by_its_parents_retry(story: Story, how: str) -> None:
+    story.running("order-1")
+    story.child("order-1", "child-1", component=Component.SAGA)
+    STOPPED[how](story)
+    assert story["child-1"].closed
+
+    story.retried("order-1")
+
+    assert story.child("order-1", "child-2", component=Component.SAGA) == Value(payload=b'"child-1"')
+    assert ended_of(story.wait("order-1", "child-1")).status is story["child-1"].status
+
+
+def test_before_format_3_a_child_that_was_cancelled_was_run_again(story: Story) -> None:
+    story.of_format(2)
+    story.running("order-1")
+    story.child("order-1", "child-1")
+    story.cancel("child-1")
+
+    story.retried("order-1")
+
+    assert story.child("order-1", "child-2") == Value(payload=b'"child-2"')
 
 
 def test_a_child_with_an_id_of_the_callers_choice_takes_it_from_its_former_self(story: Story) -> None:
@@ -130,6 +185,73 @@ def test_a_child_with_an_id_of_the_callers_choice_takes_it_from_its_former_self(
     assert [child.id for child in story.queries.children(story["order-1"].row, 10)] == ["ship-1~2", "ship-1"]
 
 
+def test_a_run_under_a_reused_id_has_the_ids_that_are_derived_from_it(story: Story) -> None:
+    story.running("order-1")
+    story.child("order-1", "order-1.ship")
+    story.start("order-1.ship")
+    story.child("order-1.ship", "order-1.ship.label")
+    for execution_id in ("order-1.ship.label", "order-1.ship", "order-1"):
+        story.start(execution_id)
+        story.complete(execution_id)
+
+    story.running("order-1", id_reuse=IdReuse.ALLOW_DUPLICATE)
+    assert story.child("order-1", "order-1.ship") == Value(payload=b'"order-1.ship"')
+    story.start("order-1.ship")
+    assert story.child("order-1.ship", "order-1.ship.label") == Value(payload=b'"order-1.ship.label"')
+
+    assert story["order-1.ship"].parent_row == story["order-1"].row
+    assert [child.id for child in story.queries.children(story["order-1~1"].row, 10)] == ["order-1.ship~2"]
+
+
+def test_a_child_that_is_enqueued_anew_has_the_ids_that_are_derived_from_its_own(story: Story) -> None:
+    story.running("order-1")
+    story.child("order-1", "ship-1")
+    story.start("ship-1")
+    story.child("ship-1", "ship-1.label")
+    story.start("ship-1.label")
+    story.complete("ship-1.label")
+    story.fail("ship-1", non_retryable=True)
+    story.retried("order-1")
+    story.child("order-1", "ship-1")
+    story.start("ship-1")
+
+    assert story.child("ship-1", "ship-1.label") == Value(payload=b'"ship-1.label"')
+
+    assert story["ship-1.label"].status is Status.QUEUED
+
+
+def test_the_id_of_a_child_of_an_earlier_run_that_goes_on_is_taken(story: Story) -> None:
+    story.running("order-1")
+    story.child("order-1", "order-1.ship")
+    story.complete("order-1")
+    story.running("order-1", id_reuse=IdReuse.ALLOW_DUPLICATE)
+
+    answer = story.child("order-1", "order-1.ship")
+
+    assert isinstance(answer, Refused)
+    assert answer.reason == Reason.ALREADY_EXISTS
+
+
+def test_an_id_of_somebody_elses_child_is_taken(story: Story) -> None:
+    story.running("order-2")
+    story.child("order-2", "ship-1")
+    story.terminate("ship-1")
+    story.running("order-1")
+
+    assert isinstance(story.child("order-1", "ship-1"), Refused)
+
+
+def test_before_format_3_the_id_of_an_earlier_runs_child_was_taken(story: Story) -> None:
+    story.of_format(2)
+    story.running("order-1")
+    story.child("order-1", "order-1.ship")
+    story.terminate("order-1.ship")
+    story.complete("order-1")
+    story.running("order-1", id_reuse=IdReuse.ALLOW_DUPLICATE)
+
+    assert isinstance(story.child("order-1", "order-1.ship"), Refused)
+
+
 # --- deadlines
 
 
@@ -145,6 +267,33 @@ def test_a_child_inherits_what_is_left_of_its_parents_time(story: Story) -> None
     assert story["short"].deadline_ms == START_MS + 5_000
     assert story["long"].deadline_ms == START_MS + 10_000
     assert story.timers("child-1") == {"deadline": 10_000}
+
+
+def test_a_child_that_is_to_be_abandoned_has_time_though_its_parents_is_over(story: Story) -> None:
+    story.running("order-1", max_duration_ms=10_000)
+    story.child("order-1", "child-1", delay_ms=60_000, options=Options(close_policy=ClosePolicy.ABANDON))
+    story.complete("order-1")
+
+    story.advance(60_000)
+
+    assert (story["child-1"].status, story["child-1"].deadline_ms) == (Status.QUEUED, None)
+
+
+def test_a_childs_own_time_counts_from_the_moment_when_it_is_due(story: Story) -> None:
+    story.running("order-1")
+
+    story.child("order-1", "child-1", delay_ms=60_000, max_duration_ms=1_000)
+
+    assert story["child-1"].deadline_ms == START_MS + 61_000
+
+
+def test_before_format_3_an_abandoned_child_had_its_parents_time(story: Story) -> None:
+    story.of_format(2)
+    story.running("order-1", max_duration_ms=10_000)
+
+    story.child("order-1", "child-1", options=Options(close_policy=ClosePolicy.ABANDON))
+
+    assert story["child-1"].deadline_ms == START_MS + 10_000
 
 
 def test_without_a_deadline_there_is_none_to_inherit(story: Story) -> None:

@@ -37,6 +37,21 @@ def test_a_delayed_execution_is_scheduled_and_queued_when_its_time_comes(story: 
     assert story["order-1"].due_ms is None
 
 
+def test_the_time_of_a_delayed_execution_counts_from_the_moment_when_it_is_due(story: Story) -> None:
+    story.enqueue("order-1", delay_ms=60_000, max_duration_ms=1_000)
+
+    assert story.advance(60_000) == ["order-1 start"]
+    assert story.advance(1_000) == ["order-1 deadline"]
+    assert story["order-1"].status is Status.TIMED_OUT
+
+
+def test_before_format_3_the_time_of_a_delayed_execution_counted_from_its_enqueue(story: Story) -> None:
+    story.of_format(2)
+    story.enqueue("order-1", delay_ms=60_000, max_duration_ms=1_000)
+
+    assert story.advance(1_000) == ["order-1 deadline"]
+
+
 def test_the_queue_is_served_by_priority_and_then_in_the_order_of_arrival(story: Story) -> None:
     story.enqueue("first")
     story.enqueue("second")
@@ -273,11 +288,38 @@ def test_what_was_enqueued_by_an_earlier_rule_answers_repeats_by_it(story: Story
 def test_a_full_queue_refuses_what_is_new(story: Story) -> None:
     story.register(queue_limit=2)
     story.enqueue("order-1")
-    story.enqueue("order-2", delay_ms=1_000)
+    story.enqueue("order-2")
 
     outcome = story.enqueue("order-3")
 
     assert outcome == Rejection(Reason.QUEUE_FULL, "the queue of pool handler is full (2 executions) on node node-1")
+
+
+def test_what_is_due_later_is_not_in_the_queue(story: Story) -> None:
+    story.register(queue_limit=1)
+    story.enqueue("tomorrow", delay_ms=1_000)
+    story.fail(story.running("retried"))
+
+    assert isinstance(story.enqueue("order-1"), Enqueued)
+    assert isinstance(story.enqueue("the day after", delay_ms=2_000), Enqueued)
+    assert isinstance(story.enqueue("order-2"), Rejection)
+
+
+def test_what_is_due_later_takes_no_room_of_its_batch(story: Story) -> None:
+    story.register(queue_limit=1)
+
+    outcome = story.enqueue_batch({"execution_id": "tomorrow", "delay_ms": 1_000}, {"execution_id": "order-1"})
+
+    assert isinstance(outcome, EnqueuedBatch)
+
+
+def test_before_format_3_what_was_due_later_was_in_the_queue(story: Story) -> None:
+    story.of_format(2)
+    story.register(boot_id="of format 2", queue_limit=1, format=2)
+    story.enqueue("tomorrow", delay_ms=1_000)
+
+    assert isinstance(story.enqueue("order-1"), Rejection)
+    assert isinstance(story.enqueue("the day after", delay_ms=2_000), Rejection)
 
 
 def test_what_runs_is_not_in_the_queue(story: Story) -> None:

@@ -85,8 +85,9 @@ def saga(story: Story, execution_id: str, options: Options | None = None) -> str
 
 
 def scheduled(story: Story) -> None:
-    for name, max_duration_ms in (("starts", None), ("cancelled", None), ("terminated", None), ("late", 1)):
-        story.enqueue(name, delay_ms=1_000, max_duration_ms=max_duration_ms)
+    for name in ("starts", "cancelled", "terminated"):
+        story.enqueue(name, delay_ms=1_000)
+    story.child(story.running("parent", max_duration_ms=1), "late", delay_ms=1_000)
     story.cancel("cancelled")
     story.terminate("terminated")
     story.fail(saga(story, "undone"))
@@ -228,6 +229,15 @@ def side_effect(story: Story) -> None:
     story.complete_side_effect(id, key="completes later")
     story.fail_side_effect(id, key="retries")
     story.fail_side_effect(id, key="fails later", retry=RetryPolicy(maximum_attempts=2))
+    given_up = ("completes in time", "fails in time", "fails at first")
+    for times in (1, 2):
+        story.receive(id, key=f"inside {times}")
+        story.unwind(id, *map(story.timed, (*given_up, "retries") if times == 1 else given_up))
+        story.signal(id)
+        story.start(id)
+    story.complete_side_effect(id, key="completes in time")
+    story.fail_side_effect(id, key="fails in time", retry=ONCE)
+    story.fail_side_effect(id, key="fails at first")
 
 
 def step(story: Story) -> None:
@@ -362,6 +372,11 @@ def signal_sent(story: Story) -> None:
     story.send("order-1", key="refused", to="nobody")
 
 
+def cancel(story: Story) -> None:
+    story.cancel_from(story.running("one"), "one")
+    story.cancel_from("one", "nobody", key="c#2")
+
+
 def marker(story: Story) -> None:
     story.marker(story.running(), b"1")
 
@@ -378,6 +393,7 @@ def marker(story: Story) -> None:
         (OperationKind.TIMER, timer),
         (OperationKind.SIGNAL_SENT, signal_sent),
         (OperationKind.MARKER, marker),
+        (OperationKind.CANCEL, cancel),
     ],
 )
 def test_every_legal_move_of_an_operation_is_made(
@@ -440,7 +456,7 @@ def test_the_schema_tells_of_every_status(table: str, statuses: type[Status | Op
     schema = (files("tempolite_node.store") / "schema.sql").read_text()
     [comments] = re.findall(rf"CREATE TABLE {table} .*?\n    status [^\n]*\n((?: *--[^\n]*\n)+)", schema, re.DOTALL)
     going_on, _, for_good = comments.partition("and, for good:")
-    told = {*re.findall(r"^ *-- ([a-z]+)", going_on, re.MULTILINE), *re.findall(r"[a-z_]+", for_good)} - {"and"}
+    told = {*re.findall(r"^ *-- ([a-z_]+)", going_on, re.MULTILINE), *re.findall(r"[a-z_]+", for_good)} - {"and"}
 
     assert told == {*statuses}
     if statuses is Status:

@@ -26,6 +26,7 @@ from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
     Cancel,
+    CancelFromAttempt,
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
@@ -59,6 +60,7 @@ from tempolite_node.engine.commands import (
     StartAttempt,
     SuspendAttempt,
     Terminate,
+    TimedSideEffect,
     UnwindAttempt,
     WaitForExecution,
 )
@@ -306,7 +308,11 @@ class Moves:
         operations = self.now.by_execution[found.row] if found is not None else []
         waits = tuple((op.kind, op.key) for op in operations if op.closed_ms is None)
         told = pick(((), waits, waits[:1], ((OperationKind.SIDE_EFFECT, "never recorded"),)), move.one)
-        return self._ask(move, UnwindAttempt(waits=told))
+        timed = tuple(
+            TimedSideEffect(key=key, digest=b"1", started_ms=self.at_ms, due_ms=self.at_ms + 900)
+            for key in pick(((), (), ("k",), KEYS), move.two)
+        )
+        return self._ask(move, UnwindAttempt(waits=told, timed=timed))
 
     def _suspend(self, move: Move) -> AnyCommand | None:
         request = SuspendAttempt(kind=OperationKind.CHILD, key=pick(KEYS, move.one), expected="x", actual="y")
@@ -392,6 +398,16 @@ class Moves:
         )
         return self._ask(move, request)
 
+    def _cancel_other(self, move: Move) -> AnyCommand | None:
+        target = pick(["nobody", *(e.id for e in self.everyone)], move.three)
+        request = CancelFromAttempt(
+            key=pick(KEYS, move.one),
+            execution_id=target,
+            reason="not needed",
+            digest=pick((b"1", b"1", b"2"), move.two),
+        )
+        return self._ask(move, request)
+
     def _begin_side_effect(self, move: Move) -> AnyCommand | None:
         return self._ask(move, BeginSideEffect(key=pick(KEYS, move.one), digest=pick((b"1", b"1", b"2"), move.two)))
 
@@ -408,6 +424,7 @@ class Moves:
             failure=pick(FAILURES, move.two),
             retry=RetryPolicy(maximum_attempts=2),
             started_ms=self.at_ms,
+            has_run=move.three % 5 == 0,
         )
         return self._ask(move, request)
 
@@ -433,7 +450,14 @@ class Moves:
         key = next(op.key for op in begun if op.execution_row == execution.row)
         ended: AnyRequest = CompleteStep(key=key, data=b'{"id": 1}')
         if move.two % 3 == 0:
-            ended = FailStep(key=key, data=b"{}", failure=pick(FAILURES, move.one), compensate=bool(move.three % 2))
+            has_run = move.two % 2 == 0
+            ended = FailStep(
+                key=key,
+                data=b"{}",
+                failure=pick(FAILURES, move.one),
+                compensate=has_run or bool(move.three % 2),
+                has_run=has_run,
+            )
         return FromAttempt(
             at_ms=self.at_ms, execution_id=execution.id, epoch=execution.epoch, jitter=0.0, request=ended
         )
@@ -472,6 +496,7 @@ FREQUENCIES = {
     "signal": 3,
     "send": 2,
     "cancel": 3,
+    "cancel_other": 2,
     "deliver_cancel": 2,
     "begin_side_effect": 1,
     "complete_side_effect": 1,

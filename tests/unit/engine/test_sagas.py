@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec import UNSET, UnsetType
 
 from tempolite_node.engine.commands import CompleteAttempt, Resolution
-from tempolite_node.engine.effects import Accepted, Halted, Ready, Rejection, RunCompensation, Value
+from tempolite_node.engine.effects import (
+    Accepted,
+    Halted,
+    Interrupted,
+    Ready,
+    Refused,
+    Rejection,
+    RunCompensation,
+    Value,
+    Wake,
+)
 from tempolite_node.engine.model import (
+    ClosePolicy,
     Component,
     OperationKind,
     OperationStatus,
@@ -17,7 +30,7 @@ from tempolite_node.engine.model import (
     Status,
 )
 
-from .story import STEADY, Story, failure
+from .story import STEADY, Story, ended_of, failure
 
 COMPENSATION = OperationKind.COMPENSATION
 STEPS = ("Reserve#1", "Charge#1", "Ship#1")
@@ -40,6 +53,178 @@ def test_completed_steps_are_undone_last_first(story: Story) -> None:
     assert [undone(story) for _ in STEPS] == ["Ship#1", "Charge#1", "Reserve#1"]
 
     assert story["order-1"].status is Status.COMPENSATED
+
+
+def test_steps_are_undone_in_the_reverse_order_of_their_ends_however_they_began(story: Story) -> None:
+    story.running("order-1", component=Component.SAGA)
+    for key in STEPS:
+        story.begin_step("order-1", key)
+    for key in ("Charge#1", "Ship#1", "Reserve#1"):
+        story.complete_step("order-1", key)
+    story.fail("order-1", non_retryable=True)
+
+    assert [undone(story) for _ in STEPS] == ["Reserve#1", "Ship#1", "Charge#1"]
+
+
+def test_a_step_that_a_later_attempt_has_done_is_undone_before_what_was_done_already(story: Story) -> None:
+    story.running("order-1", component=Component.SAGA)
+    story.begin_step("order-1", "Reserve#1")
+    story.fail_step("order-1", "Reserve#1")
+    story.step("order-1", "Charge#1")
+    story.retried("order-1")
+    story.step("order-1", "Reserve#1")
+    story.fail("order-1", non_retryable=True)
+
+    assert [undone(story), undone(story)] == ["Reserve#1", "Charge#1"]
+
+
+def test_a_step_that_ran_when_its_saga_gave_up_is_undone_first(story: Story) -> None:
+    story.running("order-1", component=Component.SAGA, max_duration_ms=1_000)
+    story.begin_step("order-1", "Reserve#1")
+    story.step("order-1", "Charge#1")
+    story.advance(1_000)
+
+    assert [undone(story), undone(story)] == ["Reserve#1", "Charge#1"]
+
+
+def test_before_format_3_steps_were_undone_in_the_reverse_order_in_which_they_began(story: Story) -> None:
+    story.of_format(2)
+    story.running("order-1", component=Component.SAGA)
+    for key in STEPS:
+        story.begin_step("order-1", key)
+    for key in reversed(STEPS):
+        story.complete_step("order-1", key)
+    story.fail("order-1", non_retryable=True)
+
+    assert [undone(story) for _ in STEPS] == ["Ship#1", "Charge#1", "Reserve#1"]
+
+
+# --- its children are stopped first
+
+
+STOPPED = Options(retry=STEADY, close_policy=ClosePolicy.REQUEST_CANCEL)
+
+
+def with_child(story: Story, *children: str, options: Options = STOPPED, **fields: Any) -> None:
+    """A saga with a step that is done, and children that run."""
+    story.running("order-1", component=Component.SAGA, **fields)
+    story.step("order-1")
+    for number, child in enumerate(children):
+        story.child("order-1", child, key=f"ship#{number}", options=options)
+        story.start(child)
+
+
+def test_a_saga_is_undone_once_the_children_that_it_stops_have_ended(story: Story) -> None:
+    with_child(story, "child-1", "child-2")
+    story.sleep("child-2")
+
+    story.fail("order-1", non_retryable=True)
+
+    assert [story[child].cancel_requested for child in ("child-1", "child-2")] == [True, True]
+    assert story["child-1"].reason == "its parent order-1 is undone"
+    assert story["order-1"].status is Status.COMPENSATING
+    assert isinstance(story.start("order-1"), Rejection)
+    story.fail("child-2", "Cancelled", cancelled=True)
+    assert story.effects_of(Ready) == []
+    story.complete("child-1")
+    assert [(ready.execution_id, ready.pool) for ready in story.effects_of(Ready)] == [
+        ("order-1", Component.COMPENSATION)
+    ]
+    assert undone(story) == "Charge#1"
+    assert story["order-1"].status is Status.COMPENSATED
+
+
+def test_a_saga_is_undone_at_once_when_its_children_end_at_once(story: Story) -> None:
+    with_child(story)
+    story.child("order-1", "queued", options=STOPPED)
+    story.child("order-1", "to be terminated", key="k", options=Options(close_policy=ClosePolicy.TERMINATE))
+
+    story.fail("order-1", non_retryable=True)
+
+    assert story["queued"].status is Status.CANCELLED
+    assert story["to be terminated"].status is Status.TERMINATED
+    assert undone(story) == "Charge#1"
+
+
+@pytest.mark.parametrize("policy", [None, ClosePolicy.ABANDON])
+def test_children_that_may_go_on_are_not_waited_for(story: Story, policy: ClosePolicy | None) -> None:
+    with_child(story, "child-1", options=Options(close_policy=policy))
+
+    story.fail("order-1", non_retryable=True)
+
+    assert not story["child-1"].cancel_requested
+    assert undone(story) == "Charge#1"
+
+
+def test_a_cancelled_saga_waits_for_the_children_that_are_cancelled_with_it(story: Story) -> None:
+    with_child(story, "child-1", options=Options(retry=STEADY))
+    story.wait("order-1", "child-1")
+    story.cancel("order-1")
+    story.fail("order-1", "Cancelled", cancelled=True)
+    assert isinstance(story.start("order-1"), Rejection)
+
+    story.fail("child-1", "Cancelled", cancelled=True)
+
+    assert undone(story) == "Charge#1"
+
+
+def test_the_end_of_a_backoff_does_not_begin_what_waits_for_children(story: Story) -> None:
+    with_child(story, "child-1")
+    story.fail_side_effect("order-1")
+    story.fail("order-1", non_retryable=True)
+
+    assert story.advance(10_000) == ["order-1 side_effect:quote"]
+
+    assert isinstance(story.start("order-1"), Rejection)
+    story.complete("child-1")
+    assert undone(story) == "Charge#1"
+
+
+def test_a_saga_that_waits_for_its_children_survives_a_restart_and_can_be_terminated(story: Story) -> None:
+    with_child(story, "child-1")
+    story.fail("order-1", non_retryable=True)
+    story.restart()
+    assert isinstance(story.start("order-1"), Rejection)
+
+    story.terminate("order-1")
+
+    assert story["order-1"].status is Status.TERMINATED
+    assert story["child-1"].status is Status.TERMINATED
+
+
+def test_a_child_that_is_stopped_can_not_wait_for_its_saga(story: Story) -> None:
+    with_child(story, "child-1")
+    story.fail("order-1", non_retryable=True)
+
+    answer = story.wait("child-1", "order-1")
+
+    assert isinstance(answer, Refused)
+    assert answer.message == "the wait would never end: child-1 waits for order-1 waits for child-1"
+
+
+def test_a_saga_does_not_wait_for_a_child_that_waits_for_it(story: Story) -> None:
+    with_child(story, "child-1")
+    story.cancel("child-1", "by hand")
+    assert isinstance(story.sleep("child-1"), Interrupted)
+    story.wait("child-1", "order-1")
+
+    story.fail("order-1", non_retryable=True)
+
+    assert undone(story) == "Charge#1"
+    assert ended_of(story.effects_of(Wake)[0].answer).status is Status.COMPENSATED
+
+
+def test_before_format_3_a_saga_was_undone_while_its_children_went_on(story: Story) -> None:
+    story.of_format(2)
+    with_child(story, "child-1")
+
+    story.fail("order-1", non_retryable=True)
+
+    assert not story["child-1"].cancel_requested
+    assert undone(story) == "Charge#1"
+
+
+# --- and what became of it
 
 
 def test_a_compensated_saga_tells_why_it_gave_up(story: Story) -> None:

@@ -260,7 +260,8 @@ def test_a_wait_that_timed_out_inside_a_side_effect_is_made_again_when_that_is_r
 def test_a_child_that_ended_badly_inside_a_side_effect_is_enqueued_anew_when_that_is_retried(story: Story) -> None:
     story.running("order-1")
     story.child("order-1", "child-1", key="quote > ship#1")
-    story.terminate("child-1")
+    story.start("child-1")
+    story.fail("child-1", non_retryable=True)
     story.fail_side_effect("order-1", "quote")
     story.advance(1_000)
 
@@ -316,3 +317,89 @@ def test_a_compensation_may_ask_for_a_side_effect_whose_backoff_the_saga_did_not
     assert story.begin_side_effect("order-1", "quote") is None
     assert story.advance(1_000) == ["order-1 side_effect:quote"]
     assert [wake.answer for wake in story.effects_of(Wake)] == [Granted(attempt=2)]
+
+
+def test_a_side_effect_that_has_run_is_not_run_again_by_any_attempt(story: Story) -> None:
+    story.running("order-1")
+    answer = story.fail_side_effect("order-1", has_run=True)
+    assert answer == Failed(failure=failure(), attempts=1)
+
+    story.retried("order-1")
+
+    assert story.begin_side_effect("order-1") == Failed(failure=failure(), attempts=1)
+    assert story.operation("order-1", SIDE_EFFECT, "quote").retry_state is RetryState.NON_RETRYABLE_FAILURE
+
+
+# --- its time
+
+
+def given_up(story: Story, *, timeout_ms: int = 5_000) -> None:
+    """A side effect waits in its body, and the stack is given up."""
+    story.running("order-1")
+    story.receive("order-1", key="side_effect:quote > approve#1")
+    story.unwind("order-1", story.timed(timeout_ms=timeout_ms))
+
+
+def test_the_time_of_a_side_effect_is_up_when_it_was_to_be_though_its_stack_was_given_up(story: Story) -> None:
+    given_up(story)
+    assert story.operation("order-1", SIDE_EFFECT, "quote").status is OperationStatus.RUNNING
+    assert story.timers("order-1") == {"side_effect:quote": 5_000}
+
+    assert story.advance(5_000) == ["order-1 side_effect:quote"]
+
+    assert story["order-1"].status is Status.QUEUED
+    story.start("order-1")
+    assert story.begin_side_effect("order-1") == Granted(attempt=1)
+    assert story.fail_side_effect("order-1", retry=ONCE, type="AttemptTimeout") == Failed(
+        failure=failure("AttemptTimeout"), attempts=1
+    )
+    assert (story["order-1"].pending, story["order-1"].status) == (0, Status.RUNNING)
+
+
+def test_a_side_effect_that_ends_before_its_time_is_up_is_timed_no_more(story: Story) -> None:
+    given_up(story)
+    story.signal("order-1")
+    story.start("order-1")
+
+    assert story.complete_side_effect("order-1", b"5") == Value(payload=b"5")
+
+    assert story.timers("order-1") == {}
+    assert story.operation("order-1", SIDE_EFFECT, "quote").attempt == 1
+
+
+def test_who_has_a_stack_again_watches_over_its_time_itself(story: Story) -> None:
+    given_up(story)
+    story.signal("order-1")
+    story.start("order-1")
+
+    assert story.advance(5_000) == ["order-1 side_effect:quote"]
+
+    assert (story["order-1"].status, story.effects_of(Wake)) == (Status.RUNNING, [])
+
+
+def test_the_time_of_a_later_attempt_is_kept_and_its_number_too(story: Story) -> None:
+    story.running("order-1")
+    story.fail_side_effect("order-1")
+    story.advance(1_000)
+    story.receive("order-1", key="side_effect:quote > approve#1")
+    story.unwind("order-1", story.timed())
+
+    quote = story.operation("order-1", SIDE_EFFECT, "quote")
+
+    assert (quote.status, quote.attempt) == (OperationStatus.RUNNING, 1)
+    story.signal("order-1")
+    story.start("order-1")
+    assert story.begin_side_effect("order-1") == Granted(attempt=2)
+
+
+def test_the_time_of_what_an_earlier_attempt_ran_wakes_nobody(story: Story) -> None:
+    given_up(story)
+    story.signal("order-1")
+    story.start("order-1")
+    story.retried("order-1")
+    story.receive("order-1", "else", key="else#1")
+    story.unwind("order-1")
+
+    story.advance(10_000)
+
+    assert story["order-1"].status is Status.WAITING

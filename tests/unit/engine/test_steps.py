@@ -193,3 +193,47 @@ def test_a_step_in_mid_transaction_is_compensated_with_the_data_it_began_with(sa
     saga.fail("order-1", non_retryable=True)
 
     assert saga.operation("order-1", OperationKind.COMPENSATION, CHARGE).input == b'{"amount":5}'
+
+
+def test_a_step_in_doubt_that_runs_again_begins_with_what_it_had_left(saga: Story) -> None:
+    saga.begin_step("order-1", input=b'{"id":null}')
+    saga.fail_step("order-1", data=b'{"id":7}', compensate=True)
+    saga.retried("order-1")
+
+    assert saga.begin_step("order-1", input=b'{"id":null}') == Granted(attempt=2, data=b'{"id":7}')
+
+    saga.fail("order-1", non_retryable=True)
+    assert saga.operation("order-1", OperationKind.COMPENSATION, CHARGE).input == b'{"id":7}'
+
+
+def test_what_a_step_in_doubt_had_left_survives_crashes_of_later_attempts(saga: Story) -> None:
+    saga.begin_step("order-1")
+    saga.fail_step("order-1", data=b'{"id":7}', compensate=True)
+    saga.retried("order-1")
+    saga.begin_step("order-1")
+    saga.resumed("order-1")
+
+    assert saga.begin_step("order-1") == Granted(attempt=3, data=b'{"id":7}')
+
+
+def test_a_step_that_failed_for_sure_begins_anew(saga: Story) -> None:
+    saga.begin_step("order-1")
+    saga.fail_step("order-1", data=b'{"id":7}')
+    saga.retried("order-1")
+
+    assert saga.begin_step("order-1") == Granted(attempt=2)
+
+
+# --- it has run, and what it left can't be stored
+
+
+def test_a_step_that_has_run_is_not_run_again_by_any_attempt_and_is_undone(saga: Story) -> None:
+    saga.begin_step("order-1")
+    saga.fail_step("order-1", data=b'{"half":"stored"}', compensate=True, has_run=True)
+    saga.retried("order-1")
+
+    answer = saga.begin_step("order-1")
+
+    assert answer == Failed(failure=failure("CardDeclined"), attempts=1)
+    saga.fail("order-1", non_retryable=True)
+    assert saga.operation("order-1", OperationKind.COMPENSATION, CHARGE).input == b'{"half":"stored"}'

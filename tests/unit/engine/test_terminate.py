@@ -8,9 +8,10 @@ from functools import partial
 
 import pytest
 
-from tempolite_node.engine.commands import CompleteAttempt
+from tempolite_node.engine.commands import CompleteAttempt, EnqueueChild, FromAttempt, Terminate
+from tempolite_node.engine.decide import decide
 from tempolite_node.engine.effects import Abandon, Accepted, Closed, Reason, Rejection, Wake
-from tempolite_node.engine.model import ClosePolicy, Options, Status
+from tempolite_node.engine.model import ClosePolicy, Component, Options, Status
 
 from .story import STEADY, Story, ended_of, failure
 
@@ -157,3 +158,66 @@ def test_a_family_may_have_more_generations_than_pythons_stack_has_frames(
 
     youngest = story["200"]
     assert youngest.status is Status.TERMINATED if end == "terminate" else youngest.cancel_requested
+
+
+def test_terminate_reaches_what_runs_below_a_child_that_has_completed(story: Story) -> None:
+    story.running("order-1")
+    for parent, child in (("order-1", "child-1"), ("child-1", "child-2"), ("child-2", "child-3")):
+        story.child(parent, child)
+        story.start(child)
+    story.complete("child-2")
+    story.complete("child-1")
+
+    story.terminate("order-1", "enough")
+
+    assert [story[f"child-{number}"].status for number in (1, 2)] == [Status.COMPLETED, Status.COMPLETED]
+    assert (story["child-3"].status, story["child-3"].reason) == (Status.TERMINATED, "enough")
+
+
+def test_terminate_reaches_below_a_child_that_completed_in_the_same_batch(story: Story) -> None:
+    story.running("order-1")
+    story.child("order-1", "child-1")
+    story.start("child-1")
+    work = story.make_work()
+    epoch = story["child-1"].epoch
+    below = EnqueueChild(
+        key="ship#1",
+        digest=b"d",
+        execution_id="child-2",
+        handler="ship",
+        component=Component.HANDLER,
+        arguments=b"[]",
+        options=Options(retry=STEADY),
+    )
+    for request in (below, CompleteAttempt(result=b"1")):
+        asked = FromAttempt(at_ms=story.now_ms, execution_id="child-1", epoch=epoch, jitter=0.0, request=request)
+        decide(work, asked)
+
+    decide(work, Terminate(at_ms=story.now_ms, execution_id="order-1"))
+
+    assert work.execution("child-2").status is Status.TERMINATED
+
+
+def test_terminate_stops_at_a_completed_child_that_is_to_be_abandoned(story: Story) -> None:
+    story.running("order-1")
+    story.child("order-1", "child-1", options=Options(close_policy=ClosePolicy.ABANDON))
+    story.start("child-1")
+    story.child("child-1", "child-2")
+    story.complete("child-1")
+
+    story.terminate("order-1")
+
+    assert story["child-2"].status is Status.QUEUED
+
+
+def test_before_format_3_terminate_stopped_at_a_child_that_had_completed(story: Story) -> None:
+    story.of_format(2)
+    story.running("order-1")
+    story.child("order-1", "child-1")
+    story.start("child-1")
+    story.child("child-1", "child-2")
+    story.complete("child-1")
+
+    story.terminate("order-1")
+
+    assert story["child-2"].status is Status.QUEUED

@@ -100,7 +100,7 @@ def test_the_duration_is_counted_from_enqueue_over_all_attempts_and_restarts(sto
 
 def test_a_deadline_ends_an_execution_in_any_state(story: Story) -> None:
     story.enqueue("queued", max_duration_ms=5_000)
-    story.enqueue("delayed", max_duration_ms=5_000, delay_ms=60_000)
+    story.child(story.running("parent", max_duration_ms=5_000), "delayed", delay_ms=60_000)
     story.suspended("suspended", max_duration_ms=5_000)
     story.running("unwound", max_duration_ms=5_000)
     story.receive("unwound")

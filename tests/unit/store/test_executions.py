@@ -383,6 +383,7 @@ def test_the_writer_finds_everything_by_an_index(executions: StoreWriter, writer
         "executions_ready (owner=? AND pool=?": lambda: executions.ready(Component.HANDLER, "node-1", {"fulfil"}, 10),
         "executions_by_status (status=?": lambda: executions.attached_or_suspended("node-1"),
         "executions_by_parent (parent_row=?": lambda: executions.open_children(1),
+        "executions_by_parent (parent_row=?)": lambda: executions.children_with_children(1),
         "operations_pending (execution_row=?": lambda: executions.pending(1),
         "operations_waiters (target_row=?": lambda: executions.waiters(1),
         "inbox_in_line (execution_row=? AND name=?": lambda: executions.signals_in_line(1, "approve", 1),

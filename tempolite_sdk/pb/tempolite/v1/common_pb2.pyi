@@ -51,6 +51,7 @@ class OperationKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATION_KIND_SIGNAL_SENT: _ClassVar[OperationKind]
     OPERATION_KIND_TIMER: _ClassVar[OperationKind]
     OPERATION_KIND_MARKER: _ClassVar[OperationKind]
+    OPERATION_KIND_CANCEL: _ClassVar[OperationKind]
 
 class OperationStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -106,6 +107,7 @@ OPERATION_KIND_SIGNAL: OperationKind
 OPERATION_KIND_SIGNAL_SENT: OperationKind
 OPERATION_KIND_TIMER: OperationKind
 OPERATION_KIND_MARKER: OperationKind
+OPERATION_KIND_CANCEL: OperationKind
 OPERATION_STATUS_UNSPECIFIED: OperationStatus
 OPERATION_STATUS_PENDING: OperationStatus
 OPERATION_STATUS_RUNNING: OperationStatus
