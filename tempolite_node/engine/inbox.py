@@ -34,12 +34,19 @@ def deliver(
     )
     work.put_signal(received)
     work.put(replace(target, inbox=received.seq))
+    offer(work, received, at_ms=at_ms)
+    return received.seq
+
+
+def offer(work: Work, signal: Signal, *, at_ms: int) -> None:
+    """Gives a signal that is in line to the oldest wait for its name, if there is one."""
+    target = work.execution_at(signal.execution_row)
     for wait in work.pending(target.row) if target.pending else ():
-        if wait.kind is OperationKind.SIGNAL and wait.target == name:
-            taking = replace(wait, signal_seq=consume(work, received))
+        if wait.kind is OperationKind.SIGNAL and wait.target == signal.name:
+            payload = signal.payload
+            taking = replace(wait, signal_seq=consume(work, signal))
             end_wait(work, taking, OperationStatus.COMPLETED, Value(payload=payload), at_ms=at_ms, result=payload)
             break
-    return received.seq
 
 
 def _repeated(target: Execution, known: Signal, name: str) -> int | Rejection:
