@@ -35,9 +35,10 @@ from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.model import Component, Execution, Failure, Isolation, OperationKind
 from tempolite_node.protocol import messages
 
+_SMALL_BYTES = 16 * 1024  #: of arguments: a first attempt with fewer is handed out at once, and not in its turn
+
 End = tuple[int, int]  #: of an operation: its place in the order of ends, and when it was; see `messages.Reply`
 NO_END = (0, 0)
-_SMALL_BYTES = 16 * 1024  #: of arguments: a first attempt with fewer is handed out at once, and not in its turn
 
 
 class Source(run_messages.Source, Protocol):

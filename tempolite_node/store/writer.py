@@ -371,7 +371,8 @@ class StoreWriter:
         counts = dict(self._counts)
         for place, change in work.counts.items():
             counts[place] = counts.get(place, 0) + change
-        told = msgspec.json.encode([(*place, count) for place, count in counts.items() if count]).decode()
+        # In order: the stores of all nodes are the same, to the byte.
+        told = msgspec.json.encode(sorted((*place, count) for place, count in counts.items() if count)).decode()
         sql = "UPDATE meta SET applied_index = ?, last_row = ?, counts = ? WHERE one = 1"
         self._connection.execute(sql, (index, work.last_row, told))
 

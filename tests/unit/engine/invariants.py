@@ -30,8 +30,8 @@ _REFUSABLE = (OperationKind.CHILD, OperationKind.SIGNAL_SENT)
 def dump(connection: apsw.Connection) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table, but for what differs by the number of transactions."""
     tables = {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in TABLES}
-    [(one, _index, last_row, node_id, cluster)] = tables["meta"]
-    return {**tables, "meta": [(one, last_row, node_id, cluster)]}
+    [(one, _index, last_row, node_id, cluster, counts)] = tables["meta"]
+    return {**tables, "meta": [(one, last_row, node_id, cluster, counts)]}
 
 
 class Snapshot:
