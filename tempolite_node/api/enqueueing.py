@@ -47,7 +47,7 @@ class Enqueueing:
         with self._node.watch.closing(command.execution_id) as closing:
             outcome = accepted(command, await self._node.commands.submit(command), Enqueued)
             # One that was there before may have ended before this call.
-            end = self._node.reads.wait_closed(command.execution_id) if outcome.existing else closing
+            end = self._node.reads.wait_closed(outcome.execution_id) if outcome.existing else closing
             ended = await self._polls.wait(end, timeout_ms)
         return responses.enqueued(outcome, ended if isinstance(ended, Execution) else None)
 

@@ -16,11 +16,13 @@ from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.inputs import SignalChecked
 from tempolite_node.driver.pending import PendingCommand
 from tempolite_node.driver.runs import AttemptEnd, RunningAttempt
+from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyRequest,
     BeginSideEffect,
     CompleteAttempt,
     CompleteSideEffect,
+    ContinueAsNew,
     CrashAttempt,
     FailAttempt,
     FailSideEffect,
@@ -33,7 +35,7 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
     WaitForExecution,
 )
-from tempolite_node.engine.effects import AnyOutcome, Granted, Reason, Refused, Rejection
+from tempolite_node.engine.effects import AnyOutcome, Granted, Reason, Refused, Rejection, Value
 from tempolite_node.engine.model import OperationKind
 from tempolite_node.protocol import messages
 
@@ -113,6 +115,10 @@ class Requests:
                 request = made
             if isinstance(request, SetSignalAside) and self._format() < 2:
                 message = "a node of an earlier version can't set signals aside"
+                dispatch.answer(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
+                continue
+            if isinstance(request, ContinueAsNew) and self._format() < formats.EXACT_REPLAY:
+                message = "a node of an earlier version can't continue executions as new"
                 dispatch.answer(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
                 continue
             if isinstance(request, SendSignalFromAttempt) and request.to is not None:
@@ -195,6 +201,10 @@ class _Answering:
                 dispatch.end_side_effect(run, call, key, outcome)  # type: ignore[arg-type]
             case CompleteAttempt() | FailAttempt() | UnwindAttempt() | SuspendAttempt():
                 dispatch.end(run, _END_OF[type(request)], request.failure if isinstance(request, FailAttempt) else None)
+            case ContinueAsNew():
+                dispatch.answer(run, call, outcome)  # type: ignore[arg-type]
+                if isinstance(outcome, Value):
+                    dispatch.end(run, AttemptEnd.CONTINUED_AS_NEW)
             case WaitForExecution(key=key) if outcome is None:
                 dispatch.wait(run, call, OperationKind.WAIT, key)
             case ReceiveSignal(key=key) | SetSignalAside(key=key) if outcome is None:

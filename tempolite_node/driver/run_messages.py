@@ -36,6 +36,7 @@ def run(source: Source, execution: Execution, *, isolated: bool) -> messages.Run
         heartbeat=execution.heartbeat,
         isolated=isolated,
         format=execution.format,
+        run=execution.run,
     )
 
 
@@ -55,6 +56,7 @@ def run_compensation(source: Source, execution: Execution, key: str, *, isolated
         journal=_journal(source, execution),
         isolated=isolated,
         format=execution.format,
+        run=execution.run,
     )
 
 

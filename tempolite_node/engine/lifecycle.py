@@ -42,6 +42,7 @@ QUEUE = "queue"  #: queue_timeout
 DEADLINE = "deadline"  #: max_duration
 ATTEMPT = "attempt"  #: attempt_timeout
 HEARTBEAT = "heartbeat"  #: heartbeat_timeout
+CLEARING = "clearing"  #: of what a run left behind that was continued as new
 
 
 def operation_timer(kind: OperationKind, key: str) -> str:
@@ -311,6 +312,11 @@ def close(
         concurrency.leave(work, key_of(closed), at_ms=at_ms)
     if closed.waiters:
         answer_waiters(work, closed, at_ms=at_ms)
+    reach_children_of(work, closed)
+
+
+def reach_children_of(work: Work, closed: Execution) -> None:
+    """Its children get to know, once this command is decided, that it has ended."""
     if closed.has_children:
         work.parents.append((closed.row, False))
 

@@ -1,7 +1,8 @@
 """What the node and its worker hosts say to each other. What hosts log has a pipe of its own: `logger/writer.py`.
 
 Every `Call` gets exactly one `Reply` or, when the attempt lost its right to run, an `AbandonAttempt`; but the call
-that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was leased.
+that ends an attempt gets none, unless it may be refused, and neither does word of a side effect that runs in a slot
+that was leased.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.engine.model import (
     DURATION_MS_MAX,
     PRIORITY_MAX,
+    ROOMY_JOURNAL,
     ClosePolicy,
     Component,
     Failure,
@@ -94,6 +96,8 @@ class RunHandler(Message, frozen=True, kw_only=True):
     heartbeat: bytes | None = None  #: details of the last heartbeat of an earlier attempt
     isolated: bool = False
     format: int = 1  #: of the log, in use when the execution was enqueued: by the rules of its time it goes on
+    run: int = 1  #: see `Execution.run`
+    roomy: tuple[int, int] = ROOMY_JOURNAL  #: operations and bytes from which on its code had better continue as new
 
 
 class RunCompensation(Message, frozen=True, kw_only=True):
@@ -109,7 +113,8 @@ class RunCompensation(Message, frozen=True, kw_only=True):
     generation: int
     journal: tuple[Record, ...] = ()
     isolated: bool = False
-    format: int = 1  #: as in `Run`
+    format: int = 1  #: as in `RunHandler`, and `run`
+    run: int = 1
 
 
 class Reply(Message, frozen=True, kw_only=True):

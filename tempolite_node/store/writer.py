@@ -24,6 +24,7 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
+from tempolite_node.store.clearing import clear
 from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
 from tempolite_node.store.places import PlaceIndex
@@ -186,6 +187,10 @@ class StoreWriter:
     def execution_at(self, row: int) -> Execution | None:
         return self._by_row.get(row) or self._execution("row = ?", (row,))
 
+    def last_run(self, mailbox: int) -> Execution | None:
+        """The latest of those that go on with a mailbox; None: there are none."""
+        return self._execution("mailbox = ? ORDER BY row DESC LIMIT 1", (mailbox,))
+
     def attached_or_suspended(self, owner: str) -> list[Execution]:
         sql = f"""{EXECUTIONS.select} WHERE owner = ? AND (status = 'suspended'
                   OR (status IN ('running', 'waiting', 'compensating') AND attached = 1)) ORDER BY row"""
@@ -303,6 +308,7 @@ class StoreWriter:
             self._due_is_known = False
         for row in work.renamed:
             self._forget_former_id(row)
+            self._waits.pop(row, None)  # it has ended: who waits for its next run waits for another row
         for execution in work.executions.values():
             self._follow_journal(execution)
             self._remember(execution)
@@ -368,6 +374,8 @@ class StoreWriter:
             _SEND.run(connection, [(s.execution_row, s.seq, s.name, s.payload, s.at_ms) for s in work.outbox])
         if work.nodes or work.sequences:
             self._nodes.write(work)
+        for each in work.clearings:
+            clear(connection, each)
 
     def _write_timers(self, work: Work) -> None:
         timers = [(row, name, timer) for row, named in work.timers.items() for name, timer in named.items()]

@@ -20,7 +20,7 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
 )
 from tempolite_node.engine.effects import AnyAnswer
-from tempolite_node.engine.model import Failure, OperationKind, operation_id
+from tempolite_node.engine.model import ROOMY_JOURNAL, Failure, OperationKind, operation_id
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.failures import failure_of
@@ -129,6 +129,9 @@ class Attempt:
         self._side_effects: set[str] = set()  #: that run now
         self._numbers = itertools.count(1)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
+        # How far the code has come, outside of its side effects: the same at each place of it, in every replay.
+        self.operations = 0
+        self.bytes = 0  #: of the values that they brought
         self._scheduler = scheduler
 
     def facts(self) -> Facts:
@@ -137,7 +140,7 @@ class Attempt:
             return Facts(
                 execution_id=run.execution_id,
                 attempt=run.attempt,
-                operation_id=operation_id(run.execution_id, OperationKind.COMPENSATION, run.key),
+                operation_id=operation_id(run.execution_id, run.run, OperationKind.COMPENSATION, run.key),
             )
         return Facts(
             execution_id=run.execution_id,
@@ -215,6 +218,20 @@ class Attempt:
 
     def fail_with(self, failure: Failure) -> None:
         self._end(FailAttempt(failure=failure))
+
+    def brought(self, scope: Scope, value: bytes | None) -> None:
+        """A value that is recorded was given to the code of the scope."""
+        if scope.parent is None and value is not None:
+            self.bytes += len(value)
+
+    @property
+    def unanswered_waits(self) -> tuple[tuple[OperationKind, str], ...]:
+        return tuple((each.kind, each.key) for each in list(self._parked.values()))
+
+    @property
+    def continue_as_new_suggested(self) -> bool:
+        operations, bytes = self.run.roomy if isinstance(self.run, messages.RunHandler) else ROOMY_JOURNAL
+        return self.operations >= operations or self.bytes >= bytes
 
     def suspend(self, kind: OperationKind, key: str, *, expected: str, actual: str) -> NoReturn:
         """The journal has something else at this place: the code is not what was recorded."""
@@ -336,6 +353,10 @@ class AttemptRuntime(ABC):
     @property
     def cancelled(self) -> bool:
         return self.attempt.cancel_requested
+
+    @property
+    def continue_as_new_suggested(self) -> bool:
+        return self.attempt.continue_as_new_suggested
 
     @property
     def replaying(self) -> bool:

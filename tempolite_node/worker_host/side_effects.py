@@ -57,6 +57,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     if record is not None:
         check_digest(attempt, record, input_digest, actual=f"{_name(effect)} with another input")
     if record is not None and record.status is OperationStatus.COMPLETED:
+        attempt.brought(scope, record.result)
         return decode(record.result or b"null", type)
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"side effect {key} failed without a failure"
@@ -80,6 +81,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     attempt.journal.add(_record(key, input_digest, generation, answer))
     if isinstance(answer, Failed):
         raise failed_side_effect(key, answer)
+    attempt.brought(scope, answer.payload)
     return decode(answer.payload or b"null", type) if read is _UNREAD else read
 
 

@@ -41,6 +41,7 @@ def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversat
     if record is not None and record.status in (OperationStatus.COMPLETED, OperationStatus.RUNNING):
         check_digest(attempt, record, input_digest, actual=f"{target} with other data")
     if record is not None and record.status is OperationStatus.COMPLETED:
+        attempt.brought(scope, record.result)
         restore_fields(step, record.result or data)
         return step
     if record is not None and record.status is OperationStatus.FAILED:
@@ -78,6 +79,7 @@ def _run_transaction(
         raise failed_step(key, failure) from error
     attempt.leave(inner)
     yield from ask(commands.CompleteStep(key=key, data=data), scope)
+    attempt.brought(scope, data)
     restore_fields(step, data)
     return step
 

@@ -13,6 +13,7 @@ from tempolite_node.engine.commands import (
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
+    ContinueAsNew,
     DeliverCancel,
     EnqueueChild,
     FailAttempt,
@@ -29,7 +30,7 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
     WaitForExecution,
 )
-from tempolite_node.engine.decide import operations, waits
+from tempolite_node.engine.decide import operations, runs, waits
 from tempolite_node.engine.effects import AnyAnswer, Halted, Reason, Rejection, Value
 from tempolite_node.engine.model import (
     Component,
@@ -86,6 +87,8 @@ def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | No
             return waits.deliver_cancel(work, execution, request, generation, at_ms=at_ms)
         case Heartbeat():
             return _heartbeat(work, execution, request, at_ms=at_ms)
+        case ContinueAsNew():
+            return runs.continue_as_new(work, execution, request, at_ms=at_ms)
         case FailAttempt():
             return _fail(work, execution, request, at_ms=at_ms, jitter=command.jitter)
         case UnwindAttempt():

@@ -133,6 +133,7 @@ def wait_for_execution(
     target = work.execution(request.execution_id)
     if target is None:
         return refused(Reason.NOT_FOUND, f"no execution {request.execution_id}")
+    target = work.last_run(target)
     if target.closed:
         status = lifecycle.wait_status(target)
         _over_at_once(
@@ -142,7 +143,7 @@ def wait_for_execution(
             request.key,
             generation=generation,
             status=status,
-            target=target.id,
+            target=request.execution_id,
             target_row=target.row,
             at_ms=at_ms,
         )
@@ -158,7 +159,7 @@ def wait_for_execution(
         OperationKind.WAIT,
         request.key,
         generation=generation,
-        target=target.id,
+        target=request.execution_id,
         target_row=target.row,
         due_ms=_due(at_ms, request.timeout_ms),
         at_ms=at_ms,
@@ -267,7 +268,7 @@ def _take_or_wait(
     at_ms: int,
 ) -> AnyAnswer | None:
     """Takes the signal that is next in line, or waits for one until it is due."""
-    waiting = work.next_signal(execution.row, name) if execution.inbox > execution.consumed else None
+    waiting = work.next_signal(execution.mailbox_row, name) if execution.inbox > execution.consumed else None
     if waiting is not None:
         _over_at_once(
             work,
@@ -278,7 +279,7 @@ def _take_or_wait(
             status=OperationStatus.COMPLETED,
             target=name,
             result=waiting.payload,
-            signal_seq=inbox.consume(work, waiting),
+            signal_seq=inbox.consume(work, execution, waiting),
             started_ms=started_ms,
             at_ms=at_ms,
         )
