@@ -19,7 +19,8 @@ from tempolite_node.engine.model import NodeState, ServedHandler
 #: repeated request, and an execution that is used in place of a new one, are compared by handler and arguments. A wait
 #: has the number of the signal that it took, and gives it back when the code can't read it; a signal has its sender.
 #:
-#: 3: what replays is what ran.
+#: 3: what replays is what ran. Runs of an id are counted, and may continue each other; a request is looked up in the run
+#: before as well. A signal notes which run took it.
 FORMAT = 3
 
 #: The values of an execution that was enqueued in this format or later are checked where they are written, and its keys

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
 
+import apsw
 import pytest
 
 from tempolite_sdk import Client, ExecutionStatus
@@ -122,6 +125,52 @@ def test_a_terminate_meets_whichever_run_has_the_id(daemon: Daemon, client: Clie
     assert handle.info().status is ExecutionStatus.TERMINATED
     earlier = {each.status for each in client.list(handler="meets_cancel") if each.id.startswith("endless~")}
     assert earlier == {ExecutionStatus.CONTINUED_AS_NEW}
+
+
+# --- for ever
+
+SIGNALS = int(os.environ.get("TEMPOLITE_SIGNALS", "2000"))
+PER_RUN = max(50, SIGNALS // 1_000)
+BACKLOG = 5 * PER_RUN
+
+
+def stored(daemon: Daemon) -> tuple[int, int]:
+    """Rows that executions left, but for their own; and bytes of the pages that are in use."""
+    connection = apsw.Connection(str(daemon.directory / "data" / "store.db"), apsw.SQLITE_OPEN_READONLY)
+    rows = sum(connection.execute(f"SELECT count(*) FROM {name}").get for name in ("operations", "inbox", "outbox"))
+    pages, free, size = (connection.pragma(name) for name in ("page_count", "freelist_count", "page_size"))
+    connection.close()
+    return rows, (pages - free) * size
+
+
+def memory(pids: Iterable[int]) -> int:
+    """Bytes that these processes hold."""
+    return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4_096 for pid in pids)
+
+
+@pytest.mark.timeout(0)
+def test_a_loop_over_signals_keeps_the_store_and_memory_flat(node: Start) -> None:
+    """TEMPOLITE_SIGNALS=1000000 for the long way: scripts/campaign signals."""
+    daemon = node("continuing:collect")
+    seen: list[tuple[int, int, int]] = []
+    with daemon.client() as client, ThreadPoolExecutor(16) as senders:
+        pids = [daemon.pid, *(host.pid for host in client.node_info().hosts)]
+        handle = client.enqueue("collect", SIGNALS, PER_RUN)
+        for start in range(0, SIGNALS, BACKLOG):
+            numbers = range(start, min(start + BACKLOG, SIGNALS))
+            list(senders.map(lambda number: handle.send_signal("number", number), numbers))
+            until(client, lambda: handle.info().unconsumed_signals < PER_RUN)
+            seen.append((*stored(daemon), memory(pids)))
+        assert handle.result(PATIENCE_S) == [SIGNALS, sum(range(SIGNALS))]
+        runs = handle.info().run
+    early, late = seen[len(seen) // 4], seen[-1]
+    print(f"{runs} runs; (rows, bytes stored, memory): first {seen[0]}, early {early}, last {late}")
+
+    assert runs == SIGNALS // PER_RUN
+    assert max(rows for rows, _, _ in seen) < 3 * (BACKLOG + PER_RUN), "what is stored of signals and operations"
+    assert late[1] - early[1] < 2_000 * runs, "a run keeps its own row"
+    if SIGNALS >= 100_000:  # a short one tells nothing of memory: caches fill
+        assert late[2] - early[2] < 32 * 1024**2
 
 
 # --- killed at every commit
