@@ -5,19 +5,22 @@ The twins are what a node runs on where the call is missing: on macOS, or on an 
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import errno
 import fcntl
 import os
 import select
 import signal
-import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:  # the keeper of a host is to be small
+    import asyncio
+    import subprocess
 
 READABLE, WRITABLE = select.POLLIN, select.POLLOUT  #: those of epoll have the same numbers
 
@@ -25,11 +28,14 @@ READABLE, WRITABLE = select.POLLIN, select.POLLOUT  #: those of epoll have the s
 #: decides what they mean.
 GROUP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-_PR_SET_PDEATHSIG = 1  #: prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  #: prctl(2)
 _PR_FUTEX_HASH, _PR_FUTEX_HASH_SET_SLOTS = 78, 1  #: the same, of Linux 6.16 and later
 
 #: Threads that may wait, at most and at least (those of the workers are among them); the table takes 64 bytes for each.
 _WAITING_MAX, _WAITING_LEAST = 100_000, 1_000
+
+#: For how long it is tried to end what is left of a process (what waits for a disk may not end), and how often.
+_ENDING_S, _LOOKS_AGAIN_S = 5.0, 0.002
 
 
 # --- sockets
@@ -166,6 +172,39 @@ def die_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the call above
         os._exit(0)
+
+
+def adopt_orphans() -> None:
+    """Has what loses its parent below this process become its child; the first process's, where the system can't."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_descendants(group: int) -> None:
+    """Kills what is left below this process, which adopts orphans, and reaps it.
+
+    group: of a process that has just been reaped. All that there is to go by where orphans can't be adopted: what has
+    left the group, there, goes on.
+    """
+    until_s = time.monotonic() + _ENDING_S
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+    with suppress(ChildProcessError):  # there is no child left
+        while time.monotonic() < until_s:
+            for child in _children():
+                with suppress(ProcessLookupError, PermissionError):  # it has ended, or has another user's rights by now
+                    os.kill(child, signal.SIGKILL)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            time.sleep(_LOOKS_AGAIN_S)
+
+
+def _children() -> list[int]:
+    """Those of this process, which has one thread."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as children:
+            return [int(child) for child in children.read().split()]
+    except OSError:  # there is no such list
+        return []
 
 
 def make_room_for_waiting(threads: int) -> None:

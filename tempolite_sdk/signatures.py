@@ -330,9 +330,14 @@ _raw_arguments = msgspec.json.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw]
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-@lru_cache(maxsize=4_096)
 def signature_of(handler: Callable[..., Any]) -> Signature:
     """InvalidArgument: not a function whose annotations can be resolved, or one without a context."""
+    if getattr(handler, "__closure__", None):  # it would be kept in memory with all that it captured
+        return _signature_of(handler)
+    return _known_signature_of(handler)
+
+
+def _signature_of(handler: Callable[..., Any]) -> Signature:
     name = getattr(handler, "__name__", "")
     if not name or not inspect.isfunction(handler):
         raise InvalidArgument(f"a handler is a function, or its name; {handler!r} is neither")
@@ -362,6 +367,9 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
         constrained_return_type=None if constrained_return is type(None) else constrained_return,
         signals=_signals(name, constrained.get(parameters[0].name)),
     )
+
+
+_known_signature_of = lru_cache(maxsize=4_096)(_signature_of)
 
 
 def _signals(name: str, context: Any) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from tempolite_node.config.bounds import AT_LEAST_ONE, FilePath, duration, size, text, whole
 from tempolite_node.config.cluster import API_DEFAULT, ClusterConfig, completed, handler_name, overridden
-from tempolite_node.config.pools import PoolsConfig, RetryConfig
+from tempolite_node.config.pools import MaxJournal, MaxOperations, PoolsConfig, RetryConfig
 from tempolite_node.config.section import LONG, Address, HostPort, Name, NodeId, Section, Timeout
 from tempolite_node.engine.model import PRIORITY_MAX, Isolation
 from tempolite_node.roles import Role
@@ -133,6 +133,7 @@ class HostsConfig(Section):
     processes: Annotated[int, whole(1, 256, "each is a Python process with the handlers imported")] = 1
     max_parked: Annotated[int, whole(0, 1_000_000, "a parked stack costs some 15 to 30KiB")] = 2_000
     park_ttl_ms: Annotated[int, duration("1s", "365d", LONG)] = 900_000
+    max_suspects: Annotated[int, whole(1, 256, "each is a process with the handlers imported")] = 4
     ping_interval_ms: Annotated[int, duration("100ms", "5m", "how soon a hung host is noticed")] = 5_000
     ping_timeout_ms: Annotated[
         int, duration("500ms", "1h", "a handler that holds the GIL this long loses its host")
@@ -186,6 +187,8 @@ class HandlerConfig(Section):
     attempt_timeout_ms: Timeout | None = None
     max_duration_ms: Timeout | None = None
     queue_timeout_ms: Timeout | None = None
+    max_operations: MaxOperations | None = None
+    max_journal_bytes: MaxJournal | None = None
     heartbeat_timeout_ms: Timeout | None = None
     priority: Annotated[int, whole(-PRIORITY_MAX, PRIORITY_MAX, "higher first; 0 is normal")] = 0
     concurrency_key_limit: Annotated[

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from tempolite_node.config.bounds import duration, number, whole
+from tempolite_node.config.bounds import duration, number, size, whole
 from tempolite_node.config.section import LONG, Name, Section, Timeout
 from tempolite_node.engine.model import Component
 
 WORKERS_MAX = 10_000
+
+
+#: Of one execution: each replay goes through all of its journal, in the memory of a worker host.
+MaxOperations = Annotated[int, whole(10, 10_000_000, "each replay goes through all of them")]
+MaxJournal = Annotated[int, size("64KiB", "64GiB", "each replay holds all of it in memory")]
 
 
 class RetryConfig(Section):
@@ -36,6 +41,8 @@ class ExecutionPoolConfig(PoolConfig):
 
     max_duration_ms: Timeout | None = None
     queue_timeout_ms: Timeout | None = None
+    max_operations: MaxOperations | None = None
+    max_journal_bytes: MaxJournal | None = None
     queue_limit: Annotated[int, whole(0, 100_000_000, "executions that wait to start; 0: no limit")] = 0
 
 

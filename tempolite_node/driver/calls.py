@@ -35,7 +35,7 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
     WaitForExecution,
 )
-from tempolite_node.engine.effects import AnyOutcome, Granted, Reason, Refused, Rejection, Value
+from tempolite_node.engine.effects import AnyOutcome, AttemptOver, Granted, Reason, Refused, Rejection, Value
 from tempolite_node.engine.model import OperationKind
 from tempolite_node.protocol import messages
 
@@ -84,7 +84,7 @@ class Requests:
         self._format = format
 
     def on_messages(
-        self, host: int, calls: Sequence[messages.AttemptCall | messages.ReturnSlots], *, at_ms: int, is_current: bool
+        self, host: int, calls: Sequence[messages.ForDriver], *, at_ms: int, is_current: bool
     ) -> Iterator[PendingCommand]:
         """What a worker host says. Part of it is done at once: it changes nothing that is stored.
 
@@ -94,6 +94,9 @@ class Requests:
         for call in calls:
             if isinstance(call, messages.ReturnSlots):
                 dispatch.give_back(host, call.slots)
+                continue
+            if isinstance(call, messages.SendMore):
+                dispatch.send_more(host)
                 continue
             if call.leased:
                 dispatch.give_back(host, 1)
@@ -190,6 +193,8 @@ class _Answering:
         dispatch, run, call, request = self._dispatch, self._run, self._call, self._request
         if run.over:
             return  # abandoned by a command before it in the same round
+        if isinstance(outcome, AttemptOver):
+            return
         if isinstance(outcome, Rejection):
             assert outcome.reason is Reason.STALE_EPOCH, f"{type(request).__name__}: {outcome}"
             dispatch.lost(run, call)

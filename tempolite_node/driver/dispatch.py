@@ -12,8 +12,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
 from tempolite_node.driver import run_messages
-from tempolite_node.driver.pools import WINDOW_MAX, Order, Pool
+from tempolite_node.driver.handovers import Handover, Handovers
+from tempolite_node.driver.pools import WINDOW_MAX, Pool
 from tempolite_node.driver.runs import AttemptEnd, AttemptStep, Due, Frame, OpenCall, RunningAttempt
+from tempolite_node.driver.suspects import SUSPECTS_MAX, Suspects
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
@@ -54,8 +56,12 @@ class Dispatch:
         clock_s: Callable[[], float],
         window_max: int = WINDOW_MAX,
         leases: bool = True,
+        suspects_max: int = SUSPECTS_MAX,
     ) -> None:
-        """leases: side effects may begin in slots that hosts have, unasked: no other node can take them over."""
+        """leases: side effects may begin in slots that hosts have, unasked: no other node can take them over.
+
+        suspects_max: processes of attempts that a crash isolated, alive at a time.
+        """
         self._source = source
         self._node_id = node_id
         self._clock_s = clock_s
@@ -63,9 +69,11 @@ class Dispatch:
         self._leases = leases
         self._runs: dict[str, RunningAttempt] = {}
         self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
+        self._suspects = Suspects(suspects_max)
         self._isolated = 0  #: processes for one attempt each get numbers below zero
         self._handlers: frozenset[str] = frozenset()
         self._to_run: list[RunAttempt | RunCompensation] = []
+        self._handovers = Handovers(source)
         self._outgoing: defaultdict[int, list[messages.ToHost]] = defaultdict(list)
         self._closing: list[int] = []
         self._leased: Counter[int] = Counter()  #: slots of the side-effect pool that each host has, running and spare
@@ -90,6 +98,8 @@ class Dispatch:
     def host_down(self, host: int) -> list[tuple[RunningAttempt, bool]]:
         """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
         self._hosts.pop(host, None)
+        self._handovers.forget(host)
+        self._suspects.process_ended(host)
         self.give_back(host, self._leased[host])
         lost = [run for run in self._runs.values() if run.host == host]
         return [(run, self._forget(run, AttemptEnd.LOST)) for run in lost]
@@ -111,7 +121,7 @@ class Dispatch:
                 pass
             case Ready():
                 if effect.handler in self._handlers:  # else it waits in the store for a node that serves it
-                    self.pools[effect.pool].ready.push(effect.order, effect.execution_id)
+                    self.pools[effect.pool].ready.push(effect.order, effect.execution_id, suspect=effect.suspect)
             case RunAttempt() | RunCompensation():
                 self._to_run.append(effect)
             case Wake():
@@ -134,6 +144,8 @@ class Dispatch:
             return
         open_call = run.calls.pop((effect.kind, effect.key), None)
         if open_call is None:
+            if run.handover is not None:
+                run.handover.changed((effect.kind, effect.key))
             return  # the attempt has not asked again since its stack was lost; replay will find it recorded
         self._over(run, open_call, effect.key, effect.answer)
 
@@ -156,7 +168,7 @@ class Dispatch:
             return
         self._forget(run, AttemptEnd.ABANDONED)
         if run.host < 0:
-            self._closing.append(run.host)
+            self._close(run.host)
         else:
             self._send(run.host, messages.AbandonAttempt(execution_id=run.execution_id, epoch=run.epoch))
 
@@ -165,6 +177,8 @@ class Dispatch:
         for run in list(self._runs.values()):
             self._abandon(Abandon(execution_id=run.execution_id, epoch=run.epoch))
         self._to_run.clear()
+        self._handovers.clear()
+        self._suspects.forget_starts()
         for pool in self.pools.values():
             pool.busy = 0
             pool.waking.clear()
@@ -206,6 +220,10 @@ class Dispatch:
         if answer is not None:
             open_call = run.calls.pop((OperationKind.SIDE_EFFECT, key))
             self._start_side_effect(run, open_call, key, answer)
+
+    def send_more(self, host: int) -> None:
+        """The host has taken what it was sent of attempts that it is to run."""
+        self._handovers.send_more(host)
 
     # --- slots that are leased: see docs/design/slots.md
 
@@ -311,7 +329,11 @@ class Dispatch:
             self.ended[Component.COMPENSATION, end is AttemptEnd.COMPLETED] += 1
         self._forget(run, end, failure)
         if run.host < 0:
-            self._closing.append(run.host)
+            self._close(run.host)
+
+    def _close(self, host: int) -> None:
+        self._closing.append(host)
+        self._handovers.forget(host)
 
     def _forget(self, run: RunningAttempt, end: AttemptEnd, failure: Failure | None = None) -> bool:
         """Gives back its slots. Returns whether its code was running."""
@@ -386,14 +408,28 @@ class Dispatch:
         if not self._hosts:
             return
         for component, pool in self.pools.items():
-            while not pool.ready.empty and pool.free and not pool.paused:
+            while pool.free and not pool.paused:
+                suspect = pool.ready.suspect_first and not self._suspects.full
+                if not suspect and pool.ready.empty:
+                    break
                 if pool.rate.take(self._clock_s()) > 0:
                     break
                 pool.take()
-                yield component, pool.ready.pop()
+                execution_id = pool.ready.pop_suspect() if suspect else pool.ready.pop()
+                if suspect:
+                    self._suspects.start(execution_id)
+                yield component, execution_id
+            if pool.ready.suspects and pool.free and not pool.paused:
+                self._make_room(pool.ready.suspects)
 
-    def start_failed(self, component: Component) -> None:
+    def _make_room(self, wanted: int) -> None:
+        """Suspects wait for a process while others that have one only wait: those are unwound."""
+        for host in self._suspects.to_unwind(wanted):
+            self._send(host, messages.Drain())
+
+    def start_failed(self, component: Component, execution_id: str) -> None:
         """The execution was no longer waiting for a slot."""
+        self._suspects.start_failed(execution_id)
         self.pools[component].release()
         self.pools[component].rate.give_back()
 
@@ -401,7 +437,8 @@ class Dispatch:
         """Seconds until a rate limit lets something start that waits for nothing else."""
         waits = []
         for pool in self.pools.values():
-            if (pool.starting or not pool.ready.empty) and pool.free and not pool.paused:
+            ready = not pool.ready.empty or (pool.ready.suspects and not self._suspects.full)
+            if (pool.starting or ready) and pool.free and not pool.paused:
                 wait_s = pool.rate.take(self._clock_s())
                 if wait_s > 0:
                     waits.append(wait_s)
@@ -415,13 +452,11 @@ class Dispatch:
         for component in (Component.HANDLER, Component.SAGA, Component.COMPENSATION):
             ready = self.pools[component].ready
             if everything or ready.wants_refill:
-                ready.refill(self._stored_queue(component))
+                executions = self._source.ready(component, self._node_id, self._handlers, self._window_max)
+                suspects = {execution.id for execution in executions if execution.suspect}
+                ready.refill([(execution.queue_order, execution.id) for execution in executions], suspects)
                 refilled = True
         return refilled
-
-    def _stored_queue(self, component: Component) -> list[tuple[Order, str]]:
-        executions = self._source.ready(component, self._node_id, self._handlers, self._window_max)
-        return [(execution.queue_order, execution.id) for execution in executions]
 
     # --- what leaves, after the commit
 
@@ -430,6 +465,8 @@ class Dispatch:
         for effect in self._to_run:
             self._hand_out(effect)
         self._to_run.clear()
+        for host, piece in self._handovers.pieces():
+            self._send(host, piece)
         self._lease()
         outgoing, self._outgoing = self._outgoing, defaultdict(list)
         closing, self._closing = self._closing, []
@@ -440,27 +477,32 @@ class Dispatch:
         assert execution is not None, f"{effect.execution_id} was started and is not stored"
         if execution.epoch != effect.epoch:
             self.pools[_pool_of(effect, execution)].release()
+            self._suspects.start_failed(execution.id)
             return  # it ended in the batch that started it
         host = self._host_for(execution)
         root = Frame("", execution.pool, parent=None, slot=True)
-        run = RunningAttempt(execution.id, execution.epoch, execution.handler, host, root, frames={"": root})
+        run = RunningAttempt(
+            execution.id, execution.row, execution.epoch, execution.handler, host, root, frames={"": root}
+        )
         self._runs[execution.id] = run
+        if execution.suspect and host < 0:
+            self._suspects.started(run)
+        else:
+            self._suspects.start_failed(execution.id)
         if host in self._hosts:
             self._hosts[host] += 1
-        message: messages.RunHandler | messages.RunCompensation
+        run.attempt = execution.attempt
         if isinstance(effect, RunCompensation):
-            message = run_messages.run_compensation(self._source, execution, effect.key, isolated=host < 0)
-            run.compensation = effect.key
-        else:
-            message = run_messages.run(self._source, execution, isolated=host < 0)
-        run.attempt = message.attempt
-        self._send(host, message)
+            undone = self._source.operation(execution.row, OperationKind.COMPENSATION, effect.key)
+            assert undone is not None, f"{execution.id}: compensation {effect.key} was started and is not stored"
+            run.compensation, run.attempt = effect.key, undone.attempt
+        self._handovers.add(Handover(run, effect))
         if self.traces:
             self._note(run)
 
     def _host_for(self, execution: Execution) -> int:
         """The least loaded host; a process of its own for what asked for one, or may have killed a host before."""
-        if execution.options.isolation is Isolation.PROCESS or execution.crashes > 0 or not self._hosts:
+        if execution.options.isolation is Isolation.PROCESS or execution.suspect or not self._hosts:
             self._isolated -= 1
             return self._isolated
         return min(self._hosts, key=lambda host: (self._hosts[host], host))

@@ -36,7 +36,7 @@ from tempolite_node.driver.node_changes import log_node_changes
 from tempolite_node.driver.outputs import Happening, Outputs, RoundOutput
 from tempolite_node.driver.pending import PendingCommand, PendingCommands, commands_of_batch
 from tempolite_node.driver.readiness import Readiness, Stage
-from tempolite_node.engine import formats
+from tempolite_node.engine import formats, sizes
 from tempolite_node.engine.commands import (
     AnyCommand,
     Batch,
@@ -55,6 +55,7 @@ from tempolite_node.engine.effects import (
     Closed,
     Halted,
     HostCrashed,
+    JournalGrown,
     Registered,
     Rejection,
     RunAttempt,
@@ -71,6 +72,7 @@ from tempolite_node.store.writer import StoreWriter
 
 _ROUND_MAX = 2_000  #: inputs of one round: bounds how long a transaction holds its answers back
 _TIMERS_MAX = 250  #: timers of one round, besides what was asked
+_BYTES_MAX = 8 * 1024**2  #: of executions that a round starts, or whose timers it fires: it reads and writes them
 _UNSAVED_MAX = 1_000  #: entries that changed nothing, and so need no commit of their own
 _PLACED_MAX = 500  #: executions of one round that are given to another node
 
@@ -104,6 +106,7 @@ class Driver:
         self._work = Work(executions)
         self._at_ms = 0
         self._fired = False  #: timers that are due are on their way
+        self._bytes_left = _BYTES_MAX  #: of executions that this round may start
         self._readiness = Readiness()
         self._look_for_misplaced = True
         self._stopping = False
@@ -167,6 +170,7 @@ class Driver:
         """One batch: in, decided, saved, out. False: it is time to stop."""
         inputs = self.inputs.take(_ROUND_MAX, self._idle_s)
         self._at_ms = self._log.now_ms()
+        self._bytes_left = _BYTES_MAX
         for given in inputs:
             match given:
                 case HostMessages():
@@ -212,7 +216,7 @@ class Driver:
         if not self._log.idle or self._readiness.stage is Stage.CATCHING_UP:
             return None  # what becomes of the batch that is under way comes in, or that it has caught up
         registers = not self._readiness.registered
-        if self._holds_back or registers or (self._log.leads and self._look_for_misplaced):
+        if self._holds_back or self._bytes_left <= 0 or registers or (self._log.leads and self._look_for_misplaced):
             return 0.0
         waits = []
         if self._log.leads and (due_ms := self._due_ms()) is not None:
@@ -277,7 +281,7 @@ class Driver:
         duties: list[PendingCommand] = []
         due_ms = self._due_ms()
         if due_ms is not None and due_ms <= self._at_ms:
-            for execution_id, timer in self._executions.due_timers(self._at_ms, _TIMERS_MAX):
+            for execution_id, timer in self._executions.due_timers(self._at_ms, _TIMERS_MAX, _BYTES_MAX):
                 command = FireTimer(
                     at_ms=self._at_ms,
                     execution_id=execution_id,
@@ -297,9 +301,15 @@ class Driver:
     def _starts(self) -> list[PendingCommand]:
         self._grant()
         starts: list[PendingCommand] = []
+        if self._bytes_left <= 0:
+            return starts
         for component, execution_id in self.dispatch.starts():
             start = StartAttempt(at_ms=self._at_ms, execution_id=execution_id, node_id=self._node_id, pool=component)
-            starts.append(PendingCommand(start, partial(self._started, component)))
+            starts.append(PendingCommand(start, partial(self._started, component, execution_id)))
+            execution = self._work.execution(execution_id)
+            self._bytes_left -= 0 if execution is None else sizes.of_execution(execution)
+            if self._bytes_left <= 0:
+                break  # the next round goes on
         return starts
 
     def _grant(self) -> None:
@@ -310,9 +320,9 @@ class Driver:
         """See `Log`. One that was given up is not, whatever it had ordered since: others may have what it ran."""
         return self._readiness.live and self._log.is_current
 
-    def _started(self, component: Component, outcome: AnyOutcome) -> None:
+    def _started(self, component: Component, execution_id: str, outcome: AnyOutcome) -> None:
         if isinstance(outcome, Rejection):
-            self.dispatch.start_failed(component)
+            self.dispatch.start_failed(component, execution_id)
 
     # --- the state machine of the log
 
@@ -396,7 +406,7 @@ class Driver:
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
-            case Halted() | HostCrashed() | SignalSetAside():
+            case Halted() | HostCrashed() | JournalGrown() | SignalSetAside():
                 self._happened.append(effect)
             case RunAttempt() | RunCompensation() if not self._readiness.registered:
                 pass  # an earlier process of this node asked for it; the registration queues it again

@@ -67,7 +67,7 @@ class HostUp(Struct):
 
 class HostMessages(Struct):
     host: int
-    calls: list[messages.AttemptCall | messages.ReturnSlots]
+    calls: list[messages.ForDriver]
 
 
 class HostDown(Struct):
@@ -110,7 +110,7 @@ class HostSocket(Protocol):
 
     def fileno(self) -> int: ...
 
-    def read(self) -> list[messages.AttemptCall | messages.ReturnSlots] | None:
+    def read(self) -> list[messages.ForDriver] | None:
         """What it says to the driver; None: it has gone silent for good, and its socket is closed."""
         ...
 

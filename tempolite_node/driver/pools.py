@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -21,31 +21,54 @@ class ReadyQueue:
     def __init__(self, window_max: int = WINDOW_MAX) -> None:
         self._window_max = window_max
         self._heap: list[tuple[Order, str]] = []
+        self._suspects: list[tuple[Order, str]] = []  #: that a crash isolated: they start only while there is room
         self._horizon: Order | None = None  #: behind it, the store knows more than the window; None: it does not
 
-    def push(self, order: Order, execution_id: str) -> None:
+    def push(self, order: Order, execution_id: str, *, suspect: bool = False) -> None:
         if self._horizon is not None and order > self._horizon:
             return
-        heapq.heappush(self._heap, (order, execution_id))
-        if len(self._heap) > 2 * self._window_max:
-            self._heap = heapq.nsmallest(self._window_max, self._heap)
-            self._horizon = self._heap[-1][0]
+        heapq.heappush(self._suspects if suspect else self._heap, (order, execution_id))
+        if len(self._heap) + len(self._suspects) > 2 * self._window_max:
+            self._keep_front()
+
+    def _keep_front(self) -> None:
+        front = heapq.nsmallest(self._window_max, [*self._heap, *self._suspects])
+        self._horizon = front[-1][0]
+        self._heap = [each for each in self._heap if each[0] <= self._horizon]
+        self._suspects = [each for each in self._suspects if each[0] <= self._horizon]
+        heapq.heapify(self._heap)
+        heapq.heapify(self._suspects)
 
     def pop(self) -> str:
+        """The first of all that are no suspects."""
         return heapq.heappop(self._heap)[1]
+
+    def pop_suspect(self) -> str:
+        return heapq.heappop(self._suspects)[1]
 
     @property
     def empty(self) -> bool:
+        """Of those that are no suspects."""
         return not self._heap
 
     @property
-    def wants_refill(self) -> bool:
-        return not self._heap and self._horizon is not None
+    def suspects(self) -> int:
+        return len(self._suspects)
 
-    def refill(self, first: Iterable[tuple[Order, str]]) -> None:
+    @property
+    def suspect_first(self) -> bool:
+        return bool(self._suspects) and (not self._heap or self._suspects[0] < self._heap[0])
+
+    @property
+    def wants_refill(self) -> bool:
+        return not self._heap and not self._suspects and self._horizon is not None
+
+    def refill(self, first: Iterable[tuple[Order, str]], suspects: Collection[str] = ()) -> None:
         """Takes the front of the stored queue: as many as `window_max`, or all there are."""
-        self._heap = sorted(first)
-        self._horizon = self._heap[-1][0] if len(self._heap) >= self._window_max else None
+        front = sorted(first)
+        self._horizon = front[-1][0] if len(front) >= self._window_max else None
+        self._suspects = [each for each in front if each[1] in suspects]
+        self._heap = [each for each in front if each[1] not in suspects] if suspects else front
 
 
 class RateLimit:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tempolite_node.engine import limits, sizes
 from tempolite_node.engine.model import Execution, Operation, OperationKind, OperationStatus
 from tempolite_node.protocol import messages
+
+PIECE_BYTES = 512 * 1024  #: about; what is more travels in several
+
+Place = tuple[OperationKind, str]  #: of an operation in its journal
 
 _ANSWERED = (OperationStatus.COMPLETED, OperationStatus.FAILED)
 
@@ -15,11 +20,15 @@ class Source(Protocol):
 
     def execution_at(self, row: int) -> Execution | None: ...
     def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None: ...
-    def operations(self, row: int) -> list[Operation]: ...
+    def operations(self, row: int, bytes_max: int) -> list[Operation] | None: ...
+    def operations_after(self, row: int, last: Place | None, bytes_max: int) -> list[Operation]: ...
 
 
-def run(source: Source, execution: Execution, *, isolated: bool) -> messages.RunHandler:
-    """Of the handler."""
+Records = tuple[messages.Record, ...]
+
+
+def run(execution: Execution, journal: Records | None, *, isolated: bool) -> messages.RunHandler:
+    """Of the handler. journal: None: it follows in parts."""
     return messages.RunHandler(
         execution_id=execution.id,
         epoch=execution.epoch,
@@ -27,7 +36,8 @@ def run(source: Source, execution: Execution, *, isolated: bool) -> messages.Run
         arguments=execution.arguments,
         attempt=execution.attempt,
         generation=execution.generation,
-        journal=_journal(source, execution),
+        journal=journal or (),
+        more=journal is None,
         parent_id=execution.parent_id,
         deadline_ms=execution.deadline_ms,
         cancel_requested=execution.cancel_requested,
@@ -37,11 +47,14 @@ def run(source: Source, execution: Execution, *, isolated: bool) -> messages.Run
         isolated=isolated,
         format=execution.format,
         run=execution.run,
+        roomy=limits.roomy(execution.options),
     )
 
 
-def run_compensation(source: Source, execution: Execution, key: str, *, isolated: bool) -> messages.RunCompensation:
-    """Of the step with the key."""
+def run_compensation(
+    source: Source, execution: Execution, key: str, journal: Records | None, *, isolated: bool
+) -> messages.RunCompensation:
+    """Of the step with the key. journal: None: it follows in parts."""
     operation = source.operation(execution.row, OperationKind.COMPENSATION, key)
     assert operation is not None, f"{execution.id}: compensation {key} was started and is not stored"
     return messages.RunCompensation(
@@ -53,20 +66,36 @@ def run_compensation(source: Source, execution: Execution, key: str, *, isolated
         data=operation.input or b"{}",
         attempt=operation.attempt,
         generation=execution.generation,
-        journal=_journal(source, execution),
+        journal=journal or (),
+        more=journal is None,
         isolated=isolated,
         format=execution.format,
         run=execution.run,
     )
 
 
-def _journal(source: Source, execution: Execution) -> tuple[messages.Record, ...]:
+def journal(source: Source, execution: Execution) -> tuple[Records | None, int]:
+    """The whole journal and its bytes, or None: it is more than a piece."""
     if execution.epoch == 1:
-        return ()  # nobody ran it before
-    return tuple(_record(source, operation) for operation in source.operations(execution.row))
+        return (), 0  # nobody ran it before
+    operations = source.operations(execution.row, PIECE_BYTES)
+    if operations is None:
+        return None, 0
+    records: list[messages.Record] = []
+    size = 0
+    for operation in operations:
+        records.append(record(source, operation))
+        size += bytes_of(records[-1])
+        if size > PIECE_BYTES and len(records) > 1:
+            return None, 0  # what it waited for had results of their own
+    return tuple(records), size
 
 
-def _record(source: Source, operation: Operation) -> messages.Record:
+def bytes_of(record: messages.Record) -> int:
+    return len(record.key) + len(record.input or b"") + len(record.result or b"") + sizes.of_failure(record.failure)
+
+
+def record(source: Source, operation: Operation) -> messages.Record:
     result, failure, ended = operation.result, operation.failure, None
     if operation.kind is OperationKind.WAIT and operation.status in _ANSWERED and operation.target_row is not None:
         # What an execution ended with is kept once, with the execution.

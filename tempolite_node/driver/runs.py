@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Protocol
 
 from msgspec import Struct, field
 
@@ -35,6 +36,14 @@ class OpenCall(Struct, eq=False):
     frame: Frame
 
 
+class Handover(Protocol):
+    """Of an attempt to its worker host; see `handovers`."""
+
+    def changed(self, place: tuple[OperationKind, str]) -> None:
+        """An operation has ended by itself, of which the host may have been sent what was before."""
+        ...
+
+
 class AttemptEnd(StrEnum):
     """How an attempt left its worker host."""
 
@@ -61,6 +70,7 @@ class AttemptStep(Struct, gc=False, frozen=True):
 
 class RunningAttempt(Struct, eq=False):
     execution_id: str
+    row: int
     epoch: int
     handler: str
     host: int
@@ -70,6 +80,16 @@ class RunningAttempt(Struct, eq=False):
     frames: dict[str, Frame] = field(default_factory=dict)
     calls: dict[tuple[OperationKind, str], OpenCall] = field(default_factory=dict)
     over: bool = False  #: it ended or was abandoned
+    handover: Handover | None = None  #: until its host was sent all of it
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether none of its code runs, or is about to."""
+        return not self.over and all(frame.outstanding and frame.waking is None for frame in self._innermost())
+
+    def _innermost(self) -> list[Frame]:
+        around = {id(frame.parent) for frame in self.frames.values()}
+        return [frame for frame in self.frames.values() if id(frame) not in around]
 
 
 class Due(Struct, eq=False):

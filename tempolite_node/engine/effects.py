@@ -125,8 +125,14 @@ class Registered(Struct, gc=False, frozen=True, kw_only=True):
     requeued: dict[str, int]  #: by handler: executions that its earlier process held, and that are queued again
 
 
+class AttemptOver(Struct, gc=False, frozen=True):
+    """What the attempt asked for has ended it: an Abandon effect tells its worker host, and there is no answer."""
+
+
 #: What a command comes to. None: the operation is pending, and a Wake effect tells its end.
-AnyOutcome = Enqueued | EnqueuedBatch | SignalStored | Accepted | Registered | AnyAnswer | Rejection | None
+AnyOutcome = (
+    Enqueued | EnqueuedBatch | SignalStored | Accepted | Registered | AnyAnswer | AttemptOver | Rejection | None
+)
 
 
 # --- effects: carried out by the owner, after the commit
@@ -143,6 +149,7 @@ class Ready(Effect, frozen=True, kw_only=True):
     pool: Component
     handler: str
     order: tuple[bool, int, int]  #: place in the queue: smaller first; see `model.Execution.queue_order`
+    suspect: bool = False  #: it gets a process of its own, of which there are few
 
 
 class RunAttempt(Effect, frozen=True, kw_only=True):
@@ -202,6 +209,14 @@ class HostCrashed(Effect, frozen=True, kw_only=True):
     failure: Failure
 
 
+class JournalGrown(Effect, frozen=True, kw_only=True):
+    """Its journal has come to a tenth of what it may have. For those who watch over the node."""
+
+    execution: Execution
+    operations: int
+    bytes: int
+
+
 class SignalSent(Effect, frozen=True, kw_only=True):
     """A signal for the clients that follow it."""
 
@@ -223,6 +238,7 @@ AnyEffect = (
     | Closed
     | Halted
     | HostCrashed
+    | JournalGrown
     | SignalSent
     | SignalSetAside
 )

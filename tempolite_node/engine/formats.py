@@ -11,7 +11,13 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from tempolite_node.engine.model import NodeState, ServedHandler
+from tempolite_node.engine.model import (
+    MAX_JOURNAL_BYTES,
+    MAX_OPERATIONS,
+    NodeState,
+    Options,
+    ServedHandler,
+)
 
 #: The latest that this version knows; it knows all before it.
 #:
@@ -19,8 +25,9 @@ from tempolite_node.engine.model import NodeState, ServedHandler
 #: repeated request, and an execution that is used in place of a new one, are compared by handler and arguments. A wait
 #: has the number of the signal that it took, and gives it back when the code can't read it; a signal has its sender.
 #:
-#: 3: what replays is what ran. Runs of an id are counted, and may continue each other; a request is looked up in the run
-#: before as well. A signal notes which run took it.
+#: 3: what replays is what ran. The journal of an execution has a limit, and so have the attempts that are kept. Runs of
+#: an id are counted and may continue each other; a request is looked up in the run before as well. A signal notes which
+#: run took it.
 FORMAT = 3
 
 #: The values of an execution that was enqueued in this format or later are checked where they are written, and its keys
@@ -29,6 +36,9 @@ CHECKED_VALUES = 2
 
 #: Of an execution that was enqueued in this format or later, all that its code decides by is recorded.
 EXACT_REPLAY = 3
+
+#: Of the format in use: only the first and the last attempts are kept.
+CAPPED_ATTEMPTS = 3
 
 
 def in_use(nodes: Iterable[NodeState | None]) -> int:
@@ -43,7 +53,18 @@ def in_use_with(others: Iterable[NodeState]) -> int:
 
 def handlers_in(format: int, handlers: Sequence[ServedHandler]) -> tuple[ServedHandler, ...]:
     """What a node tells of its handlers while the format is in use."""
-    return tuple(handlers if format >= 2 else [replace(handler, function="", signals=()) for handler in handlers])
+    if format < 2:
+        handlers = [replace(handler, function="", signals=()) for handler in handlers]
+    if format < 3:
+        handlers = [replace(handler, options=options_in(format, handler.options)) for handler in handlers]
+    return tuple(handlers)
+
+
+def options_in(format: int, options: Options) -> Options:
+    """What is recorded of the options of an execution while the format is in use."""
+    if format >= 3:
+        return options
+    return replace(options, max_operations=MAX_OPERATIONS, max_journal_bytes=MAX_JOURNAL_BYTES)
 
 
 def too_old(node_id: str, known: int, used: int) -> str:

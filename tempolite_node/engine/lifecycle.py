@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import concurrency
+from tempolite_node.engine import concurrency, formats
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
@@ -146,6 +146,7 @@ def fail_attempt(
         failures=execution.failures + 1,
         generation=execution.generation + 1,
         failure=failure,
+        crashes=crashes_after_attempt(execution),
     )
     if execution.cancel_requested:
         next_attempt: int | RetryState = RetryState.CANCEL_REQUESTED
@@ -163,6 +164,12 @@ def fail_attempt(
     else:
         ending = Status.TIMED_OUT if failure.type in TIMEOUTS else Status.FAILED
         give_up(work, detached, ending, failure=failure, retry_state=next_attempt, at_ms=at_ms)
+
+
+def crashes_after_attempt(execution: Execution) -> int:
+    """It ended without a crash: what is held against it falls."""
+    fewer = execution.format >= formats.EXACT_REPLAY
+    return max(0, execution.crashes - 1) if fewer else execution.crashes
 
 
 #: Failures that a limit brought about: an execution that ends with one is TIMED_OUT.
@@ -435,9 +442,7 @@ def resume_unwound(work: Work, execution: Execution, *, at_ms: int) -> None:
 
 def in_backoff(work: Work, execution: Execution) -> Operation | None:
     """The first of its side effects that waits for its next attempt."""
-    effects = work.operations_of_kind(execution.row, OperationKind.SIDE_EFFECT)
-    waiting = (op for op in effects if op.status is OperationStatus.RETRYING and op.due_ms is not None)
-    return next(waiting, None)
+    return next(iter(work.in_backoff(execution.row)), None)
 
 
 def end_backoff(work: Work, execution: Execution, side_effect: Operation, *, at_ms: int) -> None:

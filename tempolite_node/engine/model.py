@@ -187,8 +187,9 @@ class RetryState(StrEnum):
     CRASHED_TOO_OFTEN = "crashed_too_often"
 
 
-#: Operations and bytes of a journal from which on a handler is told that it had better continue as new.
-ROOMY_JOURNAL = (5_000, 1024**3 // 10)
+#: Of the journal of one execution, where nothing else is set; see `limits`.
+MAX_OPERATIONS = 50_000
+MAX_JOURNAL_BYTES = 1024**3
 
 
 class ClosePolicy(StrEnum):
@@ -241,6 +242,8 @@ class Options(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     isolation: Isolation = Isolation.SHARED
     max_crashes: int = 5
     close_policy: ClosePolicy | None = None  #: None: cancel reaches it when it is waited for, terminate always
+    max_operations: int = MAX_OPERATIONS  #: from format 3 on, as is `max_journal_bytes`
+    max_journal_bytes: int = MAX_JOURNAL_BYTES
 
 
 class Execution(Struct, gc=False, frozen=True, kw_only=True):
@@ -312,6 +315,11 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
     def mailbox_row(self) -> int:
         """Under which the signals are that it receives and sends: those of all runs that continue each other."""
         return self.row if self.mailbox is None else self.mailbox
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it may have killed a host, and so gets a process of its own that it would not have else."""
+        return self.crashes > 0 and self.options.isolation is Isolation.SHARED
 
     @property
     def queue_order(self) -> tuple[bool, int, int]:
@@ -400,6 +408,11 @@ def record_holds(status: OperationStatus, made_in: int, generation: int) -> bool
     return made_in >= generation or status not in _DONE_AGAIN
 
 
+#: Attempts that are kept of an execution, and of each of its operations: from format 3 on, no more than these.
+ATTEMPTS_KEPT_FIRST = 10
+ATTEMPTS_KEPT_LAST = 40
+
+
 class EndedAttempt(Struct, gc=False, frozen=True, kw_only=True):
     """An attempt that ended without completing its execution or operation."""
 
@@ -410,6 +423,7 @@ class EndedAttempt(Struct, gc=False, frozen=True, kw_only=True):
     failure: Failure
     started_ms: int
     ended_ms: int
+    left_out: int = 0  #: attempts between the one before and this one that are not kept
 
 
 class Signal(Struct, gc=False, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ def emit_ready(work: Work, queued: Execution) -> None:
             pool=queued.pool,
             handler=queued.handler,
             order=queued.queue_order,
+            suspect=queued.suspect,
         )
     )
 

@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol, TypeVar
 
-from tempolite_node.engine import formats
+from tempolite_node.engine import formats, sizes
 from tempolite_node.engine.effects import AnyEffect
 from tempolite_node.engine.model import (
     EXECUTION_MOVES,
@@ -21,6 +21,7 @@ from tempolite_node.engine.model import (
     NodeState,
     Operation,
     OperationKind,
+    OperationStatus,
     Signal,
     Status,
     Timer,
@@ -41,7 +42,9 @@ class Stored(Protocol):
     def open_children(self, parent_row: int) -> list[Execution]: ...
     def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None: ...
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]: ...
+    def journal_size(self, row: int) -> tuple[int, int]: ...
     def pending(self, row: int) -> list[Operation]: ...
+    def retrying(self, row: int) -> list[Operation]: ...
     def waiters(self, target_row: int) -> list[Operation]: ...
     def timer(self, row: int, name: str) -> Timer | None: ...
     def signals_in_line(self, row: int, name: str, limit: int) -> list[Signal]: ...
@@ -90,12 +93,14 @@ class Work:
         self.places = Places(stored.places, self.executions, stored.execution_at)
         self.renamed: set[int] = set()  #: rows of executions that have another id than is stored
         self.operations: defaultdict[int, dict[tuple[OperationKind, str], Operation]] = defaultdict(dict)
+        self.growth: dict[int, tuple[int, int]] = {}  #: of journals: operations and bytes, as `sizes.of_record` counts
         self.timers: defaultdict[int, dict[str, Timer | None]] = defaultdict(dict)
         self.timers_cleared: set[int] = set()  #: rows whose stored timers are all gone; saved before `timers`
         self.inbox: defaultdict[int, dict[int, Signal]] = defaultdict(dict)
         self.outbox: list[Signal] = []
         self.attempts: list[EndedAttempt] = []
         self.clearings: list[Clearing] = []  #: in this order, after all else
+        self.attempts_capped: set[tuple[int, OperationKind | None, str]] = set()  #: of which only some are to be kept
         self.counts: defaultdict[tuple[str, Component, Status], int] = defaultdict(int)  #: changes of `count_of`
         self.nodes: dict[str, NodeState | None] = {}  #: None: it was removed
         self._format: int | None = None  #: None: not looked up since the nodes changed
@@ -244,10 +249,24 @@ class Work:
         assert operation.status in OPERATION_MOVES[operation.kind][status], (
             f"{operation.kind} {operation.key}: {status} -> {operation.status}"
         )
-        self.operations[operation.execution_row][operation.kind, operation.key] = operation
+        row = operation.execution_row
+        count, size = self.growth.get(row, (0, 0))
+        size += sizes.of_record(operation)
+        if before is None:
+            count += 1
+        else:
+            size -= sizes.of_record(before)
+        self.growth[row] = count, size
+        self.operations[row][operation.kind, operation.key] = operation
         if operation.kind is OperationKind.WAIT and operation.target_row is not None:
             self._waits[operation.target_row][operation.execution_row, operation.key] = operation
         return operation
+
+    def journal_size(self, row: int) -> tuple[int, int]:
+        """Operations of the journal, and their bytes as `sizes.of_record` counts them."""
+        count, size = self._stored.journal_size(row)
+        more = self.growth.get(row)
+        return (count, size) if more is None else (count + more[0], size + more[1])
 
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]:
         """In the order in which they were recorded."""
@@ -260,6 +279,13 @@ class Work:
         merged = _overlaid(self._stored.pending(row), self.operations.get(row, {}), lambda op: (op.kind, op.key))
         return sorted((op for op in merged if op.is_wait), key=lambda op: op.seq)
 
+    def in_backoff(self, row: int) -> list[Operation]:
+        """Side effects that wait for their next attempt, in the order in which they were recorded."""
+        changed = self.operations.get(row, {})
+        merged = _overlaid(self._stored.retrying(row), changed, lambda op: (op.kind, op.key))
+        waiting = (op for op in merged if op.status is OperationStatus.RETRYING and op.due_ms is not None)
+        return sorted((op for op in waiting if op.kind is OperationKind.SIDE_EFFECT), key=lambda op: op.seq)
+
     def waiters(self, target_row: int) -> list[Operation]:
         """Pending waits for the end of an execution."""
         changed = self._waits.get(target_row, {})
@@ -268,6 +294,8 @@ class Work:
 
     def add_attempt(self, attempt: EndedAttempt) -> None:
         self.attempts.append(attempt)
+        if self.format >= formats.CAPPED_ATTEMPTS:
+            self.attempts_capped.add((attempt.execution_row, attempt.kind, attempt.key))
 
     # --- timers
 

@@ -13,6 +13,8 @@ from tempolite_node.protocol.messages import CallOptions
 from tempolite_sdk.names import did_you_mean, listed
 from tempolite_sdk.signatures import is_function
 
+_NAMES_MAX = 10  #: of errors; what a call with more of them comes to is not kept
+
 
 class HandlerCatalog:
     """Those of this node, and of the others as far as it has heard of them. May be asked from any thread."""
@@ -110,8 +112,9 @@ class _View:
         return sorted(name for name, known in self._functions.items() if any(is_function(function, k) for k in known))
 
     def resolve(self, served: ServedHandler, call: CallOptions) -> Resolved:
-        """Most calls of a handler set the same."""
-        return self._resolve(served.name, call) if self.by_name.get(served.name) is served else resolve(served, call)
+        """Most calls of a handler set the same, and little of it."""
+        known = self.by_name.get(served.name) is served and len(call.non_retryable_errors or ()) <= _NAMES_MAX
+        return self._resolve(served.name, call) if known else resolve(served, call)
 
     def _resolved(self, name: str, call: CallOptions) -> Resolved:
         return resolve(self.by_name[name], call)

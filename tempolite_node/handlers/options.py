@@ -7,7 +7,14 @@ from typing import NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from tempolite_node.config import Config, RetryConfig
-from tempolite_node.engine.model import Component, Options, RetryPolicy, ServedHandler
+from tempolite_node.engine.model import (
+    MAX_JOURNAL_BYTES,
+    MAX_OPERATIONS,
+    Component,
+    Options,
+    RetryPolicy,
+    ServedHandler,
+)
 from tempolite_node.protocol.messages import CallOptions, HandlerSpec
 
 T = TypeVar("T")
@@ -52,6 +59,8 @@ def served_handler(
             heartbeat_timeout_ms=handler.heartbeat_timeout_ms,
             isolation=handler.isolation,
             max_crashes=handler.max_crashes,
+            max_operations=_set([handler.max_operations, pool.max_operations], MAX_OPERATIONS),
+            max_journal_bytes=_set([handler.max_journal_bytes, pool.max_journal_bytes], MAX_JOURNAL_BYTES),
         ),
         priority=handler.priority,
         max_duration_ms=_first(handler.max_duration_ms, pool.max_duration_ms),

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import AnyCommand, Batch
 from tempolite_node.engine.effects import Admission
-from tempolite_node.errors import NodeError, NoQuorum, OutcomeUnknown, Unavailable
+from tempolite_node.errors import NodeError, NoQuorum, OutcomeUnknown, Overloaded, Unavailable
 from tempolite_node.log.base import StateMachine
 from tempolite_node.log.raft.entries import REQUEST_ID_BYTES, Entry, RequestId
 from tempolite_node.log.raft.errors import RaftBroken
@@ -190,12 +190,15 @@ class ReplicatedLog:
         self._send_barrier(answer, time.monotonic() + self._write_timeout_s)
 
     def _send_barrier(self, answer: Callable[[NodeError | None], None], deadline_s: float) -> None:
-        self.raft.barrier(
-            request_id=_new_request(),
-            timeout_s=max(0.0, deadline_s - time.monotonic()),
-            # What comes before it was handed over by then, and waits in the driver's queue ahead of this.
-            on_outcome=lambda outcome: self._post(partial(self._passed, answer, deadline_s, outcome)),
-        )
+        try:
+            self.raft.barrier(
+                request_id=_new_request(),
+                timeout_s=max(0.0, deadline_s - time.monotonic()),
+                # What comes before it was handed over by then, and waits in the driver's queue ahead of this.
+                on_outcome=lambda outcome: self._post(partial(self._passed, answer, deadline_s, outcome)),
+            )
+        except Overloaded as error:
+            answer(error)
 
     def _passed(self, answer: Callable[[NodeError | None], None], deadline_s: float, outcome: Outcome) -> None:
         if isinstance(outcome, Committed):

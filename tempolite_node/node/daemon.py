@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from functools import partial
+from typing import TYPE_CHECKING
 
 import apsw
 import structlog
@@ -36,17 +37,14 @@ from tempolite_node.handlers.options import handler_specs, served_handler
 from tempolite_node.interpreter import hand_on_soon, settle
 from tempolite_node.log.base import Log, StateMachine
 from tempolite_node.log.local import LocalLog
-from tempolite_node.log.replicated import ReplicatedLog
 from tempolite_node.logger.lines import LineFormat
 from tempolite_node.logger.records import set_level
 from tempolite_node.logger.writer import LogWriter
 from tempolite_node.node import reloadable
-from tempolite_node.node.cluster import Cluster
 from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.node.execution_log import ExecutionLog
 from tempolite_node.node.pools import Pools
 from tempolite_node.node.publisher import Publisher
-from tempolite_node.node.raft_config import raft_config
 from tempolite_node.node.reads import Reads
 from tempolite_node.node.reload import Part, Reload
 from tempolite_node.node.signal_checks import SignalChecks
@@ -60,6 +58,10 @@ from tempolite_node.store.snapshots import StoreSnapshots
 from tempolite_node.store.writer import StoreWriter, claim_store, foreign
 from tempolite_node.supervisor.supervisor import Supervisor
 from tempolite_node.system import Terminals
+
+if TYPE_CHECKING:
+    from tempolite_node.log.replicated import ReplicatedLog
+    from tempolite_node.node.cluster import Cluster
 
 logger = structlog.get_logger("node")
 
@@ -153,6 +155,7 @@ class Node:
             pools={component: config.pools.of(component) for component in Component},
             clock_s=time.monotonic,
             leases=config.cluster is None,
+            suspects_max=config.hosts.max_suspects,
         )
         dispatch.traces = config.log.level == "debug"
         self._driver = Driver(
@@ -189,6 +192,8 @@ class Node:
     def _make_cluster(self, parts: AsyncExitStack) -> Cluster | None:
         if self._replicated is None or self._config.cluster is None:
             return None
+        from tempolite_node.node.cluster import Cluster
+
         cluster = Cluster(
             self._config.cluster,
             self._replicated.raft,
@@ -203,6 +208,9 @@ class Node:
         cluster = self._config.cluster
         if cluster is None:
             return LocalLog(machine, wall_clock_ms, sync=partial(sync, self._data_dir.store), post=self._in_driver)
+        from tempolite_node.log.replicated import ReplicatedLog  # here, since a node that is alone loads no Raft
+        from tempolite_node.node.raft_config import raft_config
+
         replicated = ReplicatedLog(
             machine,
             raft_config(self._config),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tempolite_node.driver.outputs import Happening
 from tempolite_node.driver.runs import AttemptStep
-from tempolite_node.engine.effects import Halted, HostCrashed, Registered, SignalSetAside
+from tempolite_node.engine.effects import Halted, HostCrashed, JournalGrown, Registered, SignalSetAside
 from tempolite_node.engine.model import Execution, Failure, Status
 from tempolite_node.logger.lines import Line
 from tempolite_node.logger.writer import LogWriter
@@ -41,6 +41,10 @@ class _Kind(Enum):
         "a signal was set aside: its payload is not what the handler reads; the execution waits for another one",
         "signals were set aside",
     )
+    GROWN = (
+        "an execution's journal has come to a tenth of what it may have: let its handler continue as new",
+        "executions' journals have come to a tenth of what they may have",
+    )
     STARTED = "an attempt started", "attempts started"
     ENDED = "an attempt ended", "attempts ended"
     REQUEUED = "this start queued executions again that ran before", "starts queued executions again"
@@ -56,6 +60,8 @@ class _Kind(Enum):
                 return "debug"
             case _Kind.SET_ASIDE:
                 return "warning"  # somebody sends what nobody reads
+            case _Kind.GROWN:
+                return "warning"  # it will fail
             case _:
                 return "info"
 
@@ -117,7 +123,7 @@ class ExecutionLog:
                 case Registered():
                     if each.requeued:
                         words.append(_requeued(each))
-                case Halted() | HostCrashed() | SignalSetAside():
+                case Halted() | HostCrashed() | JournalGrown() | SignalSetAside():
                     if self._owns(each.execution):
                         words.append(_of_execution(each))
         if words:
@@ -192,12 +198,14 @@ def _ended(execution: Execution) -> _Word:
     return _word(_ENDS[execution.status], execution, error=_error(failure), why=execution.retry_state, reason=reason)
 
 
-def _of_execution(happened: Halted | HostCrashed | SignalSetAside) -> _Word:
+def _of_execution(happened: Halted | HostCrashed | JournalGrown | SignalSetAside) -> _Word:
     match happened:
         case Halted():
             return _halted(happened)
         case HostCrashed():
             return _crashed(happened)
+        case JournalGrown():
+            return _grown(happened)
         case SignalSetAside():
             return _set_aside(happened)
 
@@ -218,6 +226,18 @@ def _crashed(crashed: HostCrashed) -> _Word:
         error=_error(crashed.failure),
         crashes=execution.crashes,
         max_crashes=execution.options.max_crashes,
+    )
+
+
+def _grown(grown: JournalGrown) -> _Word:
+    options = grown.execution.options
+    return _word(
+        _Kind.GROWN,
+        grown.execution,
+        operations=grown.operations,
+        max_operations=options.max_operations,
+        journal_bytes=grown.bytes,
+        max_journal_bytes=options.max_journal_bytes,
     )
 
 

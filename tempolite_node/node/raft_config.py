@@ -19,6 +19,8 @@ def raft_config(config: Config) -> RaftConfig:
     this = cluster.node(config.node.id)
     # Who starts the cluster must be the same to all who do. A newcomer asks everyone who may be there.
     asked = [node for node in cluster.nodes if (node.id != this.id if this.join else not node.join)]
+    # A batch that is enqueued whole is one entry: its message, and the settings of each of its executions.
+    entry_bytes_max = 2 * config.api.limits.message_bytes + _SETTINGS_BYTES
     return RaftConfig(
         cluster=cluster.name,
         node_id=this.id,
@@ -27,8 +29,8 @@ def raft_config(config: Config) -> RaftConfig:
         members=tuple(Member(node.id, str(node.peers)) for node in asked),
         join=this.join,
         security=None if cluster.tls is None else peer_security(cluster.tls),
-        # A batch that is enqueued whole is one entry: its message, and the settings of each of its executions.
-        limits=Limits(entry_bytes_max=2 * config.api.limits.message_bytes + _SETTINGS_BYTES),
+        # The driver has one batch under way. The one before it may be applied, and still be counted.
+        limits=Limits(entry_bytes_max=entry_bytes_max, proposals_bytes=2 * entry_bytes_max),
     )
 
 

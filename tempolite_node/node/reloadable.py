@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tempolite_node.api.server import ApiServer
 from tempolite_node.config import Config
-from tempolite_node.log.raft.raft_log import RaftLog
-from tempolite_node.node.raft_config import peer_security
 from tempolite_node.node.reload import Part, Prepared
 from tempolite_node.tls import read_pems
+
+if TYPE_CHECKING:
+    from tempolite_node.log.raft.raft_log import RaftLog
 
 #: Of a handler's entry: all but its name, target and params, with which its module was imported.
 _OF_A_HANDLER = (
@@ -19,6 +20,8 @@ _OF_A_HANDLER = (
     "attempt_timeout",
     "max_duration",
     "queue_timeout",
+    "max_operations",
+    "max_journal_bytes",
     "heartbeat_timeout",
     "priority",
     "concurrency_key_limit",
@@ -80,6 +83,7 @@ def api_certificates(api: ApiServer) -> Part:
 
 def peer_certificates(raft: RaftLog) -> Part:
     """The same, between the nodes of a cluster."""
+    from tempolite_node.node.raft_config import peer_security  # here, since a node that is alone loads no Raft
 
     def prepare(_running: Config, config: Config) -> Prepared | None:
         tls = None if config.cluster is None else config.cluster.tls

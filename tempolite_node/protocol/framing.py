@@ -6,7 +6,7 @@ One write carries whatever is ready: a frame is a list of messages, `<u32 little
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -15,7 +15,9 @@ from tempolite_node.protocol.messages import FromHost, ToHost
 
 FRAME_BYTES_MAX = 2**32 - 1  #: what its length can say
 
-_SEVERAL_BYTES_MAX = 64 * 1024 * 1024  #: of a frame with several messages
+_SEVERAL_BYTES_MAX = 1024 * 1024  #: of a frame with several messages
+
+_LIST_BYTES = 5  #: of the list itself, at most
 
 _LENGTH = struct.Struct("<I")
 
@@ -65,13 +67,13 @@ def node_reader() -> FrameReader[FromHost]:
 _encoder = msgspec.msgpack.Encoder()
 
 
-def encode_message(message: ToHost | FromHost) -> msgspec.Raw:
+def encode_message(message: ToHost | FromHost | msgspec.Raw) -> msgspec.Raw:
     """One message, for a frame."""
     return msgspec.Raw(_encoder.encode(message))
 
 
 def encode(messages: Sequence[ToHost] | Sequence[FromHost] | Sequence[msgspec.Raw]) -> bytes:
-    """A frame with these messages, or several when they are large.
+    """A frame with these messages, or several when they are large: each is held in memory whole when it is read.
 
     ValueError: one of them, by itself, is more than a frame can hold.
     """
@@ -79,9 +81,23 @@ def encode(messages: Sequence[ToHost] | Sequence[FromHost] | Sequence[msgspec.Ra
     _encoder.encode_into(messages, buffer, _LENGTH.size)
     length = len(buffer) - _LENGTH.size
     if length > _SEVERAL_BYTES_MAX and len(messages) > 1:
-        middle = len(messages) // 2
-        return encode(messages[:middle]) + encode(messages[middle:])
+        del buffer
+        return b"".join(encode(some) for some in _parted([encode_message(message) for message in messages]))
     if length > FRAME_BYTES_MAX:
         raise ValueError(f"a message of {length:,} bytes; a frame holds {FRAME_BYTES_MAX:,}")
     _LENGTH.pack_into(buffer, 0, length)
     return bytes(buffer)
+
+
+def _parted(messages: Sequence[msgspec.Raw]) -> Iterator[Sequence[msgspec.Raw]]:
+    """As many at a time as a frame may hold, or one that is larger by itself."""
+    part: list[msgspec.Raw] = []
+    size = 0
+    for message in messages:
+        length = len(memoryview(message))
+        if part and size + length > _SEVERAL_BYTES_MAX - _LIST_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(message)
+        size += length
+    yield part

@@ -16,8 +16,9 @@ from tempolite_node.engine.commands import AnyRequest
 from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.engine.model import (
     DURATION_MS_MAX,
+    MAX_JOURNAL_BYTES,
+    MAX_OPERATIONS,
     PRIORITY_MAX,
-    ROOMY_JOURNAL,
     ClosePolicy,
     Component,
     Failure,
@@ -88,6 +89,7 @@ class RunHandler(Message, frozen=True, kw_only=True):
     attempt: int
     generation: int
     journal: tuple[Record, ...] = ()
+    more: bool = False  #: the journal follows, in parts
     parent_id: str | None = None
     deadline_ms: int | None = None
     cancel_requested: bool = False
@@ -97,7 +99,8 @@ class RunHandler(Message, frozen=True, kw_only=True):
     isolated: bool = False
     format: int = 1  #: of the log, in use when the execution was enqueued: by the rules of its time it goes on
     run: int = 1  #: see `Execution.run`
-    roomy: tuple[int, int] = ROOMY_JOURNAL  #: operations and bytes from which on its code had better continue as new
+    #: Operations and bytes from which on its code had better continue as new.
+    roomy: tuple[int, int] = (MAX_OPERATIONS // 10, MAX_JOURNAL_BYTES // 10)
 
 
 class RunCompensation(Message, frozen=True, kw_only=True):
@@ -112,9 +115,24 @@ class RunCompensation(Message, frozen=True, kw_only=True):
     attempt: int
     generation: int
     journal: tuple[Record, ...] = ()
+    more: bool = False  #: as in `RunHandler`
     isolated: bool = False
     format: int = 1  #: as in `RunHandler`, and `run`
     run: int = 1
+
+
+class JournalPart(Message, frozen=True, kw_only=True):
+    """Of the journal of an attempt that is to run. It runs when it has the last one; a later record goes before one
+    that was sent of the same operation."""
+
+    execution_id: str
+    epoch: int
+    records: tuple[Record, ...]
+    more: bool = False
+
+
+class AskForMore(Message, frozen=True, kw_only=True):
+    """There may be more to run, or of a journal, than was sent by now. Answered by SendMore when this was read."""
 
 
 class Reply(Message, frozen=True, kw_only=True):
@@ -186,6 +204,8 @@ ToHost = (
     Load
     | RunHandler
     | RunCompensation
+    | JournalPart
+    | AskForMore
     | Reply
     | LeaseSlots
     | CancelAttempt
@@ -225,6 +245,7 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
 class Loaded(Message, frozen=True, kw_only=True):
     """Every handler is imported, or the mistakes say why not."""
 
+    pid: int = 0  #: of the process that runs them: its parent is its keeper, which the node has started
     handlers: tuple[HandlerDescription, ...] = ()
     mistakes: tuple[HandlerMistake, ...] = ()
 
@@ -283,6 +304,14 @@ class ReturnSlots(Message, frozen=True, kw_only=True):
     slots: int
 
 
+class SendMore(Message, frozen=True, kw_only=True):
+    """It has taken what it was sent to run."""
+
+
+#: What the driver hears; see `supervisor.connection`.
+ForDriver = AttemptCall | ReturnSlots | SendMore
+
+
 class Violation(Struct, gc=False, frozen=True):
     field: str  #: path of the value, e.g. "order.quantity"
     description: str
@@ -311,4 +340,4 @@ class Pong(Message, frozen=True, kw_only=True):
     parked: int = 0  #: stacks that wait
 
 
-FromHost = Loaded | AttemptCall | ReturnSlots | Checked | LogFlushed | Pong
+FromHost = Loaded | AttemptCall | ReturnSlots | SendMore | Checked | LogFlushed | Pong

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tempolite_node.engine import sizes
 from tempolite_node.engine.model import Operation, OperationKind
 
 Place = tuple[OperationKind, str]
 
 _JOURNAL_MAX = 1_000  #: operations; a longer journal is read from the store
-_OPERATIONS_MAX = 100_000  #: of all journals; beyond it they are forgotten, and read again when they are needed
-_VALUE_BYTES_MAX = 4_096  #: of an operation's input and result
+_JOURNAL_BYTES_MAX = 1024**2  #: of one, likewise
+_BYTES_MAX = 64 * 1024**2  #: of all journals; beyond it they are forgotten, and read again when they are needed
 
 
 class Journals:
     """A journal is here whole or not at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bytes_max: int = _BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
         self._journals: dict[int, dict[Place, Operation]] = {}
-        self._count = 0
+        self._sizes: dict[int, int] = {}
+        self.bytes = 0
 
     def get(self, row: int) -> Mapping[Place, Operation] | None:
         return self._journals.get(row)
@@ -27,28 +30,29 @@ class Journals:
         """From here on the journal is known: these are all of its operations."""
         self.close(row)
         self._journals[row] = {}
+        self._sizes[row] = 0
         if operations:
             self.update(row, {(operation.kind, operation.key): operation for operation in operations})
 
     def close(self, row: int) -> None:
-        journal = self._journals.pop(row, None)
-        if journal:
-            self._count -= len(journal)
+        if self._journals.pop(row, None) is not None:
+            self.bytes -= self._sizes.pop(row)
 
     def update(self, row: int, changed: Mapping[Place, Operation]) -> None:
         """What was saved."""
         journal = self._journals.get(row)
         if journal is None:
             return
-        before = len(journal)
+        growth = sum(map(sizes.of_operation, changed.values()))
+        for place in changed:
+            if (former := journal.get(place)) is not None:
+                growth -= sizes.of_operation(former)
         journal.update(changed)
-        self._count += len(journal) - before
-        if len(journal) > _JOURNAL_MAX or any(_is_large(operation) for operation in changed.values()):
+        self.bytes += growth
+        self._sizes[row] += growth
+        if len(journal) > _JOURNAL_MAX or self._sizes[row] > _JOURNAL_BYTES_MAX:
             self.close(row)
-        if self._count > _OPERATIONS_MAX:
+        if self.bytes > self._bytes_max:
             self._journals.clear()
-            self._count = 0
-
-
-def _is_large(operation: Operation) -> bool:
-    return len(operation.result or b"") + len(operation.input or b"") > _VALUE_BYTES_MAX
+            self._sizes.clear()
+            self.bytes = 0

@@ -87,8 +87,11 @@ def _row_maker(hints: Mapping[str, Any], fields: Sequence[str]) -> Callable[[Str
     return row
 
 
+_NAMES_MAX = 10  #: of errors; options with more are not kept in memory
+
+
 def _to_json(value: Any) -> str:
-    if isinstance(value, Options):
+    if isinstance(value, Options) and len(value.retry.non_retryable_errors) <= _NAMES_MAX:
         return _options_json(value)
     return msgspec.json.encode(value).decode()
 

@@ -3,6 +3,7 @@
 --   meta        one row: what the whole store is at
 --   nodes       those that run executions; a node that is alone knows itself
 --   executions  each run of a handler or saga handler, with its current attempt
+--   counts      executions of each owner, component and status: no start has to count them
 --   operations  the journal of each execution: its recorded operations, under (kind, key)
 --   attempts    attempts that ended without completing their execution or operation
 --   inbox       signals that executions received; those of runs that continue each other are the first one's
@@ -110,6 +111,14 @@ CREATE INDEX executions_waiting_for_place ON executions (handler, concurrency_ke
 CREATE INDEX executions_with_place ON executions (handler, concurrency_key, attempt, priority DESC, row, place)
     WHERE place IS NOT NULL;
 
+CREATE TABLE counts (
+    owner     TEXT    NOT NULL,
+    component TEXT    NOT NULL,
+    status    TEXT    NOT NULL,
+    count     INTEGER NOT NULL CHECK (count >= 0),
+    PRIMARY KEY (owner, component, status)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE operations (
     execution_row INTEGER NOT NULL REFERENCES executions,
     kind          TEXT    NOT NULL,
@@ -138,6 +147,7 @@ CREATE TABLE operations (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX operations_pending ON operations (execution_row) WHERE status = 'pending';
+CREATE INDEX operations_retrying ON operations (execution_row) WHERE status = 'retrying';
 CREATE INDEX operations_waiters ON operations (target_row) WHERE kind = 'wait' AND status = 'pending';
 
 CREATE TABLE attempts (
@@ -147,10 +157,12 @@ CREATE TABLE attempts (
     number        INTEGER NOT NULL,          -- 1-based; a resolved compensation counts on
     failure       TEXT    NOT NULL,
     started_ms    INTEGER NOT NULL,
-    ended_ms      INTEGER NOT NULL
+    ended_ms      INTEGER NOT NULL,
+    left_out      INTEGER NOT NULL DEFAULT 0  -- attempts between the one before and this one that are not kept
 ) STRICT;
 
 CREATE INDEX attempts_by_execution ON attempts (execution_row);
+CREATE INDEX attempts_by_operation ON attempts (execution_row, kind, key);
 
 CREATE TABLE inbox (
     execution_row INTEGER NOT NULL REFERENCES executions,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
@@ -11,7 +11,10 @@ from typing import Any
 import apsw
 import msgspec
 
+from tempolite_node.engine import sizes
 from tempolite_node.engine.model import (
+    ATTEMPTS_KEPT_FIRST,
+    ATTEMPTS_KEPT_LAST,
     FINAL,
     Component,
     Execution,
@@ -25,16 +28,22 @@ from tempolite_node.engine.model import (
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
 from tempolite_node.store.clearing import clear
+from tempolite_node.store.execution_cache import ExecutionCache
 from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
 from tempolite_node.store.places import PlaceIndex
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
 from tempolite_node.store.statement import Statement
 
-_CACHED_EXECUTIONS_MAX = 20_000
-_CACHED_WAITS_MAX = 20_000  #: executions that are waited for; beyond it they are forgotten, and read when they end
-_CACHED_BYTES_MAX = 4_096  #: of arguments and result; an execution with more is read again instead
+_WAITS_BYTES_MAX = 16 * 1024**2  #: of waits for executions; beyond it they are forgotten, and read when those end
 
+_JOURNAL_SIZE = """SELECT count(*), coalesce(sum(ifnull(length(input), 0) + ifnull(length(result), 0)
+                   + ifnull(length(failure), 0)), 0) FROM operations WHERE execution_row = ?"""
+_COUNT = Statement(
+    """INSERT INTO counts (owner, component, status, count) VALUES {rows}
+       ON CONFLICT (owner, component, status) DO UPDATE SET count = excluded.count""",
+    4,
+)
 _CLEAR_TIMERS = Statement("DELETE FROM timers WHERE execution_row IN (VALUES {rows})", 1)
 _CLEAR_TIMER = Statement("DELETE FROM timers WHERE (execution_row, name) IN (VALUES {rows})", 2)
 _SEND = Statement("INSERT INTO outbox (execution_row, seq, name, payload, at_ms) VALUES {rows}", 5)
@@ -51,11 +60,12 @@ class StoreWriter:
         """Reads what is always kept in memory, and forgets what was of another store before."""
         self._connection = connection
         self.path = Path(connection.filename)  #: of the store. For any thread
-        self._by_id: OrderedDict[str, Execution] = OrderedDict()  #: the one that was needed last comes last
-        self._by_row: dict[int, Execution] = {}
+        self._cache = ExecutionCache()
         self._absent: set[str] = set()  #: ids that nobody has, as of the last commit
         self._journals = Journals()
+        self._journal_sizes: dict[int, tuple[int, int]] = {}  #: of those that hosts hold, as far as asked for
         self._waits: dict[int, dict[tuple[int, str], Operation]] = {}  #: for an execution's end, as far as remembered
+        self._waits_bytes = 0
         meta = connection.execute("SELECT last_row, applied_index FROM meta WHERE one = 1").get
         assert meta is not None, "claim_store comes first"
         self._last_row: int = meta[0]
@@ -69,7 +79,7 @@ class StoreWriter:
 
     def _counted(self) -> Counter[tuple[str, Component, Status]]:
         """Executions of each owner, component and status."""
-        rows = self._connection.execute("SELECT owner, component, status, count(*) FROM executions GROUP BY 1, 2, 3")
+        rows = self._connection.execute("SELECT owner, component, status, count FROM counts ORDER BY 1, 2, 3")
         return Counter({(owner, Component(name), Status(status)): count for owner, name, status, count in rows})
 
     def checkpoint(self) -> None:
@@ -156,27 +166,18 @@ class StoreWriter:
         return self._remember(EXECUTIONS.value(row)) if row else None
 
     def _remember(self, execution: Execution) -> Execution:
-        if len(execution.arguments) + len(execution.result or b"") > _CACHED_BYTES_MAX:
-            self._by_id.pop(execution.id, None)
-            self._by_row.pop(execution.row, None)
-            return execution
-        self._by_id[execution.id] = execution
-        self._by_id.move_to_end(execution.id)
-        self._by_row[execution.row] = execution
-        if len(self._by_id) > _CACHED_EXECUTIONS_MAX:
-            _, oldest = self._by_id.popitem(last=False)
-            self._by_row.pop(oldest.row, None)
+        self._cache.put(execution)
         return execution
 
     def execution(self, execution_id: str) -> Execution | None:
-        found = self._by_id.get(execution_id)
+        found = self._cache.get(execution_id)
         if found is None and execution_id not in self._absent:
             found = self._execution("id = ?", (execution_id,))
         return found
 
     def look_up(self, execution_ids: Collection[str]) -> None:
         """Looks for many in one query, so that `execution` need not search the store for each until the next save."""
-        unknown = [execution_id for execution_id in execution_ids if execution_id not in self._by_id]
+        unknown = [execution_id for execution_id in execution_ids if execution_id not in self._cache]
         if len(unknown) < 2:
             return
         sql = f"{EXECUTIONS.select} WHERE id IN (SELECT value FROM json_each(?))"
@@ -185,7 +186,7 @@ class StoreWriter:
             self._absent.discard(self._remember(EXECUTIONS.value(row)).id)
 
     def execution_at(self, row: int) -> Execution | None:
-        return self._by_row.get(row) or self._execution("row = ?", (row,))
+        return self._cache.at(row) or self._execution("row = ?", (row,))
 
     def last_run(self, mailbox: int) -> Execution | None:
         """The latest of those that go on with a mailbox; None: there are none."""
@@ -220,15 +221,42 @@ class StoreWriter:
             return sorted((op for op in journal.values() if op.kind is kind), key=lambda op: op.seq)
         return self._operations("execution_row = ? AND kind = ?", (row, kind))
 
-    def operations(self, row: int) -> list[Operation]:
-        """The whole journal of an execution, in the order in which it was recorded."""
+    def journal_size(self, row: int) -> tuple[int, int]:
+        """Operations, and their bytes as `sizes.of_record` counts them."""
+        size = self._journal_sizes.get(row)
+        if size is None:
+            found: Any = self._connection.execute(_JOURNAL_SIZE, (row,)).fetchone()
+            size = self._journal_sizes[row] = (found[0], found[1])
+        return size
+
+    def operations(self, row: int, bytes_max: int) -> list[Operation] | None:
+        """The whole journal of an execution, in the order in which it was recorded; None: it has more bytes."""
         journal = self._journals.get(row)
         if journal is not None:
-            return sorted(journal.values(), key=lambda op: op.seq)
-        operations = self._operations("execution_row = ?", (row,))
+            operations = sorted(journal.values(), key=lambda op: op.seq)
+            return operations if sum(map(sizes.of_operation, operations)) <= bytes_max else None
+        operations = self._first_operations("execution_row = ?", (row,), bytes_max)
+        if sum(map(sizes.of_operation, operations)) > bytes_max:
+            return None
+        operations.sort(key=lambda op: op.seq)
         execution = self.execution_at(row)
         if execution is not None and execution.attached:
             self._journals.open(row, operations)
+        return operations
+
+    def operations_after(self, row: int, last: tuple[OperationKind, str] | None, bytes_max: int) -> list[Operation]:
+        """The next of a journal, by kind and key, up to the one that goes beyond the bytes; none: that is all."""
+        where = "execution_row = ? AND (kind, key) > (?, ?) ORDER BY kind, key"
+        return self._first_operations(where, (row, *(last or ("", ""))), bytes_max)
+
+    def _first_operations(self, where: str, bindings: tuple[Any, ...], bytes_max: int) -> list[Operation]:
+        """Up to the first one with which they have more bytes."""
+        operations, size = [], 0
+        for found in self._connection.execute(f"{OPERATIONS.select} WHERE {where}", bindings):
+            operations.append(OPERATIONS.value(found))
+            size += sizes.of_operation(operations[-1])
+            if size > bytes_max:
+                break
         return operations
 
     def pending(self, row: int) -> list[Operation]:
@@ -236,9 +264,14 @@ class StoreWriter:
         where = "execution_row = ? AND status = 'pending' AND kind <> 'compensation'"
         return self._operations(where, (row,), index="INDEXED BY operations_pending")
 
+    def retrying(self, row: int) -> list[Operation]:
+        # By the index, which SQLite would not choose: the primary key leads through all that was ever recorded.
+        where = "execution_row = ? AND status = 'retrying'"
+        return self._operations(where, (row,), index="INDEXED BY operations_retrying")
+
     def waiters(self, target_row: int) -> list[Operation]:
         known = self._waits.get(target_row, {})
-        target = self._by_row.get(target_row)
+        target = self._cache.at(target_row)
         if target is not None and target.waiters == len(known):
             return list(known.values())
         return self._operations("target_row = ? AND kind = 'wait' AND status = 'pending'", (target_row,))
@@ -255,11 +288,18 @@ class StoreWriter:
             self._due_is_known = True
         return self._next_due_ms
 
-    def due_timers(self, now_ms: int, limit: int) -> list[tuple[str, Timer]]:
-        """Timers that are due, earliest first, each with the id of its execution."""
+    def due_timers(self, now_ms: int, limit: int, bytes_max: int | None = None) -> list[tuple[str, Timer]]:
+        """Timers that are due, earliest first, each with the id of its execution; up to so many bytes of those."""
         sql = f"{TIMERS.select} WHERE due_ms <= ? ORDER BY due_ms LIMIT ?"
-        due = [TIMERS.value(row) for row in self._connection.execute(sql, (now_ms, limit))]
-        return [(execution.id, timer) for timer in due if (execution := self.execution_at(timer.execution_row))]
+        due, size = [], 0
+        for timer in [TIMERS.value(row) for row in self._connection.execute(sql, (now_ms, limit))]:
+            execution = self.execution_at(timer.execution_row)
+            assert execution is not None, f"a timer of no execution: {timer}"
+            due.append((execution.id, timer))
+            size += sizes.of_execution(execution)
+            if bytes_max is not None and size > bytes_max:
+                break
+        return due
 
     def ready(self, pool: Component, owner: str, handlers: Collection[str], limit: int) -> list[Execution]:
         """The first in a pool's queue, of those whose handler is among these."""
@@ -307,11 +347,14 @@ class StoreWriter:
         if work.timers or (has_timers and work.timers_cleared):
             self._due_is_known = False
         for row in work.renamed:
-            self._forget_former_id(row)
+            self._cache.forget(row)
             self._waits.pop(row, None)  # it has ended: who waits for its next run waits for another row
         for execution in work.executions.values():
             self._follow_journal(execution)
             self._remember(execution)
+        for row, (count, size) in work.growth.items():
+            if (known := self._journal_sizes.get(row)) is not None:
+                self._journal_sizes[row] = known[0] + count, known[1] + size
         for row, changed in work.operations.items():
             self._journals.update(row, changed)
             self._follow_waits(changed.values())
@@ -326,28 +369,28 @@ class StoreWriter:
         """A journal is kept while a worker host holds its execution. One that nobody ran before begins empty."""
         if not execution.attached:
             self._journals.close(execution.row)
+            self._journal_sizes.pop(execution.row, None)
         elif execution.epoch == 1:
-            former = self._by_row.get(execution.row)
+            former = self._cache.at(execution.row)
             if execution.row > self._last_row or (former is not None and former.epoch == 0):
                 self._journals.open(execution.row)
+                self._journal_sizes[execution.row] = (0, 0)
 
     def _follow_waits(self, changed: Iterable[Operation]) -> None:
         for wait in changed:
             if wait.kind is not OperationKind.WAIT or wait.target_row is None:
                 continue
+            waits = self._waits.setdefault(wait.target_row, {})
+            if (former := waits.pop((wait.execution_row, wait.key), None)) is not None:
+                self._waits_bytes -= sizes.of_operation(former)
             if wait.is_wait:
-                self._waits.setdefault(wait.target_row, {})[wait.execution_row, wait.key] = wait
-            elif (waits := self._waits.get(wait.target_row)) is not None:
-                waits.pop((wait.execution_row, wait.key), None)
-                if not waits:
-                    del self._waits[wait.target_row]
-        if len(self._waits) > _CACHED_WAITS_MAX:
+                waits[wait.execution_row, wait.key] = wait
+                self._waits_bytes += sizes.of_operation(wait)
+            elif not waits:
+                del self._waits[wait.target_row]
+        if self._waits_bytes > _WAITS_BYTES_MAX:
             self._waits.clear()
-
-    def _forget_former_id(self, row: int) -> None:
-        former = self._by_row.get(row)
-        if former is not None:
-            self._by_id.pop(former.id, None)
+            self._waits_bytes = 0
 
     def _write(self, work: Work, *, has_timers: bool) -> None:
         """has_timers: there may be some to clear."""
@@ -362,8 +405,12 @@ class StoreWriter:
         EXECUTIONS.insert(connection, [execution for execution in executions if execution.row > last_row])
         if work.operations:
             OPERATIONS.upsert(connection, [op for changed in work.operations.values() for op in changed.values()])
+        if changed := [place for place, change in work.counts.items() if change]:
+            _COUNT.run(connection, [(*place, self._counts[place] + work.counts[place]) for place in changed])
         if work.attempts:
             ATTEMPTS.insert(connection, work.attempts)
+            for place in work.attempts_capped:
+                self._cap_attempts(place)
         if work.timers_cleared and has_timers:
             _CLEAR_TIMERS.run(connection, [(row,) for row in work.timers_cleared])
         if work.timers:
@@ -376,6 +423,18 @@ class StoreWriter:
             self._nodes.write(work)
         for each in work.clearings:
             clear(connection, each)
+
+    def _cap_attempts(self, place: tuple[int, OperationKind | None, str]) -> None:
+        """Leaves the first and the last of them, and with the first of the last how many are gone before it."""
+        sql = "SELECT rowid, left_out FROM attempts WHERE execution_row = ? AND kind IS ? AND key = ? ORDER BY rowid"
+        kept: list[Any] = self._connection.execute(sql, place).fetchall()
+        dropped = kept[ATTEMPTS_KEPT_FIRST:-ATTEMPTS_KEPT_LAST]
+        if not dropped:
+            return
+        self._connection.executemany("DELETE FROM attempts WHERE rowid = ?", [(row,) for row, _ in dropped])
+        row, left_out = kept[-ATTEMPTS_KEPT_LAST]
+        left_out += sum(1 + before for _, before in dropped)
+        self._connection.execute("UPDATE attempts SET left_out = ? WHERE rowid = ?", (left_out, row))
 
     def _write_timers(self, work: Work) -> None:
         timers = [(row, name, timer) for row, named in work.timers.items() for name, timer in named.items()]

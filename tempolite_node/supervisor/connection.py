@@ -107,7 +107,7 @@ class HostConnection:
 
     # --- in
 
-    def read(self) -> list[messages.AttemptCall | messages.ReturnSlots] | None:
+    def read(self) -> list[messages.ForDriver] | None:
         """What it says to the driver; None: it is of no use any more, and nothing is to be read."""
         try:
             data = self._socket.recv(READ_BYTES)
@@ -119,10 +119,10 @@ class HostConnection:
         if not data:
             self._on_lost()
             return None
-        calls: list[messages.AttemptCall | messages.ReturnSlots] = []
+        calls: list[messages.ForDriver] = []
         others: list[messages.FromHost] = []
         for message in batch:
-            if isinstance(message, messages.AttemptCall | messages.ReturnSlots):
+            if isinstance(message, messages.ForDriver):
                 calls.append(message)
             else:
                 others.append(message)

@@ -1,4 +1,4 @@
-"""A worker host: a child process, from its start by way of the import of its handlers to its end.
+"""A worker host: a child process and its keeper, from its start by way of the import of its handlers to its end.
 
 Belongs to the event loop's thread.
 """
@@ -42,13 +42,17 @@ class HostProcess:
         self._on_exit = on_exit
         self._children = children
         self._loop = asyncio.get_running_loop()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None  #: the keeper of the host
+        self._pid = 0
         self._unsent: list[messages.ToHost] = []  #: until the handlers are loaded
         self._loading: asyncio.Task[None] | None = None
         self._exited = asyncio.Event()
 
     @property
     def pid(self) -> int:
+        """Of the process that runs the handlers; until they are loaded, of its keeper."""
+        if self._pid:
+            return self._pid
         return self._process.pid if self._process is not None else 0
 
     @property
@@ -59,11 +63,10 @@ class HostProcess:
         """Spawns the process and asks it to import the handlers. OSError: it can't be spawned."""
         ours, theirs = socket.socketpair()
         with theirs, self._log.pipe() as log_fd:
-            command = [sys.executable, "-P", "-m", "tempolite_node.worker_host.main"]
-            arguments = ["--fd", theirs.fileno(), "--log-fd", log_fd, "--parent", os.getpid()]
+            command = [sys.executable, "-P", "-m", "tempolite_node.worker_host.keeper"]
             try:
                 self._process = self._children.spawn(
-                    [*command, *map(str, arguments)],
+                    command,
                     pass_fds=[theirs.fileno(), log_fd],
                     environment={**os.environ, "PYTHONUNBUFFERED": "1"},
                     ended=self._ended,
@@ -84,8 +87,10 @@ class HostProcess:
                 if not data:
                     break
                 for message in frames.feed(data):
-                    if isinstance(message, messages.Loaded) and not message.mistakes:
-                        self._connect(connection, frames)
+                    if isinstance(message, messages.Loaded):
+                        self._pid = message.pid
+                        if not message.mistakes:
+                            self._connect(connection, frames)
                     self._on_messages(self, [message])
         except (OSError, ValueError):
             pass
@@ -131,7 +136,7 @@ class HostProcess:
     def kill(self) -> None:
         """A host without its socket is of no use, should it still live."""
         if self._process is not None:
-            self._children.kill(self._process)
+            self._children.end(self._process)
         if self.connection is not None:
             self.connection.shut_down()
         elif self._loading is not None:

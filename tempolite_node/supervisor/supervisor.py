@@ -270,12 +270,15 @@ class Supervisor:
 
     def _on_exit(self, host: HostProcess, message: str) -> None:
         self._log_flushed(host)
-        known = self._hosts.pop(host.number, None) is not None
+        wanted = self._hosts.pop(host.number, None) is not None
         for number, future in self._checks.values():
             if number == host.number and not future.done():
                 future.set_exception(Unavailable("the worker host exited while it checked them"))
         slot = self._slots.pop(host.number, None)
-        if self._stopping or not known or self._start_has_failed():
+        if self._stopping or self._start_has_failed():
+            return
+        if not wanted:
+            self._down(host.number, message, False)  # what held it has ended; its place among processes is free now
             return
         logger.warning(message, host=host.number, pid=host.pid)
         if self._first_load is not None and not self._first_load.done():

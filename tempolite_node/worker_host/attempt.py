@@ -20,7 +20,7 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
 )
 from tempolite_node.engine.effects import AnyAnswer
-from tempolite_node.engine.model import ROOMY_JOURNAL, Failure, OperationKind, operation_id
+from tempolite_node.engine.model import Failure, OperationKind, operation_id
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.failures import failure_of
@@ -126,6 +126,7 @@ class Attempt:
         self._cancel_delivered = isinstance(run, messages.RunHandler) and run.cancel_delivered
         self._calls: dict[int, _Call] = {}
         self._parked: dict[int, _Parked] = {}  #: calls in which the stack waits
+        self._to_unwind: set[int] = set()  #: calls whose stack is given up once nothing runs beside it any more
         self._side_effects: set[str] = set()  #: that run now
         self._numbers = itertools.count(1)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
@@ -230,7 +231,8 @@ class Attempt:
 
     @property
     def continue_as_new_suggested(self) -> bool:
-        operations, bytes = self.run.roomy if isinstance(self.run, messages.RunHandler) else ROOMY_JOURNAL
+        assert isinstance(self.run, messages.RunHandler), "a compensation is not continued"
+        operations, bytes = self.run.roomy
         return self.operations >= operations or self.bytes >= bytes
 
     def suspend(self, kind: OperationKind, key: str, *, expected: str, actual: str) -> NoReturn:
@@ -269,6 +271,9 @@ class Attempt:
         """The call is over: who is to be woken; None: nobody waits for it any more."""
         self._leave_parking(number)
         call = self._calls.pop(number, None)
+        if self._to_unwind:
+            self._to_unwind.discard(number)
+            self._scheduler.call_when_idle(self._unwind_due)
         return None if call is None else call.waiter
 
     def unwind(self, call: int) -> None:
@@ -279,8 +284,14 @@ class Attempt:
         """It has lost its right to run."""
         self._scheduler.call(self.stop)
 
+    def _unwind_due(self) -> None:
+        for call in tuple(self._to_unwind):
+            self._unwind(call)
+
     def _unwind(self, call: int) -> None:
         if not self._only_waits():
+            if call in self._calls:
+                self._to_unwind.add(call)
             return
         parked = tuple(self._parked.values())
         given_up = self._calls.pop(call, None)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import traceback
 from collections.abc import Iterable
+
+from msgspec.structs import replace
 
 from tempolite_node.engine.effects import Ended, Failed, Reason, Refused
 from tempolite_node.engine.model import DURATION_MS_MAX, Failure, Status
@@ -33,7 +36,11 @@ from tempolite_sdk.errors import (
 
 _MESSAGE_MAX = 4_000
 _TRACEBACK_MAX = 16_000
-_CAUSES_MAX = 5
+_CAUSES_MAX = 5  #: of those that Python has chained; the root is kept besides
+_LEVELS_MAX = 10  #: of what was recorded elsewhere too
+_INNER_TRACEBACK_MAX = 1_000  #: of what is neither the error itself nor the root
+
+_GAP = re.compile(r" ?\(with ([\d,]+) errors between, which are left out\)$")
 
 #: Errors that stand for a failure which is recorded elsewhere: what holds for that one holds for them.
 _WRAPPERS = (ExecutionError, SideEffectFailed, StepFailed)
@@ -42,7 +49,8 @@ _WRAPPERS = (ExecutionError, SideEffectFailed, StepFailed)
 def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
     """What the node records of an error. Never raises, whatever the error's own methods and fields do."""
     try:
-        return _failure_of(error, depth)
+        failure = _failure_of(error, depth)
+        return failure if depth else cut(failure)
     except BaseException as broken:
         message = f"(what it says can't be told: {type(broken).__name__})"
         return Failure(type=_storable(type(error).__name__), message=message)
@@ -70,10 +78,72 @@ def _retry_after_ms(error: RetryAfter) -> int:
 def _cause(error: BaseException, recorded: FailureInfo | None, depth: int) -> Failure | None:
     if recorded is not None:
         return _as_failure(recorded)
-    raised = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if raised is None or depth == _CAUSES_MAX or not isinstance(raised, Exception):
+    raised = _raised_from(error)
+    if raised is None or depth > _CAUSES_MAX:
         return None
-    return failure_of(raised, depth=depth + 1)
+    if depth < _CAUSES_MAX:
+        return failure_of(raised, depth=depth + 1)
+    root, between = _root(raised)
+    return _with_gap(failure_of(root, depth=depth + 1), between)
+
+
+def _raised_from(error: BaseException) -> Exception | None:
+    raised = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return raised if isinstance(raised, Exception) else None
+
+
+def _root(error: Exception) -> tuple[Exception, int]:
+    """The first of the errors that led to this one, and how many are before it. They may go round in a circle."""
+    seen = {id(error)}
+    while (raised := _raised_from(error)) is not None and id(raised) not in seen:
+        error = raised
+        seen.add(id(error))
+    return error, len(seen) - 1
+
+
+def _with_gap(failure: Failure, between: int) -> Failure:
+    """The failure, said to be what some others led to that are left out, besides those of which it says so already."""
+    if not between:
+        return failure
+    message = failure.message
+    if (told := _GAP.search(message)) is not None:
+        message = message[: told.start()]
+        between += int(told[1].replace(",", ""))
+    return replace(failure, message=f"{message} (with {between:,} errors between, which are left out)".lstrip())
+
+
+def cut(failure: Failure) -> Failure:
+    """A failure with its causes, as far as they are kept: the first and the root, and little of those between.
+
+    Each execution that fails by another one has all of that one's failure as its cause: what is not cut grows with the
+    depth of the calls, and is kept once more at each.
+    """
+    chain = [failure]
+    while (cause := chain[-1].cause) is not None:
+        chain.append(cause)
+    between = len(chain) - _LEVELS_MAX
+    if between > 0:
+        chain = [*chain[: _LEVELS_MAX - 1], _with_gap(chain[-1], between)]
+    last = len(chain) - 1
+    kept: Failure | None = None
+    for level in range(last, -1, -1):
+        lines = _TRACEBACK_MAX if level in (0, last) else _INNER_TRACEBACK_MAX
+        kept = replace(
+            chain[level],
+            message=_end_cut(chain[level].message, _MESSAGE_MAX + 100),
+            traceback=_start_cut(chain[level].traceback, lines),
+            cause=kept,
+        )
+    assert kept is not None
+    return kept
+
+
+def _end_cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _start_cut(text: str, most: int) -> str:
+    return text if len(text) <= most + 1 else "…" + text[-most:]
 
 
 def _unique(names: Iterable[str]) -> list[str]:

@@ -1,8 +1,7 @@
-"""The worker host's process: reads what the node says until the node is gone, and then ends at once."""
+"""The worker host's own process: reads what the node says until the node is gone, and then ends at once."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 import os
@@ -30,17 +29,15 @@ _SLEEP_MAX_S = 86_400.0  #: poll(2) takes no more than 24.8 days; parked stacks 
 logger = logging.getLogger("tempolite.host")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="A worker host of a Tempolite node; started by the node alone.")
-    parser.add_argument("--fd", type=int, required=True, help="the socket to the node")
-    parser.add_argument("--log-fd", type=int, required=True, help="the pipe that takes the lines that it logs")
-    parser.add_argument("--parent", type=int, required=True, help="the node's process id")
-    arguments = parser.parse_args()
+def serve(descriptor: int, *, log_fd: int, parent: int) -> NoReturn:
+    """descriptor: of the socket to the node. log_fd: of the pipe that takes the lines that it logs.
+
+    parent: the process of its keeper.
+    """
     # What a lingering host does would run beside the attempt that a restarted node begins.
-    die_with_parent(arguments.parent)
+    die_with_parent(parent)
     leave_group_signals_to_the_node()
-    connection = socket.socket(fileno=arguments.fd)
-    WorkerHost(connection, log_fd=arguments.log_fd).serve()
+    WorkerHost(socket.socket(fileno=descriptor), log_fd=log_fd).serve()
 
 
 class WorkerHost:
@@ -63,7 +60,9 @@ class WorkerHost:
         settle()
         self._channel.send(
             messages.Loaded(
-                handlers=tuple(handler.describe() for handler in registry.handlers.values()), mistakes=mistakes
+                pid=os.getpid(),
+                handlers=tuple(handler.describe() for handler in registry.handlers.values()),
+                mistakes=mistakes,
             )
         )
         parking = Parking(parked_max=first.max_parked, ttl_s=first.park_ttl_ms / 1_000)
@@ -108,6 +107,10 @@ class WorkerHost:
                 runner.reply(message)
             case messages.RunHandler() | messages.RunCompensation():
                 runner.start(message)
+            case messages.JournalPart():
+                runner.go_on(message)
+            case messages.AskForMore():
+                self._channel.send(messages.SendMore())
             case messages.LeaseSlots():
                 services.slots.leased(message.slots)
             case messages.CancelAttempt():
@@ -135,7 +138,3 @@ class WorkerHost:
                 raise AssertionError("the handlers are loaded already")
             case _:
                 assert_never(message)
-
-
-if __name__ == "__main__":
-    main()

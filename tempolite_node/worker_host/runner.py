@@ -6,6 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from tempolite_node.engine.commands import FailAttempt
 from tempolite_node.engine.model import Failure
 from tempolite_node.protocol import messages
@@ -20,17 +23,41 @@ from tempolite_sdk.payload import decode, decode_fields, encode
 from tempolite_sdk.values.written import tell_once
 
 
+class Arriving(Struct, eq=False):
+    """What is to run, and what has come of its journal by now."""
+
+    run: messages.RunHandler | messages.RunCompensation
+    records: list[messages.Record] = field(default_factory=list)
+
+
 class Runner:
     """Belongs to the thread that reads the socket; each attempt runs elsewhere."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._attempts: dict[str, Attempt] = {}
+        self._arriving: dict[str, Arriving] = {}  #: whose journal is not whole yet
         self._loop = AttemptLoop(services.channel)
         self._threads = ThreadScheduler(services.channel)
         self._for_loop: list[tuple[Attempt, int, Any]] = []  #: answers of this batch, taken to the loop at once
 
     def start(self, run: messages.RunHandler | messages.RunCompensation) -> None:
+        if run.more:
+            self._arriving[run.execution_id] = Arriving(run)
+        else:
+            self._start(run)
+
+    def go_on(self, part: messages.JournalPart) -> None:
+        """The last one starts the attempt. One that lost its right to run meanwhile is not known any more."""
+        arriving = self._arriving.get(part.execution_id)
+        if arriving is None or arriving.run.epoch != part.epoch:
+            return
+        arriving.records += part.records
+        if not part.more:
+            del self._arriving[part.execution_id]
+            self._start(replace(arriving.run, journal=tuple(arriving.records), more=False))
+
+    def _start(self, run: messages.RunHandler | messages.RunCompensation) -> None:
         handler = self._services.registry.handlers.get(run.handler)
         if handler is None:
             self._refuse(run)
@@ -78,11 +105,20 @@ class Runner:
             self._loop.deliver(answers)
 
     def cancel(self, message: messages.CancelAttempt) -> None:
+        arriving = self._arriving.get(message.execution_id)
+        if arriving is not None and arriving.run.epoch == message.epoch:
+            if isinstance(arriving.run, messages.RunHandler):
+                arriving.run = replace(arriving.run, cancel_requested=True, cancel_reason=message.reason)
+            return
         attempt = self._of(message)
         if attempt is not None:
             attempt.request_cancel(message.reason)
 
     def abandon(self, message: messages.AbandonAttempt) -> None:
+        arriving = self._arriving.get(message.execution_id)
+        if arriving is not None and arriving.run.epoch == message.epoch:
+            del self._arriving[message.execution_id]
+            return
         attempt = self._of(message)
         if attempt is not None:
             attempt.abandon()

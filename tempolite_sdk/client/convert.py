@@ -181,6 +181,7 @@ def _attempts(messages: Iterable[common_pb2.Attempt]) -> tuple[AttemptInfo, ...]
             failure=_failure(message),
             start_time=time(message, "start_time"),
             end_time=time(message, "end_time"),
+            left_out=message.left_out,
         )
         for message in messages
     )

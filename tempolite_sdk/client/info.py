@@ -169,6 +169,7 @@ class AttemptInfo(Displayed):
     failure: FailureInfo | None
     start_time: datetime | None
     end_time: datetime | None
+    left_out: int = 0  #: attempts between the one before and this one that are not kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

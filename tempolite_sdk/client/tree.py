@@ -139,7 +139,12 @@ def _operation_text(operation: OperationInfo) -> str:
 
 
 def _failure_lines(attempts: Sequence[AttemptInfo], failure: FailureInfo | None, indent: str) -> list[str]:
-    lines = [f"{indent}✗ attempt {each.number}: {_one_line(each.failure)}" for each in attempts if each.failure]
+    lines = []
+    for each in attempts:
+        if each.left_out:
+            lines.append(f"{indent}  … {each.left_out:,} attempts that are not kept")
+        if each.failure:
+            lines.append(f"{indent}✗ attempt {each.number}: {_one_line(each.failure)}")
     if failure is not None and not (attempts and attempts[-1].failure == failure):
         lines.append(f"{indent}✗ {_one_line(failure)}")
     cause = failure.cause if failure is not None else None

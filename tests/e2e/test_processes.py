@@ -61,6 +61,27 @@ def test_a_signal_to_every_process_of_the_node_drains_it(node: Start, number: si
         assert [handle.result(PATIENCE_S) for handle in handles] == [1, 1], "each ended in its first attempt"
 
 
+def test_a_stack_that_waits_is_unwound_when_what_runs_beside_it_has_ended(node: Start) -> None:
+    daemon = node("processes:wait_beside_a_side_effect")
+    with daemon.gate("effect") as gate:
+        with daemon.client() as client:
+            id = client.enqueue("wait_beside_a_side_effect").id
+        daemon.until("the side effect runs")
+        daemon.signal(signal.SIGTERM)
+        daemon.until_logged("draining")
+        gate.open()
+        assert daemon.wait() == 0
+    assert "stopping with attempts under way; they run again after the next start" not in [
+        line["event"] for line in daemon.log
+    ]
+
+    with daemon.start().client() as client:
+        handle = client.handle(id)
+        handle.send_signal("go", "on")
+        assert handle.result(PATIENCE_S) == ["on", "done"]
+        assert daemon.effects()["the side effect runs"] == 1
+
+
 def test_a_node_that_is_told_to_stop_while_it_starts_does_so_at_once(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, {"handlers": [{"target": "slow_import:serve"}]})
     try:
@@ -123,6 +144,49 @@ def test_hosts_end_with_a_node_that_is_killed(node: Start) -> None:
         for host in hosts:
             assert select.select([host], [], [], PATIENCE_S)[0], "a host outlives its node"
             os.close(host)
+
+
+# --- what a handler starts ends with its process
+
+
+def started_in(daemon: Daemon, name: str) -> tuple[int, list[int]]:
+    """The process of the handler, and pidfds of it and of all that it has started."""
+    prefix = f"{name} runs in "
+    daemon.until_world(lambda: prefix in (daemon.world.read_text() if daemon.world.exists() else ""))
+    line = next(line for line in daemon.world.read_text().splitlines() if line.startswith(prefix))
+    host, _, programs = line.removeprefix(prefix).partition(" with ")
+    return int(host), [os.pidfd_open(int(pid)) for pid in (host, *programs.split())]
+
+
+def until_gone(processes: list[int]) -> None:
+    for process in processes:
+        assert select.select([process], [], [], PATIENCE_S)[0], "what a handler started outlives its process"
+        os.close(process)
+
+
+def test_what_a_handler_starts_ends_with_its_process_however_that_ends(node: Start) -> None:
+    once = {"retry": {"maximum_attempts": 1}}
+    daemon = node(
+        {"target": "processes:start_programs", "name": "start_programs_isolated", "isolation": "process", **once},
+        {"target": "processes:start_programs", **once},
+        pools={"handler": {"workers": 2}},
+    )
+    with daemon.gate("isolated"), daemon.gate("shared"), daemon.gate("node"), daemon.client() as client:
+        terminated = client.enqueue("start_programs_isolated", "isolated")
+        _, processes = started_in(daemon, "isolated")
+        terminated.terminate("not wanted any more")
+        until_gone(processes)
+
+        crashed = client.enqueue("start_programs", "shared")
+        host, processes = started_in(daemon, "shared")
+        os.kill(host, signal.SIGKILL)
+        until_gone(processes)
+        crashed.terminate("its next attempt is nobody's matter")
+
+        client.enqueue("start_programs", "node")
+        _, processes = started_in(daemon, "node")
+        daemon.kill()
+        until_gone(processes)
 
 
 # --- the first process of a container

@@ -41,6 +41,8 @@ NAMES = (
     "wait_for",
     "gather",
     "first_of",
+    "gather_large",
+    "measure",
 )
 HANDLERS = [f"recovering:{name}" for name in NAMES]
 KILLING = (sys.executable, "-m", "tests.e2e.killing_daemon")
@@ -135,6 +137,26 @@ def test_two_hundred_executions_in_flight_when_the_node_dies_end_right(node: Sta
     assert len(recorded) > 20, "it was killed in the middle"
     assert {effect: after[effect] for effect in recorded} == {effect: before[effect] for effect in recorded}
     assert max(after.values()) <= 2, "what was under way may have run a second time, and no more"
+
+
+def test_large_journals_and_many_large_starts_go_on_when_the_node_dies(node: Start) -> None:
+    """None of it fits into what a host is sent at once, and nobody is blamed for it."""
+    daemon = node(*HANDLERS, pools={"handler": {"workers": 30}})
+    with daemon.client() as client:
+        large = client.enqueue("gather_large", 40, 1_900_000)
+        daemon.until("gathered")
+        daemon.kill()
+        daemon.start()
+        with daemon.client() as client:
+            texts = [("x" * 1_900_000,)] * 30
+            measured = [handle.result(PATIENCE_S) for handle in client.enqueue_many("measure", texts)]
+            daemon.until("gathered", 2)
+            large = client.handle(large.id)
+            large.send_signal("go")
+
+            assert large.result(PATIENCE_S) == 40 * 1_900_000
+            assert measured == [1_900_000] * 30
+            assert large.info().crashes == 0
 
 
 def test_moments_ids_and_dice_are_the_same_in_each_life(node: Start) -> None:

@@ -19,6 +19,11 @@ from .conftest import Start
 from .test_brief import EXPECTED, HANDLERS
 
 PAYLOADS = ("payloads:hand_on", "payloads:hand_back")
+#: The largest payload is an argument, a side effect and a result, each in the log and in the store: a disk may be busy.
+PATIENCE_S = 240
+
+pytestmark = pytest.mark.timeout(600)
+
 HURRIED = "hurried"  #: a handler that waits for a signal that nobody sends, so that the least time limits end it
 
 TIME_LIMITS = {"attempt_timeout", "max_duration", "queue_timeout", "heartbeat_timeout"}
@@ -79,8 +84,8 @@ def test_the_example_ends_as_ever_and_the_largest_payload_passes(node: Start, en
     with daemon.client() as client:
         handle = client.enqueue("handler", 2)
         handle.send_signal("wait-input", "hello")
-        assert handle.result(timeout=60) == EXPECTED
-        assert client.enqueue("chain", 10).result(timeout=60) == 10
+        assert handle.result(timeout=PATIENCE_S) == EXPECTED
+        assert client.enqueue("chain", 10).result(timeout=PATIENCE_S) == 10
         assert set(daemon.effects()) >= {f"{handle.id}/side_effect/unique_key"}
         if end == "minimum":
             with pytest.raises(ExecutionTimedOut):
@@ -94,12 +99,12 @@ def hand_on_the_largest(client: Client, payload_bytes: int) -> None:
     """As an argument, a side effect's result and a result; to a child and as a signal too, unless that takes long."""
     data = "x" * (payload_bytes - len(b'{"data":""}'))
     handle = client.enqueue("hand_back", data=data)
-    assert handle.result(timeout=60) == data
+    assert handle.result(timeout=PATIENCE_S) == data
     assert [each.id for each in client.list(handler="hand_back")] == [handle.id]
     with pytest.raises(InvalidArgument, match=f"at most {payload_bytes:,} are allowed"):
         client.enqueue("hand_back", data=data + "x")
     if payload_bytes < 1024**2:
         handle = client.enqueue("hand_on", data=data)
-        assert handle.result(timeout=60) == data
+        assert handle.result(timeout=PATIENCE_S) == data
         [signal] = handle.receive_signals("handed on", type=str)
         assert signal.payload == data

@@ -117,6 +117,15 @@ def test_the_version_is_told_without_loading_anything_of_a_node() -> None:
     assert "asyncio" not in loaded
 
 
+def test_a_node_that_is_alone_loads_nothing_of_raft() -> None:
+    loaded = loaded_by("import tempolite_node.node.daemon, tempolite_node.cli.logging")
+
+    assert {
+        name for name in loaded if name.startswith(("tempolite_node.log.raft", "pysyncobj", "cryptography"))
+    } == set()
+    assert "tempolite_node.log.replicated" not in loaded
+
+
 @pytest.mark.parametrize("arguments", [["--version"], ["--config", "node.yaml"], ["cluster", "status"]])
 def test_with_the_sdk_alone_installed_the_command_says_what_to_install(arguments: list[str]) -> None:
     told = run_node(*arguments, interpreter=["-S"])  # without site-packages

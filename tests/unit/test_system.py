@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import tests.portable
 from tempolite_node.system import Terminals
 
 
@@ -27,3 +31,35 @@ def test_a_terminal_that_was_closed_is_known_and_a_file_is_none() -> None:
     finally:
         os.close(terminal)
         os.close(file)
+
+
+_ENDS_A_FAMILY = """
+import os, subprocess, sys
+from tempolite_node.system import adopt_orphans, end_descendants
+
+adopt_orphans()
+CHILD = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+parent = os.fork()
+if parent == 0:
+    os.setsid()
+    for own_session in map(int, sys.argv[1]):
+        child = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, start_new_session=own_session)
+        print(child.stdout.readline().decode(), flush=True)
+    os._exit(0)
+os.waitpid(parent, 0)
+end_descendants(parent)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="it looks into /proc for what lives on")
+@pytest.mark.parametrize(
+    ("path", "own_sessions"), [("", "01"), (str(Path(tests.portable.__file__).parent), "0")], ids=["linux", "portable"]
+)
+def test_of_a_family_whose_parent_has_ended_nobody_lives_on(path: str, own_sessions: str) -> None:
+    """Where orphans can't be adopted, nobody of its process group does."""
+    program = [sys.executable, "-c", _ENDS_A_FAMILY, own_sessions]
+    ran = subprocess.run(program, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, timeout=60)
+    pids = ran.stdout.split()
+
+    assert len(pids) == len(own_sessions)
+    assert [pid for pid in pids if Path("/proc", pid.decode(), "exe").exists()] == []

@@ -170,6 +170,7 @@ def _attempt(source: EndedAttempt) -> common_pb2.Attempt:
         failure=_failure(source.failure),
         start_time=_time(source.started_ms),
         end_time=_time(source.ended_ms),
+        left_out=source.left_out,
     )
 
 

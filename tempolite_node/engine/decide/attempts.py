@@ -6,7 +6,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import lifecycle
+from tempolite_node.engine import formats, lifecycle, limits
 from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
@@ -31,13 +31,12 @@ from tempolite_node.engine.commands import (
     WaitForExecution,
 )
 from tempolite_node.engine.decide import operations, runs, waits
-from tempolite_node.engine.effects import AnyAnswer, Halted, Reason, Rejection, Value
+from tempolite_node.engine.effects import AnyAnswer, AttemptOver, Halted, Reason, Rejection, Value
 from tempolite_node.engine.model import (
     Component,
     Execution,
     Failure,
     Operation,
-    OperationKind,
     OperationStatus,
     RetryState,
     Status,
@@ -47,10 +46,24 @@ from tempolite_node.engine.retry import retry_at_ms
 from tempolite_node.engine.work import Work
 
 
-def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | Rejection | None:
+def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | AttemptOver | Rejection | None:
     execution = work.execution(command.execution_id)
     if execution is None or not execution.attached or execution.epoch != command.epoch:
         return Rejection(Reason.STALE_EPOCH, f"execution {command.execution_id} does not run under {command.epoch}")
+    if execution.format < formats.EXACT_REPLAY:
+        return _requested(work, execution, command)
+    before = limits.size_of(work, execution)
+    outcome = _requested(work, execution, command)
+    failure = limits.exceeded(work, execution, before)
+    if failure is None:
+        return outcome
+    # What it did is recorded, since it happened; but nobody goes on from it.
+    grown = work.execution_at(execution.row)
+    lifecycle.fail_attempt(work, grown, failure, at_ms=command.at_ms, jitter=command.jitter, abandon=True)
+    return AttemptOver()
+
+
+def _requested(work: Work, execution: Execution, command: FromAttempt) -> AnyAnswer | Rejection | None:
     request = command.request
     at_ms = command.at_ms
     generation = record_generation(execution.generation, command.side_effect_failures)
@@ -149,7 +162,7 @@ def _still_waits(work: Work, execution: Execution, request: UnwindAttempt) -> bo
         return all(_is_open(work.operation(execution.row, kind, key)) for kind, key in request.waits)
     if execution.pending and execution.status is not Status.RUNNING:
         return True
-    return any(map(_is_open, work.operations_of_kind(execution.row, OperationKind.SIDE_EFFECT)))
+    return bool(work.in_backoff(execution.row))
 
 
 def _is_open(operation: Operation | None) -> bool:
@@ -200,6 +213,7 @@ def end_compensation_attempt(
         attempt_started_ms=None,
         failures=failures,
         generation=execution.generation + 1,
+        crashes=lifecycle.crashes_after_attempt(execution),
     )
     next_attempt = retry_at_ms(
         execution.options.compensation_retry,

@@ -249,7 +249,7 @@ def new_execution(
         owner=owner,
         created_ms=at_ms,
         arguments=arguments,
-        options=options,
+        options=formats.options_in(work.format, options),
         parent_row=parent.row if parent else None,
         parent_id=parent.id if parent else None,
         request_id=request_id,

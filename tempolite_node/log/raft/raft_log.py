@@ -201,6 +201,7 @@ class RaftLog:
         """Committed(index): whoever has applied up to `index` sees everything acknowledged before the call.
 
         A linearizable read waits for that and then reads the local store.
+        Overloaded: too many proposals wait.
         """
         self._propose(Kind.NO_OP, b"", request_id, timeout_s, on_outcome)
 
@@ -386,7 +387,8 @@ class _Bound:
 
     def enter(self, size: int) -> None:
         with self._lock:
-            full = self._count and self._bytes + size > self._limits.proposals_bytes
+            # What has no bytes needs none of their room: a barrier passes behind an entry that fills all of it.
+            full = self._count and size and self._bytes + size > self._limits.proposals_bytes
             if full or self._count >= self._limits.proposals:
                 raise Overloaded(
                     f"{self._count} proposals with {self._bytes} bytes wait to be ordered; try again later"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import time
 
 from world import happened, pass_gate
 
-from tempolite_sdk import HandlerContext
+from tempolite_sdk import AsyncHandlerContext, HandlerContext
 
 #: Says that it is ready, and stays: without a word of its own on signals.
 _CHILD = "import time; print('ready', flush=True); time.sleep(600)"
@@ -24,6 +25,15 @@ def run_long(ctx: HandlerContext, name: str) -> int:
     happened(f"{name} runs in {os.getpid()}")
     pass_gate(name)
     return ctx.attempt
+
+
+async def wait_beside_a_side_effect(ctx: AsyncHandlerContext) -> list[str]:
+    async def run() -> str:
+        happened("the side effect runs")
+        await asyncio.to_thread(pass_gate, "effect")
+        return "done"
+
+    return list(await asyncio.gather(ctx.receive_signal("go", str), ctx.side_effect("run", run)))
 
 
 def terminate_children(_ctx: HandlerContext) -> dict[str, int | None]:
@@ -75,6 +85,26 @@ def leave_orphans(_ctx: HandlerContext) -> list[str]:
     while (there := [pid for pid in left if os.path.exists(f"/proc/{pid}")]) and time.monotonic() < deadline:
         time.sleep(0.02)
     return there
+
+
+#: Loses its parent at once, and has neither its session nor its environment.
+_DAEMON = "import os, time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); "
+_STAYS = "print(os.getpid(), flush=True); time.sleep(600)"
+
+
+def start_programs(_ctx: HandlerContext, name: str) -> None:
+    """Starts a child, one in a session of its own and a daemon, and stays."""
+    programs = ("import os, time; ", False), ("import os, time; ", True), (_DAEMON, True)
+    started = []
+    for program, alone in programs:
+        command = [sys.executable, "-c", program + _STAYS]
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, env={} if alone else None, start_new_session=alone, text=True
+        )
+        assert child.stdout is not None
+        started.append(child.stdout.readline().strip())
+    happened(f"{name} runs in {os.getpid()} with {' '.join(started)}")
+    pass_gate(name)
 
 
 def whisper(_ctx: HandlerContext, word: str) -> None:

@@ -154,3 +154,16 @@ async def first_of(ctx: AsyncHandlerContext) -> str:
     done, _ = await asyncio.wait({word, nap}, return_when=asyncio.FIRST_COMPLETED)
     assert done == {word}
     return await ctx.receive_signal("another word", str)
+
+
+def gather_large(ctx: HandlerContext, count: int, size: int) -> int:
+    """Its journal takes many frames."""
+    gathered = [ctx.side_effect(f"part {n}", lambda: "x" * size, type=str) for n in range(count)]
+    happened("gathered")
+    ctx.receive_signal("go")
+    return sum(map(len, gathered))
+
+
+def measure(ctx: HandlerContext, text: str) -> int:
+    happened(f"{ctx.execution_id} measured")
+    return len(text)

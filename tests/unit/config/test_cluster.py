@@ -12,6 +12,7 @@ from tempolite_node.cli.certificates import make_certificates
 from tempolite_node.config import Address, ClusterConfig, Config, ConfigError, load_config
 from tempolite_node.errors import StartError
 from tempolite_node.log.raft.entries import Member
+from tempolite_node.log.raft.raft_log import _Bound
 from tempolite_node.node.raft_config import raft_config
 
 from .test_load import mistakes, unset
@@ -255,6 +256,14 @@ def test_certificates_that_have_gone_since_the_config_was_read_are_told(tmp_path
 
     with pytest.raises(StartError, match=r"can't read .*ca\.pem"):
         raft_config(config)
+
+
+def test_the_largest_batch_finds_room_also_behind_one_that_is_applied_and_still_counted(tmp_path):
+    limits = raft_config(load(tmp_path, node_id="a")).limits
+    bound = _Bound(limits)
+    bound.enter(limits.entry_bytes_max)
+
+    bound.enter(limits.entry_bytes_max)
 
 
 # --- the example

@@ -57,6 +57,18 @@ def test_the_nearest_level_that_sets_something_decides(call, handler, pool, expe
     assert (options.attempt_timeout_ms, max_duration_ms) == (expected_ms, expected_ms)
 
 
+def test_how_much_may_be_recorded_is_set_by_handler_or_pool():
+    pools = {"handler": {"max_operations": 1_000, "max_journal_bytes": 2_000_000}}
+
+    of_pool = resolved(config(pools=pools)).options
+    of_handler = resolved(config({"max_operations": 2_000}, pools)).options
+    default = resolved(config()).options
+
+    assert (of_pool.max_operations, of_pool.max_journal_bytes) == (1_000, 2_000_000)
+    assert (of_handler.max_operations, of_handler.max_journal_bytes) == (2_000, 2_000_000)
+    assert (default.max_operations, default.max_journal_bytes) == (50_000, 1024**3)
+
+
 def test_each_field_of_a_retry_policy_is_resolved_by_itself():
     settings = config({"retry": {"jitter": 0.5}}, {"saga": {"retry": {"initial_interval_ms": 7, "jitter": 0.1}}})
 

@@ -52,12 +52,11 @@ def enqueue(node: SimulatedNode, execution_id: str, component: Component = Compo
 def enqueue_command(
     node: SimulatedNode, execution_id: str, component: Component = Component.HANDLER, **fields: Any
 ) -> Enqueue:
-    defaults: dict[str, Any] = {"options": RETRIES, "handler": "h"}
+    defaults: dict[str, Any] = {"options": RETRIES, "handler": "h", "arguments": b"[]"}
     return Enqueue(
         at_ms=node.now_ms,
         execution_id=execution_id,
         component=component,
-        arguments=b"[]",
         **(defaults | fields),
     )
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from tempolite_node.driver.calls import SignalCheck
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.driver import Driver
@@ -131,6 +133,8 @@ class SimulatedNode:
         self.pools = pools
         self.window_max = window_max
         self.attempts: dict[str, Attempt] = {}
+        self.arriving: dict[str, messages.RunHandler | messages.RunCompensation] = {}
+        self.reads = True  #: hosts say when they have taken what they were sent to run
         self.hosts: set[int] = set()
         self.spare: Counter[int] = Counter()  #: leased slots of each host in which nothing runs
         self.started: list[tuple[Component, str]] = []  #: by the last round
@@ -195,6 +199,7 @@ class SimulatedNode:
         for host in output.hosts_to_close:
             for attempt in self.attempts_of(host):
                 self._forget(attempt)
+            self.driver.put(HostDown(host=host, message="it is wanted no more", crashed=False))
 
     def restored(self) -> None:
         raise AssertionError("there is no other store")
@@ -236,8 +241,14 @@ class SimulatedNode:
 
     def _hear(self, host: int, message: messages.ToHost) -> None:
         match message:
+            case messages.RunHandler() | messages.RunCompensation() if message.more:
+                self.arriving[message.execution_id] = message
             case messages.RunHandler() | messages.RunCompensation():
                 self._run(host, message)
+            case messages.JournalPart():
+                self._arrive(host, message)
+            case messages.AskForMore() if self.reads:
+                self.driver.put(HostMessages(host=host, calls=[messages.SendMore()]))
             case messages.Reply():
                 attempt = self.attempts.get(message.execution_id)
                 if attempt is not None and attempt.epoch == message.epoch:
@@ -248,6 +259,16 @@ class SimulatedNode:
                 attempt = self.attempts.get(message.execution_id)
                 if attempt is not None and (attempt.host, attempt.epoch) == (host, message.epoch):
                     self._forget(attempt)
+                self.arriving.pop(message.execution_id, None)
+
+    def _arrive(self, host: int, part: messages.JournalPart) -> None:
+        arriving = self.arriving.pop(part.execution_id)
+        assert arriving.epoch == part.epoch
+        arrived = replace(arriving, journal=arriving.journal + part.records, more=part.more)
+        if part.more:
+            self.arriving[part.execution_id] = arrived
+        else:
+            self._run(host, arrived)
 
     def _run(self, host: int, message: messages.RunHandler | messages.RunCompensation) -> None:
         assert message.execution_id not in self.attempts, f"{message.execution_id} runs twice"

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from tempolite_node.engine.commands import CompleteAttempt, FailAttempt, SetSignalAside, SuspendAttempt, Terminate
+from tempolite_node.engine.commands import (
+    CompleteAttempt,
+    CompleteSideEffect,
+    FailAttempt,
+    SetSignalAside,
+    SuspendAttempt,
+    Terminate,
+)
 from tempolite_node.engine.effects import Halted, Registered
 from tempolite_node.engine.model import Component, Failure, OperationKind, Options, Status
 from tempolite_node.logger.lines import Line, LineFormat
@@ -94,6 +101,31 @@ def test_an_execution_that_failed_is_told_with_its_error(node: SimulatedNode, lo
             "attempt": 1,
             "error": "ValueError: no such sku",
             "why": "non_retryable_failure",
+        },
+    )
+
+
+def test_a_journal_that_comes_to_a_tenth_of_its_limit_is_told_as_a_warning(
+    node: SimulatedNode, log: ExecutionLog
+) -> None:
+    enqueue(node, "a", options=Options(max_operations=20))
+    for number in range(3):
+        request = CompleteSideEffect(key=f"k{number}", digest=b"", result=b"12345", started_ms=node.now_ms)
+        node.say(node.attempts["a"], "", request)
+
+    [line] = lines(log, node)
+
+    assert line.level == "warning"
+    assert (line.event, dict(line.fields)) == (
+        "an execution's journal has come to a tenth of what it may have: let its handler continue as new",
+        {
+            "execution_id": "a",
+            "handler": "h",
+            "attempt": 1,
+            "operations": 2,
+            "max_operations": 20,
+            "journal_bytes": 10,
+            "max_journal_bytes": 1024**3,
         },
     )
 

@@ -26,6 +26,7 @@ from tempolite_node.engine.commands import (
     Sleep,
     SuspendAttempt,
     Terminate,
+    UnwindAttempt,
     WaitForExecution,
 )
 from tempolite_node.engine.model import Component, Failure, OperationKind, Status
@@ -329,6 +330,80 @@ def test_who_may_have_killed_its_host_runs_in_a_process_of_its_own(node: Simulat
     assert node.attempts["a"].host < 0
     complete(node, "a")
     assert busy(node) == {}
+
+
+@pytest.fixture
+def crashed() -> Iterator[SimulatedNode]:
+    """One of six executions has killed the host of all of them. Another host is up."""
+    with simulated(**{Component.HANDLER: 10}) as node:
+        node.host_up()
+        for name in "abcdef":
+            enqueue(node, name)
+        node.host_down(1)
+        node.host_up()
+        yield node
+
+
+def test_few_of_those_that_a_crash_isolated_are_alive_at_a_time(crashed: SimulatedNode) -> None:
+    assert sorted(crashed.attempts) == ["a", "b", "c", "d"]
+    assert {attempt.host < 0 for attempt in crashed.attempts.values()} == {True}
+    enqueue(crashed, "new")
+    assert crashed.attempts["new"].host == 2, "who is no suspect waits for none of them"
+    assert busy(crashed) == {Component.HANDLER: 5}
+
+    complete(crashed, "b")
+    crashed.round()
+
+    assert sorted(crashed.attempts) == ["a", "c", "d", "e", "new"]
+
+
+def test_the_place_of_a_suspect_that_was_ended_from_outside_is_the_next_ones(crashed: SimulatedNode) -> None:
+    for name in "ab":
+        crashed.ask(Terminate(at_ms=crashed.now_ms, execution_id=name, reason="not wanted"))
+    crashed.round()
+
+    assert sorted(crashed.attempts) == ["c", "d", "e", "f"]
+
+
+def test_a_suspect_that_only_waits_is_unwound_when_another_needs_its_place(crashed: SimulatedNode) -> None:
+    waiting = crashed.attempts["a"]
+    receive(crashed, "a")
+    assert (waiting.host, messages.Drain()) in crashed.sent
+
+    crashed.end(waiting, UnwindAttempt())
+    crashed.round()
+    assert sorted(crashed.attempts) == ["b", "c", "d", "e"]
+
+    signal(crashed, "a")
+    assert "a" not in crashed.attempts, "it waits for a place as the others do"
+    for name in "bcdef":
+        complete(crashed, name)
+        crashed.round()
+    assert crashed.attempts["a"].host < 0
+
+
+def test_nobody_is_unwound_while_there_is_room(crashed: SimulatedNode) -> None:
+    for name in "ab":
+        complete(crashed, name)
+        crashed.round()
+    receive(crashed, "c")
+
+    assert not [message for _, message in crashed.sent if isinstance(message, messages.Drain)]
+
+
+def test_suspects_of_a_queue_that_is_larger_than_the_window_are_found_again() -> None:
+    with simulated(window_max=2, **{Component.HANDLER: 10}) as node:
+        node.host_up()
+        for name in "abcdef":
+            enqueue(node, name)
+        node.host_down(1)
+        node.host_up()
+        for name in "abcdef":
+            complete(node, name)
+            node.round()
+
+        assert node.attempts == {}
+        assert busy(node) == {}
 
 
 def test_a_host_that_ends_because_its_node_stops_is_nobodys_crash(node: SimulatedNode) -> None:

@@ -49,6 +49,27 @@ def test_an_execution_that_crashed_too_often_is_poisoned(story: Story) -> None:
     assert [attempt.number for attempt in story.attempts("order-1")] == [1, 2, 3]
 
 
+def test_an_attempt_that_ends_without_a_crash_speaks_for_the_execution(story: Story) -> None:
+    story.running("order-1", options=Options(retry=STEADY, max_crashes=3))
+    for _ in range(2):
+        story.crash("order-1")
+        story.start("order-1")
+
+    story.fail("order-1")
+
+    assert story["order-1"].crashes == 1
+
+
+def test_so_does_one_of_a_compensation(story: Story) -> None:
+    story.compensating("order-1", options=Options(compensation_retry=STEADY, max_crashes=3))
+    story.crash("order-1")
+    story.start("order-1")
+
+    story.fail("order-1")
+
+    assert story["order-1"].crashes == 0
+
+
 def test_innocence_has_no_limit(story: Story) -> None:
     story.running("order-1", options=Options(max_crashes=2))
     for _ in range(10):

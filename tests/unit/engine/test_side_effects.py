@@ -207,7 +207,7 @@ def test_a_record_keeps_its_place_in_the_journal_when_it_is_made_again(story: St
     story.complete_side_effect("order-1", b"5", "quote")
 
     assert [op.key for op in story.operations("order-1", SIDE_EFFECT)] == ["quote", "tax"]
-    assert [op.key for op in story.executions.operations(story["order-1"].row)] == ["quote", "tax"]
+    assert [op.key for op in story.executions.operations(story["order-1"].row, 1_000_000) or ()] == ["quote", "tax"]
 
 
 def test_a_started_time_from_a_clock_that_is_ahead_is_not_believed(story: Story) -> None:

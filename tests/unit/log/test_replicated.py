@@ -20,12 +20,12 @@ from tempolite_node.engine.commands import AnyCommand, Batch, Cancel, Enqueue, L
 from tempolite_node.engine.effects import Enqueued, Rejection
 from tempolite_node.engine.formats import FORMAT
 from tempolite_node.engine.model import Component, Options, Status
-from tempolite_node.errors import NoQuorum, OutcomeUnknown, Unavailable
+from tempolite_node.errors import NoQuorum, OutcomeUnknown, Overloaded, Unavailable
 from tempolite_node.log.base import StateMachine
 from tempolite_node.log.raft.entries import Member, RequestId
 from tempolite_node.log.raft.errors import RaftBroken
 from tempolite_node.log.raft.raft_log import RaftConfig
-from tempolite_node.log.raft.timing import Timing
+from tempolite_node.log.raft.timing import Limits, Timing
 from tempolite_node.log.replicated import ReplicatedLog
 from tempolite_node.store.database import open_reader
 from tempolite_node.store.readers import Readers
@@ -41,7 +41,9 @@ POOLS = {component: Settings(1) for component in Component}
 
 
 class ReplicatedNode(SimulatedNode):
-    def __init__(self, directory: Path, *, members: int = 1, write_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, directory: Path, *, members: int = 1, write_timeout_s: float = 10.0, limits: Limits | None = None
+    ) -> None:
         """members: of the cluster; those beside this one never run."""
         addresses = [f"127.0.0.1:{port}" for port in free_ports(members)]
         self.config = RaftConfig(
@@ -51,6 +53,7 @@ class ReplicatedNode(SimulatedNode):
             directory=directory,
             members=tuple(Member(f"node-{number}", address) for number, address in enumerate(addresses, 1)),
             timing=TIMING,
+            limits=limits or Limits(),
         )
         self.write_timeout_s = write_timeout_s
         self.failures: list[BaseException] = []
@@ -380,6 +383,17 @@ def test_a_barrier_is_passed_when_what_was_acknowledged_is_applied(node: Replica
     node.until(lambda: passed)
 
     assert passed == [None]
+
+
+def test_a_barrier_that_finds_too_much_waiting_says_so_and_the_node_goes_on(tmp_path: Path) -> None:
+    node = ReplicatedNode(tmp_path, limits=Limits(proposals=0))
+    answered: list[Any] = []
+    try:
+        node.log.barrier(answered.append)
+    finally:
+        node.stop()
+
+    assert [type(error) for error in answered] == [Overloaded]
 
 
 def test_a_node_is_current_after_a_batch_and_becomes_so_again_when_it_has_to(node: ReplicatedNode) -> None:

@@ -29,6 +29,16 @@ def test_proposals_beyond_the_bytes_that_may_wait_are_refused_and_a_large_one_wa
         bound.enter(5_000)
 
 
+def test_a_barrier_has_no_bytes_and_passes_whatever_bytes_wait() -> None:
+    bound = _Bound(LIMITS)
+    bound.enter(5_000)
+
+    bound.enter(0)
+
+    bound.leave(0)
+    bound.leave(5_000)
+
+
 def test_a_message_larger_than_what_may_wait_for_a_peer_still_gets_there() -> None:
     queue = _FrameQueue(LIMITS)
     queue.put(forward(5_000))

@@ -22,15 +22,17 @@ from .client_peer import Peer
 Start = Callable[..., Peer]
 
 _SYNC = """
-import sys
+import signal, sys
 from tempolite_sdk import Client
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
 client = Client(sys.argv[1], timeout=600)
 {act}
 """
 
 _ASYNC = """
-import asyncio, sys
+import asyncio, signal, sys
 from tempolite_sdk import AsyncClient
+signal.signal(signal.SIGINT, signal.default_int_handler)
 async def main():
     async with AsyncClient(sys.argv[1], timeout=600) as client:
         {act}

@@ -22,6 +22,7 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.engine.work import Work
 from tempolite_node.store.database import open_writer
+from tempolite_node.store.execution_cache import ExecutionCache
 from tempolite_node.store.queries import Queries
 from tempolite_node.store.writer import StoreWriter, claim_store
 
@@ -182,29 +183,37 @@ def test_what_is_small_is_read_once(executions: StoreWriter, writer: apsw.Connec
     assert plan(writer, lambda: executions.execution_at(1)) == []
 
 
-@pytest.mark.parametrize("field", ["arguments", "result"])
-def test_large_values_are_not_cached(executions: StoreWriter, writer: apsw.Connection, field: str) -> None:
-    put(executions, execution(1, status=Status.COMPLETED, **{field: b"x" * 5_000}))
+def test_executions_are_kept_in_memory_up_to_their_bytes_the_last_ones_that_were_needed() -> None:
+    """Whatever of them is large."""
+    cache = ExecutionCache(bytes_max=100_000)
+    large = {
+        "arguments": b"x" * 20_000,
+        "heartbeat": b"x" * 20_000,
+        "failure": Failure(type="E", traceback="x" * 10_000, cause=Failure(type="E", message="x" * 10_000)),
+        "reason": "x" * 20_000,
+    }
+    for row in range(1, 101):
+        field = list(large)[row % len(large)]
+        cache.put(execution(row, **{field: large[field]}))
 
-    for _ in range(2):
-        assert plan(writer, lambda: executions.execution("order-1")) != []
-        assert plan(writer, lambda: executions.execution_at(1)) != []
+        assert cache.bytes <= 100_000
+    assert [cache.at(row) is not None for row in (96, 97, 98, 99, 100)] == [False, True, True, True, True]
+    assert cache.get("order-100") is cache.at(100)
 
 
-def test_an_execution_that_grows_large_leaves_the_cache(executions: StoreWriter, writer: apsw.Connection) -> None:
-    put(executions, execution(1, status=Status.RUNNING))
-    put(executions, execution(1, status=Status.COMPLETED, result=b"x" * 5_000))
+def test_one_that_is_larger_than_all_may_be_is_not_kept() -> None:
+    cache = ExecutionCache(bytes_max=100_000)
+    cache.put(execution(1, heartbeat=b"1"))
 
-    assert plan(writer, lambda: executions.execution("order-1")) != []
-    found = executions.execution_at(1)
-    assert found is not None
-    assert found.status is Status.COMPLETED
+    cache.put(execution(1, heartbeat=b"x" * 100_000))
+
+    assert (cache.at(1), cache.get("order-1"), cache.bytes) == (None, None, 0)
 
 
 def test_the_cache_forgets_those_that_were_not_saved_for_the_longest_time(
     executions: StoreWriter, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempolite_node.store.writer._CACHED_EXECUTIONS_MAX", 2)
+    monkeypatch.setattr("tempolite_node.store.execution_cache._COUNT_MAX", 2)
     put(executions, execution(1), execution(2))
     put(executions, execution(1, priority=1))
     put(executions, execution(3))
@@ -223,10 +232,10 @@ def test_the_journal_of_a_running_execution_is_what_is_stored(executions: StoreW
     work.put_operation(child(seq=2, key="a", result=b"2"), before=first)
     executions.save(work, 2)
 
-    stored = StoreWriter(open_writer(path)).operations(1)
+    stored = StoreWriter(open_writer(path)).operations(1, 1_000_000)
 
     assert [(op.key, op.result) for op in stored] == [("a", b"2"), ("b", b"1")]
-    assert executions.operations(1) == stored
+    assert executions.operations(1, 1_000_000) == stored
     assert executions.operations_of_kind(1, OperationKind.CHILD) == stored
     assert executions.operation(1, OperationKind.CHILD, "a") == stored[0]
     assert executions.operation(1, OperationKind.CHILD, "c") is None
@@ -496,3 +505,39 @@ def test_a_store_must_be_registered_before_it_is_used(path: Path) -> None:
     with pytest.raises(AssertionError, match="claim_store comes first"):
         StoreWriter(open_writer(path))
     claim_store(open_writer(path), "node-1")
+
+
+def test_a_start_looks_at_no_execution_that_is_not_under_way(executions: StoreWriter, writer: apsw.Connection) -> None:
+    """Whatever the store has of those that have ended."""
+    put(executions, execution(1), execution(2, status=Status.COMPLETED))
+
+    def start() -> None:
+        opened = StoreWriter(writer)
+        opened.next_due_ms()
+        opened.attached_or_suspended("node-1")
+        opened.misplaced(100)
+        opened.ready(Component.HANDLER, "node-1", {"fulfil"}, 10)
+
+    steps = plan(writer, start)
+
+    scans = [step for step in steps if step.startswith("SCAN executions")]
+    partial = ("USING INDEX executions_with_place", "USING INDEX executions_waiting_for_place", "USING COVERING INDEX")
+    assert [step for step in scans if not any(index in step for index in partial)] == []
+    assert not [step for step in scans if "COVERING" in step and "executions_with_place" not in step]
+
+
+def test_the_counts_are_the_same_when_the_store_is_opened_again(executions: StoreWriter, path: Path) -> None:
+    put(executions, execution(1), execution(2, status=Status.RUNNING), execution(3, status=Status.COMPLETED))
+    put(executions, execution(2, status=Status.COMPLETED), execution(1, owner="node-2"))
+
+    again = StoreWriter(open_writer(path))
+
+    assert +again.counts() == +executions.counts()
+    assert again.count_of("node-2", Component.HANDLER, Status.QUEUED) == 1
+    assert again.counts()[Component.HANDLER, Status.COMPLETED] == 2
+
+
+def test_what_is_in_backoff_is_found_without_a_look_at_the_journal(
+    executions: StoreWriter, writer: apsw.Connection
+) -> None:
+    assert "operations_retrying (execution_row=?)" in plan(writer, lambda: executions.retrying(1))[0]

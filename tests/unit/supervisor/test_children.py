@@ -42,15 +42,28 @@ async def test_the_end_of_a_child_tells_its_exit_code_or_the_signal_that_ended_i
     assert await ended(children, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)") == -signal.SIGKILL
 
 
-async def test_who_was_reaped_is_not_killed_any_more() -> None:
+_UNTIL_IT_IS_TO_END = "import os, sys; os.read(int(sys.argv[-1]), 1); raise SystemExit(7)"
+
+
+async def test_a_child_is_told_to_end_once_and_may_have_ended_before() -> None:
     children = ChildProcesses()
     code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    command = [sys.executable, "-c", "raise SystemExit(0)"]
+    command = [sys.executable, "-c", _UNTIL_IT_IS_TO_END]
     process = children.spawn(command, pass_fds=[], environment=os.environ, ended=code.set_result)
-    await code
-    children.kill(process)  # its number may be that of another process by now
+    children.end(process)
+    children.end(process)
 
-    assert process.returncode == 0
+    assert await code == 7
+    children.end(process)
+
+
+async def test_a_child_that_can_not_be_started_leaves_nothing_open() -> None:
+    before = sorted(os.listdir("/dev/fd"))
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            ChildProcesses().spawn(["/no/such/program"], pass_fds=[], environment={}, ended=print)
+
+    assert sorted(os.listdir("/dev/fd")) == before
 
 
 _ORPHAN = """

@@ -163,16 +163,18 @@ class RetryPolicy(_message.Message):
     def __init__(self, maximum_attempts: _Optional[int] = ..., initial_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., backoff_coefficient: _Optional[float] = ..., maximum_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., jitter: _Optional[float] = ..., non_retryable_errors: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Attempt(_message.Message):
-    __slots__ = ("number", "failure", "start_time", "end_time")
+    __slots__ = ("number", "failure", "start_time", "end_time", "left_out")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     number: int
     failure: Failure
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
-    def __init__(self, number: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    left_out: int
+    def __init__(self, number: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., left_out: _Optional[int] = ...) -> None: ...
 
 class Execution(_message.Message):
     __slots__ = ("id", "handler", "component", "status", "parent_id", "node_id", "epoch", "attempt", "crashes", "priority", "arguments", "result", "failure", "retry_state", "create_time", "start_time", "close_time", "next_attempt_time", "deadline", "cancel_requested", "reason", "unconsumed_signals", "waiting_for", "heartbeat_details", "retry_policy", "attempts", "waits_for_node", "concurrency_key", "waits_for_key", "unconsumed", "run")
