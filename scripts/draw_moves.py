@@ -37,8 +37,9 @@ OPERATIONS = """
 ## Operations
 
 A loop is a record that is written anew: of the next attempt of a side effect, of a step or compensation that is begun
-again after a crash, of a child that is enqueued again when its parent is retried. What failed, timed out or was
-cancelled is done again in a later generation, from the start (see [retries-and-replay.md](retries-and-replay.md)).
+again after a crash, of a child that is enqueued again when its parent is retried. What failed, timed out, was
+cancelled, refused or given up is done again in a later generation, from the start (see
+[retries-and-replay.md](retries-and-replay.md)). What was given up is begun anew when it is asked for again.
 """
 
 

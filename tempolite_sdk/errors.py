@@ -116,6 +116,13 @@ class ContextMisuse(TempoliteError):
     """A context was used outside its call, from a foreign thread, or with bad arguments."""
 
 
+class NotInHandler(ContextMisuse):
+    """The body of an `async def` handler did what belongs in a side effect: I/O, programs, threads.
+
+    An attempt that ends by it is suspended: the code must change.
+    """
+
+
 class NonRetryable(TempoliteError):
     """Raise it to fail without another attempt."""
 

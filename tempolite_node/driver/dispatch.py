@@ -1,8 +1,8 @@
 """Gives slots to work and work to worker hosts. Belongs to the driver's thread alone.
 
 A slot is a counted permit of a pool. A frame without an open wait holds one; a wait gives it back, and its answer goes
-out when the frame has one again. What is decided here is not durable: it follows from effects, and after a restart it
-follows from the store.
+out when the frame has one again. A frame that is stepped gives it back when it is quiet. What is decided here is not
+durable: it follows from effects, and after a restart it follows from the store.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tempolite_node.driver.handovers import Handover, Handovers
 from tempolite_node.driver.pools import WINDOW_MAX, Pool
 from tempolite_node.driver.runs import AttemptEnd, AttemptStep, Due, Frame, OpenCall, RunningAttempt
 from tempolite_node.driver.suspects import SUSPECTS_MAX, Suspects
+from tempolite_node.engine.commands import GiveUp, Heartbeat
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
@@ -28,8 +29,12 @@ from tempolite_node.engine.effects import (
     RunCompensation,
     Wake,
 )
+from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.model import Component, Execution, Failure, Isolation, OperationKind
 from tempolite_node.protocol import messages
+
+End = tuple[int, int]  #: of an operation: its place in the order of ends, and when it was; see `messages.Reply`
+NO_END = (0, 0)
 
 
 class Source(run_messages.Source, Protocol):
@@ -72,6 +77,7 @@ class Dispatch:
         self._suspects = Suspects(suspects_max)
         self._isolated = 0  #: processes for one attempt each get numbers below zero
         self._handlers: frozenset[str] = frozenset()
+        self._stepped: frozenset[str] = frozenset()
         self._to_run: list[RunAttempt | RunCompensation] = []
         self._handovers = Handovers(source)
         self._outgoing: defaultdict[int, list[messages.ToHost]] = defaultdict(list)
@@ -91,9 +97,11 @@ class Dispatch:
 
     # --- worker hosts
 
-    def host_up(self, host: int, handlers: Collection[str]) -> None:
+    def host_up(self, host: int, handlers: Collection[str], stepped: Collection[str] = ()) -> None:
+        """stepped: those of the handlers whose attempts say when they are quiet."""
         self._hosts[host] = 0
         self._handlers = frozenset(handlers)
+        self._stepped = frozenset(stepped)
 
     def host_down(self, host: int) -> list[tuple[RunningAttempt, bool]]:
         """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
@@ -127,16 +135,27 @@ class Dispatch:
             case Wake():
                 self._wake(effect)
             case RequestCancel():
-                run = self._runs.get(effect.execution_id)
-                if run is not None and run.epoch == effect.epoch:
-                    self._send(
-                        run.host,
-                        messages.CancelAttempt(execution_id=run.execution_id, epoch=run.epoch, reason=effect.reason),
-                    )
+                self._request_cancel(effect)
             case Abandon():
                 self._abandon(effect)
             case _:
                 pass  # for those who watch: see Watch
+
+    def _request_cancel(self, effect: RequestCancel) -> None:
+        run = self._runs.get(effect.execution_id)
+        if run is None or run.epoch != effect.epoch:
+            return
+        message = messages.CancelAttempt(
+            execution_id=run.execution_id,
+            epoch=run.epoch,
+            reason=effect.reason,
+            cancel_seq=effect.cancel_seq,
+            at_ms=effect.at_ms,
+        )
+        if run.root.stepped:
+            self._release_to(run, run.root, message)
+        else:
+            self._send(run.host, message)
 
     def _wake(self, effect: Wake) -> None:
         run = self._runs.get(effect.execution_id)
@@ -147,20 +166,44 @@ class Dispatch:
             if run.handover is not None:
                 run.handover.changed((effect.kind, effect.key))
             return  # the attempt has not asked again since its stack was lost; replay will find it recorded
-        self._over(run, open_call, effect.key, effect.answer)
+        self._over(run, open_call, effect.key, effect.answer, (effect.end_seq, effect.at_ms))
 
-    def _over(self, run: RunningAttempt, call: OpenCall, key: str, answer: AnyAnswer) -> None:
+    def _over(self, run: RunningAttempt, call: OpenCall, key: str, answer: AnyAnswer, end: End) -> None:
         """An open call has its answer: a side effect may start, or one wait less holds its frame back."""
         if isinstance(answer, Granted):
             self._start_side_effect(run, call, key, answer)
             return
-        frame = call.frame
+        frame, reply = call.frame, _reply(run, call.number, answer, end)
+        if frame.stepped:
+            self._release_to(run, frame, reply)
+            return
         frame.outstanding -= 1
         if frame.outstanding == 0 and not frame.slot:
-            frame.waking = Due(run, frame, call.number, answer)
-            self.pools[frame.pool].waking.append(frame.waking)
+            self._wake_with(run, frame, reply)
         else:
-            self._reply(run, call.number, answer)
+            self._send(run.host, reply)
+
+    def _wake_with(self, run: RunningAttempt, frame: Frame, answer: messages.ToHost) -> None:
+        """The answer goes out when the frame, which has no slot, gets one."""
+        frame.answers.append(answer)
+        if frame.waking is None:
+            frame.waking = Due(run, frame)
+            self.pools[frame.pool].waking.append(frame.waking)
+
+    def _release_to(self, run: RunningAttempt, frame: Frame, answer: messages.Reply | messages.CancelAttempt) -> None:
+        """An answer of a frame that is stepped, which is to have a slot before it goes on."""
+        if frame.slot:
+            self._send_to(run, frame, answer)
+        else:
+            self._wake_with(run, frame, answer)
+
+    def _send_to(self, run: RunningAttempt, frame: Frame, answer: messages.ToHost) -> None:
+        frame.quiet = False
+        if isinstance(answer, messages.Reply):
+            frame.sent = answer.end_seq or frame.sent
+        elif isinstance(answer, messages.CancelAttempt):
+            frame.sent = answer.cancel_seq
+        self._send(run.host, answer)
 
     def _abandon(self, effect: Abandon) -> None:
         run = self._runs.get(effect.execution_id)
@@ -187,7 +230,7 @@ class Dispatch:
 
     # --- calls of attempts
 
-    def run_of(self, host: int, call: messages.AttemptCall) -> RunningAttempt | None:
+    def run_of(self, host: int, call: messages.AttemptCall | messages.Quiet) -> RunningAttempt | None:
         """The attempt that calls, or None when it has lost its right to run; then it is told so."""
         run = self._runs.get(call.execution_id)
         if run is not None and run.epoch == call.epoch and run.host == host:
@@ -195,26 +238,78 @@ class Dispatch:
         self._send(host, messages.AbandonAttempt(execution_id=call.execution_id, epoch=call.epoch))
         return None
 
-    def answer(self, run: RunningAttempt, call: messages.AttemptCall, answer: AnyAnswer) -> None:
+    def asked(self, run: RunningAttempt, call: messages.AttemptCall) -> None:
+        """The log is asked, or somebody else whose answer comes later: until then the frame has something to do."""
+        if not call.frame:
+            run.root.undecided += 1
+
+    def decided(self, run: RunningAttempt, call: messages.AttemptCall) -> None:
+        """What was asked is decided; what becomes of it, follows."""
+        if not call.frame:
+            run.root.undecided -= 1
+
+    def quiet(self, run: RunningAttempt, released: int) -> None:
+        """The attempt's own code waits, unless an answer is on its way to it."""
+        frame = run.root
+        frame.quiet = released >= frame.sent  # what its journal had is not sent, and earlier
+        self._rest(frame)
+
+    def _rest(self, frame: Frame) -> None:
+        if frame.can_rest:
+            self._release(frame)
+
+    def _frame_of(self, run: RunningAttempt, call: messages.AttemptCall) -> Frame:
+        return run.frames.get(call.frame, run.root)  # a task may outlive the side effect that made it
+
+    def answer(self, run: RunningAttempt, call: messages.AttemptCall, answer: AnyAnswer, end: End = NO_END) -> None:
         """The call is over as soon as it was made."""
-        self._reply(run, call.call, answer)
+        frame, reply = self._frame_of(run, call), _reply(run, call.call, answer, end)
+        if not frame.stepped or isinstance(call.request, Heartbeat | GiveUp):  # nobody waits for these
+            self._send(run.host, reply)
+            self._rest(frame)
+        else:
+            self._release_to(run, frame, reply)
+
+    def hand_over(self, run: RunningAttempt, call: messages.AttemptCall, answer: AnyAnswer, end: End) -> None:
+        """The run is over, and the next one begins. Its code is told at once: it has no slot to wait for any more."""
+        self._send(run.host, _reply(run, call.call, answer, end))
+        self.end(run, AttemptEnd.CONTINUED_AS_NEW)
+
+    def given_up(
+        self, run: RunningAttempt, call: messages.AttemptCall, request: GiveUp, answer: AnyAnswer, end: End
+    ) -> None:
+        """One of the attempt's waits is nobody's any more: it holds its frame back no longer."""
+        waiting = run.calls.pop((request.kind, request.key), None)
+        if waiting is not None and not waiting.frame.stepped:
+            waiting.frame.outstanding -= 1
+            if waiting.frame.outstanding == 0 and not waiting.frame.slot:
+                self._wake_with(run, waiting.frame, _reply(run, call.call, answer, end))
+                return
+        self.answer(run, call, answer, end)
 
     def wait(self, run: RunningAttempt, call: messages.AttemptCall, kind: OperationKind, key: str) -> None:
-        """The call is a wait that is not over: its frame holds no slot from here on."""
-        frame = run.frames.get(call.frame, run.root)  # a task may outlive the side effect that made it
+        """The call is a wait that is not over: its frame holds no slot from here on, or from when it is quiet."""
+        frame = self._frame_of(run, call)
         run.calls[kind, key] = OpenCall(call.call, frame)
+        if frame.stepped:
+            self._rest(frame)
+            return
         frame.outstanding += 1
         self._release(frame)
-        if (due := frame.waking) is not None:  # another task waits for a slot, which the frame is not to have by now
+        if frame.waking is not None:  # another task waits for a slot, which the frame is not to have by now
             frame.waking = None
-            self._reply(run, due.call, due.answer)
+            self._send_answers(run, frame)
+
+    def _send_answers(self, run: RunningAttempt, frame: Frame) -> None:
+        while frame.answers:
+            self._send_to(run, frame, frame.answers.popleft())
 
     def begin_side_effect(
-        self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None
+        self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None, end: End = NO_END
     ) -> None:
         """A side effect waits for its slot, or for the end of its backoff (no answer yet), or is recorded already."""
         if answer is not None and not isinstance(answer, Granted):
-            self._reply(run, call.call, answer)
+            self.answer(run, call, answer, end)
             return
         self.wait(run, call, OperationKind.SIDE_EFFECT, key)
         if answer is not None:
@@ -270,17 +365,18 @@ class Dispatch:
 
     def _start_side_effect(self, run: RunningAttempt, call: OpenCall, key: str, go: Granted) -> None:
         frame = Frame(key, Component.SIDE_EFFECT, parent=call.frame)
+        frame.answers.append(_reply(run, call.number, go, NO_END))
         run.frames[key] = frame
-        self.pools[Component.SIDE_EFFECT].starting.append(Due(run, frame, call.number, go))
+        self.pools[Component.SIDE_EFFECT].starting.append(Due(run, frame))
 
     def end_side_effect(
-        self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None
+        self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None, end: End = NO_END
     ) -> None:
         """A side effect ran. No answer: it failed and is made again after its backoff."""
         self.ended[Component.SIDE_EFFECT, answer is not None and not isinstance(answer, Failed)] += 1
         self._side_effects_ended[run.host] += 1
         if call.leased:
-            self._end_unannounced(run, call, key, answer)
+            self._end_unannounced(run, call, key, answer, end)
             return
         frame = run.frames.get(key)
         if frame is not None:
@@ -291,21 +387,21 @@ class Dispatch:
             open_call = OpenCall(call.call, waiting.frame)  # it was given up in its backoff
         else:
             if answer is not None:
-                self._reply(run, call.call, answer)  # it was given up when it was over: the two words crossed
+                self.answer(run, call, answer, end)  # it was given up when it was over: the two words crossed
             return
         if answer is None:
             run.calls[OperationKind.SIDE_EFFECT, key] = open_call
         else:
-            self._over(run, open_call, key, answer)
+            self._over(run, open_call, key, answer, end)
 
     def _end_unannounced(
-        self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None
+        self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None, end: End
     ) -> None:
         """A side effect that was not heard of before: the frame around it did not wait, and may begin to now."""
         if answer is None:
             self.wait(run, call, OperationKind.SIDE_EFFECT, key)
         else:
-            self._reply(run, call.call, answer)
+            self.answer(run, call, answer, end)
 
     def _leave(self, run: RunningAttempt, ended: Frame) -> None:
         """The frame is over, with all that was begun inside of it and not waited for."""
@@ -365,9 +461,6 @@ class Dispatch:
             frame.slot = False
             self.pools[frame.pool].release()
 
-    def _reply(self, run: RunningAttempt, call: int, answer: AnyAnswer) -> None:
-        self._send(run.host, messages.Reply(execution_id=run.execution_id, epoch=run.epoch, call=call, answer=answer))
-
     def _send(self, host: int, message: messages.ToHost) -> None:
         self._outgoing[host].append(message)
 
@@ -401,7 +494,7 @@ class Dispatch:
             pool.take()
             due.frame.slot = True
             due.frame.waking = None
-            self._reply(due.run, due.call, due.answer)
+            self._send_answers(due.run, due.frame)
 
     def starts(self) -> Iterator[tuple[Component, str]]:
         """Executions that a free slot is taken for, with the pool; each is to be started, or `start_failed`."""
@@ -480,9 +573,11 @@ class Dispatch:
             self._suspects.start_failed(execution.id)
             return  # it ended in the batch that started it
         host = self._host_for(execution)
-        root = Frame("", execution.pool, parent=None, slot=True)
+        exact = execution.format >= EXACT_REPLAY
+        stepped = exact and isinstance(effect, RunAttempt) and execution.handler in self._stepped
+        root = Frame("", execution.pool, parent=None, slot=True, stepped=stepped)
         run = RunningAttempt(
-            execution.id, execution.row, execution.epoch, execution.handler, host, root, frames={"": root}
+            execution.id, execution.row, execution.epoch, execution.handler, host, root, frames={"": root}, exact=exact
         )
         self._runs[execution.id] = run
         if execution.suspect and host < 0:
@@ -506,6 +601,13 @@ class Dispatch:
             self._isolated -= 1
             return self._isolated
         return min(self._hosts, key=lambda host: (self._hosts[host], host))
+
+
+def _reply(run: RunningAttempt, call: int, answer: AnyAnswer, end: End) -> messages.Reply:
+    end_seq, at_ms = end
+    return messages.Reply(
+        execution_id=run.execution_id, epoch=run.epoch, call=call, answer=answer, end_seq=end_seq, at_ms=at_ms
+    )
 
 
 def _pool_of(effect: RunAttempt | RunCompensation, execution: Execution) -> Component:

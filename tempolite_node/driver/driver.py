@@ -111,7 +111,14 @@ class Driver:
         self._look_for_misplaced = True
         self._stopping = False
         self._pending = PendingCommands()
-        self._requests = Requests(dispatch, children, signals, put=self.inputs.put, format=lambda: self.format)
+        self._requests = Requests(
+            dispatch,
+            children,
+            signals,
+            put=self.inputs.put,
+            format=lambda: self.format,
+            operation=lambda row, kind, key: self._work.operation(row, kind, key),
+        )
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
         self._inspections: list[Inspect] = []
         self._closed: list[Execution] = []
@@ -192,7 +199,7 @@ class Driver:
                 case Reconfigure():
                     self._answers.append((given.answer, given.reconfigure()))
                 case HostUp():
-                    self.dispatch.host_up(given.host, given.handlers)
+                    self.dispatch.host_up(given.host, given.handlers, given.stepped)
                     self.dispatch.refill(everything=True)
                 case HostDown():
                     lost = self._requests.host_down(given.host, given.message, crashed=given.crashed, at_ms=self._at_ms)

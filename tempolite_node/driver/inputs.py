@@ -63,6 +63,7 @@ class RunInDriver(Struct):
 class HostUp(Struct):
     host: int
     handlers: tuple[str, ...]
+    stepped: tuple[str, ...] = ()  #: those whose attempts say when they are quiet
 
 
 class HostMessages(Struct):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from tempolite_node.engine import limits, sizes
+from tempolite_node.engine.effects import Refused
 from tempolite_node.engine.model import Execution, Operation, OperationKind, OperationStatus
 from tempolite_node.protocol import messages
 
@@ -43,7 +44,10 @@ def run(execution: Execution, journal: Records | None, *, isolated: bool) -> mes
         cancel_requested=execution.cancel_requested,
         cancel_delivered=execution.cancel_delivered,
         cancel_reason=execution.reason,
+        cancel_seq=execution.cancel_seq,
+        cancelled_ms=execution.cancelled_ms or 0,
         heartbeat=execution.heartbeat,
+        started_ms=execution.started_ms or 0,
         isolated=isolated,
         format=execution.format,
         run=execution.run,
@@ -96,12 +100,14 @@ def bytes_of(record: messages.Record) -> int:
 
 
 def record(source: Source, operation: Operation) -> messages.Record:
-    result, failure, ended = operation.result, operation.failure, None
+    result, failure, ended, refusal = operation.result, operation.failure, None, None
     if operation.kind is OperationKind.WAIT and operation.status in _ANSWERED and operation.target_row is not None:
         # What an execution ended with is kept once, with the execution.
         target = source.execution_at(operation.target_row)
         if target is not None:
             result, failure, ended = target.result, target.failure, target.status
+    if operation.status is OperationStatus.REFUSED and failure is not None:
+        refusal, failure = Refused(reason=failure.type, message=failure.message), None
     return messages.Record(
         kind=operation.kind,
         key=operation.key,
@@ -114,4 +120,7 @@ def record(source: Source, operation: Operation) -> messages.Record:
         result=result,
         failure=failure,
         ended=ended,
+        end_seq=operation.end_seq,
+        closed_ms=operation.closed_ms or 0,
+        refusal=refusal,
     )

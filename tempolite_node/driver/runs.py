@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from collections import deque
 from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct, field
 
-from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.engine.model import Component, Failure, OperationKind
+from tempolite_node.protocol import messages
 
 
 class Frame(Struct, eq=False):
-    """The attempt itself ("" as its key), or a side effect inside it. It holds a slot of its pool unless it waits."""
+    """The attempt itself ("" as its key), or a side effect inside it. It holds a slot of its pool unless it waits.
+
+    One that is stepped waits when its host has said that it is quiet; any other, when one of its waits is open.
+    """
 
     key: str
     pool: Component
     parent: Frame | None
-    outstanding: int = 0  #: waits that are not over; several at a time in asynchronous handlers
+    outstanding: int = 0  #: waits that are not over, of one that is not stepped
     slot: bool = False
-    waking: Due | None = None  #: the answer that waits for its slot
+    waking: Due | None = None  #: its turn in the line for a slot
+    answers: deque[messages.ToHost] = field(default_factory=deque)  #: go out when it has a slot, in their order
     over: bool = False  #: it ended: what still waits for a slot in its name gets none
+    stepped: bool = False
+    undecided: int = 0  #: calls that the log has yet to decide
+    sent: int = 0  #: place of the last answer that was sent to it; see `model.Operation.end_seq`
+    quiet: bool = False  #: all that was sent to it is released, and nothing in it can go on by itself
+
+    @property
+    def can_rest(self) -> bool:
+        """Whether it needs no slot until there is an answer for it."""
+        return self.stepped and self.quiet and not self.undecided and not self.answers
 
     def is_within(self, other: Frame) -> bool:
         frame: Frame | None = self
@@ -80,6 +94,7 @@ class RunningAttempt(Struct, eq=False):
     frames: dict[str, Frame] = field(default_factory=dict)
     calls: dict[tuple[OperationKind, str], OpenCall] = field(default_factory=dict)
     over: bool = False  #: it ended or was abandoned
+    exact: bool = False  #: the ends of its operations have an order
     handover: Handover | None = None  #: until its host was sent all of it
 
     @property
@@ -93,9 +108,7 @@ class RunningAttempt(Struct, eq=False):
 
 
 class Due(Struct, eq=False):
-    """An answer that goes out once its frame has a slot: a wait is over, or a side effect may start."""
+    """A frame that waits for a slot: its answers go out then, or it may start."""
 
     run: RunningAttempt
     frame: Frame
-    call: int
-    answer: AnyAnswer

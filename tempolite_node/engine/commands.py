@@ -268,6 +268,27 @@ class SendSignalFromAttempt(Request, frozen=True, kw_only=True):
     to: str | None = None  #: id of another execution; None: to the clients that follow this one
 
 
+class RecordRefusal(Request, frozen=True, kw_only=True):
+    """An operation that its node refused before the log was asked: recorded, so that replay is refused it too.
+
+    What the log has under the key already stays as it is, and is the answer.
+    """
+
+    kind: OperationKind
+    key: str
+    target: str = ""
+    digest: bytes = b""
+    reason: str  #: name of an `effects.Reason`
+    message: str
+
+
+class GiveUp(Request, frozen=True, kw_only=True):
+    """The code has given up a wait, open or over. A signal that it took goes back to the front of its line."""
+
+    kind: OperationKind  #: WAIT, SIGNAL or TIMER
+    key: str
+
+
 class DeliverCancel(Request, frozen=True, kw_only=True):
     """The cancel request is about to be raised at a context call; recorded, so that replay raises it there too."""
 
@@ -301,6 +322,7 @@ class UnwindAttempt(Request, frozen=True, kw_only=True):
     #: Calls without an answer when the stack was given up: waits, and side effects in backoff. If an answer was on its
     #: way to one of them, the attempt goes on at once. Empty: not told, which will do for a stack with one call.
     waits: tuple[tuple[OperationKind, str], ...] = ()
+    cancelled: bool = False  #: the attempt had released the cancel of its execution, from format 3 on
 
 
 class SuspendAttempt(Request, frozen=True, kw_only=True):
@@ -310,6 +332,7 @@ class SuspendAttempt(Request, frozen=True, kw_only=True):
     key: str
     expected: str
     actual: str
+    misuse: str = ""  #: or what the code did that no replay could do again; then nothing else is told
 
 
 AnyRequest = (
@@ -326,6 +349,8 @@ AnyRequest = (
     | FailStep
     | RecordMarker
     | SendSignalFromAttempt
+    | RecordRefusal
+    | GiveUp
     | DeliverCancel
     | Heartbeat
     | CompleteAttempt

@@ -54,7 +54,7 @@ class Interrupted(Answer, frozen=True, kw_only=True):
 
 
 class Refused(Answer, frozen=True, kw_only=True):
-    """The request can't be met; nothing was recorded."""
+    """The request can't be met. From format 3 on that is recorded, but where the code is not what was recorded."""
 
     reason: str  #: name of a Reason
     message: str
@@ -174,6 +174,8 @@ class Wake(Effect, frozen=True, kw_only=True):
     kind: OperationKind
     key: str
     answer: AnyAnswer
+    end_seq: int = 0  #: of the operation; 0: it goes on, or is of an earlier format
+    at_ms: int = 0  #: when it was over
 
 
 class RequestCancel(Effect, frozen=True, kw_only=True):
@@ -181,6 +183,8 @@ class RequestCancel(Effect, frozen=True, kw_only=True):
 
     epoch: int
     reason: str
+    cancel_seq: int = 0  #: its place among the answers of the attempt; 0: of an earlier format
+    at_ms: int = 0
 
 
 class Abandon(Effect, frozen=True, kw_only=True):

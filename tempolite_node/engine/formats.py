@@ -25,9 +25,10 @@ from tempolite_node.engine.model import (
 #: repeated request, and an execution that is used in place of a new one, are compared by handler and arguments. A wait
 #: has the number of the signal that it took, and gives it back when the code can't read it; a signal has its sender.
 #:
-#: 3: what replays is what ran. The journal of an execution has a limit, and so have the attempts that are kept. Runs of
-#: an id are counted and may continue each other; a request is looked up in the run before as well. A signal notes which
-#: run took it.
+#: 3: what replays is what ran. The ends of an execution's operations have an order, and so has its cancel; refused
+#: operations, and waits that were given up, are recorded. The journal of an execution has a limit, and so have the
+#: attempts that are kept. Runs of an id are counted, may continue each other; a request is looked up in the run before
+#: as well. A signal notes which run took it.
 FORMAT = 3
 
 #: The values of an execution that was enqueued in this format or later are checked where they are written, and its keys
@@ -55,14 +56,14 @@ def handlers_in(format: int, handlers: Sequence[ServedHandler]) -> tuple[ServedH
     """What a node tells of its handlers while the format is in use."""
     if format < 2:
         handlers = [replace(handler, function="", signals=()) for handler in handlers]
-    if format < 3:
-        handlers = [replace(handler, options=options_in(format, handler.options)) for handler in handlers]
+    if format < EXACT_REPLAY:
+        handlers = [replace(each, options=options_in(format, each.options), stepped=False) for each in handlers]
     return tuple(handlers)
 
 
 def options_in(format: int, options: Options) -> Options:
     """What is recorded of the options of an execution while the format is in use."""
-    if format >= 3:
+    if format >= EXACT_REPLAY:
         return options
     return replace(options, max_operations=MAX_OPERATIONS, max_journal_bytes=MAX_JOURNAL_BYTES)
 

@@ -35,12 +35,19 @@ def deliver(
     )
     work.put_signal(received)
     work.put(replace(target, inbox=received.seq))
+    offer(work, target.row, received, at_ms=at_ms)
+    return received.seq
+
+
+def offer(work: Work, row: int, signal: Signal, *, at_ms: int) -> None:
+    """Gives a signal that is in line to the oldest wait for its name of the run at the row, if there is one."""
+    target = work.execution_at(row)
     for wait in work.pending(target.row) if target.pending else ():
-        if wait.kind is OperationKind.SIGNAL and wait.target == name:
-            taking = replace(wait, signal_seq=consume(work, target, received))
+        if wait.kind is OperationKind.SIGNAL and wait.target == signal.name:
+            payload = signal.payload
+            taking = replace(wait, signal_seq=consume(work, target, signal))
             end_wait(work, taking, OperationStatus.COMPLETED, Value(payload=payload), at_ms=at_ms, result=payload)
             break
-    return received.seq
 
 
 def _sent_before(work: Work, target: Execution, request_id: str) -> Signal | None:

@@ -18,6 +18,7 @@ from tempolite_node.engine.effects import (
     RequestCancel,
     Wake,
 )
+from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.model import (
     ClosePolicy,
     Component,
@@ -416,7 +417,7 @@ def end_wait(
     result: bytes | None = None,
 ) -> None:
     """A pending wait is over: its execution goes on."""
-    close_wait(work, wait, status, at_ms=at_ms, result=result)
+    over = close_wait(work, wait, status, at_ms=at_ms, result=result)
     execution = work.execution_at(wait.execution_row)
     waiting = replace(execution, pending=execution.pending - 1)
     if not execution.attached:
@@ -427,7 +428,15 @@ def end_wait(
         waiting = replace(waiting, status=Status.RUNNING)
     work.put(waiting)
     work.emit(
-        Wake(execution_id=execution.id, epoch=execution.epoch, kind=wait.kind, key=wait.key, answer=answer),
+        Wake(
+            execution_id=execution.id,
+            epoch=execution.epoch,
+            kind=wait.kind,
+            key=wait.key,
+            answer=answer,
+            end_seq=over.end_seq,
+            at_ms=at_ms,
+        )
     )
 
 
@@ -465,14 +474,14 @@ def end_backoff(work: Work, execution: Execution, side_effect: Operation, *, at_
 
 def close_wait(
     work: Work, wait: Operation, status: OperationStatus, *, at_ms: int, result: bytes | None = None
-) -> None:
+) -> Operation:
     if wait.due_ms is not None:
         work.clear_timer(wait.execution_row, operation_timer(wait.kind, wait.key))
     over = replace(wait, status=status, closed_ms=at_ms, due_ms=None, result=result)
-    work.put_operation(over, before=wait)
     if wait.kind is OperationKind.WAIT and wait.target_row is not None:
         target = work.execution_at(wait.target_row)
         work.put(replace(target, waiters=target.waiters - 1))
+    return work.put_operation(over, before=wait)
 
 
 # --- cancel
@@ -482,7 +491,10 @@ def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int)
     """Records the request and lets the execution see it as soon as its state allows."""
     if execution.closed or execution.cancel_requested:
         return
-    requested = work.put(replace(execution, cancel_requested=True, reason=reason))
+    requested = replace(execution, cancel_requested=True, reason=reason)
+    if execution.format >= EXACT_REPLAY:
+        requested = replace(requested, cancel_seq=work.next_row(), cancelled_ms=at_ms)
+    work.put(requested)
     if requested.pool is Component.COMPENSATION:
         return  # what is being undone is undone to the end, with the help of children too
     if requested.has_children:
@@ -496,9 +508,44 @@ def cancel_due(execution: Execution) -> bool:
     return execution.cancel_requested and not execution.cancel_delivered and not undoing
 
 
+def takes_cancel_in_order(work: Work, execution: Execution) -> bool:
+    """Whether its code meets the cancel at its place among the answers, and not at one of its operations."""
+    exact = execution.format >= EXACT_REPLAY and execution.pool is not Component.COMPENSATION
+    return exact and is_stepped(work, execution)
+
+
+def is_stepped(work: Work, execution: Execution) -> bool:
+    """Whether its handler's code runs on a loop that is stepped, where its owner runs it; see `ServedHandler`."""
+    owner = work.node(execution.owner)
+    return owner is not None and owner.serves(execution.handler) and owner.served(execution.handler).stepped
+
+
+def _show_cancel_in_order(work: Work, execution: Execution, *, at_ms: int) -> None:
+    """The cancel has its place. What waits is not interrupted: what becomes of each wait is for the code to say."""
+    shown = work.put(replace(execution, cancel_delivered=True))
+    if shown.attached:
+        work.emit(_request_cancel(shown))
+    elif shown.status is Status.WAITING:
+        resume_unwound(work, shown, at_ms=at_ms)
+
+
+def _request_cancel(execution: Execution) -> RequestCancel:
+    return RequestCancel(
+        execution_id=execution.id,
+        epoch=execution.epoch,
+        reason=execution.reason,
+        cancel_seq=execution.cancel_seq or 0,
+        at_ms=execution.cancelled_ms or 0,
+    )
+
+
 def _show_cancel(work: Work, execution: Execution, *, at_ms: int) -> None:
+    has_code = execution.attached or execution.resumes or execution.status is Status.WAITING
+    if has_code and takes_cancel_in_order(work, execution):
+        _show_cancel_in_order(work, execution, at_ms=at_ms)
+        return
     if execution.attached:
-        work.emit(RequestCancel(execution_id=execution.id, epoch=execution.epoch, reason=execution.reason))
+        work.emit(_request_cancel(execution))
     if execution.pending and execution.status is Status.WAITING:
         first = work.pending(execution.row)[0]
         work.put(replace(execution, cancel_delivered=True))

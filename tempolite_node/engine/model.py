@@ -107,11 +107,25 @@ class OperationStatus(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
+    REFUSED = "refused"
+    GIVEN_UP = "given_up"
 
 
 _WAIT_IS_OVER = frozenset({OperationStatus.COMPLETED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED})
+_GIVEN_UP_WAIT = frozenset({OperationStatus.GIVEN_UP})
+_FIRST_OF_WAIT = frozenset(
+    {
+        OperationStatus.PENDING,
+        OperationStatus.COMPLETED,
+        OperationStatus.FAILED,
+        OperationStatus.CANCELLED,
+        OperationStatus.REFUSED,
+    }
+)
+_FIRST_OF_SIGNAL = _WAIT_IS_OVER | {OperationStatus.PENDING}
+_FIRST_OF_TIMER = frozenset({OperationStatus.PENDING, OperationStatus.CANCELLED})
 _TRIED = frozenset({OperationStatus.COMPLETED, OperationStatus.FAILED, OperationStatus.RETRYING})
-_AT_ONCE = {None: frozenset({OperationStatus.COMPLETED}), OperationStatus.COMPLETED: frozenset[OperationStatus]()}
+_DONE_OR_REFUSED = frozenset({OperationStatus.COMPLETED, OperationStatus.REFUSED})
 
 #: Of each kind of operation: from each status, those that may be recorded next; from None, the first ones, and those
 #: of an operation that is done again in a later generation (see `Operation.holds`). `Work.put_operation` looks every
@@ -144,36 +158,47 @@ OPERATION_MOVES: Mapping[OperationKind, Mapping[OperationStatus | None, frozense
         OperationStatus.SKIPPED: frozenset(),
     },
     OperationKind.CHILD: {
-        None: frozenset({OperationStatus.COMPLETED}),
-        OperationStatus.COMPLETED: frozenset({OperationStatus.COMPLETED}),  # it ended badly, and is enqueued anew
+        None: _DONE_OR_REFUSED,
+        # It ended badly, and is enqueued anew; or a later generation has it as it is.
+        OperationStatus.COMPLETED: _DONE_OR_REFUSED,
+        OperationStatus.REFUSED: frozenset(),
     },
     OperationKind.WAIT: {
-        None: frozenset(
-            {OperationStatus.PENDING, OperationStatus.COMPLETED, OperationStatus.FAILED, OperationStatus.CANCELLED}
-        ),
-        # The execution that it waits for is continued as new: it waits for the next run.
-        OperationStatus.PENDING: _WAIT_IS_OVER | {OperationStatus.FAILED, OperationStatus.PENDING},
-        OperationStatus.COMPLETED: frozenset(),
-        OperationStatus.FAILED: frozenset(),
-        OperationStatus.TIMED_OUT: frozenset(),
-        OperationStatus.CANCELLED: frozenset(),
+        None: _FIRST_OF_WAIT,
+        # Pending again: what it waits for is continued as new, and it waits for the next run.
+        OperationStatus.PENDING: _WAIT_IS_OVER
+        | {OperationStatus.FAILED, OperationStatus.GIVEN_UP, OperationStatus.PENDING},
+        OperationStatus.COMPLETED: _GIVEN_UP_WAIT,
+        OperationStatus.FAILED: _GIVEN_UP_WAIT,
+        OperationStatus.TIMED_OUT: _GIVEN_UP_WAIT,
+        OperationStatus.CANCELLED: _GIVEN_UP_WAIT,
+        OperationStatus.REFUSED: frozenset(),
+        OperationStatus.GIVEN_UP: _FIRST_OF_WAIT,  # asked for again under its key
     },
     OperationKind.SIGNAL: {
-        None: _WAIT_IS_OVER | {OperationStatus.PENDING},
-        OperationStatus.PENDING: _WAIT_IS_OVER,
+        None: _FIRST_OF_SIGNAL,
+        OperationStatus.PENDING: _WAIT_IS_OVER | {OperationStatus.GIVEN_UP},
         # What it took can't be read, and is set aside: it takes the next one, or waits again.
-        OperationStatus.COMPLETED: _WAIT_IS_OVER | {OperationStatus.PENDING},
-        OperationStatus.TIMED_OUT: frozenset(),
-        OperationStatus.CANCELLED: frozenset(),
+        OperationStatus.COMPLETED: _FIRST_OF_SIGNAL | {OperationStatus.GIVEN_UP},
+        OperationStatus.TIMED_OUT: _GIVEN_UP_WAIT,
+        OperationStatus.CANCELLED: _GIVEN_UP_WAIT,
+        OperationStatus.GIVEN_UP: _FIRST_OF_SIGNAL,
     },
     OperationKind.TIMER: {
-        None: frozenset({OperationStatus.PENDING, OperationStatus.CANCELLED}),
-        OperationStatus.PENDING: frozenset({OperationStatus.COMPLETED, OperationStatus.CANCELLED}),
-        OperationStatus.COMPLETED: frozenset(),
-        OperationStatus.CANCELLED: frozenset(),
+        None: _FIRST_OF_TIMER,
+        OperationStatus.PENDING: frozenset(
+            {OperationStatus.COMPLETED, OperationStatus.CANCELLED, OperationStatus.GIVEN_UP}
+        ),
+        OperationStatus.COMPLETED: _GIVEN_UP_WAIT,
+        OperationStatus.CANCELLED: _GIVEN_UP_WAIT,
+        OperationStatus.GIVEN_UP: _FIRST_OF_TIMER,
     },
-    OperationKind.SIGNAL_SENT: _AT_ONCE,
-    OperationKind.MARKER: _AT_ONCE,
+    OperationKind.SIGNAL_SENT: {
+        None: _DONE_OR_REFUSED,
+        OperationStatus.COMPLETED: frozenset(),
+        OperationStatus.REFUSED: frozenset(),
+    },
+    OperationKind.MARKER: {None: frozenset({OperationStatus.COMPLETED}), OperationStatus.COMPLETED: frozenset()},
 }
 
 
@@ -291,6 +316,9 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
     inbox: int = 0  #: signals received
     consumed: int = 0  #: signals consumed
     outbox: int = 0  #: signals sent to clients
+    #: Place of the cancel among the ends of its operations (see `Operation.end_seq`), from format 3 on.
+    cancel_seq: int | None = None
+    cancelled_ms: int | None = None  #: when the cancel was requested, from format 3 on
     heartbeat: bytes | None = None
     concurrency_key: str | None = None  #: only so many executions of its handler with the key are under way
     place: int | None = None  #: of its key: the row of the execution that it was given to; see `concurrency`
@@ -348,15 +376,19 @@ class Operation(Struct, gc=False, frozen=True, kw_only=True):
     kind: OperationKind
     key: str
     seq: int  #: order of recording
+    #: Order in which the log decided how operations end, and in which their answers are released, from format 3 on.
+    #: 0: it is not over, or is of an earlier format.
+    end_seq: int = 0
     status: OperationStatus
-    target: str = ""  #: class of a step, name of a signal, id of a child or of the execution waited for
+    #: Class of a step, name of a signal, id of a child or of the execution waited for; of a refused child its handler.
+    target: str = ""
     target_row: int | None = None
     digest: bytes = b""  #: of the input; another one at the same key is non-determinism
     generation: int = 0  #: in which it was made; see `record_generation`
     attempt: int = 0
     input: bytes | None = None  #: data of a step
     result: bytes | None = None
-    failure: Failure | None = None
+    failure: Failure | None = None  #: of a REFUSED one: its reason as the type, and the message
     retry_state: RetryState | None = None
     in_doubt: bool = False  #: a step whose transaction may have taken effect although it never completed
     started_ms: int
@@ -397,7 +429,15 @@ def record_generation(execution_generation: int, side_effect_failures: int) -> i
     return execution_generation * _SIDE_EFFECT_FAILURES_MAX + min(side_effect_failures, _SIDE_EFFECT_FAILURES_MAX - 1)
 
 
-_DONE_AGAIN = frozenset({OperationStatus.FAILED, OperationStatus.TIMED_OUT, OperationStatus.CANCELLED})
+_DONE_AGAIN = frozenset(
+    {
+        OperationStatus.FAILED,
+        OperationStatus.TIMED_OUT,
+        OperationStatus.CANCELLED,
+        OperationStatus.REFUSED,
+        OperationStatus.GIVEN_UP,
+    }
+)
 
 
 def record_holds(status: OperationStatus, made_in: int, generation: int) -> bool:
@@ -462,6 +502,7 @@ class ServedHandler(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
     component: Component  #: HANDLER or SAGA
     function: str = ""  #: "module:qualified name", from format 2 on; "": not told
     signals: tuple[str, ...] = ()  #: names of those it declares, from format 2 on; none: it takes any
+    stepped: bool = False  #: it takes a cancel in its place among the answers, from format 3 on
     options: Options = Options()
     priority: int = 0
     max_duration_ms: int | None = None

@@ -10,6 +10,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol, TypeVar
 
+from msgspec.structs import replace
+
 from tempolite_node.engine import formats, sizes
 from tempolite_node.engine.effects import AnyEffect
 from tempolite_node.engine.model import (
@@ -115,7 +117,7 @@ class Work:
         )
 
     def next_row(self) -> int:
-        """A number never given before in this store: key of an execution, or order of an operation."""
+        """A number never given before in this store: key of an execution, or order of an operation or of its end."""
         self.last_row += 1
         return self.last_row
 
@@ -250,6 +252,8 @@ class Work:
             f"{operation.kind} {operation.key}: {status} -> {operation.status}"
         )
         row = operation.execution_row
+        if operation.closed_ms is not None and self._has_order(row):
+            operation = replace(operation, end_seq=self.next_row())
         count, size = self.growth.get(row, (0, 0))
         size += sizes.of_record(operation)
         if before is None:
@@ -267,6 +271,17 @@ class Work:
         count, size = self._stored.journal_size(row)
         more = self.growth.get(row)
         return (count, size) if more is None else (count + more[0], size + more[1])
+
+    def put_at_end(self, operation: Operation, *, at_ms: int) -> Operation:
+        """Gives one that was over before its place among those that end now: nobody has had its answer."""
+        if self._has_order(operation.execution_row):
+            operation = replace(operation, end_seq=self.next_row(), closed_ms=at_ms)
+            self.operations[operation.execution_row][operation.kind, operation.key] = operation
+        return operation
+
+    def _has_order(self, row: int) -> bool:
+        """Whether the ends of an execution's operations have an order; see `Operation.end_seq`."""
+        return self.execution_at(row).format >= formats.EXACT_REPLAY
 
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]:
         """In the order in which they were recorded."""

@@ -32,11 +32,18 @@ class Resolved(NamedTuple):
 
 
 def served_handler(
-    config: Config, name: str, component: Component, *, function: str = "", signals: tuple[str, ...] = ()
+    config: Config,
+    name: str,
+    component: Component,
+    *,
+    function: str = "",
+    signals: tuple[str, ...] = (),
+    stepped: bool = False,
 ) -> ServedHandler:
     """How executions of a configured handler are run where a call sets nothing: by handler, pool and default.
 
     component: HANDLER or SAGA. function: "module:qualified name". signals: names of those that it declares.
+    stepped: as in `ServedHandler`.
     """
     handler = config.handler(name)
     assert handler is not None, f"handler {name} is loaded and not configured"
@@ -46,6 +53,7 @@ def served_handler(
         component=component,
         function=function,
         signals=signals,
+        stepped=stepped,
         options=Options(
             retry=_merged(handler.retry, pool.retry, default=DEFAULT_RETRY),
             compensation_retry=_merged(

@@ -145,6 +145,7 @@ class Node:
             load_message(config, self._log.format),
             inputs,
             self._log,
+            hash_seed=self._data_dir.hash_seed(),
             up=self._host_up,
             down=self._host_down,
         )
@@ -284,6 +285,7 @@ class Node:
                 each.component,
                 function=each.function,
                 signals=tuple(signal.name for signal in each.signals),
+                stepped=each.asynchronous,
             )
             for name, each in self._supervisor.handlers.items()
         ]
@@ -409,7 +411,8 @@ class Node:
     # --- between the worker hosts and the driver
 
     def _host_up(self, host: int, handlers: Sequence[messages.HandlerDescription]) -> None:
-        self._driver.put(HostUp(host, tuple(handler.name for handler in handlers)))
+        stepped = tuple(handler.name for handler in handlers if handler.asynchronous)
+        self._driver.put(HostUp(host, tuple(handler.name for handler in handlers), stepped))
 
     def _host_down(self, host: int, message: str, crashed: bool) -> None:
         self._driver.put(HostDown(host, message, crashed))

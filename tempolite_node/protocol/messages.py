@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from tempolite_node.engine.commands import AnyRequest
-from tempolite_node.engine.effects import AnyAnswer
+from tempolite_node.engine.effects import AnyAnswer, Refused
 from tempolite_node.engine.model import (
     DURATION_MS_MAX,
     MAX_JOURNAL_BYTES,
@@ -77,6 +77,9 @@ class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     result: bytes | None = None
     failure: Failure | None = None
     ended: Status | None = None  #: of the execution waited for, when a wait is COMPLETED
+    end_seq: int = 0  #: its place in the order in which answers are released; 0: as in `model.Operation`
+    closed_ms: int = 0  #: when it was over
+    refusal: Refused | None = None  #: of one that is REFUSED
 
 
 class RunHandler(Message, frozen=True, kw_only=True):
@@ -95,7 +98,10 @@ class RunHandler(Message, frozen=True, kw_only=True):
     cancel_requested: bool = False
     cancel_delivered: bool = False
     cancel_reason: str = ""
+    cancel_seq: int | None = None  #: place of the cancel among the ends of operations, from format 3 on
+    cancelled_ms: int = 0  #: when it was requested, from format 3 on
     heartbeat: bytes | None = None  #: details of the last heartbeat of an earlier attempt
+    started_ms: int = 0  #: of the execution's first attempt
     isolated: bool = False
     format: int = 1  #: of the log, in use when the execution was enqueued: by the rules of its time it goes on
     run: int = 1  #: see `Execution.run`
@@ -136,10 +142,16 @@ class AskForMore(Message, frozen=True, kw_only=True):
 
 
 class Reply(Message, frozen=True, kw_only=True):
+    """Those of one frame leave in the order of their `end_seq`."""
+
     execution_id: str
     epoch: int
     call: int
     answer: AnyAnswer
+    #: Place of the operation's end, at which its answer is to be released, as in replay. 0: it has not ended (Granted),
+    #: is of an execution of an earlier format, or is refused for code that is not what was recorded.
+    end_seq: int = 0
+    at_ms: int = 0  #: when it ended
 
 
 class LeaseSlots(Message, frozen=True, kw_only=True):
@@ -149,11 +161,13 @@ class LeaseSlots(Message, frozen=True, kw_only=True):
 
 
 class CancelAttempt(Message, frozen=True, kw_only=True):
-    """Its cancel was requested: raised at its next context call."""
+    """Its cancel was requested: raised at its next context call, or released in its place among the answers."""
 
     execution_id: str
     epoch: int
     reason: str
+    cancel_seq: int = 0  #: as `Reply.end_seq`
+    at_ms: int = 0
 
 
 class AbandonAttempt(Message, frozen=True, kw_only=True):
@@ -234,6 +248,8 @@ class HandlerDescription(Struct, gc=False, frozen=True, kw_only=True, omit_defau
     name: str
     function: str = ""  #: "module:qualified name", as the function says itself
     component: Component
+    #: Its attempts, from format 3 on, run on a loop that is stepped: they say when it is `Quiet`, and take a cancel in
+    #: its place among the answers.
     asynchronous: bool
     arguments_schema: str
     result_schema: str
@@ -296,6 +312,22 @@ class AttemptCall(Message, frozen=True, kw_only=True):
     #: The side effect that it is about runs, or ran, in a slot that was leased. Of one that runs it is told, not asked:
     #: there is no Reply.
     leased: bool = False
+    quiet: int | None = None  #: on the last call of a burst: what `Quiet` says, with its `released`
+
+
+class Quiet(Message, frozen=True, kw_only=True):
+    """Nothing of the attempt's own code can go on by itself: it waits for answers.
+
+    The frame of the attempt gives up its slot when the host is through with all that was sent to it, and nothing that
+    it asked for is yet to be decided. Told of asynchronous handlers, and of no other; also with the word that a side
+    effect runs in a slot that was leased.
+    """
+
+    execution_id: str
+    epoch: int
+    #: `Reply.end_seq` of the last answer that was released, or dropped because nobody waits for it any more; or the
+    #: place of the cancel. 0: none was.
+    released: int
 
 
 class ReturnSlots(Message, frozen=True, kw_only=True):
@@ -309,7 +341,7 @@ class SendMore(Message, frozen=True, kw_only=True):
 
 
 #: What the driver hears; see `supervisor.connection`.
-ForDriver = AttemptCall | ReturnSlots | SendMore
+ForDriver = AttemptCall | Quiet | ReturnSlots | SendMore
 
 
 class Violation(Struct, gc=False, frozen=True):
@@ -340,4 +372,4 @@ class Pong(Message, frozen=True, kw_only=True):
     parked: int = 0  #: stacks that wait
 
 
-FromHost = Loaded | AttemptCall | ReturnSlots | SendMore | Checked | LogFlushed | Pong
+FromHost = Loaded | ForDriver | Checked | LogFlushed | Pong

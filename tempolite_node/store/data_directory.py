@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from pathlib import Path
 
 from tempolite_node.errors import StartError
 
 STORE = "store.db"
 ADDRESS = "address"  #: what the API listens on, once it does
+HASH_SEED = "hash_seed"  #: of the worker hosts' processes
+
+_HASH_SEEDS = 2**32  #: as many as Python takes
 
 
 class DataDir:
@@ -39,10 +43,22 @@ class DataDir:
         return self.path / STORE
 
     def write_address(self, address: str) -> None:
+        self._write(ADDRESS, address)
+
+    def hash_seed(self) -> int:
+        """Random, and the same at each start: code that loops over a set of strings replays as it ran."""
+        try:
+            return int((self.path / HASH_SEED).read_text()) % _HASH_SEEDS
+        except (OSError, ValueError):
+            seed = secrets.randbelow(_HASH_SEEDS)
+            self._write(HASH_SEED, str(seed))
+            return seed
+
+    def _write(self, name: str, text: str) -> None:
         """Whole or not at all, so that whoever waits for the file never reads half of it."""
-        written = self.path / f"{ADDRESS}.new"
-        written.write_text(address + "\n")
-        written.replace(self.path / ADDRESS)
+        written = self.path / f"{name}.new"
+        written.write_text(text + "\n")
+        written.replace(self.path / name)
 
     def close(self) -> None:
         (self.path / ADDRESS).unlink(missing_ok=True)

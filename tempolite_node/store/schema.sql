@@ -16,7 +16,7 @@
 CREATE TABLE meta (
     one           INTEGER PRIMARY KEY CHECK (one = 1),
     applied_index INTEGER NOT NULL,          -- of the log: entries up to here are in this store
-    last_row      INTEGER NOT NULL,          -- highest number given to an execution's row or an operation's seq
+    last_row      INTEGER NOT NULL,          -- highest number given to an execution's row, an operation's seq or its end
     node_id       TEXT,                      -- whose store it is; NULL before the first start, and in a snapshot
     cluster       TEXT                       -- whose log is applied to it; NULL: the node is alone
 ) STRICT;
@@ -91,6 +91,8 @@ CREATE TABLE executions (
     place              INTEGER               -- of its key: the row of the execution that it was given to
                            CHECK (place IS NULL OR (concurrency_key IS NOT NULL AND closed_ms IS NULL)),
     format             INTEGER NOT NULL DEFAULT 1,  -- of the log, in use when it was enqueued
+    cancel_seq         INTEGER,              -- place of the cancel among the ends of its operations
+    cancelled_ms       INTEGER,              -- when it was requested
     run                INTEGER NOT NULL DEFAULT 1,  -- of those that had its id in turn, 1-based
     previous           INTEGER,              -- row of the run before
     mailbox            INTEGER,              -- row of the run whose inbox and outbox it goes on with; NULL: its own
@@ -128,7 +130,7 @@ CREATE TABLE operations (
                       -- pending              a wait that is not over; a compensation that waits for a slot
                       -- running              a step whose transaction was begun; a compensation
                       -- retrying             failed; the next attempt is due at due_ms, or was due before
-                      -- and, for good: completed, failed, timed_out, cancelled, skipped
+                      -- and, for good: completed, failed, timed_out, cancelled, skipped, refused, given_up
     target        TEXT    NOT NULL,
     target_row    INTEGER REFERENCES executions,
     digest        BLOB    NOT NULL,
@@ -143,6 +145,7 @@ CREATE TABLE operations (
     closed_ms     INTEGER,
     due_ms        INTEGER,
     signal_seq    INTEGER,                   -- of the signal in the inbox that a completed wait took
+    end_seq       INTEGER NOT NULL DEFAULT 0,  -- order in which the log decided how operations end
     PRIMARY KEY (execution_row, kind, key)
 ) STRICT, WITHOUT ROWID;
 

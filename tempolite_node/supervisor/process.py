@@ -28,10 +28,14 @@ class HostProcess:
         log: LogWriter,
         reader: SocketReader,
         children: ChildProcesses,
+        hash_seed: int | None = None,
         on_messages: Callable[[HostProcess, list[messages.FromHost]], None],
         on_exit: Callable[[HostProcess, str], None],
     ) -> None:
-        """log: writes the lines that it logs. reader: of the socket, once the handlers are loaded."""
+        """log: writes the lines that it logs. reader: of the socket, once the handlers are loaded.
+
+        hash_seed: by which sets of strings are ordered, in each process alike; None: in each otherwise.
+        """
         self.number = number  #: never given twice in a node's life; below zero: of one isolated attempt
         self.silent_s = 0.0  #: since its last sign of life
         self.connection: HostConnection | None = None  #: once the handlers are loaded
@@ -41,6 +45,7 @@ class HostProcess:
         self._on_messages = on_messages
         self._on_exit = on_exit
         self._children = children
+        self._hash_seed = hash_seed
         self._loop = asyncio.get_running_loop()
         self._process: subprocess.Popen[bytes] | None = None  #: the keeper of the host
         self._pid = 0
@@ -68,7 +73,7 @@ class HostProcess:
                 self._process = self._children.spawn(
                     command,
                     pass_fds=[theirs.fileno(), log_fd],
-                    environment={**os.environ, "PYTHONUNBUFFERED": "1"},
+                    environment=self._environment(),
                     ended=self._ended,
                 )
             except BaseException:
@@ -76,6 +81,12 @@ class HostProcess:
                 raise
         ours.setblocking(False)
         self._loading = self._loop.create_task(self._load_handlers(ours))
+
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if self._hash_seed is not None and environment.get("PYTHONHASHSEED", "random") == "random":
+            environment["PYTHONHASHSEED"] = str(self._hash_seed)
+        return environment
 
     async def _load_handlers(self, connection: socket.socket) -> None:
         """Reads what the process says until its handlers are loaded; from then on, the driver does."""

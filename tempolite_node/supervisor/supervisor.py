@@ -35,10 +35,11 @@ class Supervisor:
         reader: SocketReader,
         log: LogWriter,
         *,
+        hash_seed: int | None = None,
         up: Callable[[int, Sequence[messages.HandlerDescription]], None],
         down: Callable[[int, str, bool], None],
     ) -> None:
-        """reader: of what the hosts say once they are up. log: writes what they log.
+        """reader: of what the hosts say once they are up. log: writes what they log. hash_seed: as of `HostProcess`.
 
         down: gets why a host ended, and whether one of its attempts may be to blame.
         """
@@ -46,6 +47,7 @@ class Supervisor:
         self._load = load
         self._reader = reader
         self._log = log
+        self._hash_seed = hash_seed
         self._up = up
         self._down = down
         self._children = ChildProcesses()
@@ -135,6 +137,7 @@ class Supervisor:
             log=self._log,
             reader=self._reader,
             children=self._children,
+            hash_seed=self._hash_seed,
             on_messages=self._on_messages,
             on_exit=self._on_exit,
         )

@@ -7,13 +7,15 @@ import inspect
 import selectors
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
 from tempolite_node.engine.effects import AnyAnswer
-from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime
+from tempolite_node.protocol import messages
+from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime, ExactCode
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.conversations import Ask, Conversation, RunUserCode, UserCodeTimeout
 from tempolite_node.worker_host.operations import conversation_of
@@ -33,7 +35,7 @@ class AsyncRuntime(AttemptRuntime):
             step = next(conversation)
             while True:
                 try:
-                    returned = await (self._ask(step) if isinstance(step, Ask) else self._run(step))
+                    returned = await (self._ask(step) if isinstance(step, Ask) else self._run(step))  # type: ignore[arg-type]
                 except BaseException as error:  # user code may raise anything, and cancel the task that asks
                     step = conversation.throw(error)
                 else:
@@ -57,9 +59,14 @@ class AsyncRuntime(AttemptRuntime):
     async def _run(self, body: RunUserCode) -> Any:
         self.attempt.bodies.add(body.scope)
         try:
-            return await (_run(body) if body.timeout_s is None else _run_in_time(body, body.timeout_s))
+            return await run_body(body)
         finally:
             self.attempt.bodies.discard(body.scope)
+
+
+def run_body(body: RunUserCode) -> Awaitable[Any]:
+    """UserCodeTimeout: its time was up."""
+    return _run(body) if body.timeout_s is None else _run_in_time(body, body.timeout_s)
 
 
 async def _run(body: RunUserCode) -> Any:
@@ -140,6 +147,14 @@ class AttemptLoop:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def create_body(self, coro: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
+        """In the loop's thread."""
+        assert self._loop is not None
+        task = self._loop.create_task(coro, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     def flush_soon(self) -> None:
         """What all attempts say in one turn of the loop leaves in one frame, at its end."""
         if not self._flushes:
@@ -151,8 +166,8 @@ class AttemptLoop:
         self._flushes = False
         self._channel.flush()
 
-    def deliver(self, answers: Iterable[tuple[Attempt, int, AnyAnswer]]) -> None:
-        self._started().call_soon_threadsafe(_deliver, answers)
+    def deliver(self, said: Iterable[tuple[Attempt, messages.Reply | messages.CancelAttempt]]) -> None:
+        self._started().call_soon_threadsafe(_deliver, said)
 
 
 class TaskScheduler:
@@ -187,8 +202,20 @@ def _turn(loop: asyncio.AbstractEventLoop) -> None:
             loop.run_forever()
 
 
-def _deliver(answers: Iterable[tuple[Attempt, int, AnyAnswer]]) -> None:
-    for attempt, number, answer in answers:
-        waiter = attempt.answered(number)
-        if waiter is not None:
-            waiter.wake(answer)
+def _deliver(said: Iterable[tuple[Attempt, messages.Reply | messages.CancelAttempt]]) -> None:
+    going_on: dict[ExactCode, None] = {}
+    for attempt, message in said:
+        code = attempt.exact
+        if code is not None:
+            going_on[code] = None
+        if isinstance(message, messages.CancelAttempt):
+            if code is not None:
+                code.cancel(message)
+            continue
+        waiter = attempt.answered(message.call)
+        if code is not None:
+            code.answered(waiter, message)
+        elif waiter is not None:
+            waiter.wake(message.answer)
+    for code in going_on:
+        code.go_on()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from tempolite_node.worker_host.logs import AttemptScope
 from tempolite_node.worker_host.parking import Parking
 from tempolite_node.worker_host.registry import Handler, Registry
 from tempolite_node.worker_host.scopes import Scope, current_scope
-from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
+from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument, NotInHandler
 from tempolite_sdk.operations import Facts, Operation
 from tempolite_sdk.payload import encode
 from tempolite_sdk.values.written import Written, encode_as
@@ -85,6 +86,41 @@ class _Parked(NamedTuple):
     scope: Scope
 
 
+class ExactCode(Protocol):
+    """The code of an attempt on a loop of its own; see `exact.runtime`."""
+
+    def say(self, call: messages.AttemptCall) -> bool:
+        """Whether the call goes out with the burst that it is of."""
+        ...
+
+    def answered(self, waiter: Waiter | None, reply: messages.Reply) -> None: ...
+
+    def cancel(self, message: messages.CancelAttempt) -> None: ...
+
+    def go_on(self) -> None:
+        """After answers, or the cancel."""
+        ...
+
+    def stop(self) -> None:
+        """The attempt is over."""
+        ...
+
+    @property
+    def waits(self) -> tuple[tuple[OperationKind, str], ...] | None:
+        """The waits that the code is in, if it does nothing beside them."""
+        ...
+
+    @property
+    def unreleased(self) -> tuple[tuple[OperationKind, str], ...]:
+        """Operations of which the code has had no answer, whether there is one by now or not."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the cancel of the execution was released."""
+        ...
+
+
 class Services:
     """What every attempt of a worker host shares."""
 
@@ -119,6 +155,7 @@ class Attempt:
         self.epoch = run.epoch
         self.journal = Journal(run.journal, run.generation)
         self.scope: Scope = AttemptScope(run, self.journal)
+        self.exact: ExactCode | None = None  #: of code that runs on a loop of its own
         self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
         self.over = False
         self.cancel_requested = isinstance(run, messages.RunHandler) and run.cancel_requested
@@ -178,20 +215,22 @@ class Attempt:
         self.services.channel.flush()
 
     def _say(self, number: int, request: AnyRequest | messages.ChildRequest, scope: Scope, *, leased: bool) -> None:
-        self.services.channel.add(
-            messages.AttemptCall(
-                execution_id=self.execution_id,
-                epoch=self.epoch,
-                call=number,
-                request=request,
-                frame=scope.frame,
-                side_effect_failures=scope.side_effect_failures,
-                leased=leased,
-            )
+        call = messages.AttemptCall(
+            execution_id=self.execution_id,
+            epoch=self.epoch,
+            call=number,
+            request=request,
+            frame=scope.frame,
+            side_effect_failures=scope.side_effect_failures,
+            leased=leased,
         )
+        if self.exact is None or not self.exact.say(call):
+            self.services.channel.add(call)
 
     def park(self, number: int, kind: OperationKind, key: str, scope: Scope) -> None:
         """The stack waits in this call, for this operation, and may be unwound."""
+        if self.exact is not None:
+            return  # it parks as a whole
         self._parked[number] = _Parked(kind, key, scope)
         self.services.parking.add(self, number)
         if number not in self._calls:  # answered before it was parked
@@ -215,7 +254,11 @@ class Attempt:
         self._end(CompleteAttempt(result=result))
 
     def fail(self, error: BaseException) -> None:
-        self._end(FailAttempt(failure=failure_of(error), cancelled=isinstance(error, Cancelled)))
+        if self.exact is None:
+            cancelled = isinstance(error, Cancelled)
+        else:
+            cancelled = self.exact.cancelled and isinstance(error, asyncio.CancelledError)
+        self._end(FailAttempt(failure=failure_of(error), cancelled=cancelled))
 
     def fail_with(self, failure: Failure) -> None:
         self._end(FailAttempt(failure=failure))
@@ -227,6 +270,9 @@ class Attempt:
 
     @property
     def unanswered_waits(self) -> tuple[tuple[OperationKind, str], ...]:
+        """Of which the code has had no answer."""
+        if self.exact is not None:
+            return self.exact.unreleased
         return tuple((each.kind, each.key) for each in list(self._parked.values()))
 
     @property
@@ -241,16 +287,26 @@ class Attempt:
         self.stop()
         raise AttemptOver
 
+    def suspend_misuse(self, error: NotInHandler) -> NoReturn:
+        """The code does what it can't do there: it must change."""
+        self._end(SuspendAttempt(kind=OperationKind.MARKER, key="", expected="", actual="", misuse=str(error)))
+        self.stop()
+        raise AttemptOver
+
     def _end(self, request: CompleteAttempt | FailAttempt | SuspendAttempt) -> None:
         if not self.over:
             self.send(request, self.scope, None)
 
     # --- cancel
 
+    def in_order(self, scope: Scope) -> bool:
+        """Whether the answers of the scope's code are released in the order of the log."""
+        return self.exact is not None and scope.parent is None
+
     @property
     def cancel_due(self) -> bool:
         """Requested and not raised yet."""
-        return self.cancel_requested and not self._cancel_delivered
+        return self.exact is None and self.cancel_requested and not self._cancel_delivered
 
     @property
     def may_meet_cancel(self) -> bool:
@@ -288,7 +344,15 @@ class Attempt:
         for call in tuple(self._to_unwind):
             self._unwind(call)
 
+    def _unwind_exact(self, code: ExactCode) -> None:
+        if (waits := code.waits) and not self.over:
+            self.send(UnwindAttempt(waits=waits, cancelled=code.cancelled), self.scope, None)
+            self.stop()
+
     def _unwind(self, call: int) -> None:
+        if self.exact is not None:
+            self._unwind_exact(self.exact)
+            return
         if not self._only_waits():
             if call in self._calls:
                 self._to_unwind.add(call)
@@ -325,7 +389,10 @@ class Attempt:
                 break  # answered meanwhile
             self._leave_parking(number)
             call.waiter.wake(None)
-        self._scheduler.cancel()
+        if self.exact is None:
+            self._scheduler.cancel()
+        else:
+            self.exact.stop()
 
     # --- payloads
 

@@ -2,7 +2,7 @@
 
 Each operation is a conversation: a generator that yields what it asks of the node (`Ask`) or has user code run
 (`RunUserCode`), and is sent the answer. Synchronous and asynchronous code differ in how that is carried out, and in
-nothing else.
+nothing else; but operations of code that runs on a loop of its own say first that they have their place (`InOrder`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Struct
 from tempolite_node.engine.commands import AnyRequest
 from tempolite_node.engine.effects import AnyAnswer, Refused
 from tempolite_node.engine.model import OperationKind
-from tempolite_node.protocol.messages import ChildRequest
+from tempolite_node.protocol.messages import ChildRequest, Record
 from tempolite_node.worker_host.failures import refusal
 from tempolite_node.worker_host.scopes import Scope
 
@@ -39,11 +39,22 @@ class RunUserCode(Struct):
     timeout_s: float | None = None
 
 
+class InOrder(Struct):
+    """The operation has its place. Sent on when it is to be carried out, or when what it came to is to be released.
+
+    Yielded by code whose answers are released in the order of the log, before anything else.
+    """
+
+    kind: OperationKind
+    key: str
+    record: Record | None
+
+
 class UserCodeTimeout(Exception):
     """The time of the body is up. What it still does is ignored."""
 
 
-Conversation = Generator[Ask | RunUserCode, Any, T]
+Conversation = Generator[Ask | RunUserCode | InOrder, Any, T]
 
 
 def ask(

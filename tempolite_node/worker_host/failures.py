@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import traceback
@@ -197,16 +198,22 @@ def info_of(failure: Failure) -> FailureInfo:
 # --- recorded failures, raised again. The same error each time, so that replay takes the same way
 
 
-def failed_side_effect(key: str, failed: Failed) -> TempoliteError:
+#: Type of the failure of a body that was cancelled by the code that waited for it. No class has such a name.
+CANCELLED_BODY = "asyncio.CancelledError"
+
+
+def failed_side_effect(key: str, failed: Failed) -> BaseException:
     return _cancelled(failed.failure) or SideEffectFailed(key, info_of(failed.failure), failed.attempts)
 
 
-def failed_step(key: str, failure: Failure) -> TempoliteError:
+def failed_step(key: str, failure: Failure) -> BaseException:
     return _cancelled(failure) or StepFailed(key, info_of(failure))
 
 
-def _cancelled(failure: Failure) -> TempoliteError | None:
+def _cancelled(failure: Failure) -> BaseException | None:
     """The cancel was raised inside of it, and goes on to whoever is around it."""
+    if failure.type == CANCELLED_BODY:
+        return asyncio.CancelledError(*filter(None, [failure.message]))
     return Cancelled(failure.message) if failure.type == Cancelled.__name__ else None
 
 

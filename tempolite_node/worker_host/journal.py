@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
-from tempolite_node.engine.model import CANCEL_MARKER, OperationKind, record_generation, record_holds
+from msgspec.structs import replace
+
+from tempolite_node.engine.model import CANCEL_MARKER, OperationKind, OperationStatus, record_generation, record_holds
 from tempolite_node.protocol.messages import Record
-from tempolite_node.worker_host.scopes import Scope, scope_prefix
+from tempolite_node.worker_host.scopes import Scope, keys_again, scope_prefix
+
+
+class Replay(Protocol):
+    @property
+    def replaying(self) -> bool: ...
 
 
 class Journal:
@@ -14,6 +22,7 @@ class Journal:
         """generation: of the execution; see `model.record_generation`."""
         self._generation = generation
         self._records = {(record.kind, record.key): record for record in records}
+        self.run: Replay | None = None  #: of code on a loop of its own, which knows itself where its replay ends
         self._own: set[tuple[OperationKind, str]] = set()  #: recorded by this attempt
         self._cancelled_at = next((key for kind, key in self._records if _is_cancel(kind, key)), None)
         #: By scope, records that replay has not met there. A scope is left out as soon as its code does something new.
@@ -21,6 +30,8 @@ class Journal:
 
     def replays_in(self, scope: Scope) -> bool:
         """Whether the code of the scope does again what it did in an earlier attempt."""
+        if self.run is not None and scope.parent is None:
+            return self.run.replaying
         return bool(self._unmet.get(scope.prefix))
 
     def generation_in(self, scope: Scope) -> int:
@@ -44,6 +55,29 @@ class Journal:
         """What this attempt has recorded, for its later calls of the same key."""
         self._records[record.kind, record.key] = record
         self._own.add((record.kind, record.key))
+
+    def completed_again(self, scope: Scope, key: str) -> str | None:
+        """Of a side effect that was cancelled in an earlier generation, the key under which it completed after all."""
+        record = self._records.get((OperationKind.SIDE_EFFECT, key))
+        if record is None or record_holds(record.status, record.generation, self.generation_in(scope)):
+            return None
+        for again in keys_again(key):
+            record = self._records.get((OperationKind.SIDE_EFFECT, again))
+            if record is None:
+                return None
+            if record.status is OperationStatus.COMPLETED:
+                return again
+        return None
+
+    def note_end(self, kind: OperationKind, key: str, end_seq: int, closed_ms: int) -> None:
+        """Of what this attempt has recorded: its place in the order of answers."""
+        if (kind, key) in self._own:
+            self._records[kind, key] = replace(self._records[kind, key], end_seq=end_seq, closed_ms=closed_ms)
+
+    @property
+    def last_end(self) -> int:
+        """The latest place of what the code itself, outside of any operation, was answered."""
+        return max((each.end_seq for (_, key), each in self._records.items() if not scope_prefix(key)), default=0)
 
     def is_own(self, record: Record) -> bool:
         return (record.kind, record.key) in self._own

@@ -12,6 +12,7 @@ import select
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -158,13 +159,18 @@ def _dropped_line(count: int) -> Line:
 class AttemptScope(Scope):
     """The scope of an attempt itself. What is logged in it, or in one inside of it, tells of the attempt."""
 
-    __slots__ = ("_journal", "_run")
+    __slots__ = ("_journal", "_run", "task_path")
 
     def __init__(self, run: messages.RunHandler | messages.RunCompensation, journal: Journal) -> None:
         undoes = run.key if isinstance(run, messages.RunCompensation) else None
         super().__init__(prefix="" if undoes is None else prefix_of(OperationKind.COMPENSATION, undoes))
         self._run = run
         self._journal = journal
+        self.task_path: Callable[[], str] | None = None  #: of the task that runs, where keys are counted by task
+
+    def counted(self, kind: str, name: str) -> str:
+        path = "" if self.task_path is None else self.task_path()
+        return super().counted(kind, f"{name}@{path}" if path else name)
 
     def log_fields(self) -> dict[str, Any]:
         run = self._run

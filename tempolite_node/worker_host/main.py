@@ -16,6 +16,7 @@ from tempolite_node.protocol import framing, messages
 from tempolite_node.system import die_with_parent, make_room_for_waiting
 from tempolite_node.worker_host.attempt import Services
 from tempolite_node.worker_host.channel import Channel
+from tempolite_node.worker_host.exact.ordering import give_order
 from tempolite_node.worker_host.leased_slots import LeasedSlots
 from tempolite_node.worker_host.logs import LogPipe, configure_logging
 from tempolite_node.worker_host.parking import Parking
@@ -55,6 +56,7 @@ class WorkerHost:
         self._log = LogPipe(self._log_fd, LineFormat(first.log_format))
         configure_logging(self._log, first.log_level)
         make_room_for_waiting(first.max_parked)
+        give_order()  # before a handler's module takes what is replaced
         registry, mistakes = load(first)
         leave_group_signals_to_the_node()  # a module of the handlers may have set handlers of its own
         settle()

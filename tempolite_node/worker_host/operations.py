@@ -12,9 +12,9 @@ from tempolite_node.engine.model import ClosePolicy, OperationKind, OperationSta
 from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD, CONCURRENCY_KEY, CONCURRENCY_KEY_TOLD
 from tempolite_node.protocol.messages import CallOptions, ChildRequest, Record
 from tempolite_node.worker_host.attempt import AttemptOver
-from tempolite_node.worker_host.conversations import Ask, Conversation, ask
+from tempolite_node.worker_host.conversations import Ask, Conversation, InOrder, ask
 from tempolite_node.worker_host.failures import ended_badly, failure_of
-from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled
+from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled, raise_if_refused
 from tempolite_node.worker_host.scopes import Scope, checked_id, checked_key, local_key
 from tempolite_node.worker_host.side_effects import side_effect
 from tempolite_node.worker_host.steps import step
@@ -107,6 +107,7 @@ def _enqueue_child(
         execution_id=execution_id,
     )
     record = yield from found(attempt, scope, OperationKind.CHILD, key)
+    raise_if_refused(record)  # without a look at its digest: a handler that is not known writes its arguments otherwise
     if record is not None:
         check_digest(attempt, record, request.digest, actual=f"{name} with other arguments")
     if record is not None and record.generation >= attempt.journal.generation_in(scope):
@@ -161,6 +162,7 @@ def _wait_for_completion(attempt: Attempt, scope: Scope, operation: operations.W
     record = yield from found(attempt, scope, OperationKind.WAIT, key)
     if record is not None and record.target != execution_id:
         attempt.suspend(record.kind, key, expected=f"a wait for {record.target}", actual=f"a wait for {execution_id}")
+    raise_if_refused(record)
     if record is not None and record.ended is not None:
         answer: Any = Ended(
             execution_id=execution_id, status=record.ended, result=record.result, failure=record.failure
@@ -233,6 +235,14 @@ def _sleep(attempt: Attempt, scope: Scope, operation: operations.Sleep) -> Conve
     _check_not_interrupted(attempt, answer)
 
 
+def timer(attempt: Attempt, scope: Scope, key: str, duration_ms: int) -> Conversation[None]:
+    """Of the loop that the code runs on: set by no operation of a context."""
+    record = yield from found(attempt, scope, OperationKind.TIMER, key)
+    yield from _recorded_or(
+        attempt, scope, record, commands.Sleep(key=key, duration_ms=duration_ms), OperationKind.TIMER
+    )
+
+
 def _recorded_or(
     attempt: Attempt,
     scope: Scope,
@@ -272,7 +282,10 @@ def _continue_as_new(attempt: Attempt, scope: Scope, operation: operations.Conti
     arguments = signature.encode_arguments(named)
     attempt.check_size(f"the arguments of {attempt.handler.spec.name}", arguments)
     place = f"continue_as_new:{scope.counted('continue_as_new', '')}"
-    yield from raise_if_cancelled(attempt, scope, place, live=not attempt.journal.replays_in(scope))
+    if attempt.in_order(scope):
+        yield InOrder(OperationKind.MARKER, place, None)  # it is never recorded: where it is met again, it was refused
+    else:
+        yield from raise_if_cancelled(attempt, scope, place, live=not attempt.journal.replays_in(scope))
     answer = yield from ask(commands.ContinueAsNew(arguments=arguments, waits=attempt.unanswered_waits), scope)
     if isinstance(answer, Interrupted):
         attempt.request_cancel(answer.reason)
@@ -303,6 +316,7 @@ def _send_signal(attempt: Attempt, scope: Scope, operation: operations.SendSigna
         yield from ask(request, scope)
     else:
         check_digest(attempt, record, request.digest, actual=f"signal {name} with another payload or receiver")
+        raise_if_refused(record)
 
 
 def _encoded_for_reader(attempt: Attempt, value: Any) -> bytes:

@@ -8,7 +8,8 @@ from tempolite_node.engine.commands import DeliverCancel
 from tempolite_node.engine.effects import Refused
 from tempolite_node.engine.model import OperationKind, OperationStatus
 from tempolite_node.protocol.messages import Record
-from tempolite_node.worker_host.conversations import Ask, Conversation
+from tempolite_node.worker_host.conversations import Ask, Conversation, InOrder
+from tempolite_node.worker_host.failures import refusal
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.errors import ContextMisuse
 
@@ -22,7 +23,9 @@ _GOES_ON = (OperationStatus.PENDING, OperationStatus.RUNNING, OperationStatus.RE
 def found(attempt: Attempt, scope: Scope, kind: OperationKind, key: str) -> Conversation[Record | None]:
     """What the journal has for the operation. Raises Cancelled if this is the place for it."""
     record = attempt.journal.find(scope, kind, key)
-    if attempt.may_meet_cancel:
+    if attempt.in_order(scope):
+        yield InOrder(kind, key, record)
+    elif attempt.may_meet_cancel:
         live = record is None or record.status in _GOES_ON
         yield from raise_if_cancelled(attempt, scope, f"{kind}:{key}", live=live)
     return record
@@ -41,6 +44,12 @@ def raise_if_cancelled(attempt: Attempt, scope: Scope, place: str, *, live: bool
         answer = yield Ask(DeliverCancel(key=place), scope)
         if not isinstance(answer, Refused):
             attempt.deliver_cancel()
+
+
+def raise_if_refused(record: Record | None) -> None:
+    """Raises what the operation was refused with, if that is what is recorded of it."""
+    if record is not None and record.refusal is not None:
+        raise refusal(record.refusal)
 
 
 def check_digest(attempt: Attempt, record: Record, given: bytes, *, actual: str) -> None:

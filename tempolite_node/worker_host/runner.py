@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from tempolite_node.engine import formats
 from tempolite_node.engine.commands import FailAttempt
 from tempolite_node.engine.model import Failure
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.async_runtime import AsyncRuntime, AttemptLoop, TaskScheduler
-from tempolite_node.worker_host.attempt import Attempt, AttemptRuntime, Services
+from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime, Services
 from tempolite_node.worker_host.contexts import compensation_context, handler_context
+from tempolite_node.worker_host.exact.runtime import ExactAttempt, ExactRuntime, misuse_in
 from tempolite_node.worker_host.registry import LoadError
 from tempolite_node.worker_host.steps import step_class
 from tempolite_node.worker_host.sync_runtime import SyncRuntime, ThreadScheduler, threads
@@ -39,7 +43,8 @@ class Runner:
         self._arriving: dict[str, Arriving] = {}  #: whose journal is not whole yet
         self._loop = AttemptLoop(services.channel)
         self._threads = ThreadScheduler(services.channel)
-        self._for_loop: list[tuple[Attempt, int, Any]] = []  #: answers of this batch, taken to the loop at once
+        #: Of this batch, taken to the loop at once, in the order in which it came.
+        self._for_loop: list[tuple[Attempt, messages.Reply | messages.CancelAttempt]] = []
 
     def start(self, run: messages.RunHandler | messages.RunCompensation) -> None:
         if run.more:
@@ -62,7 +67,12 @@ class Runner:
         if handler is None:
             self._refuse(run)
             return
-        if handler.asynchronous:
+        if handler.asynchronous and isinstance(run, messages.RunHandler) and run.format >= formats.EXACT_REPLAY:
+            attempt = self._add(Attempt(run, handler, self._services, TaskScheduler(self._loop)))
+            code = ExactAttempt(attempt, self._loop)
+            main, conclude = partial(_run_exact, attempt, code), partial(_conclude, attempt)
+            self._loop.call(partial(code.start, main, conclude, partial(self._forget, attempt)))
+        elif handler.asynchronous:
             task = TaskScheduler(self._loop)
             attempt = self._add(Attempt(run, handler, self._services, task))
             task.start(partial(_run_async, attempt), partial(self._forget, attempt))
@@ -92,7 +102,7 @@ class Runner:
         if attempt is None:
             return  # the answer to the last call of an attempt that is gone
         if attempt.handler.asynchronous:
-            self._for_loop.append((attempt, message.call, message.answer))
+            self._for_loop.append((attempt, message))
             return
         waiter = attempt.answered(message.call)
         if waiter is not None:
@@ -113,6 +123,8 @@ class Runner:
         attempt = self._of(message)
         if attempt is not None:
             attempt.request_cancel(message.reason)
+            if attempt.exact is not None:
+                self._for_loop.append((attempt, message))
 
     def abandon(self, message: messages.AbandonAttempt) -> None:
         arriving = self._arriving.get(message.execution_id)
@@ -153,6 +165,25 @@ async def _run_async(attempt: Attempt) -> None:
         _finish(attempt, returned)
     except BaseException as error:
         _fail(attempt, error)
+
+
+async def _run_exact(attempt: Attempt, code: ExactAttempt) -> Any:
+    with attempt.scope:
+        return await _entry(ExactRuntime(code))()
+
+
+def _conclude(attempt: Attempt, first: asyncio.Task[Any]) -> None:
+    """The code has ended, and so have all of its tasks."""
+    try:
+        _finish(attempt, first.result())
+    except AttemptOver:
+        pass
+    except BaseException as error:
+        if (misuse := misuse_in(error)) is None:
+            _fail(attempt, error)
+        else:
+            with suppress(AttemptOver):
+                attempt.suspend_misuse(misuse)
 
 
 def _fail(attempt: Attempt, error: BaseException) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
+from itertools import count
 from threading import get_ident
+from typing import TypeVar
 
 from tempolite_node.engine.model import KEY_SEPARATOR, OperationKind, prefix_of
 from tempolite_node.worker_host.key_uses import KeyUses
 from tempolite_sdk.errors import ContextMisuse
 
+T = TypeVar("T")
+
 _KEY_MAX = 200
+_AGAIN = "#again"
 
 #: The innermost scope of the code that runs: a side effect's body may use the context of the handler around it.
 _current: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
@@ -19,6 +25,7 @@ class Scope:
     """A call of user code: the attempt itself, a side effect, a transaction, a compensation."""
 
     __slots__ = (
+        "_again",
         "_counts",
         "_used",
         "asked",
@@ -43,6 +50,7 @@ class Scope:
         self.asked = False  #: something of the node, in it or inside of it
         self._counts: dict[tuple[str, str], int] | None = None  #: few scopes of side effects have operations
         self._used: set[tuple[str, str]] | None = None
+        self._again: dict[tuple[str, str], int] | None = None  #: keys that were taken leave of, and how often
         self.key_uses: KeyUses | None = None  #: of its side effects; None: it has had none
 
     def __enter__(self) -> Scope:
@@ -109,7 +117,7 @@ class Scope:
 
     def key_of(self, kind: OperationKind, name: str, key: str | None) -> str:
         """The caller's key, or "<name>#n", counted per kind and name. Each may be used once."""
-        local = self.counted(kind, name) if key is None else checked_key(key)
+        local = self.counted(kind, name) if key is None else self.again(kind, checked_key(key))
         if self._used is None:
             self._used = set()
         if (kind, local) in self._used:
@@ -117,11 +125,35 @@ class Scope:
         self._used.add((kind, local))
         return self.prefix + local
 
+    def again(self, kind: OperationKind, local: str) -> str:
+        """The key, or, after it was given up or cancelled, another one: it begins anew, and both are recorded."""
+        times = None if self._again is None else self._again.get((kind, local))
+        return local if times is None else f"{local}{_AGAIN}{times}"
+
+    def leave_key(self, kind: OperationKind, local: str) -> None:
+        """What was asked for under the key was given up, or cancelled."""
+        if self._again is None:
+            self._again = {}
+        place = kind, local.rpartition(_AGAIN)[0] or local
+        self._again[place] = self._again.get(place, 1) + 1
+
     def counted(self, kind: str, name: str) -> str:
         if self._counts is None:
             self._counts = {}
         number = self._counts[kind, name] = self._counts.get((kind, name), 0) + 1
         return f"{name}#{number}"
+
+
+def keys_again(key: str) -> Iterator[str]:
+    """Under which an operation is recorded that was begun anew, time after time."""
+    return (f"{key}{_AGAIN}{times}" for times in count(2))
+
+
+def call_in(scope: Scope, function: Callable[[], T]) -> T:
+    """Calls it as code of the scope, beside what runs now."""
+    context = copy_context()
+    context.run(_current.set, scope)
+    return context.run(function)
 
 
 def current_scope() -> Scope | None:

@@ -18,7 +18,7 @@ from tempolite_node.engine.model import RetryPolicy as ResolvedPolicy
 from tempolite_node.protocol.messages import Record
 from tempolite_node.worker_host.contexts import side_effect_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, UserCodeTimeout, ask
-from tempolite_node.worker_host.failures import failed_side_effect, failure_of
+from tempolite_node.worker_host.failures import CANCELLED_BODY, failed_side_effect, failure_of
 from tempolite_node.worker_host.function_info import FunctionInfo, info_of
 from tempolite_node.worker_host.key_uses import KeyUses
 from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled
@@ -26,7 +26,7 @@ from tempolite_node.worker_host.scopes import Scope, checked_key
 from tempolite_sdk.async_contexts import AsyncSideEffect
 from tempolite_sdk.contexts import SideEffect
 from tempolite_sdk.durations import milliseconds_of, seconds_of
-from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument
+from tempolite_sdk.errors import Cancelled, ContextMisuse, InvalidArgument, NotInHandler
 from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.operations import RunSideEffect
 from tempolite_sdk.payload import decode, digest, encode, encode_fields
@@ -44,6 +44,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     effect = operation.effect
     run, input_digest, info = _resolve(effect, attempt)
     type = operation.type if operation.type is not None else info.result_type
+    in_order = attempt.in_order(scope)
     key = scope.prefix + checked_key(operation.key)
     if attempt.checks_values:
         uses = scope.key_uses
@@ -53,6 +54,29 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
             uses.meet(operation.key, effect, input_digest)
         else:
             uses.meet_code(operation.key, info.code)
+    if in_order:
+        key = attempt.journal.completed_again(scope, key) or scope.again(OperationKind.SIDE_EFFECT, key)
+        attempt.begin_side_effect(key)  # before it has its place: two at once are refused in each replay
+    try:
+        return (yield from _run_once(runtime, scope, operation, run, info, type, key, input_digest, begun=in_order))
+    finally:
+        if in_order:
+            attempt.end_side_effect(key)
+
+
+def _run_once(
+    runtime: AttemptRuntime,
+    scope: Scope,
+    operation: RunSideEffect,
+    run: Callable[..., Any],
+    info: FunctionInfo,
+    type: Any,
+    key: str,
+    input_digest: bytes,
+    *,
+    begun: bool,
+) -> Conversation[Any]:
+    attempt, effect = runtime.attempt, operation.effect
     record = yield from found(attempt, scope, OperationKind.SIDE_EFFECT, key)
     if record is not None:
         check_digest(attempt, record, input_digest, actual=f"{_name(effect)} with another input")
@@ -62,7 +86,8 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     if record is not None and record.status is OperationStatus.FAILED:
         assert record.failure is not None, f"side effect {key} failed without a failure"
         raise failed_side_effect(key, Failed(failure=record.failure, attempts=record.attempt))
-    attempt.begin_side_effect(key)
+    if not begun:
+        attempt.begin_side_effect(key)
     try:
         answer: Any = yield from _begin(attempt, scope, key, input_digest, fresh=record is None)
         read = _UNREAD
@@ -73,10 +98,13 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     except asyncio.CancelledError as error:
         # Whoever cancelled the task wants it to end: neither a slot nor a next attempt is to be kept for it.
         attempt.check_running()
-        yield from ask(_failed(runtime, operation, key, input_digest, error, time.time_ns() // 1_000_000), scope)
-        raise
+        cancelled = _failed(runtime, operation, key, input_digest, error, time.time_ns() // 1_000_000)
+        answer, read = (yield from ask(cancelled, scope)), _UNREAD
+        if not begun:
+            raise
     finally:
-        attempt.end_side_effect(key)
+        if not begun:
+            attempt.end_side_effect(key)
     generation = attempt.journal.generation_in(scope)
     attempt.journal.add(_record(key, input_digest, generation, answer))
     if isinstance(answer, Failed):
@@ -130,7 +158,9 @@ def _attempt(
     inner = scope.inner(OperationKind.SIDE_EFFECT, key, side_effect_attempt=number)
     started_ms = time.time_ns() // 1_000_000
     if info.takes_context:
-        run = partial(run, side_effect_context(runtime.within(inner), key, number))
+        # Begun anew after it was cancelled, it is the same act to others.
+        named = key if scope.parent is not None else scope.prefix + operation.key
+        run = partial(run, side_effect_context(runtime.within(inner), named, number))
     try:
         # It may have been requested while this attempt waited for its slot, or for the end of the backoff.
         if attempt.may_meet_cancel:
@@ -144,6 +174,8 @@ def _attempt(
     except BaseException as error:
         attempt.check_running()
         attempt.leave(inner)
+        if isinstance(error, NotInHandler):
+            attempt.suspend_misuse(error)
         failed = _failed(runtime, operation, key, input_digest, error, started_ms)
         return (yield from ask(failed, scope, waits=(OperationKind.SIDE_EFFECT, key))), _UNREAD
     attempt.leave(inner)
@@ -161,9 +193,10 @@ def _failed(
     started_ms: int,
 ) -> commands.FailSideEffect:
     policy = _policy(runtime.attempt.handler.spec.side_effect_retry, operation.retry)
-    return commands.FailSideEffect(
-        key=key, digest=input_digest, failure=_failure_of(error), retry=policy, started_ms=started_ms
-    )
+    failure = _failure_of(error)
+    if runtime.attempt.exact is not None and isinstance(error, asyncio.CancelledError):
+        failure = replace(failure, type=CANCELLED_BODY)
+    return commands.FailSideEffect(key=key, digest=input_digest, failure=failure, retry=policy, started_ms=started_ms)
 
 
 def _resolve(effect: Any, attempt: Attempt) -> tuple[Callable[..., Any], bytes, FunctionInfo]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -14,13 +15,13 @@ from tempolite_node.engine.effects import Granted
 from tempolite_node.engine.model import OperationKind, OperationStatus
 from tempolite_node.worker_host.contexts import transaction_context
 from tempolite_node.worker_host.conversations import Conversation, RunUserCode, ask
-from tempolite_node.worker_host.failures import failed_step, failure_of
+from tempolite_node.worker_host.failures import CANCELLED_BODY, failed_step, failure_of
 from tempolite_node.worker_host.registry import LoadError, import_target
 from tempolite_node.worker_host.replay import check_digest, found
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.async_contexts import AsyncSagaStep
 from tempolite_sdk.contexts import SagaStep
-from tempolite_sdk.errors import ContextMisuse, InvalidArgument
+from tempolite_sdk.errors import ContextMisuse, InvalidArgument, NotInHandler
 from tempolite_sdk.operations import RunStep
 from tempolite_sdk.payload import digest, encode_fields, restore_fields
 from tempolite_sdk.values.written import encode_fields_as_they_are, salvaged_fields, tell_once
@@ -69,6 +70,10 @@ def _run_transaction(
         attempt.check_running()
         attempt.leave(inner)
         failure = failure_of(error)
+        if attempt.exact is not None and isinstance(error, asyncio.CancelledError):
+            failure = replace(failure, type=CANCELLED_BODY)
+        if isinstance(error, NotInHandler):
+            attempt.suspend_misuse(error)
         if not unrecorded and isinstance(error, InvalidArgument):
             failure = replace(failure, non_retryable=True)  # another attempt would do it again, and fail again
         data = _salvaged(attempt, step, data)

@@ -33,7 +33,7 @@ class SyncRuntime(AttemptRuntime):
                     step = conversation.send(self._ask(step))
                     continue
                 try:
-                    returned = _run(step)
+                    returned = _run(step)  # type: ignore[arg-type]  # InOrder is for code on a loop of its own
                 except BaseException as error:  # user code may raise anything
                     step = conversation.throw(error)
                 else:

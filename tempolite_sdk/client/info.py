@@ -97,6 +97,8 @@ class OperationStatus(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"  #: a compensation that an operator skipped
+    REFUSED = "refused"  #: it could not be done: `failure` says why
+    GIVEN_UP = "given_up"  #: a wait that the code gave up
 
 
 class RetryState(StrEnum):

@@ -34,8 +34,8 @@ __all__ = ["admit", "decide"]
 def decide(work: Work, command: AnyCommand) -> AnyOutcome:
     """Puts into `work` what the command changes, and says what it came to.
 
-    A `Rejection` or `Refused` outcome changed nothing. Raises AssertionError when an invariant is broken: the batch
-    must then not be saved.
+    A `Rejection` changed nothing, and a `Refused` nothing but the record of itself. Raises AssertionError when an
+    invariant is broken: the batch must then not be saved.
     """
     outcome = _decide(work, command)
     if work.parents:

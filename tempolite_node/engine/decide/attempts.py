@@ -20,9 +20,11 @@ from tempolite_node.engine.commands import (
     FailSideEffect,
     FailStep,
     FromAttempt,
+    GiveUp,
     Heartbeat,
     ReceiveSignal,
     RecordMarker,
+    RecordRefusal,
     SendSignalFromAttempt,
     SetSignalAside,
     Sleep,
@@ -96,6 +98,10 @@ def _requested(work: Work, execution: Execution, command: FromAttempt) -> AnyAns
             return operations.record_marker(work, execution, request, generation, at_ms=at_ms)
         case SendSignalFromAttempt():
             return operations.send_signal(work, execution, request, generation, at_ms=at_ms)
+        case GiveUp():
+            return waits.give_up(work, execution, request, at_ms=at_ms)
+        case RecordRefusal():
+            return operations.record_refusal(work, execution, request, generation, at_ms=at_ms)
         case DeliverCancel():
             return waits.deliver_cancel(work, execution, request, generation, at_ms=at_ms)
         case Heartbeat():
@@ -107,7 +113,7 @@ def _requested(work: Work, execution: Execution, command: FromAttempt) -> AnyAns
         case UnwindAttempt():
             return _unwind(work, execution, request, at_ms=at_ms)
         case SuspendAttempt():
-            return _suspend(work, execution, request, at_ms=at_ms)
+            return suspend(work, execution, request, at_ms=at_ms)
         case _:
             assert_never(request)
 
@@ -147,7 +153,10 @@ def _unwind(work: Work, execution: Execution, request: UnwindAttempt, *, at_ms: 
     unwound = replace(execution, epoch=execution.epoch + 1, attached=False)
     if execution.options.heartbeat_timeout_ms is not None:
         work.clear_timer(execution.row, lifecycle.HEARTBEAT)
-    if lifecycle.cancel_due(execution) or not _still_waits(work, execution, request):
+    missed_cancel = lifecycle.cancel_due(execution) or (
+        execution.cancel_requested and not request.cancelled and lifecycle.takes_cancel_in_order(work, execution)
+    )
+    if missed_cancel or not _still_waits(work, execution, request):
         lifecycle.enqueue_ready(work, unwound, at_ms=at_ms, resumes=True)
     elif execution.status is Status.RUNNING:
         work.put(replace(unwound, status=Status.WAITING))  # for a side effect's backoff
@@ -173,10 +182,12 @@ def _is_open(operation: Operation | None) -> bool:
     return operation.is_wait or (retrying and operation.due_ms is not None)
 
 
-def _suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms: int) -> Value:
+def suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms: int) -> Value:
+    """Replay can't go the way that was recorded: somebody has to put the code right."""
+    told = f"{request.kind} {request.key}: recorded was {request.expected}, replay asks for {request.actual}"
     failure = Failure(
-        type="NonDeterminism",
-        message=f"{request.kind} {request.key}: recorded was {request.expected}, replay asks for {request.actual}",
+        type="NotInHandler" if request.misuse else "NonDeterminism",
+        message=request.misuse or told,
         non_retryable=True,
     )
     if execution.pool is Component.COMPENSATION:

@@ -329,9 +329,10 @@ def resolve_compensation(work: Work, command: ResolveCompensation) -> Accepted |
     going_on = replace(execution, status=Status.COMPENSATING)
     match command.resolution:
         case Resolution.RETRY:
-            work.put_operation(replace(operation, status=OperationStatus.PENDING, closed_ms=None), before=operation)
-            again = replace(going_on, failures=0, crashes=0)
-            lifecycle.enqueue_ready(work, again, at_ms=command.at_ms, resumes=False)
+            again = replace(operation, status=OperationStatus.PENDING, closed_ms=None, end_seq=0)
+            work.put_operation(again, before=operation)
+            ready = replace(going_on, failures=0, crashes=0)
+            lifecycle.enqueue_ready(work, ready, at_ms=command.at_ms, resumes=False)
         case Resolution.SKIP:
             work.put_operation(
                 replace(operation, status=OperationStatus.SKIPPED, closed_ms=command.at_ms), before=operation

@@ -17,7 +17,9 @@ from tempolite_node.engine.commands import (
     RegisterNode,
     RemoveNode,
     StartAttempt,
+    SuspendAttempt,
 )
+from tempolite_node.engine.decide.attempts import suspend
 from tempolite_node.engine.decide.clients import not_found
 from tempolite_node.engine.effects import (
     Accepted,
@@ -29,15 +31,18 @@ from tempolite_node.engine.effects import (
     RunAttempt,
     RunCompensation,
 )
+from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.model import (
     Component,
     Execution,
     Failure,
     NodeState,
+    OperationKind,
     OperationStatus,
     RetryState,
     Status,
 )
+from tempolite_node.engine.old_journals import open_together
 from tempolite_node.engine.placement import emit_ready, placed
 from tempolite_node.engine.work import Work
 
@@ -163,6 +168,7 @@ def start_attempt(work: Work, command: StartAttempt) -> Accepted | Rejection:
         _start_compensation(work, execution, at_ms=command.at_ms)
     else:
         _start_handler(work, execution, at_ms=command.at_ms)
+        _check_order(work, work.execution_at(execution.row), resumed=execution.resumes, at_ms=command.at_ms)
     return Accepted(status=work.execution_at(execution.row).status)
 
 
@@ -191,6 +197,27 @@ def _start_handler(work: Work, execution: Execution, *, at_ms: int) -> None:
         work.clear_timer(execution.row, lifecycle.QUEUE)
     _set_attempt_timers(work, started, at_ms=at_ms)
     work.emit(RunAttempt(execution_id=started.id, owner=started.owner, epoch=started.epoch))
+
+
+def _check_order(work: Work, execution: Execution, *, resumed: bool, at_ms: int) -> None:
+    """Suspends what can't be replayed: asynchronous code of an earlier format that had several operations open at once.
+
+    Which of their answers came first was not recorded. See docs/design/versions.md.
+    """
+    if not resumed or execution.format >= EXACT_REPLAY or not lifecycle.is_stepped(work, execution):
+        return
+    operations = [op for kind in OperationKind for op in work.operations_of_kind(execution.row, kind)]
+    pair = open_together(sorted(operations, key=lambda op: op.seq))
+    if pair is None:
+        return
+    wait, other = pair
+    unordered = SuspendAttempt(
+        kind=wait.kind,
+        key=wait.key,
+        expected=f"open beside {other.kind} {other.key}",
+        actual="the order of their answers, which an earlier version did not record",
+    )
+    suspend(work, execution, unordered, at_ms=at_ms)
 
 
 def _start_compensation(work: Work, execution: Execution, *, at_ms: int) -> None:

@@ -15,14 +15,17 @@ from tempolite_node.engine.commands import (
     FailSideEffect,
     FailStep,
     RecordMarker,
+    RecordRefusal,
     SendSignalFromAttempt,
 )
 from tempolite_node.engine.decide.clients import new_execution, take_id
 from tempolite_node.engine.effects import AnyAnswer, Failed, Granted, Reason, Refused, Rejection, SignalSent, Value
+from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
     EndedAttempt,
     Execution,
+    Failure,
     Operation,
     OperationKind,
     OperationStatus,
@@ -39,9 +42,84 @@ def refused(reason: Reason, message: str) -> Refused:
     return Refused(reason=reason.value, message=message)
 
 
+def refuse(
+    work: Work,
+    execution: Execution,
+    kind: OperationKind,
+    key: str,
+    reason: Reason | str,
+    message: str,
+    *,
+    generation: int,
+    target: str,
+    digest: bytes = b"",
+    at_ms: int,
+) -> Refused:
+    """Refuses an operation, and records that: by the time of a replay it might be done. See docs/design/refusals.md.
+
+    An execution of an earlier format has no such records. In each generation the operation is asked for anew.
+    """
+    if execution.format >= EXACT_REPLAY:
+        before = work.operation(execution.row, kind, key)
+        work.put_operation(
+            Operation(
+                execution_row=execution.row,
+                kind=kind,
+                key=key,
+                seq=before.seq if before else work.next_row(),
+                status=OperationStatus.REFUSED,
+                target=target,
+                digest=digest,
+                generation=generation,
+                failure=Failure(type=str(reason), message=message),
+                started_ms=at_ms,
+                closed_ms=at_ms,
+            ),
+            before=before,
+        )
+    return Refused(reason=str(reason), message=message)
+
+
+def refusal(operation: Operation) -> Refused:
+    """What is recorded of one that was refused."""
+    assert operation.failure is not None, f"{operation.kind} {operation.key} was refused without a reason"
+    return Refused(reason=operation.failure.type, message=operation.failure.message)
+
+
+def record_refusal(
+    work: Work, execution: Execution, request: RecordRefusal, generation: int, *, at_ms: int
+) -> AnyAnswer:
+    before = work.operation(execution.row, request.kind, request.key)
+    if before is not None and before.status is OperationStatus.COMPLETED:
+        if (differing := _differs(before, request.digest)) is not None:
+            return differing
+        if request.kind is not OperationKind.CHILD:
+            return Value()
+        if _child_to_redo(work, before, generation) is None:
+            return _child_again(work, before, generation, at_ms=at_ms)
+    elif before is not None and before.holds(generation):
+        return refusal(before)
+    return refuse(
+        work,
+        execution,
+        request.kind,
+        request.key,
+        request.reason,
+        request.message,
+        generation=generation,
+        target=request.target,
+        digest=request.digest,
+        at_ms=at_ms,
+    )
+
+
 def recorded(work: Work, execution: Execution, kind: OperationKind, key: str, generation: int) -> Operation | None:
-    """What is recorded at the key and still holds: a retry after a failed attempt redoes what failed before it."""
-    return _if_holds(work.operation(execution.row, kind, key), generation)
+    """What is recorded at the key and still holds: a retry after a failed attempt redoes what failed before it.
+
+    A wait that was given up does not: who asks for it again begins it anew.
+    """
+    operation = _if_holds(work.operation(execution.row, kind, key), generation)
+    return None if operation is not None and operation.status is OperationStatus.GIVEN_UP else operation
 
 
 def _if_holds(operation: Operation | None, generation: int) -> Operation | None:
@@ -260,18 +338,35 @@ def enqueue_child(
     """The child and its link to the parent, in one commit."""
     before = work.operation(execution.row, OperationKind.CHILD, request.key)
     redone = None
-    if before is not None:
+    if before is not None and before.status is OperationStatus.COMPLETED:
         if (differing := _differs(before, request.digest)) is not None:
             return differing
         redone = _child_to_redo(work, before, generation)
         if redone is None:
-            return Value(payload=before.result)
+            return _child_again(work, before, generation, at_ms=at_ms)
+    elif before is not None and before.holds(generation):
+        return refusal(before)
+
+    def refuse_it(reason: Reason, message: str) -> Refused:
+        return refuse(
+            work,
+            execution,
+            OperationKind.CHILD,
+            request.key,
+            reason,
+            message,
+            target=request.handler,
+            digest=request.digest,
+            generation=generation,
+            at_ms=at_ms,
+        )
+
     taken = work.execution(request.execution_id)
     if taken is not None and (redone is None or taken.row != redone.row):
-        return refused(Reason.ALREADY_EXISTS, f"execution {request.execution_id} exists")
+        return refuse_it(Reason.ALREADY_EXISTS, f"execution {request.execution_id} exists")
     owner = owner_of_new(work, request.handler, request.component, waits=request.concurrency_key is not None)
     if owner is None:
-        return refused(Reason.NOT_FOUND, f"no node serves handler {request.handler!r}")
+        return refuse_it(Reason.NOT_FOUND, f"no node serves handler {request.handler!r}")
     child = new_execution(
         work,
         at_ms=at_ms,
@@ -312,6 +407,13 @@ def enqueue_child(
     return Value(payload=result)
 
 
+def _child_again(work: Work, link: Operation, generation: int, *, at_ms: int) -> Value:
+    """The child as it is. In a later generation that is an answer of its own, whatever becomes of the child then."""
+    if link.generation < generation:
+        work.put_at_end(replace(link, generation=generation), at_ms=at_ms)
+    return Value(payload=link.result)
+
+
 def _child_to_redo(work: Work, link: Operation, generation: int) -> Execution | None:
     """The child, if it ended badly before an attempt failed: a retry enqueues it anew."""
     assert link.target_row is not None, f"{link.key} links no child"
@@ -340,9 +442,28 @@ def send_signal(
     work: Work, execution: Execution, request: SendSignalFromAttempt, generation: int, *, at_ms: int
 ) -> AnyAnswer:
     """Sends once: to the clients that follow the execution, or into another one's inbox, in this commit."""
-    before = work.operation(execution.row, OperationKind.SIGNAL_SENT, request.key)
+    earlier = work.operation(execution.row, OperationKind.SIGNAL_SENT, request.key)
+    before = _if_holds(earlier, generation)
     if before is not None:
-        return _differs(before, request.digest) or Value()
+        return _differs(before, request.digest) or (
+            refusal(before) if before.status is OperationStatus.REFUSED else Value()
+        )
+    told = request.name if request.to is None else f"{request.name} to {request.to}"
+
+    def refuse_it(reason: Reason, message: str) -> Refused:
+        return refuse(
+            work,
+            execution,
+            OperationKind.SIGNAL_SENT,
+            request.key,
+            reason,
+            message,
+            target=told,
+            digest=request.digest,
+            generation=generation,
+            at_ms=at_ms,
+        )
+
     if request.to is None:
         sent = execution.outbox + 1
         work.put(replace(execution, outbox=sent))
@@ -355,7 +476,7 @@ def send_signal(
     else:
         target = work.execution(request.to)
         if target is None:
-            return refused(Reason.NOT_FOUND, f"no execution {request.to}")
+            return refuse_it(Reason.NOT_FOUND, f"no execution {request.to}")
         delivered = inbox.deliver(
             work,
             target,
@@ -366,21 +487,21 @@ def send_signal(
             at_ms=at_ms,
         )
         if isinstance(delivered, Rejection):
-            return refused(delivered.reason, delivered.message)
+            return refuse_it(delivered.reason, delivered.message)
     work.put_operation(
         Operation(
             execution_row=execution.row,
             kind=OperationKind.SIGNAL_SENT,
             key=request.key,
-            seq=work.next_row(),
+            seq=earlier.seq if earlier else work.next_row(),
             status=OperationStatus.COMPLETED,
-            target=request.name if request.to is None else f"{request.name} to {request.to}",
+            target=told,
             digest=request.digest,
             generation=generation,
             result=request.payload,
             started_ms=at_ms,
             closed_ms=at_ms,
         ),
-        before=None,
+        before=earlier,
     )
     return Value()

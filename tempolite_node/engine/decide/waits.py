@@ -5,9 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from tempolite_node.engine import inbox, lifecycle
-from tempolite_node.engine.commands import DeliverCancel, ReceiveSignal, SetSignalAside, Sleep, WaitForExecution
-from tempolite_node.engine.decide.operations import recorded, refused
-from tempolite_node.engine.effects import AnyAnswer, Interrupted, Reason, SignalSetAside, TimedOut, Value
+from tempolite_node.engine.commands import DeliverCancel, GiveUp, ReceiveSignal, SetSignalAside, Sleep, WaitForExecution
+from tempolite_node.engine.decide.operations import recorded, refusal, refuse, refused
+from tempolite_node.engine.effects import AnyAnswer, Interrupted, Reason, Refused, SignalSetAside, TimedOut, Value
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import CANCEL_MARKER, Execution, Operation, OperationKind, OperationStatus, Status
 from tempolite_node.engine.times import later
@@ -130,9 +130,23 @@ def wait_for_execution(
         return refused(Reason.NON_DETERMINISM, message)
     if before is not None:
         return _ask_again(work, execution, before, at_ms=at_ms)
+
+    def refuse_it(reason: Reason, message: str) -> Refused:
+        return refuse(
+            work,
+            execution,
+            OperationKind.WAIT,
+            request.key,
+            reason,
+            message,
+            target=request.execution_id,
+            generation=generation,
+            at_ms=at_ms,
+        )
+
     target = work.execution(request.execution_id)
     if target is None:
-        return refused(Reason.NOT_FOUND, f"no execution {request.execution_id}")
+        return refuse_it(Reason.NOT_FOUND, f"no execution {request.execution_id}")
     target = work.last_run(target)
     if target.closed:
         status = lifecycle.wait_status(target)
@@ -150,7 +164,7 @@ def wait_for_execution(
         return lifecycle.ended(target)
     cycle = _cycle(work, execution, target)
     if cycle is not None:
-        return refused(Reason.WAIT_CYCLE, f"the wait would never end: {' waits for '.join(cycle)}")
+        return refuse_it(Reason.WAIT_CYCLE, f"the wait would never end: {' waits for '.join(cycle)}")
     if target.parent_row == execution.row and not target.awaited:
         work.put(replace(target, awaited=True))
     return _begin(
@@ -167,7 +181,13 @@ def wait_for_execution(
 
 
 def _ask_again(work: Work, execution: Execution, wait: Operation, *, at_ms: int) -> AnyAnswer | None:
-    """The same wait asked for once more, after the stack was lost: it goes on, or tells what it came to."""
+    """The same wait asked for once more, after the stack was lost: it goes on, or tells what it came to.
+
+    If it is over, that came about after the journal was read, and nobody has had the answer. Others may have had theirs
+    meanwhile: this one takes its place behind them.
+    """
+    if not wait.is_wait:
+        work.put_at_end(wait, at_ms=at_ms)
     match wait.status:
         case OperationStatus.PENDING if lifecycle.cancel_due(execution):
             lifecycle.close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
@@ -179,6 +199,8 @@ def _ask_again(work: Work, execution: Execution, wait: Operation, *, at_ms: int)
             return TimedOut()
         case OperationStatus.CANCELLED:
             return Interrupted(reason=execution.reason)
+        case OperationStatus.REFUSED:
+            return refusal(wait)
         case _ if wait.target_row is not None:
             # By its row: its id may be another execution's by now.
             return lifecycle.ended(work.execution_at(wait.target_row))
@@ -324,6 +346,24 @@ def sleep(work: Work, execution: Execution, request: Sleep, generation: int, *, 
         due_ms=later(at_ms, request.duration_ms),
         at_ms=at_ms,
     )
+
+
+def give_up(work: Work, execution: Execution, request: GiveUp, *, at_ms: int) -> Value:
+    """The code does not want the wait any more: it takes nothing from here on, and what it took, others may have."""
+    wait = work.operation(execution.row, request.kind, request.key)
+    if wait is None or wait.status in (OperationStatus.GIVEN_UP, OperationStatus.REFUSED):
+        return Value()
+    if wait.is_wait:
+        lifecycle.close_wait(work, wait, OperationStatus.GIVEN_UP, at_ms=at_ms)
+        left = replace(work.execution_at(execution.row), pending=execution.pending - 1)
+        goes_on = left.status is Status.WAITING and not left.pending
+        work.put(replace(left, status=Status.RUNNING) if goes_on else left)
+        return Value()
+    given_up = replace(wait, status=OperationStatus.GIVEN_UP, closed_ms=at_ms, result=None, signal_seq=None)
+    work.put_operation(given_up, before=wait)
+    if wait.signal_seq is not None:
+        inbox.offer(work, wait.execution_row, inbox.give_back(work, wait, set_aside=None), at_ms=at_ms)
+    return Value()
 
 
 def deliver_cancel(

@@ -128,7 +128,8 @@ def test_a_cancel_that_comes_meanwhile_is_told(node: SimulatedNode) -> None:
 
     node.ask(Cancel(at_ms=node.now_ms, execution_id="a", reason="no stock"))
 
-    assert messages.CancelAttempt(execution_id="a", epoch=3, reason="no stock") in [message for _, message in node.sent]
+    [told] = [message for _, message in node.sent if isinstance(message, messages.CancelAttempt)]
+    assert (told.execution_id, told.epoch, told.reason) == ("a", 3, "no stock")
 
 
 def test_a_host_that_dies_meanwhile_is_followed_by_one_that_gets_it_all(node: SimulatedNode) -> None:

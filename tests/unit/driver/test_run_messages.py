@@ -162,7 +162,9 @@ def test_a_running_attempt_is_told_of_its_cancel(node: SimulatedNode) -> None:
 
     node.ask(Cancel(at_ms=node.now_ms, execution_id="a", reason="no stock"))
 
-    assert node.sent == [(1, messages.CancelAttempt(execution_id="a", epoch=1, reason="no stock"))]
+    [(host, told)] = node.sent
+    assert isinstance(told, messages.CancelAttempt)
+    assert (host, told.execution_id, told.epoch, told.reason) == (1, "a", 1, "no stock")
 
 
 def test_a_word_from_an_attempt_that_is_over_is_answered_with_its_end(node: SimulatedNode) -> None:

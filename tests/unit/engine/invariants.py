@@ -8,6 +8,7 @@ from typing import Any
 
 import apsw
 
+from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.lifecycle import ATTEMPT, CLEARING, DEADLINE, START, operation_timer
 from tempolite_node.engine.model import (
     Component,
@@ -23,6 +24,7 @@ from tempolite_node.store.writer import StoreWriter
 
 TABLES = ("meta", "nodes", "executions", "operations", "attempts", "inbox", "outbox", "timers")
 _WAITS = (OperationKind.WAIT, OperationKind.SIGNAL, OperationKind.TIMER)
+_REFUSABLE = (OperationKind.CHILD, OperationKind.SIGNAL_SENT)
 
 
 def dump(connection: apsw.Connection) -> dict[str, list[tuple[Any, ...]]]:
@@ -125,19 +127,31 @@ def check_passage(before: Snapshot, after: Snapshot) -> None:
         if continued and (later_signal is None or later_signal.in_line):
             continue  # it is gone by now, or its code had not seen it
         assert later_signal is not None, f"{key} is gone"
-        unchanged = later_signal == signal or later_signal.set_aside is not None
+        unchanged = later_signal == signal or later_signal.set_aside is not None or _is_given_back(after, later_signal)
         assert unchanged or signal.in_line, f"{key}: consumed twice"
 
 
 def _may_be_made_anew(after: Snapshot, recorded: Operation) -> bool:
-    """A child that ended badly makes room for another one, when its parent is retried; so does a signal set aside."""
+    """A child that ended badly makes room for another one, when its parent is retried; so does a signal set aside.
+
+    A wait that was given up may be begun again.
+    """
+    if recorded.kind in _WAITS and recorded.kind is not OperationKind.SIGNAL:
+        return True
     if recorded.signal_seq is not None:
         signal = after.inbox.get((after.executions[recorded.execution_row].mailbox_row, recorded.signal_seq))
-        return signal is not None and signal.set_aside is not None
+        taken_again = after.operations[recorded.execution_row, recorded.kind, recorded.key].end_seq > recorded.end_seq
+        return (signal is not None and signal.set_aside is not None) or taken_again
     if recorded.kind is not OperationKind.CHILD:
         return False
     child = after.executions[recorded.target_row or 0]
     return child.closed and child.status is not Status.COMPLETED
+
+
+def _is_given_back(after: Snapshot, signal: Signal) -> bool:
+    """A wait that took it was given up: it is in line, or another wait has it."""
+    takers = [op for op in after.by_execution[signal.execution_row] if op.signal_seq == signal.seq]
+    return len(takers) == signal.consumed
 
 
 def _final(execution: Execution) -> tuple[Any, ...]:
@@ -265,8 +279,14 @@ def _wrong_operation(now: Snapshot, operation: Operation) -> Iterator[str]:
         yield f"is {operation.status} and closed at {operation.closed_ms}"
     if operation.due_ms is not None and not goes_on:
         yield f"is {operation.status} and due at {operation.due_ms}"
-    if operation.kind in (OperationKind.WAIT, OperationKind.CHILD) and operation.target_row is None:
-        yield "has no target"
+    refused = operation.status is OperationStatus.REFUSED
+    if operation.kind in (OperationKind.WAIT, OperationKind.CHILD) and (operation.target_row is None) != refused:
+        yield f"is {operation.status}, and its target {operation.target_row}"
+    if refused != (operation.failure is not None) and operation.kind in (*_WAITS, *_REFUSABLE):
+        yield f"is {operation.status} because of {operation.failure}"
+    has_place = operation.closed_ms is not None and execution.format >= EXACT_REPLAY
+    if (operation.end_seq > operation.seq) != has_place or (not has_place and operation.end_seq):
+        yield f"is {operation.status}, and ended as {operation.end_seq}"
     if execution.closed:
         return
     pending = operation.status is OperationStatus.PENDING and operation.kind in _WAITS
@@ -284,7 +304,8 @@ def _wrong_operation(now: Snapshot, operation: Operation) -> Iterator[str]:
         kept = [s for s in now.inbox.values() if _is_kept_for(s, execution.mailbox_row, operation.target)]
         if kept:
             yield f"waits for a signal that is there: {kept}"
-    if operation.kind is OperationKind.CHILD and now.executions[operation.target_row or 0].parent_row != execution.row:
+    links_child = operation.kind is OperationKind.CHILD and not refused
+    if links_child and now.executions[operation.target_row or 0].parent_row != execution.row:
         yield "links a child of another one"
 
 

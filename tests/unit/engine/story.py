@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,10 +30,12 @@ from tempolite_node.engine.commands import (
     FailStep,
     FireTimer,
     FromAttempt,
+    GiveUp,
     LoseNode,
     PlaceExecutions,
     ReceiveSignal,
     RecordMarker,
+    RecordRefusal,
     RegisterNode,
     RemoveNode,
     Resolution,
@@ -49,7 +51,7 @@ from tempolite_node.engine.commands import (
     WaitForExecution,
 )
 from tempolite_node.engine.decide import decide
-from tempolite_node.engine.effects import AnyEffect, AnyOutcome, Ended, Refused, Rejection
+from tempolite_node.engine.effects import AnyEffect, AnyOutcome, Ended, Reason, Refused, Rejection
 from tempolite_node.engine.formats import FORMAT
 from tempolite_node.engine.model import (
     Component,
@@ -58,6 +60,7 @@ from tempolite_node.engine.model import (
     Failure,
     Operation,
     OperationKind,
+    OperationStatus,
     Options,
     RetryPolicy,
     ServedHandler,
@@ -126,6 +129,10 @@ def changes(work: Work) -> list[Any]:
     ]
 
 
+def _operations(work: Work) -> Iterator[Operation]:
+    return (operation for changed in work.operations.values() for operation in changed.values())
+
+
 def changed_nothing(outcome: AnyOutcome) -> bool:
     return isinstance(outcome, Rejection | Refused)
 
@@ -185,7 +192,7 @@ class Story:
         work = self.make_work()
         outcome = decide(work, command)
         self.effects = list(work.effects)
-        if changed_nothing(outcome):
+        if changed_nothing(outcome) and not any(op.status is OperationStatus.REFUSED for op in _operations(work)):
             assert not any(changes(work)), f"{outcome} changed something"
             assert work.last_row == self.executions.last_row()
         self.executions.save(work, self.executions.applied_index + 1)
@@ -479,6 +486,17 @@ class Story:
         request = SetSignalAside(
             key=key or f"{name}#1", name=name, error=error, timeout_ms=timeout_ms, replayed=replayed
         )
+        return self.ask(execution_id, request)
+
+    def give_up(self, execution_id: str, kind: OperationKind, key: str) -> AnyOutcome:
+        """The code does not want the wait any more."""
+        return self.ask(execution_id, GiveUp(kind=kind, key=key))
+
+    def refusal(
+        self, execution_id: str, kind: OperationKind, key: str, *, digest: bytes = b"d", message: str = "no handler"
+    ) -> AnyOutcome:
+        """The node refuses the operation before the log is asked."""
+        request = RecordRefusal(kind=kind, key=key, digest=digest, reason=Reason.NOT_FOUND, message=message)
         return self.ask(execution_id, request)
 
     def sleep(self, execution_id: str, duration_ms: int = 60_000, *, key: str = "sleep#1") -> AnyOutcome:

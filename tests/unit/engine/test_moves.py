@@ -259,6 +259,27 @@ def child(story: Story) -> None:
     story.start("child-1")
     story.fail("child-1", non_retryable=True)
     story.child(story.retried("order-1"))
+    story.start("child-1")
+    story.fail("child-1", non_retryable=True)
+    story.retried("order-1")
+    story.refusal("order-1", OperationKind.CHILD, "ship#1")
+    story.refusal("order-1", OperationKind.CHILD, "ship#2")
+
+
+def gives_up(story: Story, kind: OperationKind, *asks: Callable[[str], object]) -> None:
+    """A wait that is begun in each of the ways, and given up; cancelled when it is open, and before it is begun."""
+    story.running("gives up")
+    for ask in asks:
+        ask("gives up")
+        story.advance(1)
+        story.give_up("gives up", kind, "k")
+    for name in ("cancelled in it", "cancelled after it"):
+        asks[-1](story.running(name))
+    story.cancel("cancelled in it")
+    story.give_up("cancelled in it", kind, "k")
+    story.give_up("cancelled after it", kind, "k")
+    story.cancel("cancelled after it")
+    asks[-1]("cancelled after it")
 
 
 def wait(story: Story) -> None:
@@ -280,6 +301,18 @@ def wait(story: Story) -> None:
     story.fail("failed", non_retryable=True)
     story.wait("waits for one", "failed", key="2")
     story.wait("waits for both", "completed", key="2")
+    story.wait("waits for one", "nobody", key="refused")
+    story.running("stays")
+    gives_up(
+        story,
+        OperationKind.WAIT,
+        lambda id: story.wait(id, "completed", key="k"),
+        lambda id: story.wait(id, "completed", key="k"),
+        lambda id: story.wait(id, "failed", key="k"),
+        lambda id: story.wait(id, "stays", key="k"),
+        lambda id: story.wait(id, "stays", key="k", timeout_ms=1),
+    )
+    story.wait("gives up", "nobody", key="k")
 
 
 def signal(story: Story) -> None:
@@ -304,6 +337,15 @@ def signal(story: Story) -> None:
     story.set_aside("waits again")
     story.set_aside("too late", timeout_ms=0)
     story.set_aside("cancelled meanwhile")
+    gives_up(
+        story,
+        OperationKind.SIGNAL,
+        lambda id: story.receive(id, key="k"),
+        lambda id: story.receive(id, key="k"),
+        lambda id: story.receive(id, key="k", timeout_ms=0),
+        lambda id: (story.signal(id), story.receive(id, key="k")),
+        lambda id: story.receive(id, key="k"),
+    )
 
 
 def timer(story: Story) -> None:
@@ -314,10 +356,14 @@ def timer(story: Story) -> None:
     story.cancel(id)
     story.cancel(story.running("cancelled before"))
     story.sleep("cancelled before")
+    gives_up(
+        story, OperationKind.TIMER, lambda id: story.sleep(id, 1, key="k"), lambda id: story.sleep(id, 1_000, key="k")
+    )
 
 
 def signal_sent(story: Story) -> None:
     story.send(story.running())
+    story.send("order-1", key="refused", to="nobody")
 
 
 def marker(story: Story) -> None:
@@ -363,7 +409,8 @@ def test_what_failed_is_recorded_anew_in_a_later_generation_alone(story: Walk) -
         Work(story.executions).put_operation(again, before=failed)
 
     later = replace(again, generation=failed.generation + 1)
-    assert Work(story.executions).put_operation(later, before=failed) == later
+    put = Work(story.executions).put_operation(later, before=failed)
+    assert put == replace(later, end_seq=put.end_seq)
 
 
 def test_what_completed_stays_so_in_every_generation(story: Walk) -> None:

@@ -42,6 +42,7 @@ from tempolite_node.engine.commands import (
     FailStep,
     FireTimer,
     FromAttempt,
+    GiveUp,
     Heartbeat,
     IdConflict,
     IdReuse,
@@ -49,6 +50,7 @@ from tempolite_node.engine.commands import (
     PlaceExecutions,
     ReceiveSignal,
     RecordMarker,
+    RecordRefusal,
     RemoveNode,
     Resolution,
     ResolveCompensation,
@@ -63,6 +65,7 @@ from tempolite_node.engine.commands import (
     WaitForExecution,
 )
 from tempolite_node.engine.decide import decide
+from tempolite_node.engine.effects import Reason
 from tempolite_node.engine.model import (
     ClosePolicy,
     Component,
@@ -98,6 +101,7 @@ IDS = ("a", "b", "c", "d", "e")
 KEYS = ("k", "l")
 WAIT_KEYS = ("k", "l", "side_effect:k > k", "step:k > k")  #: the last two: inside of other operations
 NAMES = ("s", "t")
+WAITS = (OperationKind.WAIT, OperationKind.SIGNAL, OperationKind.TIMER)
 
 # --- moves
 
@@ -367,6 +371,26 @@ class Moves:
             at_ms=self.at_ms, execution_id=execution.id, epoch=execution.epoch, jitter=0.0, request=request
         )
 
+    def _give_up(self, move: Move) -> AnyCommand | None:
+        """A wait, open or over, and sometimes one that was never begun."""
+        waits = [op for op in self.now.operations.values() if op.kind in WAITS]
+        running = [op for op in waits if self.now.executions[op.execution_row].attached]
+        if move.wild or not running:
+            return self._ask(move, GiveUp(kind=pick(WAITS, move.two), key=pick(WAIT_KEYS, move.one)))
+        wait = pick(running, move.which)
+        execution = self.now.executions[wait.execution_row]
+        request = GiveUp(kind=wait.kind, key=wait.key)
+        return FromAttempt(
+            at_ms=self.at_ms, execution_id=execution.id, epoch=execution.epoch, jitter=0.0, request=request
+        )
+
+    def _refusal(self, move: Move) -> AnyCommand | None:
+        kind = pick((OperationKind.CHILD, OperationKind.SIGNAL_SENT), move.two)
+        request = RecordRefusal(
+            kind=kind, key=pick(KEYS, move.one), digest=b"1", reason=Reason.NOT_FOUND, message="no handler"
+        )
+        return self._ask(move, request)
+
     def _sleep(self, move: Move) -> AnyCommand | None:
         return self._ask(move, Sleep(key=pick(WAIT_KEYS, move.one), duration_ms=1_200))
 
@@ -445,6 +469,8 @@ FREQUENCIES = {
     "wait": 5,
     "receive": 3,
     "set_aside": 2,
+    "give_up": 2,
+    "refusal": 1,
     "sleep": 2,
     "child": 4,
     "begin_step": 3,

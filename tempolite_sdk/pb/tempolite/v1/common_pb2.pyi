@@ -64,6 +64,8 @@ class OperationStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATION_STATUS_TIMED_OUT: _ClassVar[OperationStatus]
     OPERATION_STATUS_CANCELLED: _ClassVar[OperationStatus]
     OPERATION_STATUS_SKIPPED: _ClassVar[OperationStatus]
+    OPERATION_STATUS_REFUSED: _ClassVar[OperationStatus]
+    OPERATION_STATUS_GIVEN_UP: _ClassVar[OperationStatus]
 
 class RetryState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -115,6 +117,8 @@ OPERATION_STATUS_FAILED: OperationStatus
 OPERATION_STATUS_TIMED_OUT: OperationStatus
 OPERATION_STATUS_CANCELLED: OperationStatus
 OPERATION_STATUS_SKIPPED: OperationStatus
+OPERATION_STATUS_REFUSED: OperationStatus
+OPERATION_STATUS_GIVEN_UP: OperationStatus
 RETRY_STATE_UNSPECIFIED: RetryState
 RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED: RetryState
 RETRY_STATE_NON_RETRYABLE_FAILURE: RetryState

@@ -1,0 +1,3 @@
+ALTER TABLE operations ADD COLUMN end_seq INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE executions ADD COLUMN cancel_seq INTEGER;
+ALTER TABLE executions ADD COLUMN cancelled_ms INTEGER;

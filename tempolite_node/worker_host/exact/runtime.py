@@ -1,0 +1,590 @@
+"""Carries out the code of an `async def` handler: on a loop of its own, stepped by the loop that all attempts share.
+
+What the code asks for is begun when its loop is quiet; side effects and transactions run on the shared loop, where any
+library works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import math
+import time
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol
+
+from tempolite_node.engine import commands
+from tempolite_node.engine.effects import AnyAnswer, Granted, Interrupted
+from tempolite_node.engine.model import DURATION_MS_MAX, OperationKind, OperationStatus
+from tempolite_node.protocol import messages
+from tempolite_node.worker_host.async_runtime import AsyncRuntime, run_body
+from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime, Waiter
+from tempolite_node.worker_host.conversations import Ask, Conversation, InOrder, RunUserCode
+from tempolite_node.worker_host.exact.loop import ExactLoop
+from tempolite_node.worker_host.exact.ordering import give_order
+from tempolite_node.worker_host.exact.run import End, ExactRun, Operation
+from tempolite_node.worker_host.exact.tasks import ExactTask
+from tempolite_node.worker_host.logs import AttemptScope
+from tempolite_node.worker_host.operations import conversation_of, timer
+from tempolite_node.worker_host.scopes import call_in, local_key
+from tempolite_sdk import operations
+from tempolite_sdk.errors import Cancelled, NotInHandler
+
+_LASTING = (OperationKind.SIDE_EFFECT, OperationKind.STEP)
+_WAITS = (OperationKind.WAIT, OperationKind.SIGNAL, OperationKind.TIMER)
+
+#: Recorded, but no answer: the operation goes on, or its code takes leave of it at some place.
+_NO_END = (
+    OperationStatus.PENDING,
+    OperationStatus.RUNNING,
+    OperationStatus.RETRYING,
+    OperationStatus.CANCELLED,
+    OperationStatus.GIVEN_UP,
+)
+
+logger = logging.getLogger("asyncio")
+
+
+class CancelledTask(Cancelled, asyncio.CancelledError):
+    """The cancel of the execution, as its first task meets it."""
+
+
+CancelledTask.__name__ = CancelledTask.__qualname__ = Cancelled.__name__
+
+
+class SharedLoop(Protocol):
+    """Of all asynchronous attempts of the worker host; see `async_runtime.AttemptLoop`."""
+
+    def create_body(self, coro: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]: ...
+
+    def call(self, function: Callable[[], object]) -> None:
+        """By any thread."""
+        ...
+
+    def flush_soon(self) -> None: ...
+
+
+class ExactRuntime(AttemptRuntime):
+    """What the context of a handler asks, on the loop of its attempt."""
+
+    def __init__(self, code: ExactAttempt) -> None:
+        super().__init__(code.attempt, code.attempt.scope)
+        self._code = code
+
+    @property
+    def cancelled(self) -> bool:
+        if asyncio._get_running_loop() is self._code.loop:
+            return self._code.cancelled
+        return self.attempt.cancel_requested
+
+    def perform(self, operation: operations.Operation) -> Any:
+        if asyncio._get_running_loop() is not self._code.loop:
+            return self.within(self.scope).perform(operation)  # the handler's context, used in a side effect
+        scope = self.scope.innermost()
+        self.attempt.check_running()
+        return self._code.ask(conversation_of(self, scope, operation))
+
+    def within(self, scope: Any) -> AsyncRuntime:
+        """Of what runs on the shared loop."""
+        return AsyncRuntime(self.attempt, scope)
+
+
+class ConversedOperation(Operation):
+    """An operation of the code, as its conversation with the node goes on."""
+
+    def __init__(self, code: ExactAttempt, conversation: Conversation[Any], place: InOrder) -> None:
+        super().__init__(code.run)
+        self.lasting = place.kind in _LASTING
+        self.place_in_log = place
+        self._code = code
+        self._conversation = conversation
+        self._context = contextvars.copy_context()
+        self._call: int | None = None  #: that is open
+        self._asks: Ask | None = None
+        self._body: asyncio.Task[None] | None = None
+        self._body_runs = False
+        self._cancel_message: tuple[Any, ...] | None = None  #: its body is to be cancelled
+
+    @property
+    def waits(self) -> tuple[OperationKind, str] | None:
+        """For what it waits, if it does nothing else."""
+        return None if self._asks is None else self._asks.waits
+
+    @property
+    def end(self) -> End | None:
+        """That is recorded."""
+        record = self.place_in_log.record
+        if record is None or record.status in _NO_END:
+            return None
+        if record.kind is OperationKind.CHILD and record.generation < self._code.generation:
+            return None  # the node knows whether it is to be enqueued anew
+        return End(record.end_seq, record.closed_ms)
+
+    # --- as its run has it
+
+    def begin(self) -> None:
+        record = self.place_in_log.record
+        if record is not None and record.status is OperationStatus.GIVEN_UP:
+            try:
+                self._code.attempt.suspend(
+                    record.kind, record.key, expected="a wait that was given up here", actual="one that goes on"
+                )
+            except AttemptOver:
+                return
+        self._advance(record)
+
+    def deliver(self, answer: Any) -> None:
+        self._call = self._asks = None
+        if isinstance(answer, _Unrecorded):
+            answer.end()
+            return
+        self._advance(self.place_in_log.record if answer is None else answer)
+
+    def give_up(self) -> None:
+        place = self.place_in_log
+        record = place.record
+        self._take_call()
+        self._conversation.close()
+        self._code.attempt.scope.leave_key(place.kind, local_key(place.key))
+        if place.kind not in _WAITS or (record is not None and record.status is OperationStatus.GIVEN_UP):
+            return
+        ended = self.end is not None and place.kind is not OperationKind.SIGNAL
+        if (self.live or record is not None) and not ended:
+            request = commands.GiveUp(kind=place.kind, key=place.key)
+            self._code.attempt.send(request, self._code.attempt.scope, None)
+
+    def cancel_body(self, msg: Any | None) -> None:
+        if self._cancel_message is not None or self.end is not None:
+            return
+        self._cancel_message = () if msg is None else (msg,)
+        if self._body is not None:
+            if self._body_runs:
+                self._body.cancel(msg)
+        elif (
+            self.place_in_log.kind is OperationKind.SIDE_EFFECT
+            and self._asks is not None
+            and (isinstance(self._asks.request, commands.BeginSideEffect | commands.FailSideEffect))
+        ):
+            self._code.soon(self._cancel_unbegun)  # it waits for a slot, or to be tried again
+
+    def _cancel_unbegun(self) -> None:
+        if self._asks is not None and self._take_call():
+            self._throw(asyncio.CancelledError(*(self._cancel_message or ())))
+
+    # --- the conversation
+
+    def wake(self, answer: AnyAnswer | None) -> None:
+        """The attempt is over: its run is cut."""
+
+    def answered(self, answer: AnyAnswer, end_seq: int, at_ms: int) -> None:
+        """Called by the shared loop."""
+        if isinstance(answer, Interrupted):
+            return  # the cancel has a place of its own
+        if isinstance(answer, Granted):
+            self._call = self._asks = None
+            self._advance(answer)
+        else:
+            # What has no place is of code that is not what was recorded.
+            self.run.answer(self, End(end_seq or self.run.released, at_ms), answer)
+
+    def _take_call(self) -> bool:
+        """Nobody waits for its answer any more."""
+        call, self._call, self._asks = self._call, None, None
+        return call is not None and self._code.attempt.answered(call) is not None
+
+    def _advance(self, sent: Any) -> None:
+        try:
+            step = self._conversation.send(sent)
+        except StopIteration as end:
+            self._finish(end.value)
+        except BaseException as error:  # user code may raise anything
+            self._fail(error)
+        else:
+            self._carry_out(step)
+
+    def _throw(self, error: BaseException) -> None:
+        try:
+            step = self._conversation.throw(error)
+        except StopIteration as end:
+            self._finish(end.value)
+        except BaseException as raised:
+            self._fail(raised)
+        else:
+            self._carry_out(step)
+
+    def _carry_out(self, step: Ask | RunUserCode | InOrder) -> None:
+        attempt = self._code.attempt
+        if isinstance(step, Ask):
+            if attempt.over:
+                return
+            self._asks = step
+            self._call = attempt.send(step.request, step.scope, self)
+        elif isinstance(step, RunUserCode):
+            self._body_runs = False
+            self._body = self._code.shared.create_body(self._run(step), self._context.copy())
+        else:
+            self._fail(AssertionError(f"{step.kind} {step.key} has its place twice"))
+
+    async def _run(self, body: RunUserCode) -> None:
+        """On the shared loop."""
+        bodies = self._code.attempt.bodies
+        bodies.add(body.scope)
+        self._body_runs = True
+        try:
+            if self._cancel_message is not None:
+                raise asyncio.CancelledError(*self._cancel_message)
+            returned = await run_body(body)
+        except BaseException as error:
+            self._body = None
+            bodies.discard(body.scope)
+            self._throw(error)
+        else:
+            self._body = None
+            bodies.discard(body.scope)
+            self._advance(returned)
+
+    def _finish(self, value: Any) -> None:
+        if self.run.delivering is not self:
+            self._code.end_unrecorded(partial(self._finish, value), self)
+        elif not self.done():
+            self._note_end()
+            self.set_result(value)
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, AttemptOver):
+            return
+        if self.run.delivering is not self:
+            self._code.end_unrecorded(partial(self._fail, error), self)
+        elif not self.done():
+            self._note_end()
+            if isinstance(error, asyncio.CancelledError):
+                self._code.attempt.scope.leave_key(self.place_in_log.kind, local_key(self.place_in_log.key))
+                self.end_cancelled(*error.args[:1])
+            elif isinstance(error, StopIteration):  # a future can't hold one
+                self.set_exception(RuntimeError("an operation raised StopIteration"))
+            else:
+                self.set_exception(error)
+
+    def _note_end(self) -> None:
+        if self.lasting:
+            end = self.run.delivered
+            self._code.attempt.journal.note_end(self.place_in_log.kind, self.place_in_log.key, end.seq, end.at_ms)
+
+    def stop_body(self) -> None:
+        if self._body is not None:
+            self._body.cancel()
+
+
+class ExactAttempt:
+    """The code of an attempt on its own loop. Belongs to the thread of the shared loop."""
+
+    def __init__(self, attempt: Attempt, shared: SharedLoop) -> None:
+        run = attempt.run
+        assert isinstance(run, messages.RunHandler)
+        give_order()
+        self.attempt = attempt
+        self.shared = shared
+        self.generation = attempt.journal.generation_in(attempt.scope)
+        self.cancelled = False
+        self.loop = ExactLoop(  # type: ignore[abstract]
+            now_s=run.started_ms / 1_000,
+            misuse=_misuse,
+            on_trespass=lambda error: shared.call(partial(self._end_misused, error)),
+            on_error=self._log_error,
+        )
+        recorded_max = max(attempt.journal.last_end, run.cancel_seq or 0)
+        self.run = ExactRun(self.loop, self, recorded_max=recorded_max)
+        if run.cancel_requested:
+            self.run.cancel(End(run.cancel_seq or 0, run.cancelled_ms), run.cancel_reason, recorded=True)
+        self._conclude: Callable[[asyncio.Task[Any]], None] | None = None
+        self._ended: Callable[[], None] | None = None
+        self._burst: list[messages.AttemptCall] = []
+        self._bursts = False  #: calls are kept together
+        self._told = 0  #: of what was released, when the node was told last
+        self._parked = False
+        self._cut_due = False
+        self._cancel_unmet: str | None = None  #: reason of the cancel, until the first task has met it
+        attempt.exact = self
+        attempt.journal.run = self.run
+        scope = attempt.scope
+        assert isinstance(scope, AttemptScope)
+        scope.task_path = self._task_path
+
+    def _task_path(self) -> str:
+        task = asyncio.current_task(self.loop)
+        return task.path if isinstance(task, ExactTask) else "0"
+
+    # --- by the attempt; see `attempt.ExactCode`
+
+    def say(self, call: messages.AttemptCall) -> bool:
+        if self._bursts:
+            self._burst.append(call)
+        return self._bursts
+
+    @property
+    def waits(self) -> tuple[tuple[OperationKind, str], ...] | None:
+        if not self._parked:
+            return None
+        return tuple(each.waits for each in self.run.open if isinstance(each, ConversedOperation) and each.waits)
+
+    @property
+    def unreleased(self) -> tuple[tuple[OperationKind, str], ...]:
+        open = [each.place_in_log for each in self.run.open if isinstance(each, ConversedOperation)]
+        return tuple((place.kind, place.key) for place in open)
+
+    def ask(self, conversation: Conversation[Any]) -> Any:
+        """An operation of the code, which awaits it."""
+        try:
+            place = next(conversation)
+        except StopIteration as end:
+            return _Done(end.value)  # nothing that is waited for
+        assert isinstance(place, InOrder), f"{type(place).__name__} before its place"
+        operation = ConversedOperation(self, conversation, place)
+        self.run.ask(operation, operation.end)
+        return operation
+
+    # --- by the shared loop
+
+    def start(
+        self,
+        main: Callable[[], Coroutine[Any, Any, Any]],
+        conclude: Callable[[asyncio.Task[Any]], None],
+        ended: Callable[[], None],
+    ) -> None:
+        """conclude: told of the first task when all are done. ended: called then, and when the code is cut off."""
+        self._conclude, self._ended = conclude, ended
+        if self.attempt.over:
+            ended()
+        else:
+            self.run.start(_FirstTask(main(), self))
+            self.go_on()
+
+    def go_on(self) -> None:
+        """After answers came."""
+        if self.run.over:
+            return
+        self._leave_parking()
+        self._bursts = True
+        try:
+            self.run.go_on()
+        except BaseException as error:
+            if not self.attempt.over:
+                self.attempt.fail(error)
+            self.stop()
+        finally:
+            self._say_burst()
+        if self._cut_due:
+            self._cut()
+
+    def _say_burst(self) -> None:
+        self._bursts = False
+        burst, self._burst = self._burst, []
+        if burst:
+            burst[-1] = _with_quiet(burst[-1], self.run.seen)
+            self._told = self.run.seen
+        elif not self.run.over and self._told != self.run.seen and self._has_waits():
+            self._told = self.run.seen
+            quiet = messages.Quiet(
+                execution_id=self.attempt.execution_id, epoch=self.attempt.epoch, released=self.run.seen
+            )
+            self.attempt.services.channel.add(quiet)
+            self.shared.flush_soon()
+        for call in burst:
+            self.attempt.services.channel.add(call)
+
+    def _has_waits(self) -> bool:
+        return any(isinstance(each, ConversedOperation) and each.waits for each in self.run.open)
+
+    def soon(self, function: Callable[[], None]) -> None:
+        """Calls it on the shared loop, once the code's own is left."""
+        self.shared.call(lambda: None if self.run.over else function())
+
+    def end_unrecorded(self, end: Callable[[], None], operation: ConversedOperation) -> None:
+        """Of an operation that ends without an answer of the node, as where a value can't be stored."""
+        self.run.answer(operation, End(self.run.released, 0), _Unrecorded(end))
+        self.soon(self.go_on)
+
+    def answered(self, waiter: Waiter | None, reply: messages.Reply) -> None:
+        if waiter is None:
+            self.run.seen = max(self.run.seen, reply.end_seq)  # nobody waits for it any more
+        elif isinstance(waiter, ConversedOperation):
+            waiter.answered(reply.answer, reply.end_seq, reply.at_ms)
+        else:
+            waiter.wake(reply.answer)
+
+    def cancel(self, message: messages.CancelAttempt) -> None:
+        at_ms = message.at_ms or time.time_ns() // 1_000_000
+        self.run.cancel(End(message.cancel_seq or self.run.released, at_ms), message.reason)
+
+    # --- parking: as a whole, when nothing is left to do but to wait
+
+    def _park(self) -> None:
+        if not self.run.open or self.attempt.bodies or self._parked:
+            return
+        if all(isinstance(each, ConversedOperation) and each.live and each.waits for each in self.run.open):
+            self._parked = True
+            self.attempt.services.parking.add(self.attempt, 0)
+
+    def _leave_parking(self) -> None:
+        if self._parked:
+            self._parked = False
+            self.attempt.services.parking.remove(self.attempt, 0)
+
+    # --- the end
+
+    def stop(self) -> None:
+        """The attempt is over: see `Attempt.stop`."""
+        if self.run.over and not self._cut_due:
+            return
+        self.run.over = True
+        if self.loop.open:
+            self._cut_due = True  # its own code is what ends it
+        else:
+            self._cut()
+
+    def _cut(self) -> None:
+        self._cut_due = False
+        self._leave_parking()
+        for operation in list(self.run.open):
+            if isinstance(operation, ConversedOperation):
+                operation.stop_body()
+        self.run.cut(AttemptOver())
+        if self._ended is not None:
+            self._ended()
+
+    def _end_misused(self, error: Exception) -> None:
+        if not self.run.over:
+            self._end_by(error)
+
+    def _end_by(self, error: BaseException) -> None:
+        assert isinstance(error, NotInHandler)
+        with suppress(AttemptOver):
+            self.attempt.suspend_misuse(error)
+
+    def meet_cancel(self) -> Cancelled | None:
+        """Once: what the first task meets in place of the `CancelledError` of its task."""
+        reason, self._cancel_unmet = self._cancel_unmet, None
+        return None if reason is None else CancelledTask(reason)
+
+    # --- as the world of the run
+
+    def timer(self, path: str, number: int, duration_s: float) -> tuple[Operation, End | None]:
+        key = f"timer@{path}#{number}" if path else f"timer#{number}"
+        duration_ms = math.ceil(min(max(duration_s, 0) * 1_000 - 1e-6, DURATION_MS_MAX))
+        conversation = timer(self.attempt, self.attempt.scope, key, max(duration_ms, 0))
+        place = next(conversation)
+        assert isinstance(place, InOrder)
+        operation = ConversedOperation(self, conversation, place)
+        return operation, operation.end
+
+    def quiet(self) -> None:
+        self._park()
+
+    def released_cancel(self, reason: str) -> None:
+        self.cancelled = True
+        self._cancel_unmet = reason
+
+    def ended(self, first: ExactTask) -> None:
+        assert self._conclude is not None
+        self._bursts = False
+        for call in self._burst:
+            self.attempt.services.channel.add(call)
+        self._burst = []
+        for task in self.loop.tasks.values():
+            if task is not first and not task.cancelled() and getattr(task, "_log_traceback", False):
+                self._log_error({"message": "Task exception was never retrieved", "exception": task.exception()})
+        self._conclude(first)
+        assert self._ended is not None
+        self._ended()
+
+    def _log_error(self, context: dict[str, Any]) -> None:
+        if self.run.replaying:
+            return
+        error = context.get("exception")
+        message = str(context.get("message") or "an error that nobody handles")
+        call_in(self.attempt.scope, lambda: logger.error(message, exc_info=error))
+
+
+class _Done:
+    """Awaited, it is over at once."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __await__(self) -> Generator[None, None, Any]:
+        return self._value
+        yield
+
+
+class _Unrecorded:
+    def __init__(self, end: Callable[[], None]) -> None:
+        self.end = end
+
+
+class _FirstTask(Coroutine[Any, Any, Any]):
+    """The coroutine of a handler. The cancel of its execution reaches it as the error of the SDK, which is an
+    `asyncio.CancelledError` too."""
+
+    def __init__(self, inner: Coroutine[Any, Any, Any], code: ExactAttempt) -> None:
+        self._inner = inner
+        self._code = code
+
+    def send(self, value: Any) -> Any:
+        return self._inner.send(value)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def throw(self, error: Any, *rest: Any) -> Any:
+        if isinstance(error, asyncio.CancelledError) and (met := self._code.meet_cancel()) is not None:
+            error, rest = met.with_traceback(error.__traceback__), ()
+        return self._inner.throw(error, *rest)
+
+    def __await__(self) -> Any:
+        return self._inner.__await__()
+
+    def __getattr__(self, name: str) -> Any:  # cr_frame, cr_running and the like
+        return getattr(self._inner, name)
+
+
+def _misuse(what: str) -> NotInHandler:
+    return NotInHandler(
+        f"{what}: the body of an async handler runs on a loop of its own, which goes the same way in each replay, and "
+        'has no sockets, programs or threads. Do it in a side effect: `await ctx.side_effect("fetch", fetch)`, with '
+        "`async def fetch()` from its opening to its closing"
+    )
+
+
+def misuse_in(error: BaseException) -> NotInHandler | None:
+    """The misuse by which code has ended, in whatever it is wrapped."""
+    seen: set[int] = set()
+    open_errors = [error]
+    while open_errors:
+        each = open_errors.pop()
+        if isinstance(each, NotInHandler):
+            return each
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, BaseExceptionGroup):
+            open_errors += each.exceptions
+        open_errors += filter(None, [each.__cause__, None if each.__suppress_context__ else each.__context__])
+    return None
+
+
+def _with_quiet(call: messages.AttemptCall, released: int) -> messages.AttemptCall:
+    return messages.AttemptCall(
+        execution_id=call.execution_id,
+        epoch=call.epoch,
+        call=call.call,
+        request=call.request,
+        frame=call.frame,
+        side_effect_failures=call.side_effect_failures,
+        leased=call.leased,
+        quiet=released,
+    )

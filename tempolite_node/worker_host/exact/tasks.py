@@ -1,0 +1,78 @@
+"""Tasks and futures of a deterministic loop. They hash by their place, so that sets of them iterate alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from hashlib import blake2b
+from typing import Any
+
+_PATH_MAX = 60  #: characters; tasks that make each other without end have paths of this length at most
+
+
+class PlacingLoop(asyncio.AbstractEventLoop):
+    """What tasks and futures ask of their loop: their place, and the error for who misuses them."""
+
+    misuse: Callable[[str], Exception]
+    _places = 0
+
+    def next_place(self) -> int:
+        self._places += 1
+        return self._places
+
+
+def _check_awaited_in(loop: Any, what: str) -> None:
+    if asyncio._get_running_loop() is not loop:
+        raise loop.misuse(f"awaiting {what} of the handler in a side effect")
+
+
+class ExactFuture(asyncio.Future[Any]):
+    """Of the loop. Only code of the loop may await it."""
+
+    def __init__(self, loop: PlacingLoop) -> None:
+        self.place = loop.next_place()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self.place
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        _check_awaited_in(self._loop, "a future")
+        return super().__await__()
+
+    __iter__ = __await__
+
+
+class ExactTask(asyncio.Task[Any]):
+    """Of the loop.
+
+    path: its place among the tasks of its creator, after the creator's own path: "2.1" is the first task of the second
+        of the first one. The first task's is "".
+    """
+
+    def __init__(
+        self, coro: Coroutine[Any, Any, Any], *, loop: PlacingLoop, name: str | None, path: str, **options: Any
+    ) -> None:
+        self.place = loop.next_place()  # the constructor adds the task to sets, and may run it
+        self.path = path
+        self._children = 0
+        # The default name counts the tasks of the process.
+        super().__init__(coro, loop=loop, name=f"Task-{self.place}" if name is None else name, **options)
+
+    def __hash__(self) -> int:
+        return self.place
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        _check_awaited_in(self._loop, "a task")
+        return super().__await__()
+
+    __iter__ = __await__
+
+    def next_path(self) -> str:
+        """Of the next task that it creates."""
+        self._children += 1
+        return shortened(f"{self.path}.{self._children}" if self.path else str(self._children))
+
+
+def shortened(path: str) -> str:
+    return path if len(path) <= _PATH_MAX else "~" + blake2b(path.encode(), digest_size=12).hexdigest()
