@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime
-from typing import Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, ClassVar, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeVar, Unpack, overload
 
 from tempolite_sdk import operations
 from tempolite_sdk.base_contexts import BaseContext, ExecutionFacts, OperationFacts, Params, utc_now
@@ -343,11 +343,28 @@ class AsyncContext(BaseContext, AsyncEnqueuesChildren):
         await self._runtime.perform(operations.Heartbeat(details))
 
 
-class AsyncHandlerContext(AsyncContext, ExecutionFacts[Params]):
+class AsyncContinuesAsNew:
+    """What the contexts of handlers and saga handlers can do beside that."""
+
+    _runtime: Runtime
+
+    async def continue_as_new(self, /, *args: Any, **kwargs: Any) -> NoReturn:
+        """Ends this run of the handler and begins the next one under the same id, with these arguments, in one commit.
+
+        Does not return: the code ends here, its `finally` blocks run. Signals that were not received are for the next
+        run, and who waits for the execution waits for its last run. Attempts, max_duration, queue_timeout begin anew.
+        Raises `InvalidArgument` or TypeError for arguments that the handler does not take, `FailedPrecondition` in a
+        saga that has steps to undo; then the run goes on.
+        """
+        await self._runtime.perform(operations.ContinueAsNew(args, kwargs))
+        raise AssertionError("the run has ended")
+
+
+class AsyncHandlerContext(AsyncContext, AsyncContinuesAsNew, ExecutionFacts[Params]):
     """What a handler may do. As the first parameter's annotation, it makes a function a handler."""
 
 
-class AsyncSagaContext(AsyncContext, ExecutionFacts[Params]):
+class AsyncSagaContext(AsyncContext, AsyncContinuesAsNew, ExecutionFacts[Params]):
     """What a saga handler may do. As the first parameter's annotation, it makes a function a saga handler."""
 
     async def step(self, step: Step, /, *, key: str | None = None) -> Step:

@@ -91,7 +91,10 @@ class OperationFacts(BaseContext):
 
     @property
     def operation_id(self) -> str:
-        """The same for every attempt, and for no other operation: give it to others as idempotency key."""
+        """The same for every attempt, and for no other operation: give it to others as idempotency key.
+
+        "<execution id>/<kind>/<key>", and from the second run of that id on "<execution id>/<run>/<kind>/<key>".
+        """
         return self._facts.operation_id
 
 
@@ -107,6 +110,14 @@ class ExecutionFacts(BaseContext, Generic[Params]):
         """
         params: Params = self._runtime.params
         return params
+
+    @property
+    def continue_as_new_suggested(self) -> bool:
+        """Whether the handler has done so much that it had better call `continue_as_new`.
+
+        True from a tenth of what one run may record on. At each place of the code the same, whenever it is replayed.
+        """
+        return self._runtime.continue_as_new_suggested
 
     @property
     def parent_id(self) -> str | None:

@@ -77,6 +77,11 @@ class Heartbeat(Struct, frozen=True):
     details: Any
 
 
+class ContinueAsNew(Struct, frozen=True):
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+
+
 Operation = (
     EnqueueChild
     | WaitForCompletion
@@ -88,6 +93,7 @@ Operation = (
     | Sleep
     | Memoize
     | Heartbeat
+    | ContinueAsNew
 )
 
 
@@ -98,7 +104,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     attempt: int  #: 1-based: of the execution, or of the operation that the context belongs to
     parent_id: str | None = None
     deadline_ms: int | None = None  #: Unix milliseconds, from max_duration
-    operation_id: str = ""  #: "<execution id>/<kind>/<key>"; empty for a handler's own context
+    operation_id: str = ""  #: see `OperationFacts.operation_id`; empty for a handler's own context
     heartbeat: bytes | None = None  #: details of the last heartbeat of an earlier attempt
 
 
@@ -112,6 +118,11 @@ class Runtime(Protocol):
     @property
     def cancelled(self) -> bool:
         """Whether cancel was requested."""
+        ...
+
+    @property
+    def continue_as_new_suggested(self) -> bool:
+        """Whether the code has come so far that it had better go on in a new run."""
         ...
 
     def attempt_in(self, facts: Facts) -> int:

@@ -49,7 +49,7 @@ class Enqueueing:
             # One that was there before may have ended before this call. And what has ended by this call, to make room
             # for the new one, had the same id.
             look = outcome.existing or command.id_conflict is IdConflict.TERMINATE_EXISTING
-            end = self._node.reads.wait_closed(command.execution_id) if look else closing
+            end = self._node.reads.wait_closed(outcome.execution_id) if look else closing
             ended = await self._polls.wait(end, timeout_ms)
         return responses.enqueued(outcome, ended if isinstance(ended, Execution) else None)
 

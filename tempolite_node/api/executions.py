@@ -132,10 +132,10 @@ class ExecutionService(ExecutionServiceServicer):
         self, request: pb.ReceiveSignalsRequest, _context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.ReceiveSignalsResponse]:
         execution_id, name, after = requests.receive_signals(request)
-        row = await self._node.reads.read(lambda queries: _found(queries, execution_id).row)
+        mailbox = await self._node.reads.read(lambda queries: _found(queries, execution_id).mailbox_row)
         with self._node.watch.following(execution_id) as follower:
             while True:
-                closed, more, signals = await self._signals(execution_id, row, name, after)
+                closed, more, signals = await self._signals(execution_id, mailbox, name, after)
                 for signal in signals:
                     yield responses.signal(signal)
                     after = signal.seq
@@ -148,7 +148,9 @@ class ExecutionService(ExecutionServiceServicer):
                 if self._polls.stopped:
                     raise Unavailable("the node is stopping; resume after the last sequence received")
 
-    async def _signals(self, execution_id: str, row: int, name: str, after: int) -> tuple[bool, bool, Sequence[Signal]]:
+    async def _signals(
+        self, execution_id: str, mailbox: int, name: str, after: int
+    ) -> tuple[bool, bool, Sequence[Signal]]:
         """Whether the execution has ended, whether there may be more signals by now, and the next ones.
 
         Once it has ended, no more can come.
@@ -157,9 +159,9 @@ class ExecutionService(ExecutionServiceServicer):
 
         def query(queries: Queries) -> tuple[bool, bool, Sequence[Signal]]:
             execution = queries.execution(execution_id)
-            # Another row: it has ended, and its id was taken by a later execution.
-            closed = execution is None or execution.row != row or execution.closed
-            signals = queries.outbox(row, name, after, SIGNALS_PER_READ, bytes_max=bytes_max)
+            # Another mailbox: it has ended, and its id was taken by a later execution.
+            closed = execution is None or execution.mailbox_row != mailbox or execution.closed
+            signals = queries.outbox(mailbox, name, after, SIGNALS_PER_READ, bytes_max=bytes_max)
             full = len(signals) == SIGNALS_PER_READ or sum(len(signal.payload) for signal in signals) > bytes_max
             return closed, full, signals
 
@@ -226,11 +228,14 @@ def _found(queries: Queries, execution_id: str) -> Execution:
 
 def _operation(queries: Queries, wanted: OperationId) -> common_pb2.Operation:
     execution = _found(queries, wanted.execution_id)
-    operation = queries.operation(wanted.execution_id, wanted.kind, wanted.key)
+    if wanted.run is not None:
+        execution = queries.run_of(execution, wanted.run) or execution
+    found = wanted.run in (None, execution.run)
+    operation = queries.operation(execution.id, wanted.kind, wanted.key) if found else None
     if operation is None:
         message = f"execution {wanted.execution_id!r} has no {wanted.kind} {wanted.key!r}"
         raise Rejected(Rejection(Reason.NOT_FOUND, message))
-    return responses.operation(operation, wanted.execution_id, attempts=queries.attempts(execution.row))
+    return responses.operation(operation, execution, attempts=queries.attempts(execution.row))
 
 
 def _pending(queries: Queries, execution: Execution) -> Sequence[Operation]:

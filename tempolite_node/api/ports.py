@@ -36,6 +36,10 @@ class Queries(Protocol):
 
     def execution(self, execution_id: str) -> Execution | None: ...
 
+    def run_of(self, execution: Execution, run: int) -> Execution | None:
+        """That run, of those that had the execution's id in turn up to this one."""
+        ...
+
     def operation(self, execution_id: str, kind: OperationKind, key: str) -> Operation | None: ...
 
     def operations(self, execution_row: int, limit: int, *, bytes_max: int | None = None) -> list[Operation]:
@@ -66,13 +70,11 @@ class Queries(Protocol):
 
     def count_executions(self, filter: ExecutionFilter) -> int: ...
 
-    def unconsumed_signals(self, execution_row: int, limit: int) -> list[Signal]:
+    def unconsumed_signals(self, mailbox: int, limit: int) -> list[Signal]:
         """That it received and did not take, those that were set aside too; by sequence."""
         ...
 
-    def outbox(
-        self, execution_row: int, name: str, after: int, limit: int, *, bytes_max: int | None = None
-    ) -> list[Signal]:
+    def outbox(self, mailbox: int, name: str, after: int, limit: int, *, bytes_max: int | None = None) -> list[Signal]:
         """By sequence, above `after`. name: "" for all names."""
         ...
 

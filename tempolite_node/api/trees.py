@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tempolite_node.api.convert import responses
 from tempolite_node.api.ports import Queries
-from tempolite_node.engine.model import Execution, Signal
+from tempolite_node.engine.model import Execution, Signal, Status
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 #: Each level nests one message; protobuf refuses to read more than 100 of them.
@@ -34,7 +34,7 @@ def execution_tree(queries: Queries, root: Execution, *, nodes_max: int, bytes_m
         tree.execution.CopyFrom(shown)
         size += tree.execution.ByteSize() - _weight(execution)
         for operation in queries.operations(execution.row, nodes_max - nodes + 1, bytes_max=bytes_max):
-            message = responses.operation(operation, execution.id, attempts=attempts)
+            message = responses.operation(operation, execution, attempts=attempts)
             if nodes == nodes_max or size + message.ByteSize() > bytes_max:
                 response.truncated = True
                 break
@@ -55,9 +55,9 @@ def execution_tree(queries: Queries, root: Execution, *, nodes_max: int, bytes_m
 
 def unconsumed_signals(queries: Queries, execution: Execution) -> Sequence[Signal]:
     """The first of them; most executions have none."""
-    if execution.inbox == execution.consumed:
+    if execution.inbox == execution.consumed or execution.status is Status.CONTINUED_AS_NEW:
         return ()
-    return queries.unconsumed_signals(execution.row, responses.UNCONSUMED_MAX)
+    return queries.unconsumed_signals(execution.mailbox_row, responses.UNCONSUMED_MAX)
 
 
 def _weight(execution: Execution) -> int:

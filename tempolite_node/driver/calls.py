@@ -24,6 +24,7 @@ from tempolite_node.engine.commands import (
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
+    ContinueAsNew,
     CrashAttempt,
     EnqueueChild,
     FailAttempt,
@@ -41,7 +42,7 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
     WaitForExecution,
 )
-from tempolite_node.engine.effects import AnyOutcome, AttemptOver, Granted, Reason, Refused, Rejection
+from tempolite_node.engine.effects import AnyOutcome, AttemptOver, Granted, Reason, Refused, Rejection, Value
 from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.model import Operation, OperationKind
 from tempolite_node.protocol import messages
@@ -157,6 +158,9 @@ class Requests:
             return self._refused(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
         if isinstance(request, CancelFromAttempt) and self._format() < EXACT_REPLAY:
             message = "a node of an earlier version can't cancel for an execution"
+            return self._refused(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
+        if isinstance(request, ContinueAsNew) and self._format() < EXACT_REPLAY:
+            message = "a node of an earlier version can't continue executions as new"
             return self._refused(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
         if isinstance(request, SendSignalFromAttempt) and request.to is not None:
             found = self._signals(request)
@@ -303,6 +307,11 @@ class _Answering:
                 dispatch.given_up(run, call, request, outcome, end)  # type: ignore[arg-type]
             case CompleteAttempt() | FailAttempt() | UnwindAttempt() | SuspendAttempt():
                 dispatch.end(run, _END_OF[type(request)], request.failure if isinstance(request, FailAttempt) else None)
+            case ContinueAsNew():
+                if isinstance(outcome, Value):
+                    dispatch.hand_over(run, call, outcome, end)
+                else:
+                    dispatch.answer(run, call, outcome, end)  # type: ignore[arg-type]
             case WaitForExecution(key=key) if outcome is None:
                 dispatch.wait(run, call, OperationKind.WAIT, key)
             case ReceiveSignal(key=key) | SetSignalAside(key=key) if outcome is None:

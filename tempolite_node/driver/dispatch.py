@@ -346,6 +346,11 @@ class Dispatch:
         else:
             self._release_to(run, frame, reply)
 
+    def hand_over(self, run: RunningAttempt, call: messages.AttemptCall, answer: AnyAnswer, end: End) -> None:
+        """The run is over, and the next one begins. Its code is told at once: it has no slot to wait for any more."""
+        self._send(run.host, _reply(run, call.call, answer, end))
+        self.end(run, AttemptEnd.CONTINUED_AS_NEW)
+
     def given_up(
         self, run: RunningAttempt, call: messages.AttemptCall, request: GiveUp, answer: AnyAnswer, end: End
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tempolite_node.engine import sizes
+from tempolite_node.engine import limits, sizes
 from tempolite_node.engine.effects import Refused
 from tempolite_node.engine.model import Execution, Operation, OperationKind, OperationStatus
 from tempolite_node.protocol import messages
@@ -50,6 +50,8 @@ def run(execution: Execution, journal: Records | None, *, isolated: bool) -> mes
         started_ms=execution.started_ms or 0,
         isolated=isolated,
         format=execution.format,
+        run=execution.run,
+        roomy=limits.roomy(execution.options),
     )
 
 
@@ -72,6 +74,7 @@ def run_compensation(
         more=journal is None,
         isolated=isolated,
         format=execution.format,
+        run=execution.run,
     )
 
 

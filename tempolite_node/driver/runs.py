@@ -62,6 +62,7 @@ class AttemptEnd(StrEnum):
     """How an attempt left its worker host."""
 
     COMPLETED = "completed"
+    CONTINUED_AS_NEW = "continued as new"
     FAILED = "failed"
     SUSPENDED = "suspended"
     UNWOUND = "unwound"  #: its stack alone: it goes on by replay

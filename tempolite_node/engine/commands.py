@@ -314,6 +314,14 @@ class CompleteAttempt(Request, frozen=True, kw_only=True):
     result: bytes | None = None
 
 
+class ContinueAsNew(Request, frozen=True, kw_only=True):
+    """The run ends here, and the next one begins under the same id."""
+
+    arguments: bytes
+    #: Waits that the code has had no answer of. A signal that was taken for one of them was never seen, and stays.
+    waits: tuple[tuple[OperationKind, str], ...] = ()
+
+
 class FailAttempt(Request, frozen=True, kw_only=True):
     failure: Failure
     cancelled: bool = False  #: the error is the cancel that was delivered
@@ -371,6 +379,7 @@ AnyRequest = (
     | DeliverCancel
     | Heartbeat
     | CompleteAttempt
+    | ContinueAsNew
     | FailAttempt
     | UnwindAttempt
     | SuspendAttempt

@@ -28,8 +28,9 @@ from tempolite_node.engine.model import (
 #: has the number of the signal that it took, and gives it back when the code can't read it; a signal has its sender.
 #:
 #: 3: what replays is what ran. The ends of an execution's operations have an order, and so has its cancel; refused
-#: operations, and waits that were given up, are recorded. The journal of an
-#: execution has a limit, and so have the attempts that are kept.
+#: operations, and waits that were given up, are recorded. The journal of an execution has a limit, and so have the
+#: attempts that are kept. Runs of an id are counted, may continue each other; a request is looked up in the run before
+#: as well. A signal notes which run took it.
 FORMAT = 3
 
 #: The values of an execution that was enqueued in this format or later are checked where they are written, and its keys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from tempolite_node.engine import formats
 from tempolite_node.engine.effects import Reason, Rejection, Value
 from tempolite_node.engine.lifecycle import end_wait
 from tempolite_node.engine.model import Execution, Operation, OperationKind, OperationStatus, Signal
@@ -17,14 +18,14 @@ def deliver(
     work: Work, target: Execution, *, name: str, payload: bytes, request_id: str | None, sender: str, at_ms: int
 ) -> int | Rejection:
     """Gives the signal to the oldest wait for its name, or keeps it. Returns its sequence number in the inbox."""
-    if request_id is not None and (known := work.signal_by_request(target.row, request_id)) is not None:
+    if request_id is not None and (known := _sent_before(work, target, request_id)) is not None:
         return _repeated(target, known, name)
     if target.closed:
         return Rejection(Reason.CLOSED, f"execution {target.id} has ended ({target.status}): it takes no signals")
     if target.inbox - target.consumed >= UNCONSUMED_MAX:
         return Rejection(Reason.QUEUE_FULL, f"execution {target.id} has {UNCONSUMED_MAX} signals that it never took")
     received = Signal(
-        execution_row=target.row,
+        execution_row=target.mailbox_row,
         seq=target.inbox + 1,
         name=name,
         payload=payload,
@@ -34,19 +35,30 @@ def deliver(
     )
     work.put_signal(received)
     work.put(replace(target, inbox=received.seq))
-    offer(work, received, at_ms=at_ms)
+    offer(work, target.row, received, at_ms=at_ms)
     return received.seq
 
 
-def offer(work: Work, signal: Signal, *, at_ms: int) -> None:
-    """Gives a signal that is in line to the oldest wait for its name, if there is one."""
-    target = work.execution_at(signal.execution_row)
+def offer(work: Work, row: int, signal: Signal, *, at_ms: int) -> None:
+    """Gives a signal that is in line to the oldest wait for its name of the run at the row, if there is one."""
+    target = work.execution_at(row)
     for wait in work.pending(target.row) if target.pending else ():
         if wait.kind is OperationKind.SIGNAL and wait.target == signal.name:
             payload = signal.payload
-            taking = replace(wait, signal_seq=consume(work, signal))
+            taking = replace(wait, signal_seq=consume(work, target, signal))
             end_wait(work, taking, OperationStatus.COMPLETED, Value(payload=payload), at_ms=at_ms, result=payload)
             break
+
+
+def _sent_before(work: Work, target: Execution, request_id: str) -> Signal | None:
+    """The signal that the request sent before, to this run or to one before it."""
+    known = work.signal_by_request(target.mailbox_row, request_id)
+    if known is not None or target.previous is None:
+        return known
+    first = work.execution_at(target.mailbox_row)
+    if first.previous is None:
+        return None
+    return work.signal_by_request(work.execution_at(first.previous).mailbox_row, request_id)
 
 
 def _repeated(target: Execution, known: Signal, name: str) -> int | Rejection:
@@ -57,10 +69,11 @@ def _repeated(target: Execution, known: Signal, name: str) -> int | Rejection:
     return known.seq
 
 
-def consume(work: Work, signal: Signal) -> int | None:
+def consume(work: Work, receiver: Execution, signal: Signal) -> int | None:
     """Marks it as taken. Its payload lives on in the operation that took it; which one it was, is for that to note."""
-    work.put_signal(replace(signal, consumed=True, payload=b""))
-    execution = work.execution_at(signal.execution_row)
+    taken_by = receiver.row if work.format >= formats.EXACT_REPLAY else None
+    work.put_signal(replace(signal, consumed=True, payload=b"", taken_by=taken_by))
+    execution = work.execution_at(receiver.row)
     work.put(replace(execution, consumed=execution.consumed + 1))
     return signal.seq if work.format >= 2 else None
 
@@ -71,10 +84,10 @@ def give_back(work: Work, wait: Operation, *, set_aside: str | None) -> Signal:
     set_aside: why no wait is to take it again; None: the next one does.
     """
     assert wait.signal_seq is not None, f"signal {wait.key} does not tell what it took"
-    taken = work.signal(wait.execution_row, wait.signal_seq)
-    assert taken.consumed, f"signal {wait.key} took what nobody has"
-    given_back = replace(taken, consumed=False, payload=wait.result or b"null", set_aside=set_aside)
-    work.put_signal(given_back)
     execution = work.execution_at(wait.execution_row)
+    taken = work.signal(execution.mailbox_row, wait.signal_seq)
+    assert taken.consumed, f"signal {wait.key} took what nobody has"
+    given_back = replace(taken, consumed=False, payload=wait.result or b"null", set_aside=set_aside, taken_by=None)
+    work.put_signal(given_back)
     work.put(replace(execution, consumed=execution.consumed - 1))
     return given_back

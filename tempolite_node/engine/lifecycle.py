@@ -44,6 +44,7 @@ QUEUE = "queue"  #: queue_timeout
 DEADLINE = "deadline"  #: max_duration
 ATTEMPT = "attempt"  #: attempt_timeout
 HEARTBEAT = "heartbeat"  #: heartbeat_timeout
+CLEARING = "clearing"  #: of what a run left behind that was continued as new
 
 
 def operation_timer(kind: OperationKind, key: str) -> str:
@@ -343,8 +344,13 @@ def close(
         answer_waiters(work, closed, at_ms=at_ms)
     if closed.cancel_requested and closed.parent_row is not None:
         _begin_to_undo(work, work.execution_at(closed.parent_row), at_ms=at_ms)
+    reach_children_of(work, closed)
+
+
+def reach_children_of(work: Work, closed: Execution) -> None:
+    """Its children get to know, once this command is decided, that it has ended."""
     if closed.has_children:
-        happened = Happened.TERMINATED if status is Status.TERMINATED else Happened.ENDED
+        happened = Happened.TERMINATED if closed.status is Status.TERMINATED else Happened.ENDED
         work.parents.append(Reach(closed.row, happened, closed.reason))
 
 

@@ -7,7 +7,7 @@ run in time, and begins the next one with an empty journal.
 from __future__ import annotations
 
 from tempolite_node.engine.effects import JournalGrown
-from tempolite_node.engine.model import Component, Execution, Failure
+from tempolite_node.engine.model import Component, Execution, Failure, Options
 from tempolite_node.engine.work import Work
 
 _WARNED_AT = 10  #: a warning at one in so many of what is allowed
@@ -34,6 +34,11 @@ def exceeded(work: Work, execution: Execution, before: tuple[int, int]) -> Failu
     if had * _WARNED_AT < options.max_operations and had_bytes * _WARNED_AT < options.max_journal_bytes:
         work.emit(JournalGrown(execution_id=now.id, execution=now, operations=operations, bytes=size))
     return None
+
+
+def roomy(options: Options) -> tuple[int, int]:
+    """Operations and bytes of a journal from which on its handler had better continue as new."""
+    return options.max_operations // _WARNED_AT, options.max_journal_bytes // _WARNED_AT
 
 
 def _too_large(has: str) -> Failure:

@@ -40,6 +40,7 @@ class Status(StrEnum):
     TERMINATED = "terminated"
     TIMED_OUT = "timed_out"
     COMPENSATED = "compensated"
+    CONTINUED_AS_NEW = "continued_as_new"
 
 
 _GIVEN_UP = frozenset({Status.CANCELLED, Status.TERMINATED, Status.TIMED_OUT, Status.COMPENSATING})
@@ -52,9 +53,9 @@ EXECUTION_MOVES: Mapping[Status | None, frozenset[Status]] = {
     Status.SCHEDULED: _GIVEN_UP | {Status.QUEUED},
     Status.QUEUED: _GIVEN_UP | {Status.RUNNING, Status.SCHEDULED},
     Status.RUNNING: _NO_ATTEMPT_FOLLOWS
-    | {Status.WAITING, Status.QUEUED, Status.SCHEDULED, Status.SUSPENDED, Status.COMPLETED},
+    | {Status.WAITING, Status.QUEUED, Status.SCHEDULED, Status.SUSPENDED, Status.COMPLETED, Status.CONTINUED_AS_NEW},
     Status.WAITING: _NO_ATTEMPT_FOLLOWS
-    | {Status.RUNNING, Status.QUEUED, Status.SCHEDULED, Status.SUSPENDED, Status.COMPLETED},
+    | {Status.RUNNING, Status.QUEUED, Status.SCHEDULED, Status.SUSPENDED, Status.COMPLETED, Status.CONTINUED_AS_NEW},
     Status.SUSPENDED: _GIVEN_UP | {Status.QUEUED},
     Status.COMPENSATING: frozenset({Status.STUCK, Status.COMPENSATED, Status.TERMINATED}),
     Status.STUCK: frozenset({Status.COMPENSATING, Status.COMPENSATED, Status.TERMINATED}),
@@ -64,6 +65,7 @@ EXECUTION_MOVES: Mapping[Status | None, frozenset[Status]] = {
     Status.TERMINATED: frozenset(),
     Status.TIMED_OUT: frozenset(),
     Status.COMPENSATED: frozenset(),
+    Status.CONTINUED_AS_NEW: frozenset(),
 }
 
 FINAL: frozenset[Status] = frozenset(
@@ -84,9 +86,17 @@ class OperationKind(StrEnum):
     CANCEL = "cancel"
 
 
-def operation_id(execution_id: str, kind: OperationKind, key: str) -> str:
-    """What an operation is known by outside of its execution."""
-    return f"{execution_id}/{kind}/{key}"
+#: Between the id of an execution and a number, in the id that it is kept under when another run has its id.
+KEPT_SEPARATOR = "~"
+
+
+def operation_id(execution_id: str, run: int, kind: OperationKind, key: str) -> str:
+    """What an operation is known by outside of its execution. From the second run on, it names the run.
+
+    execution_id: also as it is kept when a later run has it.
+    """
+    own_id = execution_id.partition(KEPT_SEPARATOR)[0]
+    return f"{own_id}/{kind}/{key}" if run == 1 else f"{own_id}/{run}/{kind}/{key}"
 
 
 class OperationStatus(StrEnum):
@@ -158,7 +168,9 @@ OPERATION_MOVES: Mapping[OperationKind, Mapping[OperationStatus | None, frozense
     },
     OperationKind.WAIT: {
         None: _FIRST_OF_WAIT,
-        OperationStatus.PENDING: _WAIT_IS_OVER | {OperationStatus.FAILED, OperationStatus.GIVEN_UP},
+        # Pending again: what it waits for is continued as new, and it waits for the next run.
+        OperationStatus.PENDING: _WAIT_IS_OVER
+        | {OperationStatus.FAILED, OperationStatus.GIVEN_UP, OperationStatus.PENDING},
         OperationStatus.COMPLETED: _GIVEN_UP_WAIT,
         OperationStatus.FAILED: _GIVEN_UP_WAIT,
         OperationStatus.TIMED_OUT: _GIVEN_UP_WAIT,
@@ -323,6 +335,10 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
     concurrency_key: str | None = None  #: only so many executions of its handler with the key are under way
     place: int | None = None  #: of its key: the row of the execution that it was given to; see `concurrency`
     format: int = 1  #: that was in use when it was enqueued: by the rules of its time it goes on; see `formats`
+    run: int = 1  #: 1-based, of those that had its id in turn, one after the other
+    previous: int | None = None  #: row of the run before
+    mailbox: int | None = None  #: row of the run whose inbox and outbox it goes on with; None: it has its own
+    max_duration_ms: int | None = None  #: as it was enqueued with: each run that is continued as new has it anew
 
     def __post_init__(self) -> None:
         final = self.status in FINAL
@@ -334,6 +350,11 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
     @property
     def closed(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def mailbox_row(self) -> int:
+        """Under which the signals are that it receives and sends: those of all runs that continue each other."""
+        return self.row if self.mailbox is None else self.mailbox
 
     @property
     def suspect(self) -> bool:
@@ -480,8 +501,8 @@ class EndedAttempt(Struct, gc=False, frozen=True, kw_only=True):
 class Signal(Struct, gc=False, frozen=True, kw_only=True):
     """A signal in an execution's inbox (received) or outbox (sent to clients)."""
 
-    execution_row: int
-    seq: int  #: 1-based, per execution
+    execution_row: int  #: whose mailbox it is in; see `Execution.mailbox_row`
+    seq: int  #: 1-based, per mailbox
     name: str
     payload: bytes
     at_ms: int
@@ -489,6 +510,7 @@ class Signal(Struct, gc=False, frozen=True, kw_only=True):
     consumed: bool = False
     sender: str = ""  #: "execution <id>" or "client <address>", from format 2 on
     set_aside: str | None = None  #: why no wait of its name takes it: what is wrong with its payload
+    taken_by: int | None = None  #: row of the run that consumed it, from format 3 on
 
     def __post_init__(self) -> None:
         assert not (self.consumed and self.set_aside is not None), f"signal {self.seq} was taken, and is set aside"

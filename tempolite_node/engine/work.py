@@ -40,6 +40,7 @@ class Stored(Protocol):
 
     def execution(self, execution_id: str) -> Execution | None: ...
     def execution_at(self, row: int) -> Execution | None: ...
+    def last_run(self, mailbox: int) -> Execution | None: ...
     def attached_or_suspended(self, owner: str) -> list[Execution]: ...
     def open_children(self, parent_row: int) -> list[Execution]: ...
     def children_with_children(self, parent_row: int) -> list[Execution]: ...
@@ -86,6 +87,20 @@ def _overlaid(stored: Iterable[_V], changed: dict[_K, _V], key: Callable[[_V], _
     return list(merged.values())
 
 
+class Clearing(NamedTuple):
+    """A step of the removal of what a run has left behind that was continued as new.
+
+    All of it is final, so each node removes the same, whatever else is decided before it saves. How much is left is
+    the store's to know: the step that removes the last of it removes the run's timer too.
+    """
+
+    row: int  #: of the run: its journal and its ended attempts
+    mailbox: int
+    previous: int = 0  #: row of the run before it: what that one, or one before it, took of the inbox
+    inbox: int = 0  #: and had received when it ended
+    outbox: int = 0  #: and had sent
+
+
 class Work:
     """Changes that a batch has made so far, over what is stored."""
 
@@ -105,6 +120,7 @@ class Work:
         self.inbox: defaultdict[int, dict[int, Signal]] = defaultdict(dict)
         self.outbox: list[Signal] = []
         self.attempts: list[EndedAttempt] = []
+        self.clearings: list[Clearing] = []  #: in this order, after all else
         self.attempts_capped: set[tuple[int, OperationKind | None, str]] = set()  #: of which only some are to be kept
         self.counts: defaultdict[tuple[str, Component, Status], int] = defaultdict(int)  #: changes of `count_of`
         self.nodes: dict[str, NodeState | None] = {}  #: None: it was removed
@@ -143,6 +159,15 @@ class Work:
         execution = self.executions.get(row) or self._stored.execution_at(row)
         assert execution is not None, f"no execution at row {row}"
         return execution
+
+    def last_run(self, execution: Execution) -> Execution:
+        """Of those that continue it, the one that is continued no more; itself, if it is not."""
+        if execution.status is not Status.CONTINUED_AS_NEW:
+            return execution
+        mailbox = execution.mailbox_row
+        stored = self._stored.last_run(mailbox)
+        begun = (each.row for each in self.executions.values() if each.mailbox == mailbox)
+        return self.execution_at(max([execution.row if stored is None else stored.row, *begun]))
 
     def put(self, execution: Execution) -> Execution:
         row = execution.row

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tempolite_node.engine.effects import Reason, Rejection
-from tempolite_node.engine.model import Execution
+from tempolite_node.engine.model import Execution, Status
 from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.node.read_barrier import SharedBarrier
 from tempolite_node.node.watch import Watch
@@ -38,12 +38,20 @@ class Reads:
         return found
 
     async def wait_closed(self, execution_id: str) -> Execution | Rejection:
-        """The execution, once it has ended. NOT_FOUND: no node knows it."""
-        with self._watch.closing(execution_id) as closing:
-            execution = await self.known_execution(execution_id)
-            if execution is None:
-                return Rejection(Reason.NOT_FOUND, f"no execution {execution_id}")
-            return execution if execution.closed else await closing
+        """The execution, once it has ended; the last run, of those that continue it. NOT_FOUND: no node knows it."""
+        while True:
+            with self._watch.closing(execution_id) as closing:
+                execution = await self.known_execution(execution_id)
+                if execution is None:
+                    return Rejection(Reason.NOT_FOUND, f"no execution {execution_id}")
+                if execution.status is not Status.CONTINUED_AS_NEW:
+                    return execution if execution.closed else await closing
+            execution_id = await self._id_of_last_run(execution)
+
+    async def _id_of_last_run(self, execution: Execution) -> str:
+        last = await self._driver.inspect(lambda: self._executions.last_run(execution.mailbox_row))
+        assert last is not None, f"nothing continues {execution.id}"
+        return last.id
 
     async def known_execution(self, execution_id: str) -> Execution | None:
         """As this node has it; None: no node knows it."""

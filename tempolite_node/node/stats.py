@@ -35,7 +35,7 @@ def _of_executions(component: Component, all_counts: Counts, dispatch: Dispatch)
         running=counts[Status.RUNNING],
         waiting=counts[Status.WAITING],
         completed=completed,
-        failed=sum(counts[status] for status in FINAL) - completed,
+        failed=sum(counts[status] for status in FINAL) - completed - counts[Status.CONTINUED_AS_NEW],
         workers=pool.workers,
         busy=pool.busy,
     )

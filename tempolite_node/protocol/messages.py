@@ -1,7 +1,8 @@
 """What the node and its worker hosts say to each other. What hosts log has a pipe of its own: `logger/writer.py`.
 
 Every `Call` gets exactly one `Reply` or, when the attempt lost its right to run, an `AbandonAttempt`; but the call
-that ends an attempt gets none, and neither does word of a side effect that runs in a slot that was leased.
+that ends an attempt gets none, unless it may be refused, and neither does word of a side effect that runs in a slot
+that was leased.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from tempolite_node.engine.commands import AnyRequest
 from tempolite_node.engine.effects import AnyAnswer, Refused
 from tempolite_node.engine.model import (
     DURATION_MS_MAX,
+    MAX_JOURNAL_BYTES,
+    MAX_OPERATIONS,
     PRIORITY_MAX,
     ClosePolicy,
     Component,
@@ -113,6 +116,9 @@ class RunHandler(Message, frozen=True, kw_only=True):
     started_ms: int = 0  #: of the execution's first attempt
     isolated: bool = False
     format: int = 1  #: of the log, in use when the execution was enqueued: by the rules of its time it goes on
+    run: int = 1  #: see `Execution.run`
+    #: Operations and bytes from which on its code had better continue as new.
+    roomy: tuple[int, int] = (MAX_OPERATIONS // 10, MAX_JOURNAL_BYTES // 10)
 
 
 class RunCompensation(Message, frozen=True, kw_only=True):
@@ -129,7 +135,8 @@ class RunCompensation(Message, frozen=True, kw_only=True):
     journal: tuple[Record, ...] = ()
     more: bool = False  #: as in `RunHandler`
     isolated: bool = False
-    format: int = 1  #: as in `RunHandler`
+    format: int = 1  #: as in `RunHandler`, and `run`
+    run: int = 1
 
 
 class JournalPart(Message, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from tempolite_node.engine.model import EndedAttempt, Execution, Operation, OperationKind, Signal
+from tempolite_node.engine.model import EndedAttempt, Execution, Operation, OperationKind, Signal, Status
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS
 from tempolite_node.views import ExecutionFilter
 
@@ -27,6 +27,24 @@ class Queries:
     def execution(self, execution_id: str) -> Execution | None:
         row = self._connection.execute(f"{EXECUTIONS.select} WHERE id = ?", (execution_id,)).fetchone()
         return EXECUTIONS.value(row) if row else None
+
+    def last_run(self, execution: Execution) -> Execution:
+        """Of those that continue it, the one that is continued no more; itself, if it is not."""
+        if execution.status is not Status.CONTINUED_AS_NEW:
+            return execution
+        sql = f"{EXECUTIONS.select} WHERE mailbox = ? ORDER BY row DESC LIMIT 1"
+        row = self._connection.execute(sql, (execution.mailbox_row,)).fetchone()
+        assert row is not None, f"nothing continues {execution.id}"
+        return EXECUTIONS.value(row)
+
+    def run_of(self, execution: Execution, run: int) -> Execution | None:
+        """That run, of those that had the execution's id in turn up to this one."""
+        earlier: Execution | None = execution
+        while earlier is not None and earlier.run > run:
+            sql = f"{EXECUTIONS.select} WHERE row = ?"
+            row = self._connection.execute(sql, (earlier.previous,)).fetchone()
+            earlier = EXECUTIONS.value(row) if row else None
+        return earlier if earlier is not None and earlier.run == run else None
 
     def operation(self, execution_id: str, kind: OperationKind, key: str) -> Operation | None:
         sql = f"""{OPERATIONS.select} WHERE execution_row = (SELECT row FROM executions WHERE id = ?)
@@ -81,19 +99,17 @@ class Queries:
         where, bindings = _where(filter)
         return int(self._connection.execute(f"SELECT count(*) FROM executions WHERE {where}", bindings).get)
 
-    def unconsumed_signals(self, execution_row: int, limit: int) -> list[Signal]:
+    def unconsumed_signals(self, mailbox: int, limit: int) -> list[Signal]:
         """That it received and did not take, those that were set aside too; by sequence."""
         sql = f"{INBOX.select} WHERE execution_row = ? AND consumed = 0 ORDER BY seq LIMIT ?"
-        return [INBOX.value(row) for row in self._connection.execute(sql, (execution_row, limit))]
+        return [INBOX.value(row) for row in self._connection.execute(sql, (mailbox, limit))]
 
-    def outbox(
-        self, execution_row: int, name: str, after: int, limit: int, *, bytes_max: int | None = None
-    ) -> list[Signal]:
+    def outbox(self, mailbox: int, name: str, after: int, limit: int, *, bytes_max: int | None = None) -> list[Signal]:
         """By sequence, above `after`. name: "" for all names."""
-        sql = """SELECT execution_row, seq, name, payload, at_ms, NULL, 0, '', NULL FROM outbox
+        sql = """SELECT execution_row, seq, name, payload, at_ms, NULL, 0, '', NULL, NULL FROM outbox
                  WHERE execution_row = :row AND seq > :after AND (:name = '' OR name = :name)
                  ORDER BY seq LIMIT :limit"""
-        bindings = {"row": execution_row, "after": after, "name": name, "limit": limit}
+        bindings = {"row": mailbox, "after": after, "name": name, "limit": limit}
         found = map(INBOX.value, self._connection.execute(sql, bindings))
         return _up_to(bytes_max, found, lambda signal: len(signal.payload))
 

@@ -142,6 +142,10 @@ EXECUTIONS = Table(
         "priority",
         "concurrency_key",
         "format",
+        "run",
+        "previous",
+        "mailbox",
+        "max_duration_ms",
     ),
 )
 OPERATIONS = Table("operations", Operation, key=("execution_row", "kind", "key"), fixed=("seq",))

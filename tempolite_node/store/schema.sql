@@ -5,7 +5,7 @@
 --   executions  each run of a handler or saga handler, with its current attempt
 --   operations  the journal of each execution: its recorded operations, under (kind, key)
 --   attempts    attempts that ended without completing their execution or operation
---   inbox       signals that executions received
+--   inbox       signals that executions received; those of runs that continue each other are the first one's
 --   outbox      signals that executions sent to clients
 --   timers      what is due when, on an execution
 --
@@ -47,7 +47,8 @@ CREATE TABLE executions (
                            -- compensating   undoes its steps, last first
                            -- stuck          a compensation is out of retries: an operator decides
                            -- suspended      replay met other code than was recorded
-                           -- and, for good: completed, failed, cancelled, terminated, timed_out, compensated
+                           -- and, for good: completed, failed, cancelled, terminated, timed_out, compensated,
+                           -- continued_as_new
     owner              TEXT    NOT NULL,     -- id of the node that runs it
     created_ms         INTEGER NOT NULL,
     arguments          BLOB    NOT NULL,
@@ -92,15 +93,20 @@ CREATE TABLE executions (
     format             INTEGER NOT NULL DEFAULT 1,  -- of the log, in use when it was enqueued
     cancel_seq         INTEGER,              -- place of the cancel among the ends of its operations
     cancelled_ms       INTEGER,              -- when it was requested
+    run                INTEGER NOT NULL DEFAULT 1,  -- of those that had its id in turn, 1-based
+    previous           INTEGER,              -- row of the run before
+    mailbox            INTEGER,              -- row of the run whose inbox and outbox it goes on with; NULL: its own
+    max_duration_ms    INTEGER,
     CHECK ((closed_ms IS NOT NULL)
            = (status = 'completed' OR status = 'failed' OR status = 'cancelled' OR status = 'terminated'
-              OR status = 'timed_out' OR status = 'compensated')),
+              OR status = 'timed_out' OR status = 'compensated' OR status = 'continued_as_new')),
     CHECK (closed_ms IS NULL OR (attached = 0 AND ready_at IS NULL))
 ) STRICT;
 
 CREATE INDEX executions_by_status ON executions (status, row);
 CREATE INDEX executions_by_handler ON executions (handler, row);
 CREATE INDEX executions_by_parent ON executions (parent_row, row) WHERE parent_row IS NOT NULL;
+CREATE INDEX executions_by_mailbox ON executions (mailbox, row) WHERE mailbox IS NOT NULL;
 CREATE INDEX executions_ready ON executions (owner, pool, resumes DESC, priority DESC, row) WHERE ready_at IS NOT NULL;
 CREATE INDEX executions_waiting_for_place ON executions (handler, concurrency_key, priority DESC, row)
     WHERE status = 'queued' AND ready_at IS NULL;
@@ -164,6 +170,7 @@ CREATE TABLE inbox (
     consumed      INTEGER NOT NULL CHECK (consumed IN (0, 1)),
     sender        TEXT    NOT NULL DEFAULT '',  -- an execution, or the address of a client
     set_aside     TEXT CHECK (set_aside IS NULL OR consumed = 0),  -- why no wait takes it
+    taken_by      INTEGER,                   -- row of the run that consumed it
     PRIMARY KEY (execution_row, seq)
 ) STRICT, WITHOUT ROWID;
 
@@ -181,7 +188,8 @@ CREATE TABLE outbox (
 
 CREATE TABLE timers (
     execution_row INTEGER NOT NULL REFERENCES executions,
-    name          TEXT    NOT NULL,          -- start, queue, deadline, attempt, heartbeat, or <operation kind>:<key>
+    name          TEXT    NOT NULL,          -- start, queue, deadline, attempt, heartbeat, clearing, or
+                                             -- <operation kind>:<key>
     due_ms        INTEGER NOT NULL,
     PRIMARY KEY (execution_row, name)
 ) STRICT, WITHOUT ROWID;

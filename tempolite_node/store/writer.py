@@ -27,6 +27,7 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
+from tempolite_node.store.clearing import clear
 from tempolite_node.store.execution_cache import ExecutionCache
 from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
@@ -186,6 +187,10 @@ class StoreWriter:
 
     def execution_at(self, row: int) -> Execution | None:
         return self._cache.at(row) or self._execution("row = ?", (row,))
+
+    def last_run(self, mailbox: int) -> Execution | None:
+        """The latest of those that go on with a mailbox; None: there are none."""
+        return self._execution("mailbox = ? ORDER BY row DESC LIMIT 1", (mailbox,))
 
     def attached_or_suspended(self, owner: str) -> list[Execution]:
         sql = f"""{EXECUTIONS.select} WHERE owner = ? AND (status = 'suspended'
@@ -347,6 +352,7 @@ class StoreWriter:
             self._due_is_known = False
         for row in work.renamed:
             self._cache.forget(row)
+            self._waits.pop(row, None)  # it has ended: who waits for its next run waits for another row
         for execution in work.executions.values():
             self._follow_journal(execution)
             self._remember(execution)
@@ -430,6 +436,8 @@ class StoreWriter:
             _SEND.run(connection, [(s.execution_row, s.seq, s.name, s.payload, s.at_ms) for s in work.outbox])
         if work.nodes or work.sequences:
             self._nodes.write(work)
+        for each in work.clearings:
+            clear(connection, each)
 
     def _cap_attempts(self, place: tuple[int, OperationKind | None, str]) -> None:
         """Leaves the first and the last of them, and with the first of the last how many are gone before it."""

@@ -117,6 +117,11 @@ class ExactCode(Protocol):
         ...
 
     @property
+    def unreleased(self) -> tuple[tuple[OperationKind, str], ...]:
+        """Operations of which the code has had no answer, whether there is one by now or not."""
+        ...
+
+    @property
     def cancelled(self) -> bool:
         """Whether the cancel of the execution was released."""
         ...
@@ -172,6 +177,9 @@ class Attempt:
         self._numbers = itertools.count(1)
         self.code = RunningCode(run.execution_id, run.epoch, services.channel.send)
         self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
+        # How far the code has come, outside of its side effects: the same at each place of it, in every replay.
+        self.operations = 0
+        self.bytes = 0  #: of the values that they brought
         self._scheduler = scheduler
         self.reads = Reads(self)
 
@@ -185,7 +193,7 @@ class Attempt:
             return Facts(
                 execution_id=run.execution_id,
                 attempt=run.attempt,
-                operation_id=operation_id(run.execution_id, OperationKind.COMPENSATION, run.key),
+                operation_id=operation_id(run.execution_id, run.run, OperationKind.COMPENSATION, run.key),
             )
         return Facts(
             execution_id=run.execution_id,
@@ -278,6 +286,24 @@ class Attempt:
 
     def fail_with(self, failure: Failure) -> None:
         self._end(FailAttempt(failure=failure))
+
+    def brought(self, scope: Scope, value: bytes | None) -> None:
+        """A value that is recorded was given to the code of the scope."""
+        if scope.parent is None and value is not None:
+            self.bytes += len(value)
+
+    @property
+    def unanswered_waits(self) -> tuple[tuple[OperationKind, str], ...]:
+        """Of which the code has had no answer."""
+        if self.exact is not None:
+            return self.exact.unreleased
+        return tuple((each.kind, each.key) for each in list(self._parked.values()))
+
+    @property
+    def continue_as_new_suggested(self) -> bool:
+        assert isinstance(self.run, messages.RunHandler), "a compensation is not continued"
+        operations, bytes = self.run.roomy
+        return self.operations >= operations or self.bytes >= bytes
 
     def suspend(self, kind: OperationKind, key: str, *, expected: str, actual: str, what: str = "") -> NoReturn:
         """The journal has something else at this place: the code is not what was recorded.
@@ -450,6 +476,10 @@ class AttemptRuntime(ABC):
     @property
     def cancelled(self) -> bool:
         return self.attempt.reads.cancelled if self._in_body() else self.attempt.cancel_requested
+
+    @property
+    def continue_as_new_suggested(self) -> bool:
+        return self.attempt.continue_as_new_suggested
 
     @property
     def params(self) -> Any:

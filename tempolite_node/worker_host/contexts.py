@@ -60,6 +60,6 @@ def _facts(runtime: AttemptRuntime, kind: OperationKind, key: str, attempt: int)
         attempt=attempt,
         parent_id=of_attempt.parent_id,
         deadline_ms=of_attempt.deadline_ms,
-        operation_id=operation_id(of_attempt.execution_id, kind, key),
+        operation_id=operation_id(of_attempt.execution_id, runtime.attempt.run.run, kind, key),
         heartbeat=of_attempt.heartbeat,
     )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
 import msgspec
 
-from tempolite_node.engine import commands
+from tempolite_node.engine import commands, formats
 from tempolite_node.engine.effects import Ended, Interrupted, Refused, TimedOut, Value
 from tempolite_node.engine.model import ClosePolicy, OperationKind, OperationStatus, Status, shown
 from tempolite_node.ids import CHOSEN_ID, CHOSEN_ID_TOLD, CONCURRENCY_KEY, CONCURRENCY_KEY_TOLD
 from tempolite_node.protocol.messages import CallOptions, ChildRequest, Record
-from tempolite_node.worker_host.conversations import Ask, Conversation, ask
+from tempolite_node.worker_host.attempt import AttemptOver
+from tempolite_node.worker_host.conversations import Ask, Conversation, InOrder, ask
 from tempolite_node.worker_host.failures import ended_badly, failure_of
 from tempolite_node.worker_host.replay import (
     check_digest,
@@ -26,7 +27,7 @@ from tempolite_node.worker_host.side_effects import side_effect
 from tempolite_node.worker_host.steps import step
 from tempolite_sdk import operations
 from tempolite_sdk.durations import milliseconds_of
-from tempolite_sdk.errors import InvalidArgument, WaitTimeout
+from tempolite_sdk.errors import ContextMisuse, FailedPrecondition, InvalidArgument, WaitTimeout
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
 from tempolite_sdk.options import ChildOptions
 from tempolite_sdk.payload import decode, decoder, digest, encode
@@ -43,6 +44,8 @@ _NO_OPTIONS = CallOptions()
 def conversation_of(runtime: AttemptRuntime, scope: Scope, operation: operations.Operation) -> Conversation[Any]:
     """scope: the innermost one of the code that asks."""
     attempt = runtime.attempt
+    if scope.parent is None:
+        attempt.operations += 1
     match operation:
         case operations.RunSideEffect():
             return side_effect(runtime, scope, operation)
@@ -64,6 +67,8 @@ def conversation_of(runtime: AttemptRuntime, scope: Scope, operation: operations
             return _memoize(attempt, scope, operation)
         case operations.Heartbeat():
             return _heartbeat(attempt, scope, operation)
+        case operations.ContinueAsNew():
+            return _continue_as_new(attempt, scope, operation)
         case _:
             assert_never(operation)
 
@@ -207,7 +212,7 @@ def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.Receiv
         assert isinstance(answer, Value), f"signal {key}: {answer}"
         payload = answer.payload
         try:
-            return decode(payload or b"null", type)
+            value = decode(payload or b"null", type)
         except Exception as error:  # of a model's own validation: anything
             aside = commands.SetSignalAside(
                 key=key, name=name, error=_told(error), timeout_ms=timeout_ms, replayed=replayed
@@ -217,6 +222,9 @@ def _receive_signal(attempt: Attempt, scope: Scope, operation: operations.Receiv
                 if attempt.records_all:
                     suspend_unreadable(attempt, OperationKind.SIGNAL, key, payload, error)
                 raise  # it was recorded by an earlier rule, or read by earlier code: the code is to know
+        else:
+            attempt.brought(scope, payload)
+            return value
         replayed = False
 
 
@@ -270,6 +278,31 @@ def _check_not_interrupted(attempt: Attempt, answer: Any) -> None:
     if isinstance(answer, Interrupted):
         attempt.cancel_reason = answer.reason
         attempt.deliver_cancel()
+
+
+# --- the next run
+
+
+def _continue_as_new(attempt: Attempt, scope: Scope, operation: operations.ContinueAsNew) -> Conversation[NoReturn]:
+    if scope.parent is not None:
+        raise ContextMisuse("continue_as_new belongs to the handler itself, not to a side effect or a step of it")
+    if attempt.run.format < formats.EXACT_REPLAY:
+        raise FailedPrecondition("the execution was enqueued by an earlier version, which can't continue it as new")
+    signature = attempt.handler.signature
+    named = signature.named_arguments(operation.args, operation.kwargs)
+    arguments = signature.encode_arguments(named)
+    attempt.check_size(f"the arguments of {attempt.handler.spec.name}", arguments)
+    place = f"continue_as_new:{scope.counted('continue_as_new', '')}"
+    if attempt.in_order(scope):
+        yield InOrder(OperationKind.MARKER, place, None)  # it is never recorded: where it is met again, it was refused
+    else:
+        yield from raise_if_cancelled(attempt, scope, place, live=not attempt.journal.goes_again_in(scope))
+    answer = yield from ask(commands.ContinueAsNew(arguments=arguments, waits=attempt.unanswered_waits), scope)
+    if isinstance(answer, Interrupted):
+        attempt.request_cancel(answer.reason)
+        yield from raise_if_cancelled(attempt, scope, place, live=True)
+    attempt.stop()
+    raise AttemptOver
 
 
 # --- signals sent, markers, heartbeats

@@ -64,6 +64,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
         if record is not None:
             check_digest(attempt, record, input_digest, actual=f"{_name(effect)} with {_input_shown(effect)}")
         if record is not None and record.status is OperationStatus.COMPLETED:
+            attempt.brought(scope, record.result)
             return read_recorded(attempt, OperationKind.SIDE_EFFECT, key, record.result, type)
         if record is not None and record.status is OperationStatus.FAILED:
             assert record.failure is not None, f"side effect {key} failed without a failure"
@@ -97,6 +98,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     attempt.journal.add(_record(key, input_digest, generation, answer))
     if isinstance(answer, Failed):
         raise failed_side_effect(key, answer, exact=attempt.records_all)
+    attempt.brought(scope, answer.payload)
     return decode(answer.payload or b"null", type) if read is _UNREAD else read
 
 

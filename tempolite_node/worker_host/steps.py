@@ -43,6 +43,7 @@ def step(runtime: AttemptRuntime, scope: Scope, operation: RunStep) -> Conversat
     if record is not None and record.status in (OperationStatus.COMPLETED, OperationStatus.RUNNING):
         check_digest(attempt, record, input_digest, actual=f"{target} with {shown(data)}")
     if record is not None and record.status is OperationStatus.COMPLETED:
+        attempt.brought(scope, record.result)
         _restore_recorded(attempt, step, key, record.result or data)
         return step
     if record is not None and record.status is OperationStatus.FAILED:
@@ -99,6 +100,7 @@ def _run_transaction(
         attempt.leave(inner)
         yield from ask(commands.CompleteStep(key=key, data=data), scope)
         failure = None
+        attempt.brought(scope, data)
     restore_fields(step, data)
     if failure is not None:
         raise failed_step(key, failure, exact=attempt.records_all)  # and from nothing, as in replay

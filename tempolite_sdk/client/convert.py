@@ -234,6 +234,7 @@ def execution(message: common_pb2.Execution) -> ExecutionInfo:
         heartbeat_details=payload(message, "heartbeat_details"),
         retry_policy=_retry_policy(message),
         attempts=_attempts(message.attempts),
+        run=message.run or 1,
     )
 
 

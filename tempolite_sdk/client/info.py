@@ -45,6 +45,7 @@ class ExecutionStatus(StrEnum):
     TERMINATED = "terminated"
     TIMED_OUT = "timed_out"
     COMPENSATED = "compensated"  #: a saga gave up, and what may have taken effect was undone
+    CONTINUED_AS_NEW = "continued_as_new"  #: the next run goes on under the id that this one had
 
     @property
     def is_final(self) -> bool:
@@ -55,7 +56,7 @@ class ExecutionStatus(StrEnum):
 StatusLike = (
     ExecutionStatus
     | Literal["scheduled", "queued", "running", "waiting", "compensating", "stuck", "suspended"]
-    | Literal["completed", "failed", "cancelled", "terminated", "timed_out", "compensated"]
+    | Literal["completed", "failed", "cancelled", "terminated", "timed_out", "compensated", "continued_as_new"]
 )
 
 _FINAL = frozenset(
@@ -66,6 +67,7 @@ _FINAL = frozenset(
         ExecutionStatus.TERMINATED,
         ExecutionStatus.TIMED_OUT,
         ExecutionStatus.COMPENSATED,
+        ExecutionStatus.CONTINUED_AS_NEW,
     }
 )
 
@@ -234,6 +236,7 @@ class ExecutionInfo(Displayed):
     concurrency_key: str | None = None
     waits_for_key: str = ""  #: while QUEUED: which executions have to end first, since they hold its concurrency key
     unconsumed: tuple[UnconsumedSignal, ...] = ()  #: the first 100 of those signals; only from `get` and `tree`
+    run: int = 1  #: 1-based: of those that had the id in turn; earlier ones are kept as "<id>~<number>"
 
     @property
     def is_closed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ _RESOLUTIONS: Mapping[int, Resolution] = {
 
 
 _NO_OPTIONS = CallOptions()
+_RUN = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class EnqueueRequest(Struct, frozen=True):
@@ -69,6 +71,7 @@ class EnqueueRequest(Struct, frozen=True):
 
 class OperationId(NamedTuple):
     execution_id: str
+    run: int | None  #: None: the one that has the id
     kind: OperationKind
     key: str
 
@@ -170,10 +173,13 @@ def execution_id(value: str, field: str = "id") -> str:
 
 
 def get_execution(request: pb.GetExecutionRequest) -> GetRequest:
-    """The id of an execution, or "<execution id>/<kind>/<key>" of one of its operations."""
+    """The id of an execution, or that of one of its operations: see `model.operation_id`."""
     checks = Checks()
     execution, *operation = request.id.split("/", 2)
     checks.known_id("id", execution)
+    run = None
+    if len(operation) == 2 and _RUN.fullmatch(operation[0]):
+        run, operation = int(operation[0]), operation[1].split("/", 1)
     kinds = {kind.value: kind for kind in OperationKind}
     if operation and (
         len(operation) != 2 or operation[0] not in kinds or not 1 <= len(operation[1]) <= KEY_CHARACTERS_MAX
@@ -182,7 +188,7 @@ def get_execution(request: pb.GetExecutionRequest) -> GetRequest:
     consistency = _consistency(checks, request.consistency)
     checks.finish()
     return GetRequest(
-        OperationId(execution, kinds[operation[0]], operation[1]) if operation else execution, consistency
+        OperationId(execution, run, kinds[operation[0]], operation[1]) if operation else execution, consistency
     )
 
 

@@ -87,8 +87,9 @@ def execution(
         deadline=_time(source.deadline_ms),
         cancel_requested=source.cancel_requested,
         reason=source.reason,
-        unconsumed_signals=source.inbox - source.consumed,
-        waiting_for=[operation_id(source.id, wait.kind, wait.key) for wait in pending],
+        # What a run did not take is the next one's.
+        unconsumed_signals=0 if source.status is Status.CONTINUED_AS_NEW else source.inbox - source.consumed,
+        waiting_for=[operation_id(source.id, source.run, wait.kind, wait.key) for wait in pending],
         heartbeat_details=_payload(source.heartbeat),
         retry_policy=retry_policy(source.options.retry),
         attempts=[_attempt(attempt) for attempt in attempts if attempt.kind is None],
@@ -96,6 +97,7 @@ def execution(
         concurrency_key=source.concurrency_key or "",
         waits_for_key=_waits_for_key(source, key_holders) if key_holders else "",
         unconsumed=[_unconsumed(signal) for signal in unconsumed],
+        run=source.run,
     )
 
 
@@ -115,11 +117,11 @@ def _waits_for_key(source: Execution, holders: Sequence[str]) -> str:
     return f"concurrency key {source.concurrency_key!r} of {source.handler} is held by {shown}"
 
 
-def operation(source: Operation, execution_id: str, *, attempts: Sequence[EndedAttempt] = ()) -> common_pb2.Operation:
+def operation(source: Operation, of: Execution, *, attempts: Sequence[EndedAttempt] = ()) -> common_pb2.Operation:
     """attempts: of the execution and all its operations; only this one's are shown."""
     return common_pb2.Operation(
-        id=operation_id(execution_id, source.kind, source.key),
-        execution_id=execution_id,
+        id=operation_id(of.id, of.run, source.kind, source.key),
+        execution_id=of.id,
         kind=f"OPERATION_KIND_{source.kind.name}",
         key=source.key,
         status=f"OPERATION_STATUS_{source.status.name}",

@@ -14,6 +14,7 @@ from tempolite_node.engine.commands import (
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
+    ContinueAsNew,
     DeliverCancel,
     EnqueueChild,
     FailAttempt,
@@ -32,7 +33,7 @@ from tempolite_node.engine.commands import (
     UnwindAttempt,
     WaitForExecution,
 )
-from tempolite_node.engine.decide import operations, waits
+from tempolite_node.engine.decide import operations, runs, waits
 from tempolite_node.engine.effects import AnyAnswer, AttemptOver, Halted, Reason, Rejection, Value
 from tempolite_node.engine.model import (
     Component,
@@ -110,6 +111,8 @@ def _requested(work: Work, execution: Execution, command: FromAttempt) -> AnyAns
             return waits.deliver_cancel(work, execution, request, generation, at_ms=at_ms)
         case Heartbeat():
             return _heartbeat(work, execution, request, at_ms=at_ms)
+        case ContinueAsNew():
+            return runs.continue_as_new(work, execution, request, at_ms=at_ms)
         case FailAttempt():
             return _fail(work, execution, request, at_ms=at_ms, jitter=command.jitter)
         case UnwindAttempt():

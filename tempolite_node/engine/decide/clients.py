@@ -23,6 +23,7 @@ from tempolite_node.engine.commands import (
 from tempolite_node.engine.effects import Accepted, Enqueued, EnqueuedBatch, Reason, Rejection, SignalStored
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
+    KEPT_SEPARATOR,
     Component,
     Execution,
     NodeState,
@@ -75,8 +76,9 @@ def _look(
     ahead: executions of the same batch that will be in the queue by then.
     """
     if existing is not None:
-        if command.request_id is not None and existing.request_id == command.request_id:
-            return _repeated(existing, command)
+        made = None if command.request_id is None else _made_by(work, existing, command.request_id)
+        if made is not None:
+            return _repeated(work, made, command)
         kept = _resolve_conflict(work, existing, command)
         if kept is not None:
             return kept
@@ -95,7 +97,7 @@ def _create(work: Work, command: Enqueue, existing: Execution | None, owner: Nod
 
     existing: the one that has the id. Looked up by who asks: an id that nobody has is a search of the store each time.
     """
-    first_epoch = 0 if existing is None else _make_room(work, existing, command)
+    previous = None if existing is None else _make_room(work, existing, command)
     created = new_execution(
         work,
         at_ms=command.at_ms,
@@ -109,13 +111,32 @@ def _create(work: Work, command: Enqueue, existing: Execution | None, owner: Nod
         delay_ms=command.delay_ms,
         deadline_ms=deadline_of_new(work, command.max_duration_ms, delay_ms=command.delay_ms, at_ms=command.at_ms),
         request_id=command.request_id,
-        epoch=first_epoch,
+        max_duration_ms=command.max_duration_ms,
+        previous=previous,
         concurrency_key=command.concurrency_key,
     )
     return Enqueued(execution_id=created.id, component=created.component)
 
 
-def _repeated(existing: Execution, command: Enqueue) -> Enqueued | Rejection:
+def _made_by(work: Work, existing: Execution, request_id: str) -> Execution | None:
+    """The execution that the request made, of the one that has the id now and the run before it.
+
+    Runs that continue each other count as one: the request made the first of them.
+    """
+    if existing.request_id == request_id:
+        return existing
+    if existing.previous is None:
+        return None
+    first = work.execution_at(existing.mailbox_row)
+    if first.request_id == request_id:
+        return first
+    if first.previous is None:
+        return None
+    before = work.execution_at(work.execution_at(first.previous).mailbox_row)
+    return before if before.request_id == request_id else None
+
+
+def _repeated(work: Work, existing: Execution, command: Enqueue) -> Enqueued | Rejection:
     """What becomes of a request that was made before. One for something else is no repeat of it.
 
     What was enqueued before format 2 is answered as it was then, whatever the repeat asks for.
@@ -126,7 +147,8 @@ def _repeated(existing: Execution, command: Enqueue) -> Enqueued | Rejection:
     if existing.format >= 2 and not _same_json(existing.arguments, command.arguments):
         message = f"request {command.request_id} enqueued {_told(existing)} with other arguments"
         return Rejection(Reason.ALREADY_EXISTS, message)
-    return Enqueued(execution_id=existing.id, component=existing.component, existing=True)
+    last = work.last_run(existing)
+    return Enqueued(execution_id=last.id, component=last.component, existing=True)
 
 
 def _told(execution: Execution) -> str:
@@ -173,24 +195,19 @@ def _resolve_conflict(work: Work, existing: Execution, command: Enqueue) -> Enqu
             assert_never(command.id_reuse)
 
 
-def _make_room(work: Work, existing: Execution, command: Enqueue) -> int:
+def _make_room(work: Work, existing: Execution, command: Enqueue) -> Execution:
     """Ends the execution that has the id, if need be, and takes its id from it."""
     reason = "another execution was enqueued under its id"
     lifecycle.terminate(work, existing, reason=reason, at_ms=command.at_ms)
     return take_id(work, work.execution_at(existing.row))
 
 
-def take_id(work: Work, earlier: Execution) -> int:
-    """Keeps an ended execution under its id with a suffix. Returns the epoch of whoever gets the id.
-
-    An attempt is fenced by id and epoch, so epochs go on where those of the earlier execution ended: what its last
-    attempt still sends must not be taken for a word of the new one.
-    """
-    former_id = f"{earlier.id}~{earlier.row}"
+def take_id(work: Work, earlier: Execution) -> Execution:
+    """Keeps an ended execution under its id with a suffix, and returns it: `previous` of whoever gets the id."""
+    former_id = f"{earlier.id}{KEPT_SEPARATOR}{earlier.row}"
     while work.execution(former_id) is not None:
-        former_id += "~"
-    work.put(replace(earlier, id=former_id))
-    return earlier.epoch
+        former_id += KEPT_SEPARATOR
+    return work.put(replace(earlier, id=former_id))
 
 
 def _joins_queue(work: Work, command: Enqueue) -> bool:
@@ -226,7 +243,8 @@ def new_execution(
     priority: int,
     delay_ms: int,
     deadline_ms: int | None,
-    epoch: int,
+    max_duration_ms: int | None,
+    previous: Execution | None,
     concurrency_key: str | None,
     request_id: str | None = None,
     parent: Execution | None = None,
@@ -234,8 +252,10 @@ def new_execution(
     """Records a new execution, ready for its first attempt, scheduled for it, or in the queue of its key.
 
     owner: takes work, unless no node that serves the handler does.
-    epoch: of the execution that had the id before; 0 when there was none.
+    previous: the execution that had the id before. An attempt is fenced by id and epoch, so epochs go on where those of
+        it ended: what its last attempt still sends must not be taken for a word of the new one.
     """
+    counts_runs = previous is not None and work.format >= formats.EXACT_REPLAY
     created = Execution(
         id=execution_id,
         row=work.next_row(),
@@ -250,7 +270,10 @@ def new_execution(
         parent_id=parent.id if parent else None,
         request_id=request_id,
         priority=priority,
-        epoch=epoch,
+        epoch=0 if previous is None else previous.epoch,
+        run=previous.run + 1 if previous is not None and counts_runs else 1,
+        previous=previous.row if previous is not None and counts_runs else None,
+        max_duration_ms=max_duration_ms if work.format >= formats.EXACT_REPLAY else None,
         pool=component,
         ready_at=None if delay_ms or concurrency_key is not None else at_ms,
         concurrency_key=concurrency_key,

@@ -437,7 +437,8 @@ def enqueue_child(
         priority=request.priority,
         delay_ms=request.delay_ms,
         deadline_ms=_inherited_deadline(work, execution, request, at_ms=at_ms),
-        epoch=0 if taken is None else take_id(work, taken),
+        max_duration_ms=request.max_duration_ms,
+        previous=None if taken is None else take_id(work, taken),
         concurrency_key=request.concurrency_key,
         parent=execution,
     )
@@ -474,7 +475,7 @@ def _child_again(work: Work, link: Operation, generation: int, *, at_ms: int) ->
 def _child_to_redo(work: Work, parent: Execution, link: Operation, generation: int) -> Execution | None:
     """The child, if it ended badly before an attempt failed: a retry enqueues it anew."""
     assert link.target_row is not None, f"{link.key} links no child"
-    child = work.execution_at(link.target_row)
+    child = work.last_run(work.execution_at(link.target_row))
     if _is_exact(parent) and _was_stopped(child):
         return None
     redo = child.closed and child.status is not Status.COMPLETED and link.generation < generation
@@ -544,7 +545,9 @@ def send_signal(
         sent = execution.outbox + 1
         work.put(replace(execution, outbox=sent))
         work.put_outbox(
-            Signal(execution_row=execution.row, seq=sent, name=request.name, payload=request.payload, at_ms=at_ms)
+            Signal(
+                execution_row=execution.mailbox_row, seq=sent, name=request.name, payload=request.payload, at_ms=at_ms
+            )
         )
         work.emit(SignalSent(execution_id=execution.id))
     else:

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from tempolite_node.engine import lifecycle
 from tempolite_node.engine.commands import FireTimer
+from tempolite_node.engine.decide import runs
 from tempolite_node.engine.decide.attempts import end_compensation_attempt
 from tempolite_node.engine.decide.clients import not_found
 from tempolite_node.engine.effects import Accepted, Reason, Rejection, TimedOut, Value
@@ -40,6 +41,8 @@ def fire_timer(work: Work, command: FireTimer) -> Accepted | Rejection:
             _time_out_attempt(work, execution, "AttemptTimeout", "the attempt took too long", command)
         case lifecycle.HEARTBEAT:
             _miss_heartbeat(work, execution, command)
+        case lifecycle.CLEARING:
+            runs.clear(work, execution, due_ms=max(command.at_ms, command.due_ms + 1))
         case _:
             _fire_operation_timer(work, execution, command)
     return Accepted(status=work.execution_at(execution.row).status)

@@ -148,6 +148,7 @@ def wait_for_execution(
     target = work.execution(request.execution_id)
     if target is None:
         return refuse_it(Reason.NOT_FOUND, f"no execution {request.execution_id}")
+    target = work.last_run(target)
     if target.closed:
         status = lifecycle.wait_status(target)
         _over_at_once(
@@ -157,7 +158,7 @@ def wait_for_execution(
             request.key,
             generation=generation,
             status=status,
-            target=target.id,
+            target=request.execution_id,
             target_row=target.row,
             at_ms=at_ms,
         )
@@ -173,7 +174,7 @@ def wait_for_execution(
         OperationKind.WAIT,
         request.key,
         generation=generation,
-        target=target.id,
+        target=request.execution_id,
         target_row=target.row,
         due_ms=_due(at_ms, request.timeout_ms),
         at_ms=at_ms,
@@ -268,7 +269,7 @@ def _take_or_wait(
     at_ms: int,
 ) -> AnyAnswer | None:
     """Takes the signal that is next in line, or waits for one until it is due."""
-    waiting = work.next_signal(execution.row, name) if execution.inbox > execution.consumed else None
+    waiting = work.next_signal(execution.mailbox_row, name) if execution.inbox > execution.consumed else None
     if waiting is not None:
         _over_at_once(
             work,
@@ -279,7 +280,7 @@ def _take_or_wait(
             status=OperationStatus.COMPLETED,
             target=name,
             result=waiting.payload,
-            signal_seq=inbox.consume(work, waiting),
+            signal_seq=inbox.consume(work, execution, waiting),
             started_ms=started_ms,
             at_ms=at_ms,
         )
@@ -340,7 +341,7 @@ def give_up(work: Work, execution: Execution, request: GiveUp, *, at_ms: int) ->
     given_up = replace(wait, status=OperationStatus.GIVEN_UP, closed_ms=at_ms, result=None, signal_seq=None)
     work.put_operation(given_up, before=wait)
     if wait.signal_seq is not None:
-        inbox.offer(work, inbox.give_back(work, wait, set_aside=None), at_ms=at_ms)
+        inbox.offer(work, wait.execution_row, inbox.give_back(work, wait, set_aside=None), at_ms=at_ms)
     return Value()
 
 

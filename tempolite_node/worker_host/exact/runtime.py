@@ -330,6 +330,11 @@ class ExactAttempt:
             return None
         return tuple(each.waits for each in self.run.open if isinstance(each, ConversedOperation) and each.waits)
 
+    @property
+    def unreleased(self) -> tuple[tuple[OperationKind, str], ...]:
+        open = [each.place_in_log for each in self.run.open if isinstance(each, ConversedOperation)]
+        return tuple((place.kind, place.key) for place in open)
+
     def ask(self, conversation: Conversation[Any]) -> Any:
         """An operation of the code, which awaits it."""
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from tempolite_node.engine.formats import EXACT_REPLAY
-from tempolite_node.engine.lifecycle import ATTEMPT, DEADLINE, START, operation_timer
+from tempolite_node.engine.lifecycle import ATTEMPT, CLEARING, DEADLINE, START, operation_timer
 from tempolite_node.engine.model import (
     Component,
     Execution,
@@ -63,11 +63,11 @@ class Snapshot:
         return min((each.concurrency_key_limit for each in served), default=1)
 
     def under_way(self) -> Counter[tuple[str, str]]:
-        """Places whose executions have started, by handler and key."""
+        """Places whose executions have started, or a run before them has, by handler and key."""
         started = {
             (e.handler, e.concurrency_key, e.place)
             for e in self.executions.values()
-            if e.concurrency_key is not None and e.place is not None and e.attempt
+            if e.concurrency_key is not None and e.place is not None and (e.attempt or e.mailbox is not None)
         }
         return Counter((handler, key) for handler, key, _ in started)
 
@@ -115,11 +115,18 @@ def check_passage(before: Snapshot, after: Snapshot) -> None:
         more = count > before.under_way()[handler, name]
         assert not more or count <= after.key_limit(handler), f"{count} executions with key {name} are under way"
     for key, recorded in before.operations.items():
+        if key not in after.operations and after.executions[key[0]].status is Status.CONTINUED_AS_NEW:
+            continue
         assert after.operations[key].seq == recorded.seq, f"{key}: another record under the same key"
         if recorded.status is OperationStatus.COMPLETED and not _may_be_made_anew(after, recorded):
             assert after.operations[key].result == recorded.result, f"{key}: another result"
     for key, signal in before.inbox.items():
-        later_signal = after.inbox[key]
+        taken_by = after.executions.get(signal.taken_by or 0)
+        continued = taken_by is not None and taken_by.status is Status.CONTINUED_AS_NEW
+        later_signal = after.inbox.get(key)
+        if continued and (later_signal is None or later_signal.in_line):
+            continue  # it is gone by now, or its code had not seen it
+        assert later_signal is not None, f"{key} is gone"
         unchanged = later_signal == signal or later_signal.set_aside is not None or _is_given_back(after, later_signal)
         assert unchanged or signal.in_line, f"{key}: consumed twice"
 
@@ -132,9 +139,9 @@ def _may_be_made_anew(after: Snapshot, recorded: Operation) -> bool:
     if recorded.kind in _WAITS and recorded.kind is not OperationKind.SIGNAL:
         return True
     if recorded.signal_seq is not None:
-        signal = after.inbox[recorded.execution_row, recorded.signal_seq]
+        signal = after.inbox.get((after.executions[recorded.execution_row].mailbox_row, recorded.signal_seq))
         taken_again = after.operations[recorded.execution_row, recorded.kind, recorded.key].end_seq > recorded.end_seq
-        return signal.set_aside is not None or taken_again
+        return (signal is not None and signal.set_aside is not None) or taken_again
     if recorded.kind is not OperationKind.CHILD:
         return False
     child = after.executions[recorded.target_row or 0]
@@ -160,15 +167,24 @@ def _wrong_numbers(now: Snapshot, execution: Execution) -> Iterator[str]:
     waiters = [op for op in now.operations.values() if op.target_row == row and _waits_for_execution(op)]
     if execution.waiters != len(waiters):
         yield f"counts {execution.waiters} waiters, has {len(waiters)}"
-    received = [signal for (owner, _), signal in now.inbox.items() if owner == row]
-    if execution.inbox != len(received):
-        yield f"counts {execution.inbox} signals, has {len(received)}"
-    if execution.consumed != sum(signal.consumed for signal in received):
-        yield f"counts {execution.consumed} consumed signals"
-    if execution.outbox != now.outbox[row]:
-        yield f"counts {execution.outbox} signals sent, has {now.outbox[row]}"
+    if execution.status is not Status.CONTINUED_AS_NEW:  # then its mailbox is another one's
+        yield from _wrong_mailbox(now, execution)
     if execution.has_children != any(child.parent_row == row for child in now.executions.values()):
         yield "has_children is wrong"
+
+
+def _wrong_mailbox(now: Snapshot, execution: Execution) -> Iterator[str]:
+    """Of what the runs before it have had, a part is gone."""
+    row = execution.mailbox_row
+    received = [signal for (owner, _), signal in now.inbox.items() if owner == row]
+    gone = execution.inbox - len(received)
+    if gone and (gone < 0 or execution.mailbox is None):
+        yield f"counts {execution.inbox} signals, has {len(received)}"
+    if execution.consumed != gone + sum(signal.consumed for signal in received):
+        yield f"counts {execution.consumed} consumed signals"
+    sent = now.outbox[row]
+    if execution.outbox != sent and (execution.outbox < sent or execution.mailbox is None):
+        yield f"counts {execution.outbox} signals sent, has {sent}"
 
 
 def _waits_for_execution(operation: Operation) -> bool:
@@ -190,6 +206,8 @@ def _wrong_state(now: Snapshot, execution: Execution) -> Iterator[str]:
         yield "has a place, and no use for it"
     if execution.place is None and may_have_place and (execution.attempt or execution.ready_at is not None):
         yield "goes on without a place"
+    if execution.status is Status.CONTINUED_AS_NEW:
+        timers -= {CLEARING}
     if execution.closed:
         if timers or execution.pending or execution.waiters:
             yield f"has ended, and holds timers {timers}, {execution.pending} waits, {execution.waiters} waiters"
@@ -309,7 +327,7 @@ def _wrong_operation(now: Snapshot, operation: Operation) -> Iterator[str]:
         if target.closed:
             yield f"waits for {target.id}, which has ended"
     if pending and operation.kind is OperationKind.SIGNAL:
-        kept = [s for s in now.inbox.values() if _is_kept_for(s, execution.row, operation.target)]
+        kept = [s for s in now.inbox.values() if _is_kept_for(s, execution.mailbox_row, operation.target)]
         if kept:
             yield f"waits for a signal that is there: {kept}"
     links_child = operation.kind is OperationKind.CHILD and not refused

@@ -20,6 +20,7 @@ from tempolite_node.engine.commands import (
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
+    ContinueAsNew,
     CrashAttempt,
     DrainNode,
     Enqueue,
@@ -119,6 +120,7 @@ def changes(work: Work) -> list[Any]:
         {row: signals for row, signals in work.inbox.items() if signals},
         work.outbox,
         work.attempts,
+        work.clearings,
         work.nodes,
         work.sequences,
         {key: count for key, count in work.counts.items() if count},
@@ -222,11 +224,11 @@ class Story:
         return {name: due - START_MS for name, due in self.connection.execute(sql, (self[execution_id].row,))}
 
     def inbox(self, execution_id: str) -> list[Signal]:
-        rows = self.connection.execute(f"{INBOX.select} WHERE execution_row = ?", (self[execution_id].row,))
+        rows = self.connection.execute(f"{INBOX.select} WHERE execution_row = ?", (self[execution_id].mailbox_row,))
         return [INBOX.value(row) for row in rows]
 
     def outbox(self, execution_id: str) -> list[Signal]:
-        return self.queries.outbox(self[execution_id].row, "", 0, 1_000)
+        return self.queries.outbox(self[execution_id].mailbox_row, "", 0, 1_000)
 
     def effects_of(self, type: type[T]) -> list[T]:
         """Of the last command."""
@@ -376,6 +378,11 @@ class Story:
 
     def complete(self, execution_id: str, result: bytes | None = b'"done"') -> AnyOutcome:
         return self.ask(execution_id, CompleteAttempt(result=result))
+
+    def continue_as_new(
+        self, execution_id: str, arguments: bytes = b"[2]", *waits: tuple[OperationKind, str], **fields: Any
+    ) -> AnyOutcome:
+        return self.ask(execution_id, ContinueAsNew(arguments=arguments, waits=waits), **fields)
 
     def fail(
         self, execution_id: str, type: str = "ValueError", *, cancelled: bool = False, **fields: Any

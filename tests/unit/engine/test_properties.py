@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import given as given_any
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ from tempolite_node.engine.commands import (
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
+    ContinueAsNew,
     CrashAttempt,
     DeliverCancel,
     DrainNode,
@@ -77,6 +79,7 @@ from tempolite_node.engine.model import (
     Status,
 )
 from tempolite_node.engine.work import Work
+from tempolite_node.store import clearing
 
 from .invariants import Snapshot, check, check_passage, dump
 from .story import HANDLERS, NODE, Story, failure, new_store, open_store, registration
@@ -300,6 +303,12 @@ class Moves:
     def _complete(self, move: Move) -> AnyCommand | None:
         return self._ask(move, CompleteAttempt(result=b"1"))
 
+    def _continue(self, move: Move) -> AnyCommand | None:
+        found = self._one_of(self._attached(), move)
+        operations = self.now.by_execution[found.row] if found is not None else []
+        unseen = tuple((op.kind, op.key) for op in operations if op.signal_seq is not None)
+        return self._ask(move, ContinueAsNew(arguments=b"[2]", waits=pick(((), unseen[:1]), move.one)))
+
     def _fail(self, move: Move) -> AnyCommand | None:
         return self._ask(move, FailAttempt(failure=pick(FAILURES, move.one), cancelled=move.two % 3 == 0))
 
@@ -492,6 +501,7 @@ FREQUENCIES = {
     "complete_step": 4,
     "fail": 4,
     "complete": 2,
+    "continue": 4,
     "unwind": 3,
     "signal": 3,
     "send": 2,
@@ -537,6 +547,14 @@ moves = moves_by(FREQUENCIES)
 restless_moves = moves_by(RESTLESS)
 
 # --- how they are told
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_steps() -> Iterator[None]:
+    """What a run leaves behind is removed in several steps, though an example records little."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clearing, "ROWS_MAX", 2)
+        yield
 
 
 @contextmanager
