@@ -533,10 +533,11 @@ def close_wait(
 # --- cancel
 
 
-def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int) -> None:
+def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int, again: bool = False) -> None:
     """Records the request and lets the execution see it as soon as its state allows.
 
-    Requested again after it was raised, it is raised again, with the reason that it had: replay tells but one.
+    again: somebody asks for it. When it was raised before, it is raised again, with the reason that it had: replay tells
+        but one. What merely follows from its parent leaves it to its cleaning up.
     """
     if execution.closed:
         return
@@ -546,7 +547,8 @@ def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int)
             requested = replace(requested, cancel_seq=work.next_row(), cancelled_ms=at_ms)
         work.put(requested)
     elif (
-        execution.cancel_delivered
+        again
+        and execution.cancel_delivered
         and execution.format >= EXACT_REPLAY
         and not takes_cancel_in_order(work, execution)  # it has one place there
     ):

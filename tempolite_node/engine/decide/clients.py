@@ -315,7 +315,7 @@ def cancel(work: Work, command: Cancel) -> Accepted | Rejection:
     execution = work.execution(command.execution_id)
     if execution is None:
         return not_found(command.execution_id)
-    lifecycle.request_cancel(work, execution, reason=command.reason, at_ms=command.at_ms)
+    lifecycle.request_cancel(work, execution, reason=command.reason, at_ms=command.at_ms, again=True)
     return Accepted(status=work.execution_at(execution.row).status)
 
 

@@ -615,7 +615,7 @@ def cancel(work: Work, execution: Execution, request: CancelFromAttempt, generat
         before=earlier,
     )
     if target is not None:
-        lifecycle.request_cancel(work, target, reason=request.reason, at_ms=at_ms)
+        lifecycle.request_cancel(work, target, reason=request.reason, at_ms=at_ms, again=True)
     return _cancel_answer(recorded)
 
 
