@@ -317,6 +317,7 @@ class Attempt:
 
     def suspend_misuse(self, error: NotInHandler) -> NoReturn:
         """The code does what it can't do there: it must change."""
+        self.attempt_scope.unwinding = True
         self._end(SuspendAttempt(kind=OperationKind.MARKER, key="", expected="", actual="", misuse=str(error)))
         self.stop()
         raise AttemptOver
