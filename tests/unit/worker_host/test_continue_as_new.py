@@ -37,7 +37,8 @@ def told(payloads: Sequence[bytes], journal: Sequence[Record], roomy: tuple[int,
         roomy=roomy,
     )
     handler: Any = SimpleNamespace(signature=SimpleNamespace(signals={}), asynchronous=False)
-    attempt = Attempt(run, handler, cast(Any, None), cast(Any, None))
+    services: Any = SimpleNamespace(channel=SimpleNamespace(send=lambda _message: None))
+    attempt = Attempt(run, handler, services, cast(Any, None))
     runtime = SyncRuntime(attempt, attempt.scope)
     answers = []
     with attempt.scope as scope:
