@@ -536,8 +536,8 @@ def close_wait(
 def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int, again: bool = False) -> None:
     """Records the request and lets the execution see it as soon as its state allows.
 
-    again: somebody asks for it. When it was raised before, it is raised again, with the reason that it had: replay tells
-        but one. What merely follows from its parent leaves it to its cleaning up.
+    again: somebody asks for it. When it was raised before, it is raised again, with the reason that it had: replay
+        tells but one. What merely follows from its parent leaves it to its cleaning up.
     """
     if execution.closed:
         return

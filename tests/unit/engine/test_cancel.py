@@ -461,6 +461,19 @@ def test_the_end_of_a_parent_cancels_its_children_if_that_is_their_policy(story:
     assert (story["child-1"].status, story["child-1"].reason) == (Status.CANCELLED, "its parent order-1 ended")
 
 
+def test_the_end_of_a_parent_leaves_a_child_that_was_cancelled_to_its_cleaning_up(story: Story) -> None:
+    story.running("order-1")
+    story.child("order-1", "child-1", options=Options(close_policy=ClosePolicy.REQUEST_CANCEL))
+    story.start("child-1")
+    story.cancel("child-1", "by hand")
+    assert isinstance(story.sleep("child-1"), Interrupted)
+    story.sleep("child-1", key="clean up")
+
+    story.complete("order-1")
+
+    assert (story["child-1"].status, story["child-1"].reason) == (Status.WAITING, "by hand")
+
+
 # --- asked for by another execution
 
 
