@@ -37,7 +37,7 @@ from tempolite_node.worker_host.reads import Reads
 from tempolite_node.worker_host.registry import Handler, Registry
 from tempolite_node.worker_host.running_code import RunningCode
 from tempolite_node.worker_host.scopes import Scope, current_scope
-from tempolite_sdk.errors import ContextMisuse, InvalidArgument, NotInHandler
+from tempolite_sdk.errors import ContextMisuse, InvalidArgument
 from tempolite_sdk.operations import Facts, Operation
 from tempolite_sdk.payload import encode
 from tempolite_sdk.values.written import Written, encode_as
@@ -272,7 +272,7 @@ class Attempt:
         if self.exact is None:
             cancelled = is_cancelled(error)
         else:
-            cancelled = self.exact.cancelled and isinstance(error, asyncio.CancelledError)
+            cancelled = self.exact.cancelled and is_a(error, asyncio.CancelledError)
         failure = self.failure_of(error)
         if self.records_all and is_a(error, InvalidArgument) and isinstance(self.run, messages.RunHandler):
             failure = replace(failure, non_retryable=True)  # a value that is refused is not tried again
@@ -315,7 +315,7 @@ class Attempt:
         self.stop()
         raise AttemptOver
 
-    def suspend_misuse(self, error: NotInHandler) -> NoReturn:
+    def suspend_misuse(self, error: BaseException) -> NoReturn:
         """The code does what it can't do there: it must change."""
         self.attempt_scope.unwinding = True
         self._end(SuspendAttempt(kind=OperationKind.MARKER, key="", expected="", actual="", misuse=str(error)))

@@ -120,6 +120,13 @@ def _inside(error: BaseException) -> list[BaseException]:
     return members if cause is None else [*members, cause]
 
 
+def around(error: BaseException) -> list[BaseException]:
+    """Those of a group, and those from which it was raised or that were being handled."""
+    members = _members(error) if is_a(error, BaseExceptionGroup) else ()
+    before = (_explicit_cause(error), None if _suppresses_context(error) else _context(error))
+    return [each for each in (*members, *before) if each is not None]
+
+
 def _field(owner: type[BaseException], name: str) -> Callable[[BaseException], Any]:
     """Reads the field as Python itself does, past a property of that name in the error's class."""
     read: Callable[[BaseException], Any] = owner.__dict__[name].__get__

@@ -30,6 +30,7 @@ class Scope:
         "_used",
         "asked",
         "frame",
+        "interrupted",
         "key_uses",
         "open",
         "parent",
@@ -47,6 +48,7 @@ class Scope:
         self.side_effect_failures = side_effect_failures  #: failed attempts of the side effects around it
         self.thread = 0  #: that runs it
         self.open = False
+        self.interrupted = False  #: its body was cancelled, whatever it made of that
         self.asked = False  #: something of the node, in it or inside of it
         self._counts: dict[tuple[str, str], int] | None = None  #: few scopes of side effects have operations
         self._used: set[tuple[str, str]] | None = None

@@ -187,7 +187,7 @@ def _attempt(
     except BaseException as error:
         attempt.check_running()
         attempt.leave(inner)
-        if isinstance(error, NotInHandler):
+        if is_a(error, NotInHandler):
             attempt.suspend_misuse(error)
         failed = _failed(runtime, operation, key, input_digest, error, started_ms)
         if has_run:

@@ -80,12 +80,13 @@ def _run_transaction(
         failure = attempt.failure_of(error)
         if attempt.exact is not None and is_a(error, asyncio.CancelledError):
             failure = replace(failure, type=CANCELLED_BODY)
-        if isinstance(error, NotInHandler):
+        if is_a(error, NotInHandler):
             attempt.suspend_misuse(error)
         if has_run:
             failure = replace(failure, non_retryable=True)
         data = _salvaged(attempt, worked_on, data)
-        interrupted = attempt.cancels_raised > cancels_before or is_a(error, (Cancelled, asyncio.CancelledError))
+        met_cancel = attempt.cancels_raised > cancels_before or inner.interrupted
+        interrupted = met_cancel or is_a(error, (Cancelled, asyncio.CancelledError))
         fail = commands.FailStep(
             key=key,
             data=data,

@@ -147,8 +147,6 @@ class Node(Process):
         tables = [row[0] for row in self.query("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         content = {table: sorted(self.query(f"SELECT * FROM {table}"), key=repr) for table in tables}
         content["meta"] = self.query("SELECT applied_index, last_row, cluster FROM meta")
-        # A count that came back to 0 within one batch was never stored, and in two it was.
-        content["counts"] = sorted(self.query("SELECT * FROM counts WHERE count <> 0"), key=repr)
         return content
 
 

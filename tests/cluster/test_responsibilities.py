@@ -19,7 +19,7 @@ from tempolite_sdk import (
     NotFound,
     OperationInfo,
 )
-from tempolite_sdk.signatures import signature_of
+from tempolite_sdk.signatures import _known_signature_of
 from tests.e2e.daemon import PATIENCE_S, until_status
 
 from .cluster import Cluster, Node
@@ -230,6 +230,6 @@ def test_any_node_finds_the_function_that_another_serves_and_takes_no_other_for_
     handle = client.enqueue("ask")
     assert client.execute(tell, handle.id, "answer", "yes") == "sent"
     tell.__module__ = "other"
-    signature_of.cache_clear()
+    _known_signature_of.cache_clear()
     with pytest.raises(NotFound, match="no node serves other:tell: handler 'tell' is signalling:tell"):
         client.enqueue(tell, handle.id, "answer", "yes")

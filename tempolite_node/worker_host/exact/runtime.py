@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from tempolite_node.engine import commands
 from tempolite_node.engine.effects import AnyAnswer, Granted, Interrupted
@@ -27,9 +27,10 @@ from tempolite_node.worker_host.exact.loop import ExactLoop
 from tempolite_node.worker_host.exact.ordering import give_order
 from tempolite_node.worker_host.exact.run import End, ExactRun, Operation
 from tempolite_node.worker_host.exact.tasks import ExactTask
+from tempolite_node.worker_host.failures import around, is_a
 from tempolite_node.worker_host.logs import AttemptScope
 from tempolite_node.worker_host.operations import conversation_of, timer
-from tempolite_node.worker_host.scopes import call_in, local_key
+from tempolite_node.worker_host.scopes import Scope, call_in, local_key
 from tempolite_sdk import operations
 from tempolite_sdk.errors import Cancelled, NotInHandler
 
@@ -106,7 +107,9 @@ class ConversedOperation(Operation):
         self._asks: Ask | None = None
         self._body: asyncio.Task[None] | None = None
         self._body_runs = False
+        self._body_scope: Scope | None = None
         self._cancel_message: tuple[Any, ...] | None = None  #: its body is to be cancelled
+        self._cancel_reason: str | None = None  #: for it is the execution that was cancelled
 
     @property
     def waits(self) -> tuple[OperationKind, str] | None:
@@ -160,8 +163,11 @@ class ConversedOperation(Operation):
         if self._cancel_message is not None or self.end is not None:
             return
         self._cancel_message = () if msg is None else (msg,)
+        self._cancel_reason = self._code.cancel_unmet
         if self._body is not None:
             if self._body_runs:
+                assert self._body_scope is not None
+                self._body_scope.interrupted = True
                 self._body.cancel(msg)
         elif (
             self.place_in_log.kind is OperationKind.SIDE_EFFECT
@@ -169,6 +175,11 @@ class ConversedOperation(Operation):
             and (isinstance(self._asks.request, commands.BeginSideEffect | commands.FailSideEffect))
         ):
             self._code.soon(self._cancel_unbegun)  # it waits for a slot, or to be tried again
+
+    def _meet_cancel(self) -> Cancelled | None:
+        """Once: what its body meets in place of the `CancelledError` of its task."""
+        reason, self._cancel_reason = self._cancel_reason, None
+        return None if reason is None else CancelledTask(reason)
 
     def _cancel_unbegun(self) -> None:
         if self._asks is not None and self._take_call():
@@ -224,7 +235,10 @@ class ConversedOperation(Operation):
             self._call = attempt.send(step.request, step.scope, self)
         elif isinstance(step, RunUserCode):
             self._body_runs = False
-            self._body = self._code.shared.create_body(self._run(step), self._context.copy())
+            self._body_scope = step.scope
+            self._body = self._code.shared.create_body(
+                _MeetsCancel(self._run(step), self._meet_cancel), self._context.copy()
+            )
         else:
             self._fail(AssertionError(f"{step.kind} {step.key} has its place twice"))
 
@@ -254,16 +268,16 @@ class ConversedOperation(Operation):
             self.set_result(value)
 
     def _fail(self, error: BaseException) -> None:
-        if isinstance(error, AttemptOver):
+        if is_a(error, AttemptOver):
             return
         if self.run.delivering is not self:
             self._code.end_unrecorded(partial(self._fail, error), self)
         elif not self.done():
             self._note_end()
-            if isinstance(error, asyncio.CancelledError):
+            if is_a(error, asyncio.CancelledError):
                 self._code.attempt.scope.leave_key(self.place_in_log.kind, local_key(self.place_in_log.key))
                 self.end_cancelled(*error.args[:1])
-            elif isinstance(error, StopIteration):  # a future can't hold one
+            elif is_a(error, StopIteration):  # a future can't hold one
                 self.set_exception(RuntimeError("an operation raised StopIteration"))
             else:
                 self.set_exception(error)
@@ -306,7 +320,7 @@ class ExactAttempt:
         self._told = 0  #: of what was released, when the node was told last
         self._parked = False
         self._cut_due = False
-        self._cancel_unmet: str | None = None  #: reason of the cancel, until the first task has met it
+        self.cancel_unmet: str | None = None  #: reason of the cancel, until the first task has met it
         attempt.exact = self
         attempt.journal.run = self.run
         scope = attempt.scope
@@ -359,7 +373,7 @@ class ExactAttempt:
         if self.attempt.over:
             ended()
         else:
-            self.run.start(_FirstTask(main(), self))
+            self.run.start(_MeetsCancel(main(), self.meet_cancel))
             self.go_on()
 
     def go_on(self) -> None:
@@ -470,7 +484,7 @@ class ExactAttempt:
 
     def meet_cancel(self) -> Cancelled | None:
         """Once: what the first task meets in place of the `CancelledError` of its task."""
-        reason, self._cancel_unmet = self._cancel_unmet, None
+        reason, self.cancel_unmet = self.cancel_unmet, None
         return None if reason is None else CancelledTask(reason)
 
     # --- as the world of the run
@@ -489,7 +503,7 @@ class ExactAttempt:
 
     def released_cancel(self, reason: str) -> None:
         self.cancelled = True
-        self._cancel_unmet = reason
+        self.cancel_unmet = reason
 
     def ended(self, first: ExactTask) -> None:
         assert self._conclude is not None
@@ -530,13 +544,13 @@ class _Unrecorded:
         self.end = end
 
 
-class _FirstTask(Coroutine[Any, Any, Any]):
-    """The coroutine of a handler. The cancel of its execution reaches it as the error of the SDK, which is an
-    `asyncio.CancelledError` too."""
+class _MeetsCancel(Coroutine[Any, Any, Any]):
+    """The coroutine of a handler, or of a body. The cancel of its execution reaches it as the error of the SDK, which
+    is an `asyncio.CancelledError` too."""
 
-    def __init__(self, inner: Coroutine[Any, Any, Any], code: ExactAttempt) -> None:
+    def __init__(self, inner: Coroutine[Any, Any, Any], meet_cancel: Callable[[], Cancelled | None]) -> None:
         self._inner = inner
-        self._code = code
+        self._meet_cancel = meet_cancel
 
     def send(self, value: Any) -> Any:
         return self._inner.send(value)
@@ -545,7 +559,7 @@ class _FirstTask(Coroutine[Any, Any, Any]):
         self._inner.close()
 
     def throw(self, error: Any, *rest: Any) -> Any:
-        if isinstance(error, asyncio.CancelledError) and (met := self._code.meet_cancel()) is not None:
+        if is_a(error, asyncio.CancelledError) and (met := self._meet_cancel()) is not None:
             error, rest = met.with_traceback(error.__traceback__), ()
         return self._inner.throw(error, *rest)
 
@@ -570,14 +584,12 @@ def misuse_in(error: BaseException) -> NotInHandler | None:
     open_errors = [error]
     while open_errors:
         each = open_errors.pop()
-        if isinstance(each, NotInHandler):
-            return each
+        if is_a(each, NotInHandler):
+            return cast(NotInHandler, each)
         if id(each) in seen:
             continue
         seen.add(id(each))
-        if isinstance(each, BaseExceptionGroup):
-            open_errors += each.exceptions
-        open_errors += filter(None, [each.__cause__, None if each.__suppress_context__ else each.__context__])
+        open_errors += around(each)
     return None
 
 

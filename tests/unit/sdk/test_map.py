@@ -65,10 +65,10 @@ def made(request: pytest.FixtureRequest) -> Callable[[Children], Any]:
 
     def make(children: Children) -> Any:
         if request.param == "sync":
-            return HandlerContext(children, facts, None)
+            return HandlerContext(children, facts)
         runtime = AsyncChildren(children.failing)
         runtime.__dict__ = children.__dict__
-        context: AsyncHandlerContext[None] = AsyncHandlerContext(runtime, facts, None)
+        context: AsyncHandlerContext[None] = AsyncHandlerContext(runtime, facts)
 
         class Waiting:
             def map(self, *args: Any, **kwargs: Any) -> list[Any]:
