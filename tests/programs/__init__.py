@@ -1,0 +1,1 @@
+"""Random programs of handlers on the real daemon: disturbed or not, each replay goes the way that it went."""
