@@ -70,11 +70,12 @@ class Node:
 
     @property
     def pids(self) -> list[int]:
-        """The node's process, and those of its worker hosts."""
+        """The node's process, and those of its worker hosts and their keepers."""
         assert self._process is not None
-        pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [pid, *map(int, children)]
+        found = [self._process.pid]
+        for pid in found:
+            found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return found
 
     def cpu_s(self) -> list[float]:
         """Seconds of processor time, of each process."""
