@@ -106,7 +106,7 @@ class Campaign:
         return {run.id: self._wrong(client, run) for run in self._runs}
 
     def _disturb(self) -> None:
-        while self._disturbance.kills and not self._stop.wait(self._random.uniform(0.5, 2.0)):
+        while self._disturbance.kills and not self._stop.wait(self._random.uniform(0.2, 0.8)):
             self._daemon.kill()
             self.kills += 1
             self._daemon.start()

@@ -10,7 +10,8 @@ Program = list[Any]
 
 _DEPTH_MAX = 3
 _MANY = ("seq", "as_completed", "group", "queue")
-_ONE = ("caught", "lock", "semaphore", "await_set")
+_HELD = ("lock", "semaphore")
+_ONE = (*_HELD, "caught", "await_set")
 
 #: By what each of its programs has at its root.
 FORMS = ("gather", "wait", "as_completed", "timeout", "group", "queue", "cancel", "mixed", "sequential")
@@ -45,6 +46,8 @@ class _Maker:
         choice = self._random.choice
         if word in _MANY:
             return [word, *self._parts(depth)]
+        if word in _HELD:
+            return [word, self._leaf()]  # who has it and wants it again would wait for himself
         if word in _ONE:
             return [word, self._part(depth + 1)]
         if word == "gather":

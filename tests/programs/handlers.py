@@ -39,7 +39,6 @@ class _Pass:
         passes = len(list(witness.glob(f"{ctx.execution_id}.pass-*")))
         self._trace = os.open(witness / f"{ctx.execution_id}.pass-{passes:06}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         self._cut = False  #: the stack is given up: what its cleanup sees is no part of the program
-        self._queue: asyncio.Queue[str] = asyncio.Queue(1)
         self._lock = asyncio.Lock()
         self._semaphore = asyncio.Semaphore(2)
         self._event = asyncio.Event()
@@ -191,16 +190,18 @@ class _Pass:
         return _outcome(task)
 
     async def _do_queue(self, at: str, *parts: Program) -> Any:
+        queue: asyncio.Queue[str] = asyncio.Queue(1)
+
         async def produce(part: Program, at: str) -> None:
             try:
-                await self._queue.put(_shown(await self._do(part, at)))
+                await queue.put(_shown(await self._do(part, at)))
             except Gone as error:
-                await self._queue.put(_told(error))
+                await queue.put(_told(error))
 
         async with asyncio.TaskGroup() as group:
             for number, each in enumerate(parts):
                 group.create_task(produce(each, f"{at}{number}"))
-            return [await self._queue.get() for _ in parts]
+            return [await queue.get() for _ in parts]
 
     async def _do_await_set(self, at: str, part: Program) -> Any:
         """Two that meet at an event."""
