@@ -190,7 +190,8 @@ class _Pass:
         return _outcome(task)
 
     async def _do_queue(self, at: str, *parts: Program) -> Any:
-        queue: asyncio.Queue[str] = asyncio.Queue(1)
+        # With room for all: a producer whose side effect ended in spite of its cancel goes on, and nobody takes.
+        queue: asyncio.Queue[str] = asyncio.Queue(len(parts))
 
         async def produce(part: Program, at: str) -> None:
             try:
