@@ -18,7 +18,6 @@ from tempolite_node.engine.effects import (
     RequestCancel,
     Wake,
 )
-from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.model import (
     ClosePolicy,
     Component,
@@ -543,13 +542,13 @@ def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int,
         return
     if not execution.cancel_requested:
         requested = replace(execution, cancel_requested=True, reason=reason)
-        if execution.format >= EXACT_REPLAY:
+        if execution.format >= formats.EXACT_REPLAY:
             requested = replace(requested, cancel_seq=work.next_row(), cancelled_ms=at_ms)
         work.put(requested)
     elif (
         again
         and execution.cancel_delivered
-        and execution.format >= EXACT_REPLAY
+        and execution.format >= formats.EXACT_REPLAY
         and not takes_cancel_in_order(work, execution)  # it has one place there
     ):
         requested = work.put(replace(execution, cancel_delivered=False))
@@ -570,7 +569,7 @@ def cancel_due(execution: Execution) -> bool:
 
 def takes_cancel_in_order(work: Work, execution: Execution) -> bool:
     """Whether its code meets the cancel at its place among the answers, and not at one of its operations."""
-    exact = execution.format >= EXACT_REPLAY and execution.pool is not Component.COMPENSATION
+    exact = execution.format >= formats.EXACT_REPLAY and execution.pool is not Component.COMPENSATION
     return exact and is_stepped(work, execution)
 
 

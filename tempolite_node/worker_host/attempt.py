@@ -310,15 +310,15 @@ class Attempt:
 
         what: it is no operation.
         """
-        self.attempt_scope.unwinding = True
-        self._end(SuspendAttempt(kind=kind, key=key, expected=expected, actual=actual, what=what))
-        self.stop()
-        raise AttemptOver
+        self._suspend(SuspendAttempt(kind=kind, key=key, expected=expected, actual=actual, what=what))
 
     def suspend_misuse(self, error: BaseException) -> NoReturn:
         """The code does what it can't do there: it must change."""
+        self._suspend(SuspendAttempt(kind=OperationKind.MARKER, key="", expected="", actual="", misuse=str(error)))
+
+    def _suspend(self, request: SuspendAttempt) -> NoReturn:
         self.attempt_scope.unwinding = True
-        self._end(SuspendAttempt(kind=OperationKind.MARKER, key="", expected="", actual="", misuse=str(error)))
+        self._end(request)
         self.stop()
         raise AttemptOver
 

@@ -22,7 +22,6 @@ from tempolite_node.engine.commands import (
 )
 from tempolite_node.engine.decide.clients import deadline_of_new, new_execution, take_id
 from tempolite_node.engine.effects import AnyAnswer, Failed, Granted, Reason, Refused, Rejection, SignalSent, Value
-from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
     HAS_RUN,
@@ -64,7 +63,7 @@ def refuse(
 
     An execution of an earlier format has no such records. In each generation the operation is asked for anew.
     """
-    if execution.format >= EXACT_REPLAY:
+    if _is_exact(execution):
         before = work.operation(execution.row, kind, key)
         work.put_operation(
             Operation(
@@ -620,6 +619,4 @@ def cancel(work: Work, execution: Execution, request: CancelFromAttempt, generat
 
 
 def _cancel_answer(recorded: Operation) -> AnyAnswer:
-    if recorded.failure is not None:
-        return Refused(reason=recorded.failure.type, message=recorded.failure.message)
-    return Value()
+    return refusal(recorded) if recorded.status is OperationStatus.REFUSED else Value()
