@@ -342,19 +342,18 @@ def test_nor_does_a_side_effect_run_again_for_it(asking: Client, name: str) -> N
 
 
 def test_a_handler_that_blocks_for_ever_times_out_and_its_worker_is_free(strange: Daemon, asking: Client) -> None:
-    with strange.gate("forever") as gate:
+    with strange.gate("forever.1") as first, strange.gate("forever.2") as second:
         handle = asking.options(attempt_timeout=1, retry=AT_ONCE).enqueue("block", "forever")
         strange.until("forever blocks")
         assert asking.enqueue("quick", 5).result(PATIENCE_S) == 5, "the only worker of the pool"
         assert strange.effects()["forever blocks"] == 1, "the next attempt does not begin beside it"
-        gate.open()
+        first.open()
         strange.until("forever goes on")
-    with strange.gate("forever") as gate:
         strange.until("forever blocks", 2)
         with pytest.raises(ExecutionTimedOut, match="AttemptTimeout"):
             handle.result(PATIENCE_S)
         assert handle.info().attempt == 2
-        gate.open()
+        second.open()
         strange.until("forever goes on", 2)
     assert asking.enqueue("quick", 6).result(PATIENCE_S) == 6
     assert handle.info().status is ExecutionStatus.TIMED_OUT, "a late result is refused"

@@ -165,9 +165,10 @@ def return_it_from_a_side_effect(ctx: HandlerContext, name: str) -> None:
     ctx.side_effect("result", lambda: _RESULTS[name], type=int)
 
 
-def block(_ctx: HandlerContext, name: str) -> str:
+def block(ctx: HandlerContext, name: str) -> str:
+    """Each of its attempts has a gate of its own."""
     happened(f"{name} blocks")
-    pass_gate(name)
+    pass_gate(f"{name}.{ctx.attempt}")
     happened(f"{name} goes on")
     return "too late"
 

@@ -75,6 +75,7 @@ def test_so_does_the_code_of_a_side_effect_and_its_operations_do_nothing(node: H
     node.enqueue()
     node.rest()
     node.unwind()
+    node.until(lambda: seen)  # its thread leaves the stack beside what follows
     node.signal("go", "word")
 
     assert node.result() == "word"
