@@ -153,5 +153,6 @@ def test_what_the_command_asks_for_is_the_extra_as_it_is_published() -> None:
     published = {re.split("[<>=~!]", each)[0] for each in project["optional-dependencies"]["node"]}
 
     installing = packages_distributions()
-    assert {distribution for module in NODE_EXTRA for distribution in installing[module]} == published
+    found = {distribution for module in NODE_EXTRA for distribution in installing[module]}
+    assert found - {"ruamel.yaml.clib"} == published  # which earlier versions of ruamel.yaml bring along
     assert project["scripts"]["tempolite-node"] == "tempolite_node.__main__:main"

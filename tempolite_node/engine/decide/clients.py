@@ -164,7 +164,7 @@ def _canonical_json(data: bytes) -> bytes:
     """What can't be read, for its depth or its numbers, stays as it is. Nothing that is stored depends on it."""
     try:
         return msgspec.json.encode(msgspec.json.decode(data), order="deterministic")
-    except (ValueError, RecursionError):  # msgspec's own errors are of the first
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # up to msgspec 0.20 the first is not of the second
         return data
 
 
