@@ -7,7 +7,7 @@ import inspect
 import selectors
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -64,22 +64,20 @@ class AsyncRuntime(AttemptRuntime):
             self.attempt.bodies.discard(body.scope)
 
 
-def run_body(body: RunUserCode) -> Awaitable[Any]:
-    """UserCodeTimeout: its time was up."""
-    return _run(body) if body.timeout_s is None else _run_in_time(body, body.timeout_s)
-
-
-async def _run(body: RunUserCode) -> Any:
+async def run_body(body: RunUserCode) -> Any:
+    """UserCodeTimeout: its time is up, and what it still did was cancelled."""
     with body.scope:
+        if body.timeout_s is not None:
+            return await _called_in_time(body.call, body.timeout_s)
         returned = body.call()
         return await returned if inspect.isawaitable(returned) else returned
 
 
-async def _run_in_time(body: RunUserCode, timeout_s: float) -> Any:
-    """BodyTimeout: the time is up, and what the body still did was cancelled."""
+async def _called_in_time(call: Callable[[], Any], timeout_s: float) -> Any:
     try:
         async with asyncio.timeout(timeout_s) as limit:
-            return await _run(body)
+            returned = call()
+            return await returned if inspect.isawaitable(returned) else returned
     except TimeoutError:
         if limit.expired():
             raise UserCodeTimeout from None
@@ -150,7 +148,7 @@ class AttemptLoop:
     def create_body(self, coro: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
         """In the loop's thread. Held by who asks."""
         assert self._loop is not None
-        return self._loop.create_task(coro, context=context)
+        return asyncio.Task(coro, loop=self._loop, context=context)
 
     def flush_soon(self) -> None:
         """What all attempts say in one turn of the loop leaves in one frame, at its end."""

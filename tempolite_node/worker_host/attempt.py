@@ -77,11 +77,8 @@ class Scheduler(Protocol):
         ...
 
 
-class _Call(NamedTuple):
-    """A call without an answer, and who waits for it."""
-
-    waiter: Waiter
-    scope: Scope
+#: Who waits for the answer to a call, and the scope that asks. A plain tuple: one is made for each call.
+_Call = tuple[Waiter, Scope]
 
 
 class _Parked(NamedTuple):
@@ -94,10 +91,6 @@ class _Parked(NamedTuple):
 
 class ExactCode(Protocol):
     """The code of an attempt on a loop of its own; see `exact.runtime`."""
-
-    def say(self, call: messages.AttemptCall) -> bool:
-        """Whether the call goes out with the burst that it is of."""
-        ...
 
     def answered(self, waiter: Waiter | None, reply: messages.Reply) -> None: ...
 
@@ -162,6 +155,7 @@ class Attempt:
         self.journal = Journal(run.journal, run.generation)
         self.attempt_scope = AttemptScope(run, self.journal)
         self.exact: ExactCode | None = None  #: of code that runs on a loop of its own
+        self.burst: list[messages.AttemptCall] | None = None  #: what such code says in one go
         self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
         self.records_all = run.format >= formats.EXACT_REPLAY  #: all that its code decides by is recorded
         self.over = False
@@ -214,8 +208,9 @@ class Attempt:
         """Sends a call; its answer goes to the waiter, if any."""
         number = next(self._numbers)
         if waiter is not None:
-            self._calls[number] = _Call(waiter, scope)
-            scope.asks()
+            self._calls[number] = (waiter, scope)
+            if not scope.asked:
+                scope.asks()
         slots = self.services.slots
         leased = isinstance(request, _ENDS_SIDE_EFFECT) and slots.ends(self, request.key)
         if scope.frame:
@@ -239,8 +234,10 @@ class Attempt:
             side_effect_failures=scope.side_effect_failures,
             leased=leased,
         )
-        if self.exact is None or not self.exact.say(call):
+        if self.burst is None:
             self.services.channel.add(call)
+        else:
+            self.burst.append(call)
 
     def park(self, number: int, kind: OperationKind, key: str, scope: Scope) -> None:
         """The stack waits in this call, for this operation, and may be unwound."""
@@ -365,12 +362,13 @@ class Attempt:
 
     def answered(self, number: int) -> Waiter | None:
         """The call is over: who is to be woken; None: nobody waits for it any more."""
-        self._leave_parking(number)
+        if self._parked:
+            self._leave_parking(number)
         call = self._calls.pop(number, None)
         if self._to_unwind:
             self._to_unwind.discard(number)
             self._scheduler.call_when_idle(self._unwind_due)
-        return None if call is None else call.waiter
+        return None if call is None else call[0]
 
     def unwind(self, call: int) -> None:
         """Gives up the stack that waits in the call, unless it goes on already. Its waits stay with the node."""
@@ -409,7 +407,7 @@ class Attempt:
         timed = tuple(self.timed.values()) if self.records_all else ()
         self.send(UnwindAttempt(waits=tuple((each.kind, each.key) for each in parked), timed=timed), self.scope, None)
         self.stop()
-        given_up.waiter.wake(None)
+        given_up[0].wake(None)
 
     def _only_waits(self) -> bool:
         """Whether nothing runs beside the waits: a side effect that does would be cut off, and run again."""
@@ -421,8 +419,8 @@ class Attempt:
         """Gives up the calls that code of an ended scope left open: its time was up, or it has tasks that go on."""
         if not scope.asked:
             return
-        for number, call in list(self._calls.items()):
-            if call.scope.is_within(scope) and (waiter := self.answered(number)) is not None:
+        for number, (_, asking) in list(self._calls.items()):
+            if asking.is_within(scope) and (waiter := self.answered(number)) is not None:
                 waiter.wake(None)
 
     def stop(self) -> None:
@@ -430,11 +428,11 @@ class Attempt:
         self.over = True
         while self._calls:
             try:
-                number, call = self._calls.popitem()
+                number, (waiter, _) = self._calls.popitem()
             except KeyError:
                 break  # answered meanwhile
             self._leave_parking(number)
-            call.waiter.wake(None)
+            waiter.wake(None)
         if self.exact is None:
             self._scheduler.cancel()
         else:

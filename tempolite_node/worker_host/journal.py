@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from msgspec.structs import replace
-
 from tempolite_node.engine.model import (
     CANCEL_MARKER,
     READ_MARKER,
@@ -23,6 +21,9 @@ _HELD_MAX = 1_000  #: lines of one scope
 
 
 class Replay(Protocol):
+    delivered_seq: int  #: place and time of the answer that was released last
+    delivered_ms: int
+
     @property
     def replaying(self) -> bool: ...
 
@@ -113,11 +114,6 @@ class Journal:
             if record.status is OperationStatus.COMPLETED:
                 return again
         return None
-
-    def note_end(self, kind: OperationKind, key: str, end_seq: int, closed_ms: int) -> None:
-        """Of what this attempt has recorded: its place in the order of answers."""
-        if (kind, key) in self._own:
-            self._records[kind, key] = replace(self._records[kind, key], end_seq=end_seq, closed_ms=closed_ms)
 
     @property
     def last_end(self) -> int:

@@ -24,7 +24,7 @@ _GOES_ON = (OperationStatus.PENDING, OperationStatus.RUNNING, OperationStatus.RE
 def found(attempt: Attempt, scope: Scope, kind: OperationKind, key: str) -> Conversation[Record | None]:
     """What the journal has for the operation. Raises Cancelled if this is the place for it."""
     record = attempt.journal.find(scope, kind, key)
-    if attempt.in_order(scope):
+    if scope.parent is None and attempt.exact is not None:
         yield InOrder(kind, key, record)
     elif attempt.may_meet_cancel:
         live = record is None or record.status in _GOES_ON

@@ -45,7 +45,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     effect = operation.effect
     run, input_digest, info = _resolve(effect, attempt)
     type = operation.type if operation.type is not None else info.result_type
-    in_order = attempt.in_order(scope)
+    in_order = scope.parent is None and attempt.exact is not None
     key = scope.prefix + checked_key(operation.key)
     if attempt.checks_values:
         uses = scope.key_uses
@@ -56,7 +56,8 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
         else:
             uses.meet_code(operation.key, info.code)
     if in_order:
-        key = attempt.journal.completed_again(scope, key) or scope.again(OperationKind.SIDE_EFFECT, key)
+        again = attempt.journal.completed_again(scope, key) if attempt.run.generation else None
+        key = again or scope.again(OperationKind.SIDE_EFFECT, key)
         attempt.begin_side_effect(key)  # before it has its place: two at once are refused in each replay
     begun = in_order
     try:
@@ -94,8 +95,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     finally:
         if begun:
             attempt.end_side_effect(key)
-    generation = attempt.journal.generation_in(scope)
-    attempt.journal.add(_record(key, input_digest, generation, answer))
+    attempt.journal.add(_record(attempt, scope, key, input_digest, answer))
     if isinstance(answer, Failed):
         raise failed_side_effect(key, answer, exact=attempt.records_all)
     attempt.brought(scope, answer.payload)
@@ -115,15 +115,19 @@ def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, record
     return (yield from ask(begin, scope, waits=(OperationKind.SIDE_EFFECT, key) if waits else None))
 
 
-def _record(key: str, input_digest: bytes, generation: int, answer: Value | Failed) -> Record:
+def _record(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, answer: Value | Failed) -> Record:
     """What the node has recorded by now."""
+    journal = attempt.journal
+    run = None if scope.parent is not None else journal.run
     recorded = Record(
         kind=OperationKind.SIDE_EFFECT,
         key=key,
         status=OperationStatus.COMPLETED,
         digest=input_digest,
-        generation=generation,
+        generation=journal.generation_in(scope),
         result=answer.payload if isinstance(answer, Value) else None,
+        end_seq=0 if run is None else run.delivered_seq,
+        closed_ms=0 if run is None else run.delivered_ms,
     )
     if isinstance(answer, Value):
         return recorded
@@ -172,7 +176,7 @@ def _attempt(
                 side_effect_failures=scope.side_effect_failures,
             )
         # It may have been requested while this attempt waited for its slot, or for the end of the backoff.
-        if attempt.may_meet_cancel:
+        if attempt.exact is None and attempt.may_meet_cancel:
             yield from raise_if_cancelled(attempt, scope, f"{OperationKind.SIDE_EFFECT}:{key}", live=True)
         try:
             value = yield RunUserCode(run, inner, timeout_s)
@@ -194,7 +198,8 @@ def _attempt(
             failure = replace(failed.failure, non_retryable=True)
             failed = replace(failed, failure=failure, has_run=attempt.records_all)
         return (yield from ask(failed, scope, waits=(OperationKind.SIDE_EFFECT, key))), _UNREAD
-    attempt.leave(inner)
+    if inner.asked:
+        attempt.leave(inner)
     completed = commands.CompleteSideEffect(key=key, digest=input_digest, result=result, started_ms=started_ms)
     answer = yield from ask(completed, scope)
     return answer, (read if isinstance(answer, Value) and answer.payload == result else _UNREAD)

@@ -8,7 +8,7 @@ import sys
 from asyncio import Handle, TimerHandle
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, copy_context
 from threading import get_ident
 from typing import Any, NoReturn
 from weakref import ref
@@ -21,6 +21,23 @@ _SPINS_MAX = 64
 _SPINS_ALONE_MAX = 1_000
 
 _EAGER_FACTORY = getattr(asyncio, "eager_task_factory", None)
+
+
+class ExactHandle(Handle):
+    """As `Handle`, made in one call: one is for each answer that a task waits for."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], loop: ExactLoop, context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
 
 
 class ExactTimer(TimerHandle):
@@ -74,12 +91,12 @@ class ExactLoop(PlacingLoop):
         self._generators_begun = 0
         #: Dropped by the cyclic collector, which comes at any time.
         self._collected: list[tuple[int, AsyncGenerator[Any, Any]]] = []
-        self._running: Handle | None = None
+        self._running: Any = None  #: handle of the callback that runs
         self._spun = False  #: a callback scheduled itself again
         self.progress = 0  #: grows with each task, timer and operation, and with what becomes of them
-        self.open = False  #: whether its code may be called, and call
         self.closed = False
         self._thread = get_ident()
+        self._hooks = (self._generator_begins, self._generator_dropped)
 
     # --- turns
 
@@ -92,7 +109,7 @@ class ExactLoop(PlacingLoop):
         outer, hooks = asyncio._get_running_loop(), sys.get_asyncgen_hooks()
         self._thread = get_ident()
         self.open = True
-        sys.set_asyncgen_hooks(firstiter=self._generator_begins, finalizer=self._generator_dropped)
+        sys.set_asyncgen_hooks(*self._hooks)
         asyncio._set_running_loop(self)
         spins = turns = 0
         try:
@@ -104,14 +121,16 @@ class ExactLoop(PlacingLoop):
                 turns += 1
                 self._spun, progress = False, self.progress
                 for _ in range(len(ready)):
-                    handle = ready.popleft()
+                    handle: Any = ready.popleft()
                     if handle._cancelled:
                         continue
                     self._running = handle
-                    try:  # noqa: SIM105  a context manager would be made for each callback
-                        handle._run()
+                    try:  # as `Handle._run`, which would be one more call for each callback
+                        handle._context.run(handle._callback, *handle._args)
                     except (SystemExit, KeyboardInterrupt):
                         pass  # the task that raised it has it too
+                    except BaseException as error:
+                        self._callback_failed(handle, error)
                 spins = spins + 1 if self._spun and self.progress == progress else 0
                 if spins >= _SPINS_MAX and (spins >= _SPINS_ALONE_MAX or may_spin()):
                     return
@@ -121,9 +140,14 @@ class ExactLoop(PlacingLoop):
             asyncio._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
 
+    def _callback_failed(self, handle: Handle, error: BaseException) -> None:
+        told = f"Exception in callback {handle!r}"
+        self.call_exception_handler({"message": told, "exception": error, "handle": handle})
+
     def set_time(self, now_s: float) -> None:
         """Never goes back."""
-        self._now_s = max(self._now_s, now_s)
+        if now_s > self._now_s:
+            self._now_s = now_s
 
     def time(self) -> float:
         return self._now_s
@@ -137,9 +161,9 @@ class ExactLoop(PlacingLoop):
         if running is None:
             if not self.open and not self.closed:
                 raise self.misuse("setting an asyncio object of the handler from outside of it")
-        elif running._callback == callback and running._args == args:  # type: ignore[attr-defined]
+        elif running._callback == callback and running._args == args:
             self._spun = True
-        handle = Handle(callback, args, self, context)
+        handle = ExactHandle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
@@ -248,6 +272,10 @@ class ExactLoop(PlacingLoop):
         if len(self.tasks) > self._tasks_max:
             self.tasks = {place: each for place, each in self.tasks.items() if not each.done()}
             self._tasks_max = max(64, 2 * len(self.tasks))
+
+    def all_tasks(self) -> set[asyncio.Task[Any]]:
+        """Those that are not done."""
+        return {task for task in self.tasks.values() if not task.done()}
 
     def set_task_factory(self, factory: Any) -> None:
         self._task_factory = factory

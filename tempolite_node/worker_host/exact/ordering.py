@@ -17,6 +17,7 @@ from tempolite_node.worker_host.exact.loop import ExactLoop
 
 _ANYIO = "anyio._backends._asyncio"
 _as_completed = asyncio.as_completed
+_all_tasks = asyncio.all_tasks
 _GatheringFuture = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 
 
@@ -27,6 +28,13 @@ def as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
     if isinstance(loop, ExactLoop) and not asyncio.isfuture(fs) and not asyncio.iscoroutine(fs):
         fs = [asyncio.ensure_future(each, loop=loop) for each in dict.fromkeys(fs)]
     return _as_completed(fs, timeout=timeout)
+
+
+@wraps(_all_tasks)
+def all_tasks(loop: asyncio.AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
+    """As the original, which does not know those of an `ExactLoop`."""
+    asked = asyncio.get_running_loop() if loop is None else loop
+    return asked.all_tasks() if isinstance(asked, ExactLoop) else _all_tasks(asked)
 
 
 class _PlacedGathering(_GatheringFuture):  # type: ignore[misc, valid-type]
@@ -71,6 +79,7 @@ def give_order() -> None:
     """To what is imported by now. Called again when more may be."""
     if asyncio.as_completed is not as_completed:
         asyncio.as_completed = asyncio.tasks.as_completed = as_completed
+        asyncio.all_tasks = asyncio.tasks.all_tasks = all_tasks
         asyncio.tasks._GatheringFuture = _PlacedGathering  # type: ignore[attr-defined]
     backend = sys.modules.get(_ANYIO)
     if hasattr(backend, "CancelScope") and not hasattr(backend, "scopes_are_placed"):

@@ -31,13 +31,13 @@ class Operation(ExactFuture):
     """
 
     lasting = False
+    begun = False  #: the loop was quiet with it open
+    live = False  #: it was carried out, for nothing recorded was left before it
+    timer: ExactTimer | None = None  #: that becomes due with it
 
     def __init__(self, run: ExactRun) -> None:
         super().__init__(run.loop)
         self.run = run
-        self.begun = False  #: the loop was quiet with it open
-        self.live = False  #: it was carried out, for nothing recorded was left before it
-        self.timer: ExactTimer | None = None  #: that becomes due with it
 
     def cancel(self, msg: Any | None = None) -> bool:
         if self.done():
@@ -93,14 +93,12 @@ class _Cancel(NamedTuple):
     reason: str
 
 
-class _Pending(NamedTuple):
-    """An end that is to be released."""
+#: An end that is to be released: its place, its number, its time, the answer, and of what it is. answer: None: it is
+#: recorded, and so was decided before all that comes now. A plain tuple: one is made for each answer.
+_Pending = tuple[int, int, int, Any, "Operation | _Cancel"]
 
-    seq: int
-    number: int
-    at_ms: int
-    answer: Any  #: None: it is recorded. What is recorded was decided before all that comes now
-    of: Operation | _Cancel
+
+_ANSWER, _OF = 3, 4
 
 
 class ExactRun:
@@ -114,7 +112,7 @@ class ExactRun:
         self.over = False
         self.was_cut = False
         self.delivering: Operation | None = None
-        self.delivered: End | _Pending = End(0, 0)
+        self.delivered_seq = self.delivered_ms = 0  #: place and time of what was released last
         self._first: ExactTask | None = None
         self._asked: list[Operation] = []  #: since the loop was quiet
         self._held: list[Operation] = []  #: open, to be carried out once no recorded answer is left before them
@@ -133,7 +131,7 @@ class ExactRun:
         self.loop.progress += 1
         self._asked.append(operation)
         if end is not None:
-            self._push(end, None, operation)
+            self._push(*end, None, operation)
 
     def given_up(self, operation: Operation) -> None:
         self.loop.progress += 1
@@ -156,44 +154,53 @@ class ExactRun:
         self._first = self.loop.create_first_task(coro)
         self._moved = True
 
-    def answer(self, operation: Operation, end: End, answer: Any) -> None:
+    def answer(self, operation: Operation, seq: int, at_ms: int, answer: Any) -> None:
         """The end of an operation is decided. Released by `go_on`."""
-        self._push(end, answer, operation)
+        self._ends_pushed = number = self._ends_pushed + 1
+        heapq.heappush(self._ends, (seq, number, at_ms, answer, operation))
 
     def cancel(self, end: End, reason: str, *, recorded: bool = False) -> None:
         """The cancel of the execution is decided."""
-        self._push(end, None if recorded else (), _Cancel(reason))
+        self._push(*end, None if recorded else (), _Cancel(reason))
 
-    def _push(self, end: End, answer: Any, of: Operation | _Cancel) -> None:
-        self._ends_pushed += 1
-        heapq.heappush(self._ends, _Pending(end.seq, self._ends_pushed, end.at_ms, answer, of))
+    def _push(self, seq: int, at_ms: int, answer: Any, of: Operation | _Cancel) -> None:
+        self._ends_pushed = number = self._ends_pushed + 1
+        heapq.heappush(self._ends, (seq, number, at_ms, answer, of))
 
     def go_on(self) -> None:
         """Turns the loop, and releases answers, until nothing can go on without another one."""
+        loop, ends, first = self.loop, self._ends, self._first
+        assert first is not None
         while not self.over:
             if self._moved:
                 self._moved = False
-                self.loop.turn(may_spin=self._something_is_to_come)
-                if self._all_done() or self._moved:
+                loop.turn(may_spin=self._something_is_to_come)
+                if (first.done() and self._all_done(first)) or self._moved:
                     continue
-            self._pass_quiet()
-            self._drop_left()
-            if not self._ends or self._ends[0].answer is not None:
+            if loop.has_timers:
+                self._ask_for_timers()
+            if self._asked:
+                self._pass_quiet()
+            if ends:
+                self._drop_left()
+            if self._held and (not ends or ends[0][_ANSWER] is not None):
                 self._go_live()
-            if self.over or not self._ends:
+            if self.over or not ends:
                 break
-            self._release(heapq.heappop(self._ends))
+            self._release(*heapq.heappop(ends))
         if not self.over:
             self._world.quiet()
 
     def _something_is_to_come(self) -> bool:
         return bool(self._open or self._ends or self.loop.has_timers)
 
-    def _pass_quiet(self) -> None:
+    def _ask_for_timers(self) -> None:
         for timer in self.loop.take_new_timers():
             operation, end = self._world.timer(timer.path, timer.number, timer.when() - self.loop.time())
             operation.timer, timer.operation = timer, operation
             self.ask(operation, end)
+
+    def _pass_quiet(self) -> None:
         for operation in self._asked:
             operation.begun = True
         self._held += self._asked
@@ -210,35 +217,38 @@ class ExactRun:
     def _drop_left(self) -> None:
         """Ends of what the code has taken leave of."""
         ends = self._ends
-        while ends and isinstance(ends[0].of, Operation) and ends[0].of.place not in self._open:
-            self.seen = max(self.seen, heapq.heappop(ends).seq)
+        while ends and isinstance(of := ends[0][_OF], Operation) and of.place not in self._open:
+            self.saw(heapq.heappop(ends)[0])
 
-    def _release(self, end: _Pending) -> None:
-        self.released = max(self.released, end.seq)
-        self.seen = max(self.seen, end.seq)
-        self.delivered = end
-        self.loop.set_time(end.at_ms / 1_000)
+    def saw(self, seq: int) -> None:
+        """An answer that nobody waits for any more."""
+        if seq > self.seen:
+            self.seen = seq
+
+    def _release(self, seq: int, _number: int, at_ms: int, answer: Any, of: Operation | _Cancel) -> None:
+        if seq > self.released:
+            self.released = seq
+        self.saw(seq)
+        self.delivered_seq, self.delivered_ms = seq, at_ms
+        loop = self.loop
+        loop.set_time(at_ms / 1_000)
         self._moved = True
-        self.loop.open = True
+        loop.open = True
         try:
-            if isinstance(end.of, _Cancel):
-                self._deliver_cancel(end.of.reason)
+            if isinstance(of, Operation):
+                if answer is None:
+                    of.live = True
+                self.delivering = of
+                of.deliver(answer)
+                if of.done():
+                    self._open.pop(of.place, None)
+                    if of.timer is not None:
+                        loop.fire(of.timer)
             else:
-                self._deliver(end.of, end.answer)
-        finally:
-            self.loop.open = False
-
-    def _deliver(self, operation: Operation, answer: Any) -> None:
-        operation.live = operation.live or answer is None
-        self.delivering = operation
-        try:
-            operation.deliver(answer)
+                self._deliver_cancel(of.reason)
         finally:
             self.delivering = None
-        if operation.done():
-            self._open.pop(operation.place, None)
-            if operation.timer is not None:
-                self.loop.fire(operation.timer)
+            loop.open = False
 
     def _deliver_cancel(self, reason: str) -> None:
         self._world.released_cancel(reason)
@@ -247,12 +257,8 @@ class ExactRun:
 
     # --- the end
 
-    def _all_done(self) -> bool:
-        """Whether no task is left. Once the first is done, the others are cancelled and waited for."""
-        first = self._first
-        assert first is not None
-        if not first.done():
-            return False
+    def _all_done(self, first: ExactTask) -> bool:
+        """Whether no task is left. The first is done: the others are cancelled and waited for."""
         if not self._closing:
             self._closing = True
             if self._cancel_others():

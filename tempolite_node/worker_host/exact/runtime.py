@@ -16,6 +16,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, cast
 
+from msgspec.structs import force_setattr
+
 from tempolite_node.engine import commands
 from tempolite_node.engine.effects import AnyAnswer, Granted, Interrupted
 from tempolite_node.engine.model import DURATION_MS_MAX, OperationKind, OperationStatus
@@ -82,11 +84,14 @@ class ExactRuntime(AttemptRuntime):
         return self.attempt.cancel_requested
 
     def perform(self, operation: operations.Operation) -> Any:
-        if asyncio._get_running_loop() is not self._code.loop:
-            return self.within(self.scope).perform(operation)  # the handler's context, used in a side effect
-        scope = self.scope.innermost()
-        self.attempt.check_running()
-        return self._code.ask(conversation_of(self, scope, operation))
+        code, attempt, scope = self._code, self.attempt, self.scope
+        if asyncio._get_running_loop() is not code.loop:
+            return self.within(scope).perform(operation)  # the handler's context, used in a side effect
+        if not scope.open:
+            scope = scope.innermost()
+        if attempt.over:
+            raise AttemptOver
+        return code.ask(conversation_of(self, scope, operation))
 
     def within(self, scope: Any) -> AsyncRuntime:
         """Of what runs on the shared loop."""
@@ -96,6 +101,14 @@ class ExactRuntime(AttemptRuntime):
 class ConversedOperation(Operation):
     """An operation of the code, as its conversation with the node goes on."""
 
+    _call: int | None = None  #: that is open
+    _asks: Ask | None = None
+    _body: asyncio.Task[None] | None = None
+    _body_runs = False
+    _body_scope: Scope | None = None
+    _cancel_message: tuple[Any, ...] | None = None  #: its body is to be cancelled
+    _cancel_reason: str | None = None  #: for it is the execution that was cancelled
+
     def __init__(self, code: ExactAttempt, conversation: Conversation[Any], place: InOrder) -> None:
         super().__init__(code.run)
         self.lasting = place.kind in _LASTING
@@ -103,13 +116,6 @@ class ConversedOperation(Operation):
         self._code = code
         self._conversation = conversation
         self._context = contextvars.copy_context()
-        self._call: int | None = None  #: that is open
-        self._asks: Ask | None = None
-        self._body: asyncio.Task[None] | None = None
-        self._body_runs = False
-        self._body_scope: Scope | None = None
-        self._cancel_message: tuple[Any, ...] | None = None  #: its body is to be cancelled
-        self._cancel_reason: str | None = None  #: for it is the execution that was cancelled
 
     @property
     def waits(self) -> tuple[OperationKind, str] | None:
@@ -190,16 +196,9 @@ class ConversedOperation(Operation):
     def wake(self, answer: AnyAnswer | None) -> None:
         """The attempt is over: its run is cut."""
 
-    def answered(self, answer: AnyAnswer, end_seq: int, at_ms: int) -> None:
-        """Called by the shared loop."""
-        if isinstance(answer, Interrupted):
-            return  # the cancel has a place of its own
-        if isinstance(answer, Granted):
-            self._call = self._asks = None
-            self._advance(answer)
-        else:
-            # What has no place is of code that is not what was recorded.
-            self.run.answer(self, End(end_seq or self.run.released, at_ms), answer)
+    def granted(self, answer: Granted) -> None:
+        self._call = self._asks = None
+        self._advance(answer)
 
     def _take_call(self) -> bool:
         """Nobody waits for its answer any more."""
@@ -264,7 +263,6 @@ class ConversedOperation(Operation):
         if self.run.delivering is not self:
             self._code.end_unrecorded(partial(self._finish, value), self)
         elif not self.done():
-            self._note_end()
             self.set_result(value)
 
     def _fail(self, error: BaseException) -> None:
@@ -273,7 +271,6 @@ class ConversedOperation(Operation):
         if self.run.delivering is not self:
             self._code.end_unrecorded(partial(self._fail, error), self)
         elif not self.done():
-            self._note_end()
             if is_a(error, asyncio.CancelledError):
                 self._code.attempt.scope.leave_key(self.place_in_log.kind, local_key(self.place_in_log.key))
                 self.end_cancelled(*error.args[:1])
@@ -281,11 +278,6 @@ class ConversedOperation(Operation):
                 self.set_exception(RuntimeError("an operation raised StopIteration"))
             else:
                 self.set_exception(error)
-
-    def _note_end(self) -> None:
-        if self.lasting:
-            end = self.run.delivered
-            self._code.attempt.journal.note_end(self.place_in_log.kind, self.place_in_log.key, end.seq, end.at_ms)
 
     def stop_body(self) -> None:
         if self._body is not None:
@@ -315,8 +307,6 @@ class ExactAttempt:
             self.run.cancel(End(run.cancel_seq or 0, run.cancelled_ms), run.cancel_reason, recorded=True)
         self._conclude: Callable[[asyncio.Task[Any]], None] | None = None
         self._ended: Callable[[], None] | None = None
-        self._burst: list[messages.AttemptCall] = []
-        self._bursts = False  #: calls are kept together
         self._told = 0  #: of what was released, when the node was told last
         self._parked = False
         self._cut_due = False
@@ -332,11 +322,6 @@ class ExactAttempt:
         return task.path if isinstance(task, ExactTask) else "0"
 
     # --- by the attempt; see `attempt.ExactCode`
-
-    def say(self, call: messages.AttemptCall) -> bool:
-        if self._bursts:
-            self._burst.append(call)
-        return self._bursts
 
     @property
     def waits(self) -> tuple[tuple[OperationKind, str], ...] | None:
@@ -357,7 +342,7 @@ class ExactAttempt:
             return _Done(end.value)  # nothing that is waited for
         assert isinstance(place, InOrder), f"{type(place).__name__} before its place"
         operation = ConversedOperation(self, conversation, place)
-        self.run.ask(operation, operation.end)
+        self.run.ask(operation, None if place.record is None else operation.end)
         return operation
 
     # --- by the shared loop
@@ -380,34 +365,37 @@ class ExactAttempt:
         """After answers came."""
         if self.run.over:
             return
-        self._leave_parking()
-        self._bursts = True
+        if self._parked:
+            self._leave_parking()
+        attempt = self.attempt
+        attempt.burst = []
         try:
             self.run.go_on()
         except BaseException as error:
-            if not self.attempt.over:
-                self.attempt.fail(error)
+            if not attempt.over:
+                attempt.fail(error)
             self.stop()
         finally:
-            self._say_burst()
+            burst, attempt.burst = attempt.burst, None
+            if burst:
+                force_setattr(burst[-1], "quiet", self.run.seen)
+                self._told = self.run.seen
+                self._say(burst)
+            elif self._told != self.run.seen and not self.run.over and self._has_waits():
+                self._tell_quiet()
         if self._cut_due:
             self._cut()
 
-    def _say_burst(self) -> None:
-        self._bursts = False
-        burst, self._burst = self._burst, []
-        if burst:
-            burst[-1] = _with_quiet(burst[-1], self.run.seen)
-            self._told = self.run.seen
-        elif not self.run.over and self._told != self.run.seen and self._has_waits():
-            self._told = self.run.seen
-            quiet = messages.Quiet(
-                execution_id=self.attempt.execution_id, epoch=self.attempt.epoch, released=self.run.seen
-            )
-            self.attempt.services.channel.add(quiet)
-            self.shared.flush_soon()
+    def _say(self, burst: list[messages.AttemptCall]) -> None:
         for call in burst:
             self.attempt.services.channel.add(call)
+
+    def _tell_quiet(self) -> None:
+        attempt = self.attempt
+        self._told = self.run.seen
+        quiet = messages.Quiet(execution_id=attempt.execution_id, epoch=attempt.epoch, released=self._told)
+        attempt.services.channel.add(quiet)
+        self.shared.flush_soon()
 
     def _has_waits(self) -> bool:
         return any(isinstance(each, ConversedOperation) and each.waits is not None for each in self.run.open)
@@ -418,16 +406,20 @@ class ExactAttempt:
 
     def end_unrecorded(self, end: Callable[[], None], operation: ConversedOperation) -> None:
         """Of an operation that ends without an answer of the node, as where a value can't be stored."""
-        self.run.answer(operation, End(self.run.released, 0), _Unrecorded(end))
+        self.run.answer(operation, self.run.released, 0, _Unrecorded(end))
         self.soon(self.go_on)
 
     def answered(self, waiter: Waiter | None, reply: messages.Reply) -> None:
+        answer = reply.answer
         if waiter is None:
-            self.run.seen = max(self.run.seen, reply.end_seq)  # nobody waits for it any more
-        elif isinstance(waiter, ConversedOperation):
-            waiter.answered(reply.answer, reply.end_seq, reply.at_ms)
-        else:
-            waiter.wake(reply.answer)
+            self.run.saw(reply.end_seq)
+        elif not isinstance(waiter, ConversedOperation):
+            waiter.wake(answer)
+        elif isinstance(answer, Granted):
+            waiter.granted(answer)
+        elif not isinstance(answer, Interrupted):  # the cancel has a place of its own
+            # What has no place is of code that is not what was recorded.
+            self.run.answer(waiter, reply.end_seq or self.run.released, reply.at_ms, answer)
 
     def cancel(self, message: messages.CancelAttempt) -> None:
         at_ms = message.at_ms or time.time_ns() // 1_000_000
@@ -435,7 +427,8 @@ class ExactAttempt:
 
     # --- parking: as a whole, when nothing is left to do but to wait
 
-    def _park(self) -> None:
+    def quiet(self) -> None:
+        """Called by its run."""
         if self.attempt.bodies or self._parked:
             return
         waits = self.run.open
@@ -447,9 +440,8 @@ class ExactAttempt:
             self.attempt.services.parking.add(self.attempt, 0)
 
     def _leave_parking(self) -> None:
-        if self._parked:
-            self._parked = False
-            self.attempt.services.parking.remove(self.attempt, 0)
+        self._parked = False
+        self.attempt.services.parking.remove(self.attempt, 0)
 
     # --- the end
 
@@ -465,7 +457,8 @@ class ExactAttempt:
 
     def _cut(self) -> None:
         self._cut_due = False
-        self._leave_parking()
+        if self._parked:
+            self._leave_parking()
         for operation in self.run.open:
             if isinstance(operation, ConversedOperation):
                 operation.stop_body()
@@ -498,19 +491,14 @@ class ExactAttempt:
         operation = ConversedOperation(self, conversation, place)
         return operation, operation.end
 
-    def quiet(self) -> None:
-        self._park()
-
     def released_cancel(self, reason: str) -> None:
         self.cancelled = True
         self.cancel_unmet = reason
 
     def ended(self, first: ExactTask) -> None:
         assert self._conclude is not None
-        self._bursts = False
-        for call in self._burst:
-            self.attempt.services.channel.add(call)
-        self._burst = []
+        burst, self.attempt.burst = self.attempt.burst, None
+        self._say(burst or [])
         for task in self.loop.tasks.values():
             if task is not first and not task.cancelled() and getattr(task, "_log_traceback", False):
                 self._log_error({"message": "Task exception was never retrieved", "exception": task.exception()})
@@ -591,16 +579,3 @@ def misuse_in(error: BaseException) -> NotInHandler | None:
         seen.add(id(each))
         open_errors += around(each)
     return None
-
-
-def _with_quiet(call: messages.AttemptCall, released: int) -> messages.AttemptCall:
-    return messages.AttemptCall(
-        execution_id=call.execution_id,
-        epoch=call.epoch,
-        call=call.call,
-        request=call.request,
-        frame=call.frame,
-        side_effect_failures=call.side_effect_failures,
-        leased=call.leased,
-        quiet=released,
-    )

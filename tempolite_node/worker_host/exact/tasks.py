@@ -14,30 +14,27 @@ class PlacingLoop(asyncio.AbstractEventLoop):
     """What tasks and futures ask of their loop: their place, and the error for who misuses them."""
 
     misuse: Callable[[str], Exception]
-    _places = 0
+    open = False  #: whether its code may be called, and call
+    places = 0  #: that were given
 
     def next_place(self) -> int:
-        self._places += 1
-        return self._places
-
-
-def _check_awaited_in(loop: Any, what: str) -> None:
-    if asyncio._get_running_loop() is not loop:
-        raise loop.misuse(f"awaiting {what} of the handler in a side effect")
+        self.places += 1
+        return self.places
 
 
 class ExactFuture(asyncio.Future[Any]):
     """Of the loop. Only code of the loop may await it."""
 
     def __init__(self, loop: PlacingLoop) -> None:
-        self.place = loop.next_place()
+        loop.places = self.place = loop.places + 1
         super().__init__(loop=loop)
 
     def __hash__(self) -> int:
         return self.place
 
     def __await__(self) -> Generator[Any, None, Any]:
-        _check_awaited_in(self._loop, "a future")
+        if not self._loop.open:  # type: ignore[attr-defined]
+            raise self._loop.misuse("awaiting a future of the handler in a side effect")  # type: ignore[attr-defined]
         return super().__await__()
 
     __iter__ = __await__
@@ -58,12 +55,15 @@ class ExactTask(asyncio.Task[Any]):
         self._children = 0
         # The default name counts the tasks of the process.
         super().__init__(coro, loop=loop, name=f"Task-{self.place}" if name is None else name, **options)
+        # From the set of all tasks of the process: in it the first tasks of all attempts would have one hash.
+        asyncio.tasks._unregister_task(self)
 
     def __hash__(self) -> int:
         return self.place
 
     def __await__(self) -> Generator[Any, None, Any]:
-        _check_awaited_in(self._loop, "a task")
+        if not self._loop.open:  # type: ignore[attr-defined]
+            raise self._loop.misuse("awaiting a task of the handler in a side effect")  # type: ignore[attr-defined]
         return super().__await__()
 
     __iter__ = __await__

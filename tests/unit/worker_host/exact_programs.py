@@ -162,7 +162,7 @@ class ScriptedNode:
                 if operation is None:
                     self.run.cancel(End(each.seq, each.at_ms), "as asked")
                 else:
-                    self.run.answer(operation, End(each.seq, each.at_ms), each)
+                    self.run.answer(operation, each.seq, each.at_ms, each)
             self.run.go_on()
         raise AssertionError("it does not end")
 
