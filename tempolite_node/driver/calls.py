@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from msgspec import Struct
 
@@ -46,6 +46,18 @@ from tempolite_node.engine.effects import AnyOutcome, AttemptOver, Granted, Reas
 from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.model import Operation, OperationKind
 from tempolite_node.protocol import messages
+
+_NoCall = (
+    messages.Quiet
+    | messages.ReturnSlots
+    | messages.SendMore
+    | messages.WornOut
+    | messages.CodeLingers
+    | messages.CodeEnded
+)
+
+#: Requests that this node may refuse, or has to complete, before the log is asked.
+_Checked = messages.ChildRequest | SetSignalAside | CancelFromAttempt | ContinueAsNew | SendSignalFromAttempt
 
 _END_OF = {
     CompleteAttempt: AttemptEnd.COMPLETED,
@@ -109,28 +121,13 @@ class Requests:
         """
         dispatch = self._dispatch
         for call in calls:
-            if isinstance(call, messages.ReturnSlots):
-                dispatch.give_back(host, call.slots)
+            if not isinstance(call, messages.AttemptCall):
+                self._take(host, call)
                 continue
-            if isinstance(call, messages.SendMore):
-                dispatch.send_more(host)
-                continue
-            if isinstance(call, messages.WornOut):
-                dispatch.replace(host, call.reason)
-                continue
-            if isinstance(call, messages.CodeLingers):
-                dispatch.code_lingers(host, call.execution_id, call.epoch, abandoned=False)
-                continue
-            if isinstance(call, messages.CodeEnded):
-                dispatch.code_ended(host, call.execution_id, call.epoch, abandoned=call.abandoned)
-                continue
-            if isinstance(call, messages.AttemptCall) and call.leased:
+            if call.leased:
                 dispatch.give_back(host, 1)
             run = dispatch.run_of(host, call)
             if run is None:
-                continue
-            if isinstance(call, messages.Quiet):
-                dispatch.quiet(run, call.released)
                 continue
             request = self._to_decide(run, host, call, at_ms=at_ms, is_current=is_current)
             if request is not None:
@@ -138,38 +135,65 @@ class Requests:
             if call.quiet is not None:
                 dispatch.quiet(run, call.quiet)
 
+    def _take(self, host: int, message: _NoCall) -> None:
+        dispatch = self._dispatch
+        match message:
+            case messages.Quiet():
+                run = dispatch.run_of(host, message)
+                if run is not None:
+                    dispatch.quiet(run, message.released)
+            case messages.ReturnSlots():
+                dispatch.give_back(host, message.slots)
+            case messages.SendMore():
+                dispatch.send_more(host)
+            case messages.WornOut():
+                dispatch.replace(host, message.reason)
+            case messages.CodeLingers():
+                dispatch.code_lingers(host, message.execution_id, message.epoch, abandoned=False)
+            case messages.CodeEnded():
+                dispatch.code_ended(host, message.execution_id, message.epoch, abandoned=message.abandoned)
+            case _:
+                assert_never(message)
+
     def _to_decide(
         self, run: RunningAttempt, host: int, call: messages.AttemptCall, *, at_ms: int, is_current: bool
     ) -> AnyRequest | None:
         """What the log is asked for the call; None: it is not, or not yet."""
         dispatch, request = self._dispatch, call.request
-        if isinstance(request, BeginSideEffect) and call.leased:
-            dispatch.announced(run, call, request.key)
-            return None
-        if isinstance(request, BeginSideEffect) and request.fresh and is_current:
-            dispatch.begin_side_effect(run, call, request.key, Granted(attempt=1))
-            return None
-        dispatch.asked(run, call)
-        if isinstance(request, messages.ChildRequest):
-            made = self._children(request, at_ms)
-            return self._refused(run, call, made) if isinstance(made, Refused) else made
-        if isinstance(request, SetSignalAside) and self._format() < 2:
-            message = "a node of an earlier version can't set signals aside"
-            return self._refused(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
-        if isinstance(request, CancelFromAttempt) and self._format() < EXACT_REPLAY:
-            message = "a node of an earlier version can't cancel for an execution"
-            return self._refused(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
-        if isinstance(request, ContinueAsNew) and self._format() < EXACT_REPLAY:
-            message = "a node of an earlier version can't continue executions as new"
-            return self._refused(run, call, Refused(reason=Reason.WRONG_STATE, message=message))
-        if isinstance(request, SendSignalFromAttempt) and request.to is not None:
-            found = self._signals(request)
-            if isinstance(found, Undecided):
-                found.ask(partial(self._checked, host, call))
+        if isinstance(request, BeginSideEffect):
+            if call.leased:
+                dispatch.announced(run, call, request.key)
                 return None
-            if found is not None:
-                return self._refused(run, call, found)
-        return request
+            if request.fresh and is_current:
+                dispatch.begin_side_effect(run, call, request.key, Granted(attempt=1))
+                return None
+        dispatch.asked(run, call)
+        if not isinstance(request, _Checked):
+            return request
+        checked = self._check(request, host, call, at_ms=at_ms)
+        return self._refused(run, call, checked) if isinstance(checked, Refused) else checked
+
+    def _check(
+        self, request: _Checked, host: int, call: messages.AttemptCall, *, at_ms: int
+    ) -> AnyRequest | Refused | None:
+        """What the log is asked, or why it is not; None: that can't be told yet."""
+        match request:
+            case messages.ChildRequest():
+                return self._children(request, at_ms)
+            case SetSignalAside() if self._format() < 2:
+                return _too_early("set signals aside")
+            case CancelFromAttempt() if self._format() < EXACT_REPLAY:
+                return _too_early("cancel for an execution")
+            case ContinueAsNew() if self._format() < EXACT_REPLAY:
+                return _too_early("continue executions as new")
+            case SendSignalFromAttempt() if request.to is not None:
+                found = self._signals(request)
+                if isinstance(found, Undecided):
+                    found.ask(partial(self._checked, host, call))
+                    return None
+                return found or request
+            case _:
+                return request
 
     def _refused(self, run: RunningAttempt, call: messages.AttemptCall, refused: Refused) -> AnyRequest | None:
         """Has the log record that this node refuses it, so that replay is refused it too; None: it is told at once."""
@@ -202,11 +226,49 @@ class Requests:
             at_ms=at_ms,
             execution_id=run.execution_id,
             epoch=run.epoch,
-            jitter=random.uniform(-1, 1),
+            jitter=2 * random.random() - 1,
             side_effect_failures=call.side_effect_failures,
             request=request,
         )
-        return PendingCommand(command, _Answering(self._dispatch, self._operation, run, call, request))
+        return PendingCommand(command, partial(self._decided, run, call, request))
+
+    def _decided(
+        self, run: RunningAttempt, call: messages.AttemptCall, request: AnyRequest, outcome: AnyOutcome
+    ) -> None:
+        """Takes the outcome of a call to the attempt that made it."""
+        dispatch = self._dispatch
+        if run.over or isinstance(outcome, AttemptOver):
+            return  # or it was abandoned by a command before it in the same round
+        if isinstance(outcome, Rejection):
+            assert outcome.reason is Reason.STALE_EPOCH, f"{type(request).__name__}: {outcome}"
+            dispatch.lost(run, call)
+            return
+        dispatch.decided(run, call)
+        over = _END_OF.get(type(request))
+        if over is not None:
+            dispatch.end(run, over, request.failure if isinstance(request, FailAttempt) else None)
+            return
+        end = self._end(run, request) if run.exact and outcome is not None else NO_END
+        match request:
+            case CompleteSideEffect(key=key) | FailSideEffect(key=key):
+                dispatch.end_side_effect(run, call, key, outcome, end)  # type: ignore[arg-type]
+            case BeginSideEffect(key=key):
+                dispatch.begin_side_effect(run, call, key, outcome, end)  # type: ignore[arg-type]
+            case GiveUp():
+                dispatch.given_up(run, call, request, outcome, end)  # type: ignore[arg-type]
+            case ContinueAsNew() if isinstance(outcome, Value):
+                dispatch.hand_over(run, call, outcome, end)
+            case WaitForExecution() | ReceiveSignal() | SetSignalAside() | Sleep() if outcome is None:
+                dispatch.wait(run, call, _KINDS[type(request)], request.key)
+            case _:
+                assert outcome is not None, f"{type(request).__name__} has no answer"
+                dispatch.answer(run, call, outcome, end)  # type: ignore[arg-type]
+
+    def _end(self, run: RunningAttempt, request: AnyRequest) -> End:
+        """Of the operation that the request is about: the answer has its place. A step that begins has none yet."""
+        place = _place_of(request)
+        operation = None if place is None else self._operation(run.row, *place)
+        return NO_END if operation is None else (operation.end_seq, operation.closed_ms or 0)
 
     def host_down(self, host: int, message: str, *, crashed: bool, at_ms: int) -> Iterator[PendingCommand]:
         """The attempts that it held are lost. crashed: those that ran may be to blame."""
@@ -220,6 +282,10 @@ class Requests:
                 message=message,
             )
             yield PendingCommand(command)
+
+
+def _too_early(what: str) -> Refused:
+    return Refused(reason=Reason.WRONG_STATE, message=f"a node of an earlier version can't {what}")
 
 
 def _refusal_of(request: AnyRequest | messages.ChildRequest, refused: Refused) -> RecordRefusal | None:
@@ -261,69 +327,7 @@ _KINDS: Mapping[type[AnyRequest], OperationKind] = {
 
 def _place_of(request: AnyRequest) -> tuple[OperationKind, str] | None:
     """The operation that a request is about; None: it is about none that has an answer."""
-    if isinstance(request, GiveUp | RecordRefusal):
-        return request.kind, request.key
     kind = _KINDS.get(type(request))
-    return None if kind is None else (kind, request.key)  # type: ignore[union-attr]
-
-
-class _Answering:
-    """Takes the outcome of a call to the attempt that made it."""
-
-    __slots__ = ("_call", "_dispatch", "_operation", "_request", "_run")
-
-    def __init__(
-        self,
-        dispatch: Dispatch,
-        operation: FindOperation,
-        run: RunningAttempt,
-        call: messages.AttemptCall,
-        request: AnyRequest,
-    ) -> None:
-        self._dispatch = dispatch
-        self._operation = operation
-        self._run = run
-        self._call = call
-        self._request = request
-
-    def __call__(self, outcome: AnyOutcome) -> None:
-        dispatch, run, call, request = self._dispatch, self._run, self._call, self._request
-        if run.over:
-            return  # abandoned by a command before it in the same round
-        if isinstance(outcome, AttemptOver):
-            return
-        if isinstance(outcome, Rejection):
-            assert outcome.reason is Reason.STALE_EPOCH, f"{type(request).__name__}: {outcome}"
-            dispatch.lost(run, call)
-            return
-        dispatch.decided(run, call)
-        end = self._end() if run.exact and outcome is not None else NO_END
-        match request:
-            case BeginSideEffect(key=key):
-                dispatch.begin_side_effect(run, call, key, outcome, end)  # type: ignore[arg-type]
-            case CompleteSideEffect(key=key) | FailSideEffect(key=key):
-                dispatch.end_side_effect(run, call, key, outcome, end)  # type: ignore[arg-type]
-            case GiveUp():
-                dispatch.given_up(run, call, request, outcome, end)  # type: ignore[arg-type]
-            case CompleteAttempt() | FailAttempt() | UnwindAttempt() | SuspendAttempt():
-                dispatch.end(run, _END_OF[type(request)], request.failure if isinstance(request, FailAttempt) else None)
-            case ContinueAsNew():
-                if isinstance(outcome, Value):
-                    dispatch.hand_over(run, call, outcome, end)
-                else:
-                    dispatch.answer(run, call, outcome, end)  # type: ignore[arg-type]
-            case WaitForExecution(key=key) if outcome is None:
-                dispatch.wait(run, call, OperationKind.WAIT, key)
-            case ReceiveSignal(key=key) | SetSignalAside(key=key) if outcome is None:
-                dispatch.wait(run, call, OperationKind.SIGNAL, key)
-            case Sleep(key=key) if outcome is None:
-                dispatch.wait(run, call, OperationKind.TIMER, key)
-            case _:
-                assert outcome is not None, f"{type(request).__name__} has no answer"
-                dispatch.answer(run, call, outcome, end)  # type: ignore[arg-type]
-
-    def _end(self) -> End:
-        """Of the operation that the call is about: the answer has its place. A step that begins has none yet."""
-        place = _place_of(self._request)
-        operation = None if place is None else self._operation(self._run.row, *place)
-        return NO_END if operation is None else (operation.end_seq, operation.closed_ms or 0)
+    if kind is not None:
+        return kind, request.key  # type: ignore[union-attr]
+    return (request.kind, request.key) if isinstance(request, GiveUp | RecordRefusal) else None

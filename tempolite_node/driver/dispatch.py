@@ -340,7 +340,9 @@ class Dispatch:
     def answer(self, run: RunningAttempt, call: messages.AttemptCall, answer: AnyAnswer, end: End = NO_END) -> None:
         """The call is over as soon as it was made."""
         frame, reply = self._frame_of(run, call), _reply(run, call.call, answer, end)
-        if not frame.stepped or isinstance(call.request, Heartbeat | GiveUp):  # nobody waits for these
+        if not frame.stepped:
+            self._send(run.host, reply)
+        elif isinstance(call.request, Heartbeat | GiveUp):  # nobody waits for these
             self._send(run.host, reply)
             self._rest(frame)
         else:
