@@ -200,13 +200,13 @@ class Dispatch:
     def take(self, effect: AnyEffect) -> None:
         """Notes what a decision asks for. Nothing leaves before `collect`."""
         match effect:
-            case Ready() | RunAttempt() | RunCompensation() if effect.owner != self._node_id:
-                pass
             case Ready():
-                if effect.handler in self._handlers:  # else it waits in the store for a node that serves it
+                # If no host here serves it, it waits in the store for a node that does.
+                if effect.owner == self._node_id and effect.handler in self._handlers:
                     self.pools[effect.pool].ready.push(effect.order, effect.execution_id, suspect=effect.suspect)
             case RunAttempt() | RunCompensation():
-                self._to_run.append(effect)
+                if effect.owner == self._node_id:
+                    self._to_run.append(effect)
             case Wake():
                 self._wake(effect)
             case RequestCancel():
@@ -379,8 +379,9 @@ class Dispatch:
             self._send_answers(run, frame)
 
     def _send_answers(self, run: RunningAttempt, frame: Frame) -> None:
-        while frame.answers:
-            self._send_to(run, frame, frame.answers.popleft())
+        answers, frame.answers = frame.answers, []
+        for answer in answers:
+            self._send_to(run, frame, answer)
 
     def begin_side_effect(
         self, run: RunningAttempt, call: messages.AttemptCall, key: str, answer: AnyAnswer | None, end: End = NO_END
@@ -579,15 +580,16 @@ class Dispatch:
         if not self._hosts:
             return
         for component, pool in self.pools.items():
-            while pool.free and not pool.paused:
-                suspect = pool.ready.suspect_first and not self._suspects.full
-                if not suspect and pool.ready.empty:
+            ready = pool.ready
+            while (ready.others or ready.suspects) and pool.free and not pool.paused:
+                suspect = bool(ready.suspects) and ready.suspect_first and not self._suspects.full
+                if not suspect and not ready.others:
                     break
-                if pool.rate.take(self._clock_s()) > 0:
+                if pool.rate.limits and pool.rate.take(self._clock_s()) > 0:
                     break
                 pool.take()
-                execution_id = pool.ready.pop_suspect() if suspect else pool.ready.pop()
-                if execution_id in self._lingering:
+                execution_id = ready.pop_suspect() if suspect else ready.pop()
+                if execution_id in self._lingering.executions:
                     self._held.add(execution_id)
                     pool.release()
                     pool.rate.give_back()
@@ -595,8 +597,8 @@ class Dispatch:
                 if suspect:
                     self._suspects.start(execution_id)
                 yield component, execution_id
-            if pool.ready.suspects and pool.free and not pool.paused:
-                self._make_room(pool.ready.suspects)
+            if ready.suspects and pool.free and not pool.paused:
+                self._make_room(len(ready.suspects))
 
     def _make_room(self, wanted: int) -> None:
         """Suspects wait for a process while others that have one only wait: those are unwound."""
@@ -613,7 +615,7 @@ class Dispatch:
         """Seconds until a rate limit lets something start that waits for nothing else."""
         waits = []
         for pool in self.pools.values():
-            ready = not pool.ready.empty or (pool.ready.suspects and not self._suspects.full)
+            ready = pool.ready.others or (pool.ready.suspects and not self._suspects.full)
             if (pool.starting or ready) and pool.free and not pool.paused:
                 wait_s = pool.rate.take(self._clock_s())
                 if wait_s > 0:
@@ -657,12 +659,18 @@ class Dispatch:
             self._suspects.start_failed(execution.id)
             return  # it ended in the batch that started it
         host = self._host_for(execution)
-        exact = execution.format >= EXACT_REPLAY
-        stepped = exact and isinstance(effect, RunAttempt) and execution.handler in self._stepped
-        root = Frame("", execution.pool, parent=None, slot=True, stepped=stepped)
+        root = Frame("", execution.pool, parent=None, slot=True)
         run = RunningAttempt(
-            execution.id, execution.row, execution.epoch, execution.handler, host, root, frames={"": root}, exact=exact
+            execution.id,
+            execution.row,
+            execution.epoch,
+            execution.handler,
+            host,
+            root,
+            execution.attempt,
+            frames={"": root},
         )
+        run.exact = execution.format >= EXACT_REPLAY
         self._runs[execution.id] = run
         if execution.suspect and host < 0:
             self._suspects.started(run)
@@ -670,12 +678,13 @@ class Dispatch:
             self._suspects.start_failed(execution.id)
         if host in self._hosts:
             self._hosts[host] += 1
-        run.attempt = execution.attempt
         if isinstance(effect, RunCompensation):
             undone = self._source.operation(execution.row, OperationKind.COMPENSATION, effect.key)
             assert undone is not None, f"{execution.id}: compensation {effect.key} was started and is not stored"
             run.compensation, run.attempt = effect.key, undone.attempt
-        if isinstance(effect, RunAttempt) and execution.epoch == 1 and len(execution.arguments) < _SMALL_BYTES:
+        else:
+            root.stepped = run.exact and execution.handler in self._stepped
+        if not run.compensation and execution.epoch == 1 and len(execution.arguments) < _SMALL_BYTES:
             self._send(host, run_messages.run(execution, (), isolated=host < 0))
         else:
             self._handovers.add(Handover(run, effect))
@@ -687,6 +696,8 @@ class Dispatch:
         if execution.options.isolation is Isolation.PROCESS or execution.suspect or not self._hosts:
             self._isolated -= 1
             return self._isolated
+        if len(self._hosts) == 1:
+            return next(iter(self._hosts))
         return min(self._hosts, key=lambda host: (host in self._retiring, self._hosts[host], host))
 
 

@@ -56,12 +56,14 @@ from tempolite_node.engine.effects import (
     Halted,
     HostCrashed,
     JournalGrown,
+    Ready,
     Registered,
     Rejection,
     RunAttempt,
     RunCompensation,
     SignalSent,
     SignalSetAside,
+    Wake,
 )
 from tempolite_node.engine.model import Component, Execution
 from tempolite_node.engine.work import Work
@@ -411,6 +413,8 @@ class Driver:
 
     def _take_effect(self, effect: AnyEffect) -> None:
         match effect:
+            case Ready() | Wake():  # what there is most of comes first
+                self.dispatch.take(effect)
             case Closed():
                 self._closed.append(effect.execution)
             case SignalSent():

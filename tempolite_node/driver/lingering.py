@@ -16,11 +16,8 @@ class Lingering:
 
     def __init__(self) -> None:
         self._since_s: dict[Code, float] = {}  #: oldest first
-        self._of: Counter[str] = Counter()  #: by execution
+        self.executions: Counter[str] = Counter()  #: of which code lingers, each with how often
         self._in: Counter[int] = Counter()  #: by host
-
-    def __contains__(self, execution_id: str) -> bool:
-        return execution_id in self._of
 
     def __bool__(self) -> bool:
         return bool(self._since_s)
@@ -28,7 +25,7 @@ class Lingering:
     def begins(self, code: Code, now_s: float) -> None:
         if code not in self._since_s:
             self._since_s[code] = now_s
-            self._of[code[1]] += 1
+            self.executions[code[1]] += 1
             self._in[code[0]] += 1
 
     def ends(self, code: Code) -> bool:
@@ -39,10 +36,10 @@ class Lingering:
         self._in[host] -= 1
         if not self._in[host]:
             del self._in[host]
-        self._of[execution_id] -= 1
-        if self._of[execution_id]:
+        self.executions[execution_id] -= 1
+        if self.executions[execution_id]:
             return False
-        del self._of[execution_id]
+        del self.executions[execution_id]
         return True
 
     def count_in(self, host: int) -> int:

@@ -20,55 +20,48 @@ class ReadyQueue:
 
     def __init__(self, window_max: int = WINDOW_MAX) -> None:
         self._window_max = window_max
-        self._heap: list[tuple[Order, str]] = []
-        self._suspects: list[tuple[Order, str]] = []  #: that a crash isolated: they start only while there is room
+        self.suspects: list[
+            tuple[Order, str]
+        ] = []  #: a heap: those that a crash isolated start only while there is room
+        self.others: list[tuple[Order, str]] = []  #: the same
         self._horizon: Order | None = None  #: behind it, the store knows more than the window; None: it does not
 
     def push(self, order: Order, execution_id: str, *, suspect: bool = False) -> None:
         if self._horizon is not None and order > self._horizon:
             return
-        heapq.heappush(self._suspects if suspect else self._heap, (order, execution_id))
-        if len(self._heap) + len(self._suspects) > 2 * self._window_max:
+        heapq.heappush(self.suspects if suspect else self.others, (order, execution_id))
+        if len(self.others) + len(self.suspects) > 2 * self._window_max:
             self._keep_front()
 
     def _keep_front(self) -> None:
-        front = heapq.nsmallest(self._window_max, [*self._heap, *self._suspects])
+        front = heapq.nsmallest(self._window_max, [*self.others, *self.suspects])
         self._horizon = front[-1][0]
-        self._heap = [each for each in self._heap if each[0] <= self._horizon]
-        self._suspects = [each for each in self._suspects if each[0] <= self._horizon]
-        heapq.heapify(self._heap)
-        heapq.heapify(self._suspects)
+        self.others = [each for each in self.others if each[0] <= self._horizon]
+        self.suspects = [each for each in self.suspects if each[0] <= self._horizon]
+        heapq.heapify(self.others)
+        heapq.heapify(self.suspects)
 
     def pop(self) -> str:
         """The first of all that are no suspects."""
-        return heapq.heappop(self._heap)[1]
+        return heapq.heappop(self.others)[1]
 
     def pop_suspect(self) -> str:
-        return heapq.heappop(self._suspects)[1]
-
-    @property
-    def empty(self) -> bool:
-        """Of those that are no suspects."""
-        return not self._heap
-
-    @property
-    def suspects(self) -> int:
-        return len(self._suspects)
+        return heapq.heappop(self.suspects)[1]
 
     @property
     def suspect_first(self) -> bool:
-        return bool(self._suspects) and (not self._heap or self._suspects[0] < self._heap[0])
+        return bool(self.suspects) and (not self.others or self.suspects[0] < self.others[0])
 
     @property
     def wants_refill(self) -> bool:
-        return not self._heap and not self._suspects and self._horizon is not None
+        return not self.others and not self.suspects and self._horizon is not None
 
     def refill(self, first: Iterable[tuple[Order, str]], suspects: Collection[str] = ()) -> None:
         """Takes the front of the stored queue: as many as `window_max`, or all there are."""
         front = sorted(first)
         self._horizon = front[-1][0] if len(front) >= self._window_max else None
-        self._suspects = [each for each in front if each[1] in suspects]
-        self._heap = [each for each in front if each[1] not in suspects] if suspects else front
+        self.suspects = [each for each in front if each[1] in suspects]
+        self.others = [each for each in front if each[1] not in suspects] if suspects else front
 
 
 class RateLimit:
@@ -79,14 +72,11 @@ class RateLimit:
         self._burst = max(1.0, rate)
         self._tokens = self._burst
         self._filled_s = now_s
-
-    @property
-    def limits(self) -> bool:
-        return self._rate > 0
+        self.limits = rate > 0
 
     def take(self, now_s: float) -> float:
         """0 when a start is free to go; else the seconds until one is."""
-        if self._rate <= 0:
+        if not self.limits:
             return 0.0
         self._tokens = min(self._burst, self._tokens + max(0.0, now_s - self._filled_s) * self._rate)
         self._filled_s = now_s
@@ -122,7 +112,7 @@ class Pool(Generic[T]):
     @property
     def waited_for(self) -> bool:
         """Whether somebody waits for a slot."""
-        return bool(self.waking or self.starting or not self.ready.empty)
+        return bool(self.waking or self.starting or self.ready.others)
 
     def take(self) -> None:
         self.busy += 1

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from enum import StrEnum
 from typing import Protocol
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from tempolite_node.engine.model import Component, Failure, OperationKind
 from tempolite_node.protocol import messages
@@ -24,7 +23,7 @@ class Frame(Struct, eq=False):
     outstanding: int = 0  #: waits that are not over, of one that is not stepped
     slot: bool = False
     waking: Due | None = None  #: its turn in the line for a slot
-    answers: deque[messages.ToHost] = field(default_factory=deque)  #: go out when it has a slot, in their order
+    answers: list[messages.ToHost] = []  #: go out when it has a slot, in their order
     over: bool = False  #: it ended: what still waits for a slot in its name gets none
     stepped: bool = False
     undecided: int = 0  #: calls that the log has yet to decide
@@ -91,8 +90,8 @@ class RunningAttempt(Struct, eq=False):
     root: Frame
     attempt: int = 0
     compensation: str = ""  #: key of the step
-    frames: dict[str, Frame] = field(default_factory=dict)
-    calls: dict[tuple[OperationKind, str], OpenCall] = field(default_factory=dict)
+    frames: dict[str, Frame] = {}
+    calls: dict[tuple[OperationKind, str], OpenCall] = {}
     over: bool = False  #: it ended or was abandoned
     exact: bool = False  #: the ends of its operations have an order
     handover: Handover | None = None  #: until its host was sent all of it

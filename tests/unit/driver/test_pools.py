@@ -31,7 +31,7 @@ def test_the_window_is_filled_again_when_it_has_run_out_and_the_store_has_more()
     queue = ReadyQueue(window_max=2)
     for number in range(1, 6):
         queue.push(order(number), f"e{number}")
-    while not queue.empty:
+    while queue.others:
         queue.pop()
     assert queue.wants_refill
 
