@@ -450,7 +450,8 @@ def record_generation(execution_generation: int, side_effect_failures: int) -> i
 
     side_effect_failures: failed attempts of the side effects around it: they too are done again from the top.
     """
-    return execution_generation * _SIDE_EFFECT_FAILURES_MAX + min(side_effect_failures, _SIDE_EFFECT_FAILURES_MAX - 1)
+    generation = execution_generation * _SIDE_EFFECT_FAILURES_MAX
+    return generation + min(side_effect_failures, _SIDE_EFFECT_FAILURES_MAX - 1) if side_effect_failures else generation
 
 
 def execution_generation(made_in: int) -> int:

@@ -14,7 +14,7 @@ _BASE = 500  #: of a value by itself, with its keys, about
 
 
 def of_execution(execution: Execution) -> int:
-    size = _BASE + len(execution.arguments) + len(execution.id) + len(execution.reason)
+    size = _BASE + len(execution.arguments) + len(execution.id)
     if execution.result is not None:
         size += len(execution.result)
     if execution.heartbeat is not None:
@@ -23,6 +23,8 @@ def of_execution(execution: Execution) -> int:
         size += of_failure(execution.failure)
     if execution.compensating is not None:
         size += len(execution.compensating)
+    if execution.reason:
+        size += len(execution.reason)
     return size
 
 

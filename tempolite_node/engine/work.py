@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from typing import NamedTuple, Protocol, TypeVar
 
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from tempolite_node.engine import formats, sizes
 from tempolite_node.engine.effects import AnyEffect
@@ -57,6 +57,7 @@ class Stored(Protocol):
     def count_of(self, owner: str, component: Component, status: Status) -> int: ...
     def last_row(self) -> int: ...
     def nodes(self) -> Mapping[str, NodeState]: ...
+    def format(self) -> int: ...
     def serving(self, handler: str) -> tuple[NodeState, ...]: ...
     def sequence(self, node_id: str) -> int: ...
     @property
@@ -124,7 +125,8 @@ class Work:
         self.attempts_capped: set[tuple[int, OperationKind | None, str]] = set()  #: of which only some are to be kept
         self.counts: defaultdict[tuple[str, Component, Status], int] = defaultdict(int)  #: changes of `count_of`
         self.nodes: dict[str, NodeState | None] = {}  #: None: it was removed
-        self._format: int | None = None  #: None: not looked up since the nodes changed
+        #: In use, at this place in the log: what was decided otherwise before it came into use still is.
+        self.format = stored.format()
         self.sequences: dict[str, int] = {}  #: by node: of its last batch; see log/replicated.py
         self.effects: list[AnyEffect] = []
         self.parents: deque[Reach] = deque()  #: see `lifecycle.reach_children`; empty between commands
@@ -233,22 +235,14 @@ class Work:
 
     def put_node(self, node: NodeState) -> None:
         self.nodes[node.id] = node
-        self._format = None
+        self._follow_format()
 
     def remove_node(self, node_id: str) -> None:
         self.nodes[node_id] = None
-        self._format = None
+        self._follow_format()
 
-    @property
-    def format(self) -> int:
-        """In use, at this place in the log: what was decided otherwise before it came into use still is."""
-        if self._format is None:
-            self._format = self._look_up_format()
-        return self._format
-
-    def _look_up_format(self) -> int:
-        stored = self._stored.nodes()
-        return formats.in_use(({**stored, **self.nodes} if self.nodes else stored).values())
+    def _follow_format(self) -> None:
+        self.format = formats.in_use({**self._stored.nodes(), **self.nodes}.values())
 
     def sequence(self, node_id: str) -> int:
         """Of the last batch that was applied of the node's process; 0: none was."""
@@ -271,21 +265,22 @@ class Work:
         return self._stored.operation(row, kind, key)
 
     def put_operation(self, operation: Operation, *, before: Operation | None) -> Operation:
-        """before: what is recorded under its key so far; the one who decides has looked it up."""
+        """operation: made for this: nobody else has it yet, and it gets its place among the ends here.
+
+        before: what is recorded under its key so far; the one who decides has looked it up.
+        """
         status = before.status if before is not None and before.holds(operation.generation) else None
         assert operation.status in OPERATION_MOVES[operation.kind][status], (
             f"{operation.kind} {operation.key}: {status} -> {operation.status}"
         )
         row = operation.execution_row
         if operation.closed_ms is not None and self._has_order(row):
-            operation = replace(operation, end_seq=self.next_row())
+            force_setattr(operation, "end_seq", self.next_row())
         count, size = self.growth.get(row, (0, 0))
-        size += sizes.of_record(operation)
         if before is None:
-            count += 1
+            self.growth[row] = count + 1, size + sizes.of_record(operation)
         else:
-            size -= sizes.of_record(before)
-        self.growth[row] = count, size
+            self.growth[row] = count, size + sizes.of_record(operation) - sizes.of_record(before)
         self.operations[row][operation.kind, operation.key] = operation
         if operation.kind is OperationKind.WAIT and operation.target_row is not None:
             self._waits[operation.target_row][operation.execution_row, operation.key] = operation

@@ -14,39 +14,30 @@ _COUNT_MAX = 20_000
 class ExecutionCache:
     def __init__(self, *, bytes_max: int = _BYTES_MAX) -> None:
         self._bytes_max = bytes_max
-        self._by_id: OrderedDict[str, Execution] = OrderedDict()  #: the one that was needed last comes last
-        self._by_row: dict[int, Execution] = {}
+        self.by_id: OrderedDict[str, Execution] = OrderedDict()  #: to read; the one that was needed last comes last
+        self.by_row: dict[int, Execution] = {}  #: to read
         self._sizes: dict[int, int] = {}  #: by row
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._by_row)
-
-    def get(self, execution_id: str) -> Execution | None:
-        return self._by_id.get(execution_id)
-
-    def __contains__(self, execution_id: str) -> bool:
-        return execution_id in self._by_id
-
-    def at(self, row: int) -> Execution | None:
-        return self._by_row.get(row)
+        return len(self.by_row)
 
     def put(self, execution: Execution) -> None:
         row, size = execution.row, sizes.of_execution(execution)
         self.bytes += size - self._sizes.get(row, 0)
         self._sizes[row] = size
-        self._by_id[execution.id] = execution
-        self._by_id.move_to_end(execution.id)
-        self._by_row[row] = execution
-        while self.bytes > self._bytes_max or len(self._by_id) > _COUNT_MAX:
-            self._forget(next(iter(self._by_id.values())))
+        self.by_id[execution.id] = execution
+        self.by_id.move_to_end(execution.id)
+        self.by_row[row] = execution
+        while self.bytes > self._bytes_max or len(self.by_id) > _COUNT_MAX:
+            self._forget(next(iter(self.by_id.values())))
 
     def _forget(self, execution: Execution) -> None:
-        del self._by_id[execution.id]
-        del self._by_row[execution.row]
+        del self.by_id[execution.id]
+        del self.by_row[execution.row]
         self.bytes -= self._sizes.pop(execution.row)
 
     def forget(self, row: int) -> None:
         """It has another id by now."""
-        if (execution := self._by_row.get(row)) is not None:
+        if (execution := self.by_row.get(row)) is not None:
             self._forget(execution)

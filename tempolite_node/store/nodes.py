@@ -8,6 +8,7 @@ from typing import Any
 
 import apsw
 
+from tempolite_node.engine import formats
 from tempolite_node.engine.model import NodeState
 from tempolite_node.engine.work import Work
 from tempolite_node.store.rows import NODES
@@ -18,6 +19,7 @@ class Nodes:
         self._connection = connection
         rows = connection.execute(f"{NODES.select} ORDER BY id").fetchall()
         self.all: Mapping[str, NodeState] = {node.id: node for node in map(NODES.value, rows)}
+        self.format = formats.in_use(self.all.values())
         sequences: Any = connection.execute("SELECT id, sequence FROM nodes")
         self._sequences: dict[str, int] = dict(sequences)
         self.serving = lru_cache(maxsize=4_096)(self._serving)
@@ -44,4 +46,5 @@ class Nodes:
         if work.nodes:
             changed = {**self.all, **work.nodes}
             self.all = {node_id: node for node_id, node in sorted(changed.items()) if node is not None}
+            self.format = formats.in_use(self.all.values())
             self.serving.cache_clear()

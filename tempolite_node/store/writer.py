@@ -111,6 +111,10 @@ class StoreWriter:
     def nodes(self) -> Mapping[str, NodeState]:
         return self._nodes.all
 
+    def format(self) -> int:
+        """In use by the nodes; see `formats`."""
+        return self._nodes.format
+
     def serving(self, handler: str) -> tuple[NodeState, ...]:
         return self._nodes.serving(handler)
 
@@ -170,14 +174,14 @@ class StoreWriter:
         return execution
 
     def execution(self, execution_id: str) -> Execution | None:
-        found = self._cache.get(execution_id)
+        found = self._cache.by_id.get(execution_id)
         if found is None and execution_id not in self._absent:
             found = self._execution("id = ?", (execution_id,))
         return found
 
     def look_up(self, execution_ids: Collection[str]) -> None:
         """Looks for many in one query, so that `execution` need not search the store for each until the next save."""
-        unknown = [execution_id for execution_id in execution_ids if execution_id not in self._cache]
+        unknown = [execution_id for execution_id in execution_ids if execution_id not in self._cache.by_id]
         if len(unknown) < 2:
             return
         sql = f"{EXECUTIONS.select} WHERE id IN (SELECT value FROM json_each(?))"
@@ -186,7 +190,7 @@ class StoreWriter:
             self._absent.discard(self._remember(EXECUTIONS.value(row)).id)
 
     def execution_at(self, row: int) -> Execution | None:
-        return self._cache.at(row) or self._execution("row = ?", (row,))
+        return self._cache.by_row.get(row) or self._execution("row = ?", (row,))
 
     def last_run(self, mailbox: int) -> Execution | None:
         """The latest of those that go on with a mailbox; None: there are none."""
@@ -275,7 +279,7 @@ class StoreWriter:
 
     def waiters(self, target_row: int) -> list[Operation]:
         known = self._waits.get(target_row, {})
-        target = self._cache.at(target_row)
+        target = self._cache.by_row.get(target_row)
         if target is not None and target.waiters == len(known):
             return list(known.values())
         return self._operations("target_row = ? AND kind = 'wait' AND status = 'pending'", (target_row,))
@@ -355,7 +359,7 @@ class StoreWriter:
             self._waits.pop(row, None)  # it has ended: who waits for its next run waits for another row
         for execution in work.executions.values():
             self._follow_journal(execution)
-            self._remember(execution)
+            self._cache.put(execution)
         for row, (count, size) in work.growth.items():
             if (known := self._journal_sizes.get(row)) is not None:
                 self._journal_sizes[row] = known[0] + count, known[1] + size
@@ -378,7 +382,7 @@ class StoreWriter:
         for place, change in work.counts.items():
             counts[place] = counts.get(place, 0) + change
         # In order: the stores of all nodes are the same, to the byte.
-        told = msgspec.json.encode(sorted((*place, count) for place, count in counts.items() if count)).decode()
+        told = msgspec.json.encode([(*place, count) for place, count in sorted(counts.items()) if count]).decode()
         sql = "UPDATE meta SET applied_index = ?, last_row = ?, counts = ? WHERE one = 1"
         self._connection.execute(sql, (index, work.last_row, told))
 
@@ -388,7 +392,7 @@ class StoreWriter:
             self._journals.close(execution.row)
             self._journal_sizes.pop(execution.row, None)
         elif execution.epoch == 1:
-            former = self._cache.at(execution.row)
+            former = self._cache.by_row.get(execution.row)
             if execution.row > self._last_row or (former is not None and former.epoch == 0):
                 self._journals.open(execution.row)
                 self._journal_sizes[execution.row] = (0, 0)

@@ -168,7 +168,8 @@ def start_attempt(work: Work, command: StartAttempt) -> Accepted | Rejection:
         _start_compensation(work, execution, at_ms=command.at_ms)
     else:
         _start_handler(work, execution, at_ms=command.at_ms)
-        _check_order(work, work.execution_at(execution.row), resumed=execution.resumes, at_ms=command.at_ms)
+        if execution.resumes:
+            _check_order(work, work.execution_at(execution.row), at_ms=command.at_ms)
     return Accepted(status=work.execution_at(execution.row).status)
 
 
@@ -199,12 +200,12 @@ def _start_handler(work: Work, execution: Execution, *, at_ms: int) -> None:
     work.emit(RunAttempt(execution_id=started.id, owner=started.owner, epoch=started.epoch))
 
 
-def _check_order(work: Work, execution: Execution, *, resumed: bool, at_ms: int) -> None:
+def _check_order(work: Work, execution: Execution, *, at_ms: int) -> None:
     """Suspends what can't be replayed: asynchronous code of an earlier format that had several operations open at once.
 
     Which of their answers came first was not recorded. See docs/design/versions.md.
     """
-    if not resumed or execution.format >= EXACT_REPLAY or not lifecycle.is_stepped(work, execution):
+    if execution.format >= EXACT_REPLAY or not lifecycle.is_stepped(work, execution):
         return
     operations = [op for kind in OperationKind for op in work.operations_of_kind(execution.row, kind)]
     pair = open_together(sorted(operations, key=lambda op: op.seq))

@@ -197,8 +197,8 @@ def test_executions_are_kept_in_memory_up_to_their_bytes_the_last_ones_that_were
         cache.put(execution(row, **{field: large[field]}))
 
         assert cache.bytes <= 100_000
-    assert [cache.at(row) is not None for row in (96, 97, 98, 99, 100)] == [False, True, True, True, True]
-    assert cache.get("order-100") is cache.at(100)
+    assert [cache.by_row.get(row) is not None for row in (96, 97, 98, 99, 100)] == [False, True, True, True, True]
+    assert cache.by_id.get("order-100") is cache.by_row.get(100)
 
 
 def test_one_that_is_larger_than_all_may_be_is_not_kept() -> None:
@@ -207,7 +207,7 @@ def test_one_that_is_larger_than_all_may_be_is_not_kept() -> None:
 
     cache.put(execution(1, heartbeat=b"x" * 100_000))
 
-    assert (cache.at(1), cache.get("order-1"), cache.bytes) == (None, None, 0)
+    assert (cache.by_row.get(1), cache.by_id.get("order-1"), cache.bytes) == (None, None, 0)
 
 
 def test_the_cache_forgets_those_that_were_not_saved_for_the_longest_time(
