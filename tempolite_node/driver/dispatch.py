@@ -358,12 +358,16 @@ class Dispatch:
     ) -> None:
         """One of the attempt's waits is nobody's any more: it holds its frame back no longer."""
         waiting = run.calls.pop((request.kind, request.key), None)
-        if waiting is not None and not waiting.frame.stepped:
-            waiting.frame.outstanding -= 1
-            if waiting.frame.outstanding == 0 and not waiting.frame.slot:
-                self._wake_with(run, waiting.frame, _reply(run, call.call, answer, end))
-                return
-        self.answer(run, call, answer, end)
+        frame = self._frame_of(run, call) if waiting is None else waiting.frame
+        if frame.stepped:
+            self.answer(run, call, answer, end)
+            return
+        if waiting is not None:
+            frame.outstanding -= 1
+        if frame.outstanding == 0 and not frame.slot:
+            self._wake_with(run, frame, _reply(run, call.call, answer, end))
+        else:
+            self.answer(run, call, answer, end)
 
     def wait(self, run: RunningAttempt, call: messages.AttemptCall, kind: OperationKind, key: str) -> None:
         """The call is a wait that is not over: its frame holds no slot from here on, or from when it is quiet."""

@@ -15,6 +15,9 @@ Place = tuple[OperationKind, str]  #: of an operation in its journal
 
 _ANSWERED = (OperationStatus.COMPLETED, OperationStatus.FAILED)
 
+#: Of waits that were given up, and side effects that were cancelled.
+_LEFT = (OperationStatus.GIVEN_UP, OperationStatus.FAILED)
+
 
 class Source(Protocol):
     """What is stored."""
@@ -125,4 +128,5 @@ def record(source: Source, operation: Operation) -> messages.Record:
         closed_ms=operation.closed_ms or 0,
         refusal=refusal,
         due_ms=operation.due_ms or 0,
+        lasted_ms=(operation.closed_ms or 0) - operation.started_ms if operation.status in _LEFT else 0,
     )

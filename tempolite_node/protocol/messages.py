@@ -92,6 +92,7 @@ class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     closed_ms: int = 0  #: when it was over
     refusal: Refused | None = None  #: of one that is REFUSED
     due_ms: int = 0  #: end of the time of a side effect that is RUNNING; 0: it is past
+    lasted_ms: int = 0  #: from its beginning to its end, of what code takes leave of, or may
 
 
 class RunHandler(Message, frozen=True, kw_only=True):

@@ -13,12 +13,22 @@ from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
+from tempolite_node.engine.commands import GiveUp
 from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.protocol import messages
-from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime, ExactCode
+from tempolite_node.worker_host.attempt import WAITS, Attempt, AttemptOver, AttemptRuntime, ExactCode
 from tempolite_node.worker_host.channel import Channel
-from tempolite_node.worker_host.conversations import Ask, Conversation, RunUserCode, UserCodeTimeout
+from tempolite_node.worker_host.conversations import (
+    Ask,
+    Conversation,
+    GiveUpAgain,
+    InOrder,
+    RunUserCode,
+    UserCodeTimeout,
+)
 from tempolite_node.worker_host.operations import conversation_of
+from tempolite_node.worker_host.scopes import local_key
+from tempolite_node.worker_host.second_tasks import check_key
 from tempolite_sdk.operations import Operation
 
 T = TypeVar("T")
@@ -26,8 +36,10 @@ T = TypeVar("T")
 
 class AsyncRuntime(AttemptRuntime):
     async def perform(self, operation: Operation) -> Any:
-        scope = self.scope.innermost()
-        self.attempt.check_running()
+        attempt, scope = self.attempt, self.scope.innermost()
+        attempt.check_running()
+        if attempt.may_give_up:
+            check_key(operation, scope, attempt.bodies.get(scope))
         return await self.carry_out(conversation_of(self, scope, operation))
 
     async def carry_out(self, conversation: Conversation[T]) -> T:
@@ -35,14 +47,27 @@ class AsyncRuntime(AttemptRuntime):
             step = next(conversation)
             while True:
                 try:
-                    returned = await (self._ask(step) if isinstance(step, Ask) else self._run(step))  # type: ignore[arg-type]
+                    returned = await self._do(step)
                 except BaseException as error:  # user code may raise anything, and cancel the task that asks
                     step = conversation.throw(error)
                 else:
                     step = conversation.send(returned)
         except StopIteration as end:
+            if self.attempt.to_give_up:
+                self._look_at_those_to_give_up()
             result: T = end.value
             return result
+
+    def _do(self, step: Ask | RunUserCode | GiveUpAgain | InOrder) -> Coroutine[Any, Any, Any]:
+        match step:
+            case Ask():
+                return self._ask(step)
+            case RunUserCode():
+                return self._run(step)
+            case GiveUpAgain():
+                return self._give_up_again(step)
+            case InOrder():
+                raise AssertionError(f"{step.kind} {step.key} has a place, and runs on no loop of its own")
 
     async def _ask(self, ask: Ask) -> AnyAnswer:
         attempt = self.attempt
@@ -51,17 +76,64 @@ class AsyncRuntime(AttemptRuntime):
         number = attempt.send(ask.request, ask.scope, waiter)
         if ask.waits is not None:
             attempt.park(number, *ask.waits, ask.scope)
-        answer = await waiter.future
+        if attempt.to_give_up:
+            self._look_at_those_to_give_up()
+        try:
+            answer = await waiter.future
+        except asyncio.CancelledError:
+            if attempt.may_give_up:
+                await self._give_up(number, ask)
+            raise
         if answer is None or attempt.over:
             raise AttemptOver
         return answer
 
+    async def _give_up(self, number: int, ask: Ask) -> None:
+        """The code does not wait for it any more: its task was cancelled, or a timeout passed.
+
+        It goes on when its frame has a slot again, or once it is cancelled again, or at once if its whole time is up.
+        """
+        attempt, scope = self.attempt, ask.scope
+        attempt.answered(number)
+        if ask.waits is None or ask.waits[0] not in WAITS or attempt.over or not scope.goes_on:
+            return
+        kind, key = ask.waits
+        scope.leave_key(kind, local_key(key))
+        goes_on = _SleepingTask(asyncio.get_running_loop().create_future())
+        number = attempt.send(GiveUp(kind=kind, key=key), scope, goes_on)
+        try:
+            if not attempt.time_is_up(scope):
+                await goes_on.future
+        except asyncio.CancelledError:
+            pass
+        finally:
+            attempt.answered(number)
+
+    async def _give_up_again(self, step: GiveUpAgain) -> None:
+        asked = _SleepingTask(asyncio.get_running_loop().create_future())
+        entry = (step.scope, asked)
+        self.attempt.to_give_up.append(entry)
+        try:
+            async with asyncio.timeout(step.within_s):
+                await asked.future
+        except TimeoutError:
+            pass
+        finally:
+            self.attempt.to_give_up.remove(entry)
+
+    def _look_at_those_to_give_up(self) -> None:
+        """Whether the code has come to where it may go another way than the one in which it took leave of them."""
+        for scope, asked in self.attempt.to_give_up:
+            if not self.attempt.journal.has_more_in(scope):
+                asked.wake(None)
+
     async def _run(self, body: RunUserCode) -> Any:
-        self.attempt.bodies.add(body.scope)
+        bodies = self.attempt.bodies
+        bodies[body.scope] = asyncio.current_task()
         try:
             return await run_body(body)
         finally:
-            self.attempt.bodies.discard(body.scope)
+            del bodies[body.scope]
 
 
 async def run_body(body: RunUserCode) -> Any:

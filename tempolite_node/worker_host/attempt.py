@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +21,7 @@ from tempolite_node.engine.commands import (
     CompleteSideEffect,
     FailAttempt,
     FailSideEffect,
+    GiveUp,
     SuspendAttempt,
     TimedSideEffect,
     UnwindAttempt,
@@ -41,6 +43,9 @@ from tempolite_sdk.errors import ContextMisuse, InvalidArgument
 from tempolite_sdk.operations import Facts, Operation
 from tempolite_sdk.payload import encode
 from tempolite_sdk.values.written import Written, encode_as
+
+#: Operations that the code may give up.
+WAITS = (OperationKind.WAIT, OperationKind.SIGNAL, OperationKind.TIMER)
 
 _ENDS_SIDE_EFFECT = (CompleteSideEffect, FailSideEffect)
 
@@ -158,6 +163,7 @@ class Attempt:
         self.burst: list[messages.AttemptCall] | None = None  #: what such code says in one go
         self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
         self.records_all = run.format >= formats.EXACT_REPLAY  #: all that its code decides by is recorded
+        self.may_give_up = self.records_all and handler.asynchronous  #: what it asked for, and that is recorded
         self.over = False
         self.cancel_requested = isinstance(run, messages.RunHandler) and run.cancel_requested
         self.cancel_reason = run.cancel_reason if isinstance(run, messages.RunHandler) else ""
@@ -170,7 +176,10 @@ class Attempt:
         self.timed: dict[str, TimedSideEffect] = {}  #: those that have a timeout, by their keys
         self._numbers = itertools.count(1)
         self.code = RunningCode(run.execution_id, run.epoch, services.channel.send)
-        self.bodies: set[Scope] = set()  #: that run beside each other, in asynchronous code
+        #: That run beside each other, in asynchronous code, each with the task that runs it.
+        self.bodies: dict[Scope, asyncio.Task[Any] | None] = {}
+        #: What asynchronous code took leave of when it was run before, and who is to ask for it if it does not now.
+        self.to_give_up: list[tuple[Scope, Waiter]] = []
         # How far the code has come, outside of its side effects: the same at each place of it, in every replay.
         self.operations = 0
         self.bytes = 0  #: of the values that they brought
@@ -241,15 +250,15 @@ class Attempt:
 
     def park(self, number: int, kind: OperationKind, key: str, scope: Scope) -> None:
         """The stack waits in this call, for this operation, and may be unwound."""
+        self._parked[number] = _Parked(kind, key, scope)
         if self.exact is not None:
             return  # it parks as a whole
-        self._parked[number] = _Parked(kind, key, scope)
         self.services.parking.add(self, number)
         if number not in self._calls:  # answered before it was parked
             self._leave_parking(number)
 
     def _leave_parking(self, number: int) -> None:
-        if self._parked.pop(number, None) is not None:
+        if self._parked.pop(number, None) is not None and self.exact is None:
             self.services.parking.remove(self, number)
 
     def begin_side_effect(self, key: str) -> None:
@@ -283,6 +292,17 @@ class Attempt:
 
     def fail_with(self, failure: Failure) -> None:
         self._end(FailAttempt(failure=failure))
+
+    def time_is_up(self, scope: Scope) -> bool:
+        """Of a side effect around the scope, if it has a timeout."""
+        now_ms = time.time_ns() // 1_000_000
+        around: Scope | None = scope
+        while around is not None:
+            timed = self.timed.get(around.frame)
+            if timed is not None and timed.due_ms <= now_ms:
+                return True
+            around = around.parent
+        return False
 
     def brought(self, scope: Scope, value: bytes | None) -> None:
         """A value that is recorded was given to the code of the scope."""
@@ -420,8 +440,14 @@ class Attempt:
         if not scope.asked:
             return
         for number, (_, asking) in list(self._calls.items()):
-            if asking.is_within(scope) and (waiter := self.answered(number)) is not None:
-                waiter.wake(None)
+            if not asking.is_within(scope):
+                continue
+            parked = self._parked.get(number)
+            if (waiter := self.answered(number)) is None:
+                continue
+            if parked is not None and parked.kind in WAITS and self.records_all:
+                self.send(GiveUp(kind=parked.kind, key=parked.key), asking, None)
+            waiter.wake(None)
 
     def stop(self) -> None:
         """Takes the right to run: every open and later call raises AttemptOver."""

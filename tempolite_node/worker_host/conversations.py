@@ -2,7 +2,8 @@
 
 Each operation is a conversation: a generator that yields what it asks of the node (`Ask`) or has user code run
 (`RunUserCode`), and is sent the answer. Synchronous and asynchronous code differ in how that is carried out, and in
-nothing else; but operations of code that runs on a loop of its own say first that they have their place (`InOrder`).
+nothing else; but operations of code that runs on a loop of its own say first that they have their place (`InOrder`),
+and asynchronous code of side effects and steps may take leave of some once more (`GiveUpAgain`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,16 @@ class RunUserCode(Struct):
     timeout_s: float | None = None
 
 
+class GiveUpAgain(Struct):
+    """The code took leave of this before it was run again, and does so once more. Sent on when it does not.
+
+    That is when it has come to all that was recorded then, when it goes another way, or after `within_s`.
+    """
+
+    scope: Scope
+    within_s: float
+
+
 class InOrder(Struct):
     """The operation has its place. Sent on when it is to be carried out, or when what it came to is to be released.
 
@@ -54,7 +65,7 @@ class UserCodeTimeout(Exception):
     """The time of the body is up. What it still does is ignored."""
 
 
-Conversation = Generator[Ask | RunUserCode | InOrder, Any, T]
+Conversation = Generator[Ask | RunUserCode | GiveUpAgain | InOrder, Any, T]
 
 
 def ask(

@@ -71,6 +71,16 @@ class Journal:
         generation = self.generation_in(scope)
         return any(self._records[place].generation >= generation for place in unmet)
 
+    def has_more_in(self, scope: Scope) -> bool:
+        """Whether code of the scope, or inside of it, has yet to come to what it recorded in this attempt."""
+        generation = self.generation_in(scope)
+        return any(
+            self._records[place].generation >= generation
+            for prefix, unmet in self._unmet.items()
+            if prefix.startswith(scope.prefix)
+            for place in unmet
+        )
+
     def holds_back(self, scope: Scope, say: Callable[[], None]) -> bool:
         """Keeps what the code of a retry says while it is not known whether it goes the way of the attempt before it.
 

@@ -17,6 +17,7 @@ from tempolite_node.worker_host.failures import ended_badly, failure_of
 from tempolite_node.worker_host.replay import (
     check_digest,
     found,
+    given_up_again,
     raise_if_cancelled,
     raise_if_refused,
     read_recorded,
@@ -270,8 +271,10 @@ def _recorded_or(
             return TimedOut()
         case OperationStatus.CANCELLED:
             attempt.raise_cancelled()
-        case _:
-            return (yield from ask(request, scope, waits=(kind, request.key)))
+        case OperationStatus.GIVEN_UP if scope.parent is not None or attempt.exact is None:
+            assert record is not None
+            yield from given_up_again(attempt, scope, record)
+    return (yield from ask(request, scope, waits=(kind, request.key)))
 
 
 def _check_not_interrupted(attempt: Attempt, answer: Any) -> None:

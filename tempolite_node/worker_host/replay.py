@@ -8,7 +8,7 @@ from tempolite_node.engine.commands import DeliverCancel
 from tempolite_node.engine.effects import Refused
 from tempolite_node.engine.model import OperationKind, OperationStatus, shown
 from tempolite_node.protocol.messages import Record
-from tempolite_node.worker_host.conversations import Ask, Conversation, InOrder
+from tempolite_node.worker_host.conversations import Ask, Conversation, GiveUpAgain, InOrder
 from tempolite_node.worker_host.failures import failure_of, refusal
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk.errors import ContextMisuse
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 #: Recorded, but not over: the operation goes on now.
 _GOES_ON = (OperationStatus.PENDING, OperationStatus.RUNNING, OperationStatus.RETRYING)
+
+#: Code that took leave of an operation after some time does so again after twice that, and this.
+_PATIENCE_S = 10
 
 
 def found(attempt: Attempt, scope: Scope, kind: OperationKind, key: str) -> Conversation[Record | None]:
@@ -45,6 +48,16 @@ def raise_if_cancelled(attempt: Attempt, scope: Scope, place: str, *, live: bool
         answer = yield Ask(DeliverCancel(key=place), scope)
         if not isinstance(answer, Refused):
             attempt.deliver_cancel()
+
+
+def given_up_again(attempt: Attempt, scope: Scope, record: Record) -> Conversation[None]:
+    """Asynchronous code of a side effect or a step took leave of the operation when it was run before.
+
+    Its timeouts and what else it waits for run again, and decide again. Until it has come to what it recorded after
+    that, nothing is asked for in its name: it would get what was not there, and go another way.
+    """
+    if attempt.may_give_up and attempt.journal.has_more_in(scope):
+        yield GiveUpAgain(scope, 2 * record.lasted_ms / 1_000 + _PATIENCE_S)
 
 
 def raise_if_refused(record: Record | None) -> None:

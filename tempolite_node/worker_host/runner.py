@@ -173,6 +173,7 @@ def _run_sync(attempt: Attempt, ended: Callable[[], None]) -> None:
 
 
 async def _run_async(attempt: Attempt) -> None:
+    attempt.bodies[attempt.scope] = asyncio.current_task()
     try:
         with attempt.scope:
             returned = await _entry(AsyncRuntime(attempt, attempt.scope))()

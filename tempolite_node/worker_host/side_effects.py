@@ -22,7 +22,7 @@ from tempolite_node.worker_host.conversations import Conversation, RunUserCode, 
 from tempolite_node.worker_host.failures import CANCELLED_BODY, failed_side_effect, is_a, is_cancelled
 from tempolite_node.worker_host.function_info import FunctionInfo, info_of
 from tempolite_node.worker_host.key_uses import KeyUses
-from tempolite_node.worker_host.replay import check_digest, found, raise_if_cancelled, read_recorded
+from tempolite_node.worker_host.replay import check_digest, found, given_up_again, raise_if_cancelled, read_recorded
 from tempolite_node.worker_host.scopes import Scope, checked_key
 from tempolite_sdk.async_contexts import AsyncSideEffect
 from tempolite_sdk.contexts import SideEffect
@@ -55,9 +55,11 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
             uses.meet(operation.key, effect, input_digest)
         else:
             uses.meet_code(operation.key, info.code)
+    if attempt.may_give_up:
+        failed_before = attempt.run.generation or scope.side_effect_failures
+        again = attempt.journal.completed_again(scope, key) if failed_before else None
+        key = again or scope.prefix + scope.again(OperationKind.SIDE_EFFECT, operation.key)
     if in_order:
-        again = attempt.journal.completed_again(scope, key) if attempt.run.generation else None
-        key = again or scope.again(OperationKind.SIDE_EFFECT, key)
         attempt.begin_side_effect(key)  # before it has its place: two at once are refused in each replay
     begun = in_order
     try:
@@ -69,6 +71,10 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
             return read_recorded(attempt, OperationKind.SIDE_EFFECT, key, record.result, type)
         if record is not None and record.status is OperationStatus.FAILED:
             assert record.failure is not None, f"side effect {key} failed without a failure"
+            if record.failure.type == CANCELLED_BODY and attempt.may_give_up and not in_order:
+                scope.leave_key(OperationKind.SIDE_EFFECT, operation.key)
+                yield from given_up_again(attempt, scope, record)
+                return (yield from side_effect(runtime, scope, operation))
             raise failed_side_effect(
                 key, Failed(failure=record.failure, attempts=record.attempt), exact=attempt.records_all
             )
@@ -91,15 +97,29 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
         cancelled = _failed(runtime, operation, key, input_digest, error, time.time_ns() // 1_000_000)
         answer, read = (yield from ask(cancelled, scope)), _UNREAD
         if not in_order:
+            if attempt.may_give_up:
+                _note_cancelled(attempt, scope, operation, key, input_digest, answer)
             raise
     finally:
         if begun:
             attempt.end_side_effect(key)
     attempt.journal.add(_record(attempt, scope, key, input_digest, answer))
     if isinstance(answer, Failed):
+        if answer.failure.type == CANCELLED_BODY and attempt.may_give_up and not in_order:
+            scope.leave_key(OperationKind.SIDE_EFFECT, operation.key)  # nobody heard the answer when it was cancelled
+            return (yield from side_effect(runtime, scope, operation))
         raise failed_side_effect(key, answer, exact=attempt.records_all)
     attempt.brought(scope, answer.payload)
     return decode(answer.payload or b"null", type) if read is _UNREAD else read
+
+
+def _note_cancelled(
+    attempt: Attempt, scope: Scope, operation: RunSideEffect, key: str, input_digest: bytes, answer: Value | Failed
+) -> None:
+    """Asked for again, its key answers what it completed with after all, and else begins anew."""
+    attempt.journal.add(_record(attempt, scope, key, input_digest, answer))
+    if isinstance(answer, Failed):
+        scope.leave_key(OperationKind.SIDE_EFFECT, operation.key)
 
 
 def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, record: Record | None) -> Conversation[Any]:
@@ -155,8 +175,7 @@ def _attempt(
     inner = scope.inner(OperationKind.SIDE_EFFECT, key, side_effect_attempt=number)
     started_ms = time.time_ns() // 1_000_000
     if info.takes_context:
-        # Begun anew after it was cancelled, it is the same act to others.
-        named = key if scope.parent is not None else scope.prefix + operation.key
+        named = scope.prefix + operation.key  # begun anew after it was cancelled, it is the same act to others
         run = partial(run, side_effect_context(runtime.within(inner), named, number))
     timeout_s = _timeout_s(runtime, operation)
     if due_ms is not None:
@@ -185,7 +204,7 @@ def _attempt(
         attempt.check_running()
         has_run = True  # should its value be unstorable, it is never run again
         result, read = _checked_result(attempt, operation, value, type)
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, GeneratorExit):
         attempt.leave(inner)
         raise
     except BaseException as error:
@@ -215,7 +234,7 @@ def _failed(
 ) -> commands.FailSideEffect:
     policy = _policy(runtime.attempt.handler.spec.side_effect_retry, operation.retry)
     failure = _failure_of(runtime.attempt, error)
-    if runtime.attempt.exact is not None and is_a(error, asyncio.CancelledError):
+    if runtime.attempt.records_all and is_a(error, asyncio.CancelledError):
         failure = replace(failure, type=CANCELLED_BODY)
     return commands.FailSideEffect(key=key, digest=input_digest, failure=failure, retry=policy, started_ms=started_ms)
 

@@ -78,7 +78,7 @@ def _run_transaction(
         attempt.check_running()
         attempt.leave(inner)
         failure = attempt.failure_of(error)
-        if attempt.exact is not None and is_a(error, asyncio.CancelledError):
+        if attempt.records_all and is_a(error, asyncio.CancelledError):
             failure = replace(failure, type=CANCELLED_BODY)
         if is_a(error, NotInHandler):
             attempt.suspend_misuse(error)

@@ -23,8 +23,8 @@ from tempolite_node.engine.effects import AnyAnswer, Granted, Interrupted
 from tempolite_node.engine.model import DURATION_MS_MAX, OperationKind, OperationStatus
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.async_runtime import AsyncRuntime, run_body
-from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime, Waiter
-from tempolite_node.worker_host.conversations import Ask, Conversation, InOrder, RunUserCode
+from tempolite_node.worker_host.attempt import WAITS, Attempt, AttemptOver, AttemptRuntime, Waiter
+from tempolite_node.worker_host.conversations import Ask, Conversation, GiveUpAgain, InOrder, RunUserCode
 from tempolite_node.worker_host.exact.loop import ExactLoop
 from tempolite_node.worker_host.exact.ordering import give_order
 from tempolite_node.worker_host.exact.run import End, ExactRun, Operation
@@ -37,7 +37,6 @@ from tempolite_sdk import operations
 from tempolite_sdk.errors import Cancelled, NotInHandler
 
 _LASTING = (OperationKind.SIDE_EFFECT, OperationKind.STEP)
-_WAITS = (OperationKind.WAIT, OperationKind.SIGNAL, OperationKind.TIMER)
 
 #: Recorded, but no answer: the operation goes on, or its code takes leave of it at some place.
 _NO_END = (
@@ -158,7 +157,7 @@ class ConversedOperation(Operation):
         self._take_call()
         self._conversation.close()
         self._code.attempt.scope.leave_key(place.kind, local_key(place.key))
-        if place.kind not in _WAITS or (record is not None and record.status is OperationStatus.GIVEN_UP):
+        if place.kind not in WAITS or (record is not None and record.status is OperationStatus.GIVEN_UP):
             return
         ended = self.end is not None and place.kind is not OperationKind.SIGNAL
         if (self.live or record is not None) and not ended:
@@ -225,7 +224,7 @@ class ConversedOperation(Operation):
         else:
             self._carry_out(step)
 
-    def _carry_out(self, step: Ask | RunUserCode | InOrder) -> None:
+    def _carry_out(self, step: Ask | RunUserCode | GiveUpAgain | InOrder) -> None:
         attempt = self._code.attempt
         if isinstance(step, Ask):
             if attempt.over:
@@ -239,12 +238,12 @@ class ConversedOperation(Operation):
                 _MeetsCancel(self._run(step), self._meet_cancel), self._context.copy()
             )
         else:
-            self._fail(AssertionError(f"{step.kind} {step.key} has its place twice"))
+            self._fail(AssertionError(f"{step} of {self.place_in_log.key}, which has its place already"))
 
     async def _run(self, body: RunUserCode) -> None:
         """On the shared loop."""
         bodies = self._code.attempt.bodies
-        bodies.add(body.scope)
+        bodies[body.scope] = self._body
         self._body_runs = True
         try:
             if self._cancel_message is not None:
@@ -252,11 +251,11 @@ class ConversedOperation(Operation):
             returned = await run_body(body)
         except BaseException as error:
             self._body = None
-            bodies.discard(body.scope)
+            del bodies[body.scope]
             self._throw(error)
         else:
             self._body = None
-            bodies.discard(body.scope)
+            del bodies[body.scope]
             self._advance(returned)
 
     def _finish(self, value: Any) -> None:
