@@ -18,6 +18,7 @@ from tempolite_node.api.ports import NodePorts, Queries
 from tempolite_node.api.session import Session
 from tempolite_node.api.status import InvalidRequest, Rejected
 from tempolite_node.api.trees import execution_tree, unconsumed_signals
+from tempolite_node.engine import formats
 from tempolite_node.engine.commands import AnyCommand
 from tempolite_node.engine.effects import Accepted, Reason, Rejection, SignalStored
 from tempolite_node.engine.model import Execution, Operation, Signal, Status
@@ -182,6 +183,13 @@ class ExecutionService(ExecutionServiceServicer):
         command = requests.terminate(request, self._node.commands.now_ms())
         return pb.TerminateExecutionResponse(status=await self._decide(request.id, command))
 
+    async def ResumeExecution(
+        self, request: pb.ResumeExecutionRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.ResumeExecutionResponse:
+        command = requests.resume(request, self._node.commands.now_ms())
+        await self._node.reads.read(lambda queries: _resumable(queries, request.id), Consistency.LINEARIZABLE)
+        return pb.ResumeExecutionResponse(status=await self._decide(request.id, command))
+
     async def ResolveCompensation(
         self, request: pb.ResolveCompensationRequest, _context: grpc.aio.ServicerContext
     ) -> pb.ResolveCompensationResponse:
@@ -224,6 +232,13 @@ def _found(queries: Queries, execution_id: str) -> Execution:
     if execution is None:
         raise Rejected(Rejection(Reason.NOT_FOUND, f"no execution {execution_id!r}"))
     return execution
+
+
+def _resumable(queries: Queries, execution_id: str) -> None:
+    """Whether all nodes know what it is to resume it."""
+    if _found(queries, execution_id).format < formats.TRIALS:
+        message = f"execution {execution_id} is of an earlier version: it is resumed when its node is started again"
+        raise Rejected(Rejection(Reason.WRONG_STATE, message))
 
 
 def _operation(queries: Queries, wanted: OperationId) -> common_pb2.Operation:

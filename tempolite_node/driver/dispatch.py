@@ -18,6 +18,7 @@ from tempolite_node.driver.pools import WINDOW_MAX, Pool
 from tempolite_node.driver.retiring import Retiring
 from tempolite_node.driver.runs import AttemptEnd, AttemptStep, Due, Frame, OpenCall, RunningAttempt
 from tempolite_node.driver.suspects import SUSPECTS_MAX, Suspects
+from tempolite_node.driver.trials import Trials
 from tempolite_node.engine.commands import GiveUp, Heartbeat
 from tempolite_node.engine.effects import (
     Abandon,
@@ -29,11 +30,15 @@ from tempolite_node.engine.effects import (
     RequestCancel,
     RunAttempt,
     RunCompensation,
+    Trusted,
     Wake,
 )
 from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.model import Component, Execution, Failure, Isolation, OperationKind
 from tempolite_node.protocol import messages
+
+#: Those whose slots executions start in.
+_ROOTS = (Component.HANDLER, Component.SAGA, Component.COMPENSATION)
 
 _SMALL_BYTES = 16 * 1024  #: of arguments: a first attempt with fewer is handed out at once, and not in its turn
 
@@ -85,6 +90,8 @@ class Dispatch:
         self._runs: dict[str, RunningAttempt] = {}
         self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
         self._suspects = Suspects(suspects_max)
+        self._trials = Trials()
+        self.rested: list[RunningAttempt] = []  #: that nodes may have died of: their code only waits
         self._lingering = Lingering()
         self._lingering_timeout_s = lingering_timeout_s
         self._lingering_max = lingering_max
@@ -157,7 +164,8 @@ class Dispatch:
         execution = self._source.execution(execution_id)
         if execution is not None and execution.ready_at is not None and execution.owner == self._node_id:
             ready = self.pools[execution.pool].ready
-            ready.push(execution.queue_order, execution.id, suspect=execution.suspect)
+            ready.push(execution.queue_order, execution.id, suspect=execution.suspect, alone=execution.tried_alone)
+            self._trials.wanted |= execution.tried_alone
 
     def look_after_hosts(self) -> None:
         """Replaces hosts in which code lingers for too long, and ends those that were replaced. Once a round."""
@@ -203,7 +211,11 @@ class Dispatch:
             case Ready():
                 # If no host here serves it, it waits in the store for a node that does.
                 if effect.owner == self._node_id and effect.handler in self._handlers:
-                    self.pools[effect.pool].ready.push(effect.order, effect.execution_id, suspect=effect.suspect)
+                    self.pools[effect.pool].ready.push(
+                        effect.order, effect.execution_id, suspect=effect.suspect, alone=effect.alone
+                    )
+                    if effect.alone:
+                        self._trials.wanted = True
             case RunAttempt() | RunCompensation():
                 if effect.owner == self._node_id:
                     self._to_run.append(effect)
@@ -213,6 +225,8 @@ class Dispatch:
                 self._request_cancel(effect)
             case Abandon():
                 self._abandon(effect)
+            case Trusted():
+                self._trials.over(effect.execution_id)
             case _:
                 pass  # for those who watch: see Watch
 
@@ -298,6 +312,8 @@ class Dispatch:
         self._to_run.clear()
         self._handovers.clear()
         self._suspects.forget_starts()
+        self._trials = Trials()
+        self.rested.clear()
         for pool in self.pools.values():
             pool.busy = 0
             pool.waking.clear()
@@ -328,11 +344,20 @@ class Dispatch:
         """The attempt's own code waits, unless an answer is on its way to it."""
         frame = run.root
         frame.quiet = released >= frame.sent  # what its journal had is not sent, and earlier
-        self._rest(frame)
+        self._rest(run, frame)
 
-    def _rest(self, frame: Frame) -> None:
+    def _rest(self, run: RunningAttempt, frame: Frame) -> None:
         if frame.can_rest:
             self._release(frame)
+            if run.doubted:
+                self._look_at_doubted(run)
+
+    def _look_at_doubted(self, run: RunningAttempt) -> None:
+        """Once it only waits, the node has not died of it."""
+        if run.only_waits:
+            run.doubted = False
+            self.rested.append(run)
+            self._trials.over(run.execution_id)
 
     def _frame_of(self, run: RunningAttempt, call: messages.AttemptCall) -> Frame:
         return run.frames.get(call.frame, run.root)  # a task may outlive the side effect that made it
@@ -344,7 +369,7 @@ class Dispatch:
             self._send(run.host, reply)
         elif isinstance(call.request, Heartbeat | GiveUp):  # nobody waits for these
             self._send(run.host, reply)
-            self._rest(frame)
+            self._rest(run, frame)
         else:
             self._release_to(run, frame, reply)
 
@@ -374,10 +399,12 @@ class Dispatch:
         frame = self._frame_of(run, call)
         run.calls[kind, key] = OpenCall(call.call, frame)
         if frame.stepped:
-            self._rest(frame)
+            self._rest(run, frame)
             return
         frame.outstanding += 1
         self._release(frame)
+        if run.doubted:
+            self._look_at_doubted(run)
         if frame.waking is not None:  # another task waits for a slot, which the frame is not to have by now
             frame.waking = None
             self._send_answers(run, frame)
@@ -525,6 +552,7 @@ class Dispatch:
                 was_running = True
         run.over = True
         self._runs.pop(run.execution_id, None)
+        self._trials.over(run.execution_id)
         if run.host in self._hosts:
             self._hosts[run.host] -= 1
         return was_running
@@ -583,6 +611,10 @@ class Dispatch:
         """Executions that a free slot is taken for, with the pool; each is to be started, or `start_failed`."""
         if not self._hosts:
             return
+        if self._trials.active:
+            yield from self._to_try()
+            if self._trials.holds:
+                return
         for component, pool in self.pools.items():
             ready = pool.ready
             while (ready.others or ready.suspects) and pool.free and not pool.paused:
@@ -604,6 +636,52 @@ class Dispatch:
             if ready.suspects and pool.free and not pool.paused:
                 self._make_room(len(ready.suspects))
 
+    def _to_try(self) -> Iterator[tuple[Component, str]]:
+        """The first that is tried alone, once nothing else runs, or all that does is free of blame.
+
+        Until then, and until it is over, nothing else starts: see `Trials.holds`.
+        """
+        now_s = self._clock_s()
+        if self._trials.under_way(now_s):
+            return
+        found = next(self._pools_to_try(), None)
+        if found is None:
+            self._trials.wanted = any(pool.ready.alone for pool in self.pools.values())
+            self._trials.give_up()
+            return
+        component, pool = found
+        if pool.rate.take(now_s) > 0:
+            self._trials.give_up()
+            return
+        if not self._trials.may_begin(now_s, nothing_runs=self._nothing_runs):
+            pool.rate.give_back()
+            return
+        execution_id = pool.ready.pop_alone()
+        if execution_id in self._lingering.executions:
+            self._held.add(execution_id)
+            pool.rate.give_back()
+            return
+        pool.take()
+        self._trials.begin(execution_id, now_s)
+        yield component, execution_id
+
+    def _pools_to_try(self) -> Iterator[tuple[Component, Pool[Due]]]:
+        for component, pool in self.pools.items():
+            if pool.ready.alone and pool.free and not pool.paused:
+                yield component, pool
+
+    @property
+    def _nothing_runs(self) -> bool:
+        """But what was tried, and is cleared by now."""
+        cleared = [run for run in self._runs.values() if run.tried]
+        busy = sum(self.pools[component].busy for component in _ROOTS)
+        others = (run for run in self._runs.values() if not run.tried)
+        return busy == sum(run.root.slot for run in cleared) and all(run.only_waits for run in others)
+
+    def trial_due_s(self) -> float | None:
+        """Seconds until a trial is over, or begins whatever runs."""
+        return self._trials.due_s(self._clock_s()) if self._trials.active and self._hosts else None
+
     def _make_room(self, wanted: int) -> None:
         """Suspects wait for a process while others that have one only wait: those are unwound."""
         for host in self._suspects.to_unwind(wanted):
@@ -612,6 +690,7 @@ class Dispatch:
     def start_failed(self, component: Component, execution_id: str) -> None:
         """The execution was no longer waiting for a slot."""
         self._suspects.start_failed(execution_id)
+        self._trials.over(execution_id)
         self.pools[component].release()
         self.pools[component].rate.give_back()
 
@@ -619,7 +698,7 @@ class Dispatch:
         """Seconds until a rate limit lets something start that waits for nothing else."""
         waits = []
         for pool in self.pools.values():
-            ready = pool.ready.others or (pool.ready.suspects and not self._suspects.full)
+            ready = pool.ready.others or pool.ready.alone or (pool.ready.suspects and not self._suspects.full)
             if (pool.starting or ready) and pool.free and not pool.paused:
                 wait_s = pool.rate.take(self._clock_s())
                 if wait_s > 0:
@@ -631,12 +710,14 @@ class Dispatch:
     def refill(self, *, everything: bool = False) -> bool:
         """Fetches the front of the stored queues where the window ran out. Returns whether any was."""
         refilled = False
-        for component in (Component.HANDLER, Component.SAGA, Component.COMPENSATION):
+        for component in _ROOTS:
             ready = self.pools[component].ready
             if everything or ready.wants_refill:
                 executions = self._source.ready(component, self._node_id, self._handlers, self._window_max)
                 suspects = {execution.id for execution in executions if execution.suspect}
-                ready.refill([(execution.queue_order, execution.id) for execution in executions], suspects)
+                alone = {execution.id for execution in executions if execution.tried_alone}
+                ready.refill([(execution.queue_order, execution.id) for execution in executions], suspects, alone)
+                self._trials.wanted |= bool(alone)
                 refilled = True
         return refilled
 
@@ -661,6 +742,7 @@ class Dispatch:
         if execution.epoch != effect.epoch:
             self.pools[_pool_of(effect, execution)].release()
             self._suspects.start_failed(execution.id)
+            self._trials.over(execution.id)
             return  # it ended in the batch that started it
         host = self._host_for(execution)
         root = Frame("", execution.pool, parent=None, slot=True)
@@ -682,6 +764,7 @@ class Dispatch:
             self._suspects.start_failed(execution.id)
         if host in self._hosts:
             self._hosts[host] += 1
+        run.doubted, run.tried = execution.node_deaths > 0, execution.tried_alone
         if isinstance(effect, RunCompensation):
             undone = self._source.operation(execution.row, OperationKind.COMPENSATION, effect.key)
             assert undone is not None, f"{execution.id}: compensation {effect.key} was started and is not stored"

@@ -42,6 +42,7 @@ from tempolite_node.engine.commands import (
     Batch,
     FireTimer,
     LoseNode,
+    NoteRest,
     PlaceExecutions,
     RegisterNode,
     StartAttempt,
@@ -56,6 +57,7 @@ from tempolite_node.engine.effects import (
     Halted,
     HostCrashed,
     JournalGrown,
+    NodeDied,
     Ready,
     Registered,
     Rejection,
@@ -235,6 +237,8 @@ class Driver:
             waits.append(rate_limited_s)
         if (host_due_s := self.dispatch.host_due_s()) is not None:
             waits.append(host_due_s)
+        if (trial_due_s := self.dispatch.trial_due_s()) is not None:
+            waits.append(trial_due_s)
         # A day at most: the clock may be set while the thread sleeps.
         return min([*waits, 86_400.0]) if waits else None
 
@@ -272,7 +276,16 @@ class Driver:
         if not self._readiness.registered:
             return self._to_register()
         duties = self._duties() if self._log.leads else []
+        if self.dispatch.rested:
+            duties += self._at_rest()
         return duties + self._pending.take(limit) + self._starts()
+
+    def _at_rest(self) -> list[PendingCommand]:
+        rested, self.dispatch.rested = self.dispatch.rested, []
+        return [
+            PendingCommand(NoteRest(at_ms=self._at_ms, execution_id=run.execution_id, epoch=run.epoch))
+            for run in rested
+        ]
 
     def _to_register(self) -> list[PendingCommand]:
         readiness = self._readiness
@@ -419,7 +432,7 @@ class Driver:
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
-            case Halted() | HostCrashed() | JournalGrown() | SignalSetAside():
+            case Halted() | HostCrashed() | NodeDied() | JournalGrown() | SignalSetAside():
                 self._happened.append(effect)
             case RunAttempt() | RunCompensation() if not self._readiness.registered:
                 pass  # an earlier process of this node asked for it; the registration queues it again

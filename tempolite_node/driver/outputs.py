@@ -8,12 +8,12 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from tempolite_node.driver.runs import AttemptStep
-from tempolite_node.engine.effects import Halted, HostCrashed, JournalGrown, Registered, SignalSetAside
+from tempolite_node.engine.effects import Halted, HostCrashed, JournalGrown, NodeDied, Registered, SignalSetAside
 from tempolite_node.engine.model import Execution
 from tempolite_node.protocol import messages
 
 #: What those who watch over the node want to hear of, beside the ends of executions.
-Happening = Halted | HostCrashed | JournalGrown | Registered | SignalSetAside | AttemptStep
+Happening = Halted | HostCrashed | NodeDied | JournalGrown | Registered | SignalSetAside | AttemptStep
 
 
 class RoundOutput(Struct, frozen=True, kw_only=True):

@@ -24,22 +24,26 @@ class ReadyQueue:
             tuple[Order, str]
         ] = []  #: a heap: those that a crash isolated start only while there is room
         self.others: list[tuple[Order, str]] = []  #: the same
+        self.alone: list[tuple[Order, str]] = []  #: the same, of those that nothing else is started beside
         self._horizon: Order | None = None  #: behind it, the store knows more than the window; None: it does not
 
-    def push(self, order: Order, execution_id: str, *, suspect: bool = False) -> None:
+    def push(self, order: Order, execution_id: str, *, suspect: bool = False, alone: bool = False) -> None:
         if self._horizon is not None and order > self._horizon:
             return
-        heapq.heappush(self.suspects if suspect else self.others, (order, execution_id))
-        if len(self.others) + len(self.suspects) > 2 * self._window_max:
+        heap = self.alone if alone else self.suspects if suspect else self.others
+        heapq.heappush(heap, (order, execution_id))
+        if len(self.others) + len(self.suspects) + len(self.alone) > 2 * self._window_max:
             self._keep_front()
 
     def _keep_front(self) -> None:
-        front = heapq.nsmallest(self._window_max, [*self.others, *self.suspects])
+        front = heapq.nsmallest(self._window_max, [*self.others, *self.suspects, *self.alone])
         self._horizon = front[-1][0]
         self.others = [each for each in self.others if each[0] <= self._horizon]
         self.suspects = [each for each in self.suspects if each[0] <= self._horizon]
+        self.alone = [each for each in self.alone if each[0] <= self._horizon]
         heapq.heapify(self.others)
         heapq.heapify(self.suspects)
+        heapq.heapify(self.alone)
 
     def pop(self) -> str:
         """The first of all that are no suspects."""
@@ -48,20 +52,27 @@ class ReadyQueue:
     def pop_suspect(self) -> str:
         return heapq.heappop(self.suspects)[1]
 
+    def pop_alone(self) -> str:
+        return heapq.heappop(self.alone)[1]
+
     @property
     def suspect_first(self) -> bool:
         return bool(self.suspects) and (not self.others or self.suspects[0] < self.others[0])
 
     @property
     def wants_refill(self) -> bool:
-        return not self.others and not self.suspects and self._horizon is not None
+        return not (self.others or self.suspects or self.alone) and self._horizon is not None
 
-    def refill(self, first: Iterable[tuple[Order, str]], suspects: Collection[str] = ()) -> None:
+    def refill(
+        self, first: Iterable[tuple[Order, str]], suspects: Collection[str] = (), alone: Collection[str] = ()
+    ) -> None:
         """Takes the front of the stored queue: as many as `window_max`, or all there are."""
         front = sorted(first)
         self._horizon = front[-1][0] if len(front) >= self._window_max else None
-        self.suspects = [each for each in front if each[1] in suspects]
-        self.others = [each for each in front if each[1] not in suspects] if suspects else front
+        self.alone = [each for each in front if each[1] in alone]
+        beside = [each for each in front if each[1] not in alone] if alone else front
+        self.suspects = [each for each in beside if each[1] in suspects]
+        self.others = [each for each in beside if each[1] not in suspects] if suspects else beside
 
 
 class RateLimit:

@@ -93,6 +93,8 @@ class RunningAttempt(Struct, eq=False):
     frames: dict[str, Frame] = {}
     calls: dict[tuple[OperationKind, str], OpenCall] = {}
     over: bool = False  #: it ended or was abandoned
+    doubted: bool = False  #: a node may have died of it, and it has not come to rest since
+    tried: bool = False  #: alone, in the beginning
     exact: bool = False  #: the ends of its operations have an order
     handover: Handover | None = None  #: until its host was sent all of it
 

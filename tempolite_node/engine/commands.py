@@ -90,6 +90,12 @@ class Terminate(Command, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Resume(Command, frozen=True, kw_only=True):
+    """Lets an execution go on that is SUSPENDED. From format 3 on."""
+
+    execution_id: str
+
+
 class ResolveCompensation(Command, frozen=True, kw_only=True):
     execution_id: str
     resolution: Resolution
@@ -109,6 +115,7 @@ class RegisterNode(Command, frozen=True, kw_only=True, rename=STORED_NAMES):
     slots: dict[Component, int]
     address: str = ""
     format: int = 1  #: the latest that its version knows
+    last_alive_ms: int | None = None  #: of its process before, if that died without a word
 
 
 class DrainNode(Command, frozen=True, kw_only=True, rename=STORED_NAMES):
@@ -156,6 +163,13 @@ class CrashAttempt(Command, frozen=True, kw_only=True):
     suspect: bool
     jitter: float  #: in [-1, 1)
     message: str = "worker host died"
+
+
+class NoteRest(Command, frozen=True, kw_only=True):
+    """The code of an execution that a node may have died of only waits now. From format 3 on."""
+
+    execution_id: str
+    epoch: int
 
 
 class FireTimer(Command, frozen=True, kw_only=True):
@@ -402,6 +416,7 @@ AnyCommand = (
     | SendSignal
     | Cancel
     | Terminate
+    | Resume
     | ResolveCompensation
     | RegisterNode
     | DrainNode
@@ -410,6 +425,7 @@ AnyCommand = (
     | PlaceExecutions
     | StartAttempt
     | CrashAttempt
+    | NoteRest
     | FireTimer
     | FromAttempt
 )

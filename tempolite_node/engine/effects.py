@@ -151,6 +151,7 @@ class Ready(Effect, frozen=True, kw_only=True):
     handler: str
     order: tuple[bool, int, int]  #: place in the queue: smaller first; see `model.Execution.queue_order`
     suspect: bool = False  #: it gets a process of its own, of which there are few
+    alone: bool = False  #: nothing else is given out beside it
 
 
 class RunAttempt(Effect, frozen=True, kw_only=True):
@@ -214,6 +215,16 @@ class HostCrashed(Effect, frozen=True, kw_only=True):
     failure: Failure
 
 
+class NodeDied(Effect, frozen=True, kw_only=True):
+    """Its node has died again soon after it was given out: it is tried alone. For those who watch over the node."""
+
+    execution: Execution  #: with that death counted
+
+
+class Trusted(Effect, frozen=True, kw_only=True):
+    """It was tried alone, and has recorded something since, or only waits: others may be given out beside it."""
+
+
 class JournalGrown(Effect, frozen=True, kw_only=True):
     """Its journal has come to a tenth of what it may have. For those who watch over the node."""
 
@@ -243,6 +254,8 @@ AnyEffect = (
     | Closed
     | Halted
     | HostCrashed
+    | NodeDied
+    | Trusted
     | JournalGrown
     | SignalSent
     | SignalSetAside

@@ -30,7 +30,7 @@ from tempolite_node.engine.model import (
 #: 3: what replays is what ran. The ends of an execution's operations have an order, and so has its cancel; refused
 #: operations, and waits that were given up, are recorded. The journal of an execution has a limit, and so have the
 #: attempts that are kept. Runs of an id are counted, may continue each other; a request is looked up in the run before
-#: as well. A signal notes which run took it.
+#: as well. A signal notes which run took it. An execution that its nodes die of is set aside.
 FORMAT = 3
 
 #: The values of an execution that was enqueued in this format or later are checked where they are written, and its keys
@@ -39,6 +39,9 @@ CHECKED_VALUES = 2
 
 #: Of an execution that was enqueued in this format or later, all that its code decides by is recorded.
 EXACT_REPLAY = 3
+
+#: Deaths of nodes are counted of an execution that was enqueued in this format or later.
+TRIALS = 3
 
 #: Of the format in use: only the first and the last attempts are kept.
 CAPPED_ATTEMPTS = 3

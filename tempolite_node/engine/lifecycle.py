@@ -112,6 +112,21 @@ def requeue(work: Work, execution: Execution, *, at_ms: int, failure: Failure) -
     enqueue_ready(work, replace(detached, attempt_started_ms=None), at_ms=at_ms, resumes=True)
 
 
+def suspend(work: Work, execution: Execution, failure: Failure, *, at_ms: int, abandon: bool) -> None:
+    """It waits for somebody to do something about it. abandon: as of `detach`."""
+    record_attempt(work, execution, failure, at_ms=at_ms)
+    detached = detach(work, execution, abandon=abandon)
+    suspended = work.put(replace(detached, status=Status.SUSPENDED, failure=failure, attempt_started_ms=None))
+    if cancel_due(suspended):
+        end_cancelled(work, suspended, at_ms=at_ms)
+    else:
+        work.emit(Halted(execution_id=suspended.id, execution=suspended, failure=failure))
+
+
+def resume_suspended(work: Work, execution: Execution, *, at_ms: int) -> None:
+    enqueue_ready(work, replace(execution, failure=None), at_ms=at_ms, resumes=True)
+
+
 # --- the end of an attempt
 
 
@@ -148,6 +163,7 @@ def fail_attempt(
         generation=execution.generation + 1,
         failure=failure,
         crashes=crashes_after_attempt(execution),
+        node_deaths=0,
     )
     if execution.cancel_requested:
         next_attempt: int | RetryState = RetryState.CANCEL_REQUESTED
@@ -252,7 +268,7 @@ def _undoing(work: Work, execution: Execution, step: Operation, *, at_ms: int) -
         ),
         before=None,
     )
-    return replace(execution, compensating=step.key, crashes=0, failures=0, attempt_started_ms=None)
+    return replace(execution, compensating=step.key, crashes=0, node_deaths=0, failures=0, attempt_started_ms=None)
 
 
 def _begin_to_undo(work: Work, saga: Execution, *, at_ms: int) -> None:

@@ -283,6 +283,13 @@ class Options(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     max_journal_bytes: int = MAX_JOURNAL_BYTES
 
 
+#: Deaths of its node in a row, each soon after it was given out, after which an execution is tried alone.
+ALONE_AFTER = 3
+
+#: And after which it is set aside: the last five of them came while it was alone.
+SET_ASIDE_AFTER = ALONE_AFTER + 5
+
+
 class Execution(Struct, gc=False, frozen=True, kw_only=True):
     """One run of a handler or saga handler, start to end. Times are Unix milliseconds."""
 
@@ -339,6 +346,7 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
     previous: int | None = None  #: row of the run before
     mailbox: int | None = None  #: row of the run whose inbox and outbox it goes on with; None: it has its own
     max_duration_ms: int | None = None  #: as it was enqueued with: each run that is continued as new has it anew
+    node_deaths: int = 0  #: of its nodes in a row, each soon after it was given out, from format 3 on; see `trials`
 
     def __post_init__(self) -> None:
         final = self.status in FINAL
@@ -360,6 +368,16 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
     def suspect(self) -> bool:
         """Whether it may have killed a host, and so gets a process of its own that it would not have else."""
         return self.crashes > 0 and self.options.isolation is Isolation.SHARED
+
+    @property
+    def tried_alone(self) -> bool:
+        """Whether it may be what kills its nodes, so that nothing else is given out beside it."""
+        return self.node_deaths >= ALONE_AFTER
+
+    @property
+    def set_aside(self) -> bool:
+        """Whether it is, as far as can be told, and waits for an operator."""
+        return self.status is Status.SUSPENDED and self.node_deaths >= SET_ASIDE_AFTER
 
     @property
     def queue_order(self) -> tuple[bool, int, int]:

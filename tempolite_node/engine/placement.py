@@ -32,6 +32,7 @@ def emit_ready(work: Work, queued: Execution) -> None:
             handler=queued.handler,
             order=queued.queue_order,
             suspect=queued.suspect,
+            alone=queued.tried_alone,
         )
     )
 

@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger("node")
 
+_SIGN_OF_LIFE_S = 5.0  #: between two of them
+
 
 class Node:
     """One node, from start to stop, on the running event loop."""
@@ -80,6 +82,8 @@ class Node:
         self._failure: BaseException | None = None
         self._replicated: ReplicatedLog | None = None
         self._data_dir = DataDir(config.node.data_dir)
+        self._last_alive_ms: int | None = None
+        self._signs_of_life: asyncio.TimerHandle | None = None
 
     # --- start and stop
 
@@ -88,10 +92,13 @@ class Node:
         async with AsyncExitStack() as parts:
             self._data_dir.open()
             parts.callback(self._data_dir.close)
+            self._last_alive_ms = self._data_dir.last_alive_ms()
             self._open_store(parts)
             self._make_driver(parts)
             await self._supervisor.start()
             self._catalog_handlers()
+            parts.callback(self._end_signs_of_life)
+            self._give_signs_of_life()
             self._driver.start()
             if self._replicated is None:
                 await self._client.inspect(lambda: None)  # what an earlier process ran is queued again
@@ -305,7 +312,25 @@ class Node:
             slots={component: pool.workers for component, pool in self._driver.dispatch.pools.items()},
             address="" if cluster is None else str(cluster.node(self._config.node.id).advertise),
             format=formats.FORMAT,
+            last_alive_ms=self._last_alive_ms,
         )
+
+    def _give_signs_of_life(self) -> None:
+        """So that the next start knows when this process died, if it does: see `RegisterNode`."""
+
+        def give() -> None:
+            self._data_dir.give_sign_of_life(self._driver.now_ms())
+            self._signs_of_life = self._loop.call_later(_SIGN_OF_LIFE_S, give)
+
+        if self._last_alive_ms is None:
+            give()
+        else:  # that one stands until this process has had the time to register
+            self._signs_of_life = self._loop.call_later(_SIGN_OF_LIFE_S, give)
+
+    def _end_signs_of_life(self) -> None:
+        if self._signs_of_life is not None:
+            self._signs_of_life.cancel()
+        self._data_dir.stops()
 
     async def run(self) -> int:
         """Serves until it is asked to stop or fails. Returns the exit code."""
@@ -318,6 +343,7 @@ class Node:
     async def _drain(self) -> None:
         """Lets running attempts end: those that wait are unwound, and go on after the next start, or elsewhere."""
         self._status.draining = True
+        self._end_signs_of_life()  # whoever loses patience with it and kills it tells nothing of what it runs
         drain_s = self._config.node.drain_timeout_ms / 1000
         logger.info("draining", timeout_s=drain_s)
         await self._pools.drain()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tempolite_node.driver.outputs import Happening
 from tempolite_node.driver.runs import AttemptStep
-from tempolite_node.engine.effects import Halted, HostCrashed, JournalGrown, Registered, SignalSetAside
+from tempolite_node.engine.effects import Halted, HostCrashed, JournalGrown, NodeDied, Registered, SignalSetAside
 from tempolite_node.engine.model import Execution, Failure, Status
 from tempolite_node.logger.lines import Line
 from tempolite_node.logger.writer import LogWriter
@@ -36,6 +36,14 @@ class _Kind(Enum):
     COMPENSATED = "a saga failed and was compensated", "sagas failed and were compensated"
     STUCK = "a saga is stuck: a compensation failed for good", "sagas are stuck"
     SUSPENDED = "an execution was suspended: its code is not what was recorded", "executions were suspended"
+    DEADLY = (
+        "an execution was set aside: its node died each time soon after it was started; resume it once that can't be",
+        "executions were set aside, of which their node died",
+    )
+    NODE_DIED = (
+        "an execution's node died again soon after it was started: it is tried alone, for up to 60 s others wait",
+        "executions are tried alone, since their node died again soon after they were started",
+    )
     CRASHED = "an execution's worker host died while its code ran", "executions' worker hosts died while their code ran"
     SET_ASIDE = (
         "a signal was set aside: its payload is not what the handler reads; the execution waits for another one",
@@ -58,6 +66,8 @@ class _Kind(Enum):
         match self:
             case _Kind.STARTED | _Kind.ENDED:
                 return "debug"
+            case _Kind.DEADLY | _Kind.NODE_DIED:
+                return "warning"  # it takes everybody else with it
             case _Kind.SET_ASIDE:
                 return "warning"  # somebody sends what nobody reads
             case _Kind.GROWN:
@@ -123,7 +133,7 @@ class ExecutionLog:
                 case Registered():
                     if each.requeued:
                         words.append(_requeued(each))
-                case Halted() | HostCrashed() | JournalGrown() | SignalSetAside():
+                case Halted() | HostCrashed() | NodeDied() | JournalGrown() | SignalSetAside():
                     if self._owns(each.execution):
                         words.append(_of_execution(each))
         if words:
@@ -198,12 +208,14 @@ def _ended(execution: Execution) -> _Word:
     return _word(_ENDS[execution.status], execution, error=_error(failure), why=execution.retry_state, reason=reason)
 
 
-def _of_execution(happened: Halted | HostCrashed | JournalGrown | SignalSetAside) -> _Word:
+def _of_execution(happened: Halted | HostCrashed | NodeDied | JournalGrown | SignalSetAside) -> _Word:
     match happened:
         case Halted():
             return _halted(happened)
         case HostCrashed():
             return _crashed(happened)
+        case NodeDied():
+            return _word(_Kind.NODE_DIED, happened.execution, deaths=happened.execution.node_deaths)
         case JournalGrown():
             return _grown(happened)
         case SignalSetAside():
@@ -212,6 +224,8 @@ def _of_execution(happened: Halted | HostCrashed | JournalGrown | SignalSetAside
 
 def _halted(halted: Halted) -> _Word:
     execution = halted.execution
+    if execution.set_aside:
+        return _word(_Kind.DEADLY, execution, error=_error(halted.failure))
     if execution.status is Status.SUSPENDED:
         return _word(_Kind.SUSPENDED, execution, error=_error(halted.failure))
     return _word(_Kind.STUCK, execution, compensation=execution.compensating, error=_error(halted.failure))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from tempolite_node.errors import StartError
 
 STORE = "store.db"
 ADDRESS = "address"  #: what the API listens on, once it does
+ALIVE = "alive"  #: as old as the last sign of life of the daemon; gone when it was stopped
 HASH_SEED = "hash_seed"  #: of the worker hosts' processes
 
 _HASH_SEEDS = 2**32  #: as many as Python takes
@@ -45,6 +47,24 @@ class DataDir:
     def write_address(self, address: str) -> None:
         self._write(ADDRESS, address)
 
+    def last_alive_ms(self) -> int | None:
+        """When the last daemon gave its last sign of life, if it died without a word."""
+        try:
+            return round((self.path / ALIVE).stat().st_mtime * 1_000)
+        except OSError:
+            return None
+
+    def give_sign_of_life(self, now_ms: int) -> None:
+        """Not synced: it is for the end of the process, not of the machine."""
+        path, now_s = self.path / ALIVE, now_ms / 1_000
+        with suppress(OSError):  # without signs, nothing is held to blame for the end
+            path.touch(mode=0o600)
+            os.utime(path, (now_s, now_s))
+
+    def stops(self) -> None:
+        """The daemon ends because it was told to, or says why: nothing that it runs is to blame."""
+        (self.path / ALIVE).unlink(missing_ok=True)
+
     def hash_seed(self) -> int:
         """Random, and the same at each start: code that loops over a set of strings replays as it ran."""
         try:
@@ -62,6 +82,7 @@ class DataDir:
 
     def close(self) -> None:
         (self.path / ADDRESS).unlink(missing_ok=True)
+        self.stops()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

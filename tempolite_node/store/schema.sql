@@ -46,7 +46,7 @@ CREATE TABLE executions (
                            -- waiting        for a signal, a timer or another execution; holds no slot
                            -- compensating   undoes its steps, last first
                            -- stuck          a compensation is out of retries: an operator decides
-                           -- suspended      replay met other code than was recorded
+                           -- suspended      replay met other code than was recorded, or its nodes died of it
                            -- and, for good: completed, failed, cancelled, terminated, timed_out, compensated,
                            -- continued_as_new
     owner              TEXT    NOT NULL,     -- id of the node that runs it
@@ -97,6 +97,7 @@ CREATE TABLE executions (
     previous           INTEGER,              -- row of the run before
     mailbox            INTEGER,              -- row of the run whose inbox and outbox it goes on with; NULL: its own
     max_duration_ms    INTEGER,
+    node_deaths        INTEGER NOT NULL DEFAULT 0,  -- in a row, each soon after it was given out
     CHECK ((closed_ms IS NOT NULL)
            = (status = 'completed' OR status = 'failed' OR status = 'cancelled' OR status = 'terminated'
               OR status = 'timed_out' OR status = 'compensated' OR status = 'continued_as_new')),

@@ -236,6 +236,10 @@ class AsyncClient(AsyncEnqueuer, AsyncWaiting):
         """As `AsyncExecutionHandle.terminate`."""
         return await self.handle(id).terminate(reason)
 
+    async def resume(self, id: str) -> ExecutionStatus:
+        """As `AsyncExecutionHandle.resume`."""
+        return await self.handle(id).resume()
+
     async def resolve_compensation(self, id: str, resolution: ResolutionLike, reason: str = "") -> ExecutionStatus:
         """As `AsyncExecutionHandle.resolve_compensation`."""
         return await self.handle(id).resolve_compensation(resolution, reason)

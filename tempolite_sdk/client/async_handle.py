@@ -106,6 +106,10 @@ class AsyncExecutionHandle(Generic[T]):
         """Ends it and its children at once, without running their code."""
         return await self._connection.call(execution.terminate(self.id, reason))
 
+    async def resume(self) -> ExecutionStatus:
+        """Lets it go on if it is SUSPENDED."""
+        return await self._connection.call(execution.resume(self.id))
+
     async def resolve_compensation(self, resolution: ResolutionLike, reason: str = "") -> ExecutionStatus:
         """Lets a STUCK saga go on: "retry", "skip" or "mark_done"."""
         return await self._connection.call(execution.resolve_compensation(self.id, resolution, reason))

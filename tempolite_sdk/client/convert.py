@@ -216,6 +216,7 @@ def execution(message: common_pb2.Execution) -> ExecutionInfo:
         epoch=message.epoch,
         attempt=message.attempt,
         crashes=message.crashes,
+        node_deaths=message.node_deaths,
         priority=message.priority,
         arguments=payload(message, "arguments"),
         result=payload(message, "result"),

@@ -199,6 +199,7 @@ class ExecutionInfo(Displayed):
         "status",
         "attempt",
         "crashes",
+        "node_deaths",
         "failure",
         "reason",
         "unconsumed_signals",
@@ -215,6 +216,7 @@ class ExecutionInfo(Displayed):
     epoch: int = 0  #: fencing number of the ownership
     attempt: int = 0  #: number of the current or last attempt; 0 before the first
     crashes: int = 0  #: attempts that ended because their worker host died
+    node_deaths: int = 0  #: of its nodes in a row, each soon after it was started: from 3 on it is tried alone
     priority: int = 0
     arguments: Payload | None = None
     result: Payload | None = None  #: when COMPLETED

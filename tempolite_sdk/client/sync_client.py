@@ -231,6 +231,10 @@ class Client(Enqueuer, SyncWaiting):
         """As `ExecutionHandle.terminate`."""
         return self.handle(id).terminate(reason)
 
+    def resume(self, id: str) -> ExecutionStatus:
+        """As `ExecutionHandle.resume`."""
+        return self.handle(id).resume()
+
     def resolve_compensation(self, id: str, resolution: ResolutionLike, reason: str = "") -> ExecutionStatus:
         """As `ExecutionHandle.resolve_compensation`."""
         return self.handle(id).resolve_compensation(resolution, reason)

@@ -107,6 +107,10 @@ class ExecutionHandle(Generic[T]):
         """Ends it and its children at once, without running their code."""
         return self._connection.call(execution.terminate(self.id, reason))
 
+    def resume(self) -> ExecutionStatus:
+        """Lets it go on if it is SUSPENDED."""
+        return self._connection.call(execution.resume(self.id))
+
     def resolve_compensation(self, resolution: ResolutionLike, reason: str = "") -> ExecutionStatus:
         """Lets a STUCK saga go on: "retry", "skip" or "mark_done"."""
         return self._connection.call(execution.resolve_compensation(self.id, resolution, reason))

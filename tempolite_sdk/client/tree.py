@@ -122,6 +122,7 @@ def _execution_text(execution: ExecutionInfo) -> str:
         execution.waits_for_key and f"waits: {execution.waits_for_key}",
         _attempt_text(execution.attempt),
         f"{execution.crashes} crashes" if execution.crashes else "",
+        f"{execution.node_deaths} node deaths" if execution.node_deaths else "",
         _duration_text(execution.duration),
         execution.reason and f"reason: {execution.reason}",
     )

@@ -28,6 +28,7 @@ from .daemon import PATIENCE_S, Daemon, execution, operation, until, until_recor
 
 NAMES = (
     "quick",
+    "take_the_node_down",
     "add",
     "work",
     "work_async",
@@ -159,6 +160,37 @@ def test_large_journals_and_many_large_starts_go_on_when_the_node_dies(node: Sta
             assert large.result(PATIENCE_S) == 40 * 1_900_000
             assert measured == [1_900_000] * 30
             assert large.info().crashes == 0
+
+
+def test_who_takes_the_node_down_each_time_is_set_aside_until_an_operator_resumes_it(node: Start) -> None:
+    daemon = node(*HANDLERS)
+    with daemon.client() as client:
+        waiting = client.options(id="waiting").enqueue("listen")
+        until_status(client, "waiting", ExecutionStatus.WAITING)
+        client.options(id="killer").enqueue("take_the_node_down")
+        daemon.wait()
+        for _ in range(7):
+            daemon.spawn()
+            daemon.wait()
+        daemon.start()
+
+        killer = execution(client, "killer")
+        assert killer.status is ExecutionStatus.SUSPENDED
+        assert (killer.node_deaths, killer.crashes) == (8, 0)
+        assert killer.failure is not None
+        assert killer.failure.type == "NodeDiedTooOften"
+        assert daemon.effects()["killer ran"] == 8
+        daemon.until_logged("an execution was set aside: its node died")
+        waiting.send_signal("word", "heard")
+        assert waiting.result(PATIENCE_S) == "heard"
+
+        daemon.stop()
+        daemon.start()
+        assert execution(client, "killer").status is ExecutionStatus.SUSPENDED, "a start does not resume it"
+        with daemon.world.open("a") as world:
+            world.write("enough\n")
+        assert client.resume("killer") is not ExecutionStatus.SUSPENDED
+        assert client.handle("killer").result(PATIENCE_S) == "up"
 
 
 @pytest.mark.parametrize("handler", ["square_all", "square_all_async"])

@@ -18,6 +18,7 @@ from tempolite_node.engine.commands import (
     IdReuse,
     Resolution,
     ResolveCompensation,
+    Resume,
     SendSignal,
     Terminate,
 )
@@ -294,6 +295,14 @@ def cancel(request: pb.CancelExecutionRequest, at_ms: int) -> Cancel:
 def terminate(request: pb.TerminateExecutionRequest, at_ms: int) -> Terminate:
     _decision(request)
     return Terminate(at_ms=at_ms, execution_id=request.id, reason=request.reason)
+
+
+def resume(request: pb.ResumeExecutionRequest, at_ms: int) -> Resume:
+    checks = Checks()
+    checks.known_id("id", request.id)
+    checks.name("request_id", request.request_id, required=False)
+    checks.finish()
+    return Resume(at_ms=at_ms, execution_id=request.id)
 
 
 def resolve_compensation(request: pb.ResolveCompensationRequest, at_ms: int) -> ResolveCompensation:

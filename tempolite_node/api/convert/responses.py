@@ -75,6 +75,7 @@ def execution(
         epoch=source.epoch,
         attempt=source.attempt,
         crashes=source.crashes,
+        node_deaths=source.node_deaths,
         priority=source.priority,
         arguments=_payload(source.arguments),
         result=_payload(source.result),

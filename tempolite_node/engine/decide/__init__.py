@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from tempolite_node.engine import lifecycle
+from tempolite_node.engine import lifecycle, trials
 from tempolite_node.engine.commands import (
     AnyCommand,
     Cancel,
@@ -15,10 +15,12 @@ from tempolite_node.engine.commands import (
     FireTimer,
     FromAttempt,
     LoseNode,
+    NoteRest,
     PlaceExecutions,
     RegisterNode,
     RemoveNode,
     ResolveCompensation,
+    Resume,
     SendSignal,
     StartAttempt,
     Terminate,
@@ -61,10 +63,14 @@ def _decide(work: Work, command: AnyCommand) -> AnyOutcome:
             return clients.cancel(work, command)
         case Terminate():
             return clients.terminate(work, command)
+        case Resume():
+            return clients.resume(work, command)
         case ResolveCompensation():
             return clients.resolve_compensation(work, command)
         case CrashAttempt():
             return nodes.crash_attempt(work, command)
+        case NoteRest():
+            return trials.note_rest(work, command)
         case RegisterNode():
             return nodes.register_node(work, command)
         case PlaceExecutions():

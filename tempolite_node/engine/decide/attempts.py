@@ -6,7 +6,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import formats, lifecycle, limits
+from tempolite_node.engine import formats, lifecycle, limits, trials
 from tempolite_node.engine.commands import (
     BeginSideEffect,
     BeginStep,
@@ -34,7 +34,7 @@ from tempolite_node.engine.commands import (
     WaitForExecution,
 )
 from tempolite_node.engine.decide import operations, runs, waits
-from tempolite_node.engine.effects import AnyAnswer, AttemptOver, Halted, Reason, Rejection, Value
+from tempolite_node.engine.effects import AnyAnswer, AttemptOver, Reason, Rejection, Value
 from tempolite_node.engine.model import (
     Component,
     Execution,
@@ -59,6 +59,8 @@ def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | AttemptOver | 
     outcome = _requested(work, execution, command)
     if execution.format < formats.EXACT_REPLAY or work.growth.get(execution.row, before) is before:
         return outcome
+    if execution.node_deaths and not isinstance(command.request, BeginStep):  # that is recorded anew each time
+        trials.trust(work, work.execution_at(execution.row))
     failure = limits.exceeded(work, execution, before)
     if failure is None:
         return outcome
@@ -125,7 +127,10 @@ def _requested(work: Work, execution: Execution, command: FromAttempt) -> AnyAns
 
 def _heartbeat(work: Work, execution: Execution, request: Heartbeat, *, at_ms: int) -> Value:
     details = request.details if request.details is not None else execution.heartbeat
+    goes_on = execution.node_deaths and details != execution.heartbeat
     work.put(replace(execution, heartbeat=details))
+    if goes_on:
+        trials.trust(work, work.execution_at(execution.row))
     if execution.options.heartbeat_timeout_ms is not None and execution.pool is not Component.COMPENSATION:
         work.set_timer(execution.row, lifecycle.HEARTBEAT, at_ms + execution.options.heartbeat_timeout_ms)
     return Value()
@@ -161,7 +166,7 @@ def _has_seen_cancel(execution: Execution) -> bool:
 
 def _unwind(work: Work, execution: Execution, request: UnwindAttempt, *, at_ms: int) -> Value:
     """The stack is gone, the attempt goes on: by replay, when one of its waits is over. One may be over by now."""
-    unwound = replace(execution, epoch=execution.epoch + 1, attached=False)
+    unwound = replace(execution, epoch=execution.epoch + 1, attached=False, node_deaths=0)
     if execution.options.heartbeat_timeout_ms is not None:
         work.clear_timer(execution.row, lifecycle.HEARTBEAT)
     for timed in request.timed:
@@ -205,13 +210,7 @@ def suspend(work: Work, execution: Execution, request: SuspendAttempt, *, at_ms:
     if execution.pool is Component.COMPENSATION:
         end_compensation_attempt(work, execution, failure, at_ms=at_ms, jitter=0.0, abandon=False)
         return Value()
-    lifecycle.record_attempt(work, execution, failure, at_ms=at_ms)
-    detached = lifecycle.detach(work, execution, abandon=False)
-    suspended = work.put(replace(detached, status=Status.SUSPENDED, failure=failure, attempt_started_ms=None))
-    if lifecycle.cancel_due(suspended):
-        lifecycle.end_cancelled(work, suspended, at_ms=at_ms)
-    else:
-        work.emit(Halted(execution_id=suspended.id, execution=suspended, failure=failure))
+    lifecycle.suspend(work, execution, failure, at_ms=at_ms, abandon=False)
     return Value()
 
 
@@ -260,6 +259,7 @@ def end_compensation_attempt(
         failures=failures,
         generation=execution.generation + 1,
         crashes=lifecycle.crashes_after_attempt(execution),
+        node_deaths=0,
     )
     next_attempt = retry_at_ms(
         execution.options.compensation_retry,

@@ -17,12 +17,14 @@ from tempolite_node.engine.commands import (
     IdReuse,
     Resolution,
     ResolveCompensation,
+    Resume,
     SendSignal,
     Terminate,
 )
 from tempolite_node.engine.effects import Accepted, Enqueued, EnqueuedBatch, Reason, Rejection, SignalStored
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
+    ALONE_AFTER,
     KEPT_SEPARATOR,
     Component,
     Execution,
@@ -334,6 +336,20 @@ def terminate(work: Work, command: Terminate) -> Accepted | Rejection:
     return Accepted(status=work.execution_at(execution.row).status)
 
 
+def resume(work: Work, command: Resume) -> Accepted | Rejection:
+    """What was set aside since nodes died of it is tried alone again."""
+    execution = work.execution(command.execution_id)
+    if execution is None:
+        return not_found(command.execution_id)
+    if execution.status is Status.SUSPENDED:
+        deaths = min(execution.node_deaths, ALONE_AFTER)
+        lifecycle.resume_suspended(work, replace(execution, node_deaths=deaths), at_ms=command.at_ms)
+    elif execution.closed or execution.status is Status.STUCK:
+        message = f"execution {execution.id} is {execution.status}: only one that is suspended can be resumed"
+        return Rejection(Reason.WRONG_STATE, message)
+    return Accepted(status=work.execution_at(execution.row).status)
+
+
 def resolve_compensation(work: Work, command: ResolveCompensation) -> Accepted | Rejection:
     execution = work.execution(command.execution_id)
     if execution is None:
@@ -354,7 +370,7 @@ def resolve_compensation(work: Work, command: ResolveCompensation) -> Accepted |
         case Resolution.RETRY:
             again = replace(operation, status=OperationStatus.PENDING, closed_ms=None, end_seq=0)
             work.put_operation(again, before=operation)
-            ready = replace(going_on, failures=0, crashes=0)
+            ready = replace(going_on, failures=0, crashes=0, node_deaths=0)
             lifecycle.enqueue_ready(work, ready, at_ms=command.at_ms, resumes=False)
         case Resolution.SKIP:
             work.put_operation(

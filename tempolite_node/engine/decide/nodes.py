@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import concurrency, formats, lifecycle
+from tempolite_node.engine import concurrency, formats, lifecycle, trials
 from tempolite_node.engine.commands import (
     Batch,
     CrashAttempt,
@@ -86,16 +86,14 @@ def register_node(work: Work, command: RegisterNode) -> Registered | Rejection:
         restarted = Failure(type="NodeRestarted", message=f"node {command.node_id} stopped while it ran")
         for execution in work.attached_or_suspended(command.node_id):
             if execution.attached:
-                lifecycle.requeue(work, execution, at_ms=command.at_ms, failure=restarted)
-            else:
-                resume_suspended(work, execution, at_ms=command.at_ms)
-            requeued[execution.handler] += 1
+                died_ms = None if before is None or before.draining else command.last_alive_ms
+                lost = trials.lose_with_node(work, execution, died_ms=died_ms, at_ms=command.at_ms, failure=restarted)
+                requeued[execution.handler] += not lost.set_aside
+            elif not execution.set_aside:
+                lifecycle.resume_suspended(work, execution, at_ms=command.at_ms)
+                requeued[execution.handler] += 1
     concurrency.settle(work, limits, at_ms=command.at_ms)
     return Registered(requeued=dict(requeued))
-
-
-def resume_suspended(work: Work, execution: Execution, *, at_ms: int) -> None:
-    lifecycle.enqueue_ready(work, replace(execution, failure=None), at_ms=at_ms, resumes=True)
 
 
 def drain_node(work: Work, command: DrainNode) -> Accepted | Rejection:
@@ -144,11 +142,14 @@ def place_executions(work: Work, command: PlaceExecutions) -> Accepted:
             owner = work.node(execution.owner)
             if owner is None or not owner.live:
                 lost = Failure(type="NodeLost", message=f"node {execution.owner} was lost while it ran")
-                lifecycle.requeue(work, execution, at_ms=command.at_ms, failure=lost)
+                died_ms = None if owner is None or owner.draining else command.at_ms
+                trials.lose_with_node(work, execution, died_ms=died_ms, at_ms=command.at_ms, failure=lost)
         elif execution.ready_at is not None:
             emit_ready(work, work.put(moved_to))
+        elif execution.set_aside:
+            work.put(moved_to)
         elif execution.status is Status.SUSPENDED:
-            resume_suspended(work, execution, at_ms=command.at_ms)
+            lifecycle.resume_suspended(work, execution, at_ms=command.at_ms)
     return Accepted()
 
 

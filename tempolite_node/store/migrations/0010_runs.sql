@@ -2,6 +2,7 @@ ALTER TABLE executions ADD COLUMN run INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE executions ADD COLUMN previous INTEGER;
 ALTER TABLE executions ADD COLUMN mailbox INTEGER;
 ALTER TABLE executions ADD COLUMN max_duration_ms INTEGER;
+ALTER TABLE executions ADD COLUMN node_deaths INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE inbox ADD COLUMN taken_by INTEGER;
 CREATE INDEX executions_by_mailbox ON executions (mailbox, row) WHERE mailbox IS NOT NULL;
 

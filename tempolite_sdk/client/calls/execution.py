@@ -70,6 +70,11 @@ def terminate(id: str, reason: str) -> Call[ExecutionStatus]:
     return Call("ExecutionService/TerminateExecution", request, _status)
 
 
+def resume(id: str) -> Call[ExecutionStatus]:
+    request = pb.ResumeExecutionRequest(id=id, request_id=new_request_id())
+    return Call("ExecutionService/ResumeExecution", request, _status)
+
+
 def resolve_compensation(id: str, resolution: Resolution | str, reason: str) -> Call[ExecutionStatus]:
     request = pb.ResolveCompensationRequest(
         id=id,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import threading
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from world import happened, pass_gate
+from world import happened, pass_gate, times
 
 from tempolite_sdk import (
     AsyncHandlerContext,
@@ -27,6 +31,17 @@ from tempolite_sdk import (
 def quick(ctx: HandlerContext, value: int = 1) -> int:
     happened(f"{ctx.execution_id} ran")
     return value
+
+
+def take_the_node_down(ctx: HandlerContext) -> str:
+    """As the kernel does when there is no memory left for it, until it is told that this is over."""
+    happened(f"{ctx.execution_id} ran")
+    if not times("enough"):
+        keeper = os.getppid()
+        node = Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()[1]
+        os.kill(int(node), signal.SIGKILL)
+        threading.Event().wait()  # for the end of its own process
+    return "up"
 
 
 @dataclass

@@ -299,6 +299,7 @@ BAD_FILTER_FIELDS = [
         ),
         ("CancelExecution", pb.CancelExecutionRequest(reason=LONG, request_id="\n"), ["id", "reason", "request_id"]),
         ("TerminateExecution", pb.TerminateExecutionRequest(id="a b", reason=LONG), ["id", "reason"]),
+        ("ResumeExecution", pb.ResumeExecutionRequest(id="a b", request_id="\n"), ["id", "request_id"]),
         ("ResolveCompensation", pb.ResolveCompensationRequest(id="a"), ["resolution"]),
         ("ResolveCompensation", pb.ResolveCompensationRequest(id="a", resolution=9), ["resolution"]),
     ],
@@ -325,6 +326,7 @@ async def test_every_mistake_of_a_request_is_named(served, method, request_, fie
         ("ReceiveSignals", pb.ReceiveSignalsRequest(execution_id="none")),
         ("CancelExecution", pb.CancelExecutionRequest(id="none")),
         ("TerminateExecution", pb.TerminateExecutionRequest(id="none")),
+        ("ResumeExecution", pb.ResumeExecutionRequest(id="none")),
     ],
 )
 async def test_an_unknown_id_is_not_found(served, method, request_):
@@ -347,6 +349,9 @@ async def test_a_wrong_state_is_a_failed_precondition(served):
         )
     )
 
+    resume = await told(served.executions.ResumeExecution(pb.ResumeExecutionRequest(id="a")))
+
+    assert (resume.code, resume.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE")
     assert (signal.code, signal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CLOSED")
     assert (resolve.code, resolve.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE")
 

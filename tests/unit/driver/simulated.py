@@ -132,6 +132,7 @@ class SimulatedNode:
         self.now_ms = START_MS
         self.pools = pools
         self.window_max = window_max
+        self.last_alive_ms: int | None = None  #: of the node's process before, if that died
         self.attempts: dict[str, Attempt] = {}
         self.arriving: dict[str, messages.RunHandler | messages.RunCompensation] = {}
         self.reads = True  #: hosts say when they have taken what they were sent to run
@@ -163,7 +164,9 @@ class SimulatedNode:
             outputs=self,
             children=self._child,
             signals=lambda request: self.checked(request),
-            registration=lambda at_ms, boot_id: registration(at_ms=at_ms, boot_id=boot_id, handlers=HANDLERS),
+            registration=lambda at_ms, boot_id: registration(
+                at_ms=at_ms, boot_id=boot_id, handlers=HANDLERS, last_alive_ms=self.last_alive_ms
+            ),
             log=self.make_log,
         )
 

@@ -33,6 +33,7 @@ from tempolite_node.engine.commands import (
     FromAttempt,
     GiveUp,
     LoseNode,
+    NoteRest,
     PlaceExecutions,
     ReceiveSignal,
     RecordMarker,
@@ -41,6 +42,7 @@ from tempolite_node.engine.commands import (
     RemoveNode,
     Resolution,
     ResolveCompensation,
+    Resume,
     SendSignal,
     SendSignalFromAttempt,
     SetSignalAside,
@@ -149,6 +151,7 @@ def registration(
     queue_limit: int = 0,
     concurrency_key_limit: int = 1,
     format: int = FORMAT,
+    last_alive_ms: int | None = None,
 ) -> RegisterNode:
     """Of a node with as many slots in each pool. The component of a handler is the enqueueing command's to say."""
     return RegisterNode(
@@ -166,6 +169,7 @@ def registration(
         ),
         slots=dict.fromkeys(Component, slots),
         format=format,
+        last_alive_ms=last_alive_ms,
     )
 
 
@@ -329,10 +333,25 @@ class Story:
         )
 
     def restart(self) -> None:
-        """The node stops without a word, and starts again."""
+        """The node stops, and starts again."""
         self.reopen()
         self._runs += 1
         self.register(boot_id=f"run-{self._runs}")
+
+    def die(self, after_ms: int = 1_000) -> None:
+        """The node dies without a word, so long from now, and is started again."""
+        self.now_ms += after_ms
+        self.reopen()
+        self._runs += 1
+        self.register(boot_id=f"run-{self._runs}", last_alive_ms=self.now_ms)
+
+    def resume(self, execution_id: str) -> AnyOutcome:
+        return self.do(Resume(at_ms=self.now_ms, execution_id=execution_id))
+
+    def rest(self, execution_id: str) -> AnyOutcome:
+        """The driver sees that the code of an execution only waits."""
+        epoch = self[execution_id].epoch
+        return self.do(NoteRest(at_ms=self.now_ms, execution_id=execution_id, epoch=epoch))
 
     def reopen(self) -> None:
         self.close()

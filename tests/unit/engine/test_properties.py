@@ -48,6 +48,7 @@ from tempolite_node.engine.commands import (
     IdConflict,
     IdReuse,
     LoseNode,
+    NoteRest,
     PlaceExecutions,
     ReceiveSignal,
     RecordMarker,
@@ -55,6 +56,7 @@ from tempolite_node.engine.commands import (
     RemoveNode,
     Resolution,
     ResolveCompensation,
+    Resume,
     SendSignal,
     SendSignalFromAttempt,
     SetSignalAside,
@@ -221,7 +223,19 @@ class Moves:
             slots=pick((1, 4), move.three),
             queue_limit=pick((0, 0, 3), move.three),
             concurrency_key_limit=pick((1, 2, 1, 3), move.one),
+            last_alive_ms=pick((self.at_ms, None, self.at_ms - 100_000), move.two),
         )
+
+    def _resume(self, move: Move) -> AnyCommand | None:
+        """One that is suspended; in the wild, whatever there is."""
+        found = self._one_of([e for e in self.everyone if move.wild or e.status is Status.SUSPENDED], move)
+        return None if found is None else Resume(at_ms=self.at_ms, execution_id=found.id)
+
+    def _rest(self, move: Move) -> AnyCommand | None:
+        found = self._one_of(self._attached(), move)
+        if found is None:
+            return None
+        return NoteRest(at_ms=self.at_ms, execution_id=found.id, epoch=found.epoch - move.wild)
 
     def _drain(self, move: Move) -> AnyCommand:
         node_id, boot_id = self._node(move)
@@ -521,6 +535,8 @@ FREQUENCIES = {
     "remove": 1,
     "place": 3,
     "resolve": 1,
+    "resume": 1,
+    "rest": 1,
     "terminate": 1,
 }
 #: Where nodes come and go all the time.

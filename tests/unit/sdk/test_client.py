@@ -672,6 +672,14 @@ def test_cancel_terminate_and_resolve_carry_a_reason_and_a_request_id(peer: Peer
         assert request.request_id
 
 
+def test_a_suspended_execution_is_resumed(peer: Peer, client: Any) -> None:
+    peer.answers("ResumeExecution", pb.ResumeExecutionResponse(status="EXECUTION_STATUS_QUEUED"))
+    assert client.resume("e1") is ExecutionStatus.QUEUED
+    [request] = peer.requests["ResumeExecution"]
+    assert request.id == "e1"
+    assert request.request_id
+
+
 def test_pools_are_read_scaled_and_paused(peer: Peer, client: Any) -> None:
     pool = node_service_pb2.Pool(component="COMPONENT_SIDE_EFFECT", workers=4, queue_limit=10)
     pool.retry_policy.maximum_attempts = 3

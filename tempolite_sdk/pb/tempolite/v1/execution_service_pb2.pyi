@@ -367,6 +367,20 @@ class TerminateExecutionResponse(_message.Message):
     status: _common_pb2.ExecutionStatus
     def __init__(self, status: _Optional[_Union[_common_pb2.ExecutionStatus, str]] = ...) -> None: ...
 
+class ResumeExecutionRequest(_message.Message):
+    __slots__ = ("id", "request_id")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    request_id: str
+    def __init__(self, id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ResumeExecutionResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: _common_pb2.ExecutionStatus
+    def __init__(self, status: _Optional[_Union[_common_pb2.ExecutionStatus, str]] = ...) -> None: ...
+
 class ResolveCompensationRequest(_message.Message):
     __slots__ = ("id", "resolution", "reason", "request_id")
     ID_FIELD_NUMBER: _ClassVar[int]

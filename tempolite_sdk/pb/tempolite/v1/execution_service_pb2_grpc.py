@@ -95,6 +95,11 @@ class ExecutionServiceStub(object):
                 request_serializer=tempolite_dot_v1_dot_execution__service__pb2.TerminateExecutionRequest.SerializeToString,
                 response_deserializer=tempolite_dot_v1_dot_execution__service__pb2.TerminateExecutionResponse.FromString,
                 _registered_method=True)
+        self.ResumeExecution = channel.unary_unary(
+                '/tempolite.v1.ExecutionService/ResumeExecution',
+                request_serializer=tempolite_dot_v1_dot_execution__service__pb2.ResumeExecutionRequest.SerializeToString,
+                response_deserializer=tempolite_dot_v1_dot_execution__service__pb2.ResumeExecutionResponse.FromString,
+                _registered_method=True)
         self.ResolveCompensation = channel.unary_unary(
                 '/tempolite.v1.ExecutionService/ResolveCompensation',
                 request_serializer=tempolite_dot_v1_dot_execution__service__pb2.ResolveCompensationRequest.SerializeToString,
@@ -192,8 +197,15 @@ class ExecutionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ResolveCompensation(self, request, context):
+    def ResumeExecution(self, request, context):
         """What an operator decides about the compensation that holds a STUCK saga. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveCompensation(self, request, context):
+        """Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -261,6 +273,11 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.TerminateExecution,
                     request_deserializer=tempolite_dot_v1_dot_execution__service__pb2.TerminateExecutionRequest.FromString,
                     response_serializer=tempolite_dot_v1_dot_execution__service__pb2.TerminateExecutionResponse.SerializeToString,
+            ),
+            'ResumeExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeExecution,
+                    request_deserializer=tempolite_dot_v1_dot_execution__service__pb2.ResumeExecutionRequest.FromString,
+                    response_serializer=tempolite_dot_v1_dot_execution__service__pb2.ResumeExecutionResponse.SerializeToString,
             ),
             'ResolveCompensation': grpc.unary_unary_rpc_method_handler(
                     servicer.ResolveCompensation,
@@ -593,6 +610,33 @@ class ExecutionService(object):
             '/tempolite.v1.ExecutionService/TerminateExecution',
             tempolite_dot_v1_dot_execution__service__pb2.TerminateExecutionRequest.SerializeToString,
             tempolite_dot_v1_dot_execution__service__pb2.TerminateExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tempolite.v1.ExecutionService/ResumeExecution',
+            tempolite_dot_v1_dot_execution__service__pb2.ResumeExecutionRequest.SerializeToString,
+            tempolite_dot_v1_dot_execution__service__pb2.ResumeExecutionResponse.FromString,
             options,
             channel_credentials,
             insecure,
