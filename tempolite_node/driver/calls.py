@@ -44,7 +44,8 @@ from tempolite_node.engine.commands import (
 )
 from tempolite_node.engine.effects import AnyOutcome, AttemptOver, Granted, Reason, Refused, Rejection, Value
 from tempolite_node.engine.formats import EXACT_REPLAY
-from tempolite_node.engine.model import Operation, OperationKind
+from tempolite_node.engine.model import OperationKind
+from tempolite_node.engine.work import Work
 from tempolite_node.protocol import messages
 
 _NoCall = (
@@ -67,6 +68,10 @@ _END_OF = {
 }
 
 
+#: Requests whose answers begin or end a frame, or a wait that holds one back.
+_MOVE_FRAMES = frozenset({BeginSideEffect, CompleteSideEffect, FailSideEffect, GiveUp, ContinueAsNew})
+
+
 class ResolveChild(Protocol):
     """Turns what an attempt asks for a child into the engine's request; or says why that can't be."""
 
@@ -86,10 +91,6 @@ class SignalCheck(Protocol):
     def __call__(self, request: SendSignalFromAttempt) -> Refused | Undecided | None: ...
 
 
-class FindOperation(Protocol):
-    def __call__(self, row: int, kind: OperationKind, key: str) -> Operation | None: ...
-
-
 class Requests:
     def __init__(
         self,
@@ -98,19 +99,14 @@ class Requests:
         signals: SignalCheck,
         *,
         put: Callable[[SignalChecked], None],
-        format: Callable[[], int],
-        operation: FindOperation,
+        work: Work,
     ) -> None:
-        """put: has what comes later come in as an input of the driver. format: of the log, that is in use.
-
-        operation: as of the command that was decided last.
-        """
+        """put: has what comes later come in as an input of the driver."""
         self._dispatch = dispatch
         self._children = children
         self._signals = signals
         self._put = put
-        self._format = format
-        self._operation = operation
+        self.work = work  #: what is decided now, or next
 
     def on_messages(
         self, host: int, calls: Sequence[messages.ForDriver], *, at_ms: int, is_current: bool
@@ -167,7 +163,8 @@ class Requests:
             if request.fresh and is_current:
                 dispatch.begin_side_effect(run, call, request.key, Granted(attempt=1))
                 return None
-        dispatch.asked(run, call)
+        if not call.frame:
+            run.root.undecided += 1
         if not isinstance(request, _Checked):
             return request
         checked = self._check(request, host, call, at_ms=at_ms)
@@ -180,11 +177,11 @@ class Requests:
         match request:
             case messages.ChildRequest():
                 return self._children(request, at_ms)
-            case SetSignalAside() if self._format() < 2:
+            case SetSignalAside() if self.work.format < 2:
                 return _too_early("set signals aside")
-            case CancelFromAttempt() if self._format() < EXACT_REPLAY:
+            case CancelFromAttempt() if self.work.format < EXACT_REPLAY:
                 return _too_early("cancel for an execution")
-            case ContinueAsNew() if self._format() < EXACT_REPLAY:
+            case ContinueAsNew() if self.work.format < EXACT_REPLAY:
                 return _too_early("continue executions as new")
             case SendSignalFromAttempt() if request.to is not None:
                 found = self._signals(request)
@@ -199,7 +196,8 @@ class Requests:
         """Has the log record that this node refuses it, so that replay is refused it too; None: it is told at once."""
         if run.exact and (recorded := _refusal_of(call.request, refused)) is not None:
             return recorded
-        self._dispatch.decided(run, call)
+        if not call.frame:
+            run.root.undecided -= 1
         self._dispatch.answer(run, call, refused)
         return None
 
@@ -243,12 +241,16 @@ class Requests:
             assert outcome.reason is Reason.STALE_EPOCH, f"{type(request).__name__}: {outcome}"
             dispatch.lost(run, call)
             return
-        dispatch.decided(run, call)
+        if not call.frame:
+            run.root.undecided -= 1
         over = _END_OF.get(type(request))
         if over is not None:
             dispatch.end(run, over, request.failure if isinstance(request, FailAttempt) else None)
             return
         end = self._end(run, request) if run.exact and outcome is not None else NO_END
+        if outcome is not None and type(request) not in _MOVE_FRAMES:
+            dispatch.answer(run, call, outcome, end)  # type: ignore[arg-type]
+            return
         match request:
             case CompleteSideEffect(key=key) | FailSideEffect(key=key):
                 dispatch.end_side_effect(run, call, key, outcome, end)  # type: ignore[arg-type]
@@ -256,18 +258,22 @@ class Requests:
                 dispatch.begin_side_effect(run, call, key, outcome, end)  # type: ignore[arg-type]
             case GiveUp():
                 dispatch.given_up(run, call, request, outcome, end)  # type: ignore[arg-type]
-            case ContinueAsNew() if isinstance(outcome, Value):
-                dispatch.hand_over(run, call, outcome, end)
-            case WaitForExecution() | ReceiveSignal() | SetSignalAside() | Sleep() if outcome is None:
+            case ContinueAsNew():
+                hand_over = dispatch.hand_over if isinstance(outcome, Value) else dispatch.answer
+                hand_over(run, call, outcome, end)  # type: ignore[arg-type]
+            case WaitForExecution() | ReceiveSignal() | SetSignalAside() | Sleep():
                 dispatch.wait(run, call, _KINDS[type(request)], request.key)
             case _:
-                assert outcome is not None, f"{type(request).__name__} has no answer"
-                dispatch.answer(run, call, outcome, end)  # type: ignore[arg-type]
+                raise AssertionError(f"{type(request).__name__} has no answer")
 
     def _end(self, run: RunningAttempt, request: AnyRequest) -> End:
         """Of the operation that the request is about: the answer has its place. A step that begins has none yet."""
-        place = _place_of(request)
-        operation = None if place is None else self._operation(run.row, *place)
+        kind = _KINDS.get(type(request))
+        if kind is None:
+            if not isinstance(request, GiveUp | RecordRefusal):
+                return NO_END  # it is about none
+            kind = request.kind
+        operation = self.work.operation(run.row, kind, request.key)  # type: ignore[union-attr]
         return NO_END if operation is None else (operation.end_seq, operation.closed_ms or 0)
 
     def host_down(self, host: int, message: str, *, crashed: bool, at_ms: int) -> Iterator[PendingCommand]:
@@ -323,11 +329,3 @@ _KINDS: Mapping[type[AnyRequest], OperationKind] = {
     RecordMarker: OperationKind.MARKER,
     SendSignalFromAttempt: OperationKind.SIGNAL_SENT,
 }
-
-
-def _place_of(request: AnyRequest) -> tuple[OperationKind, str] | None:
-    """The operation that a request is about; None: it is about none that has an answer."""
-    kind = _KINDS.get(type(request))
-    if kind is not None:
-        return kind, request.key  # type: ignore[union-attr]
-    return (request.kind, request.key) if isinstance(request, GiveUp | RecordRefusal) else None

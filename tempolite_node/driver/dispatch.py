@@ -330,16 +330,6 @@ class Dispatch:
         self._send(host, messages.AbandonAttempt(execution_id=call.execution_id, epoch=call.epoch))
         return None
 
-    def asked(self, run: RunningAttempt, call: messages.AttemptCall) -> None:
-        """The log is asked, or somebody else whose answer comes later: until then the frame has something to do."""
-        if not call.frame:
-            run.root.undecided += 1
-
-    def decided(self, run: RunningAttempt, call: messages.AttemptCall) -> None:
-        """What was asked is decided; what becomes of it, follows."""
-        if not call.frame:
-            run.root.undecided -= 1
-
     def quiet(self, run: RunningAttempt, released: int) -> None:
         """The attempt's own code waits, unless an answer is on its way to it."""
         frame = run.root
@@ -359,12 +349,9 @@ class Dispatch:
             self.rested.append(run)
             self._trials.over(run.execution_id)
 
-    def _frame_of(self, run: RunningAttempt, call: messages.AttemptCall) -> Frame:
-        return run.frames.get(call.frame, run.root)  # a task may outlive the side effect that made it
-
     def answer(self, run: RunningAttempt, call: messages.AttemptCall, answer: AnyAnswer, end: End = NO_END) -> None:
         """The call is over as soon as it was made."""
-        frame, reply = self._frame_of(run, call), _reply(run, call.call, answer, end)
+        frame, reply = run.frames.get(call.frame, run.root), _reply(run, call.call, answer, end)
         if not frame.stepped:
             self._send(run.host, reply)
         elif isinstance(call.request, Heartbeat | GiveUp):  # nobody waits for these
@@ -383,7 +370,7 @@ class Dispatch:
     ) -> None:
         """One of the attempt's waits is nobody's any more: it holds its frame back no longer."""
         waiting = run.calls.pop((request.kind, request.key), None)
-        frame = self._frame_of(run, call) if waiting is None else waiting.frame
+        frame = run.frames.get(call.frame, run.root) if waiting is None else waiting.frame
         if frame.stepped:
             self.answer(run, call, answer, end)
             return
@@ -396,7 +383,7 @@ class Dispatch:
 
     def wait(self, run: RunningAttempt, call: messages.AttemptCall, kind: OperationKind, key: str) -> None:
         """The call is a wait that is not over: its frame holds no slot from here on, or from when it is quiet."""
-        frame = self._frame_of(run, call)
+        frame = run.frames.get(call.frame, run.root)  # a task may outlive the side effect that made it
         run.calls[kind, key] = OpenCall(call.call, frame)
         if frame.stepped:
             self._rest(run, frame)

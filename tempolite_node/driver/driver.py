@@ -120,8 +120,7 @@ class Driver:
             children,
             signals,
             put=self.inputs.put,
-            format=lambda: self.format,
-            operation=lambda row, kind, key: self._work.operation(row, kind, key),
+            work=self._work,
         )
         self._answers: list[tuple[Callable[[Any], None], Any]] = []
         self._inspections: list[Inspect] = []
@@ -357,13 +356,15 @@ class Driver:
     def apply(self, commands: Sequence[AnyCommand], *, own: bool) -> None:
         under_way = self._pending.ordered() if own else []
         self._executions.look_up(ids_of_new(commands))
+        work = self._work
         for index, command in enumerate(commands):
-            outcome = decide(self._work, command)
+            outcome = decide(work, command)
             # A call is answered, and its frame loses its slot if it waits, before effects of later commands wake it.
             if under_way and not (pending := under_way[index]).given_up and pending.on_outcome is not None:
                 pending.on_outcome(outcome)
-            self._take_effects()
-        if self._work.nodes:
+            if work.effects:
+                self._take_effects()
+        if work.nodes:
             self._check_format()
             self._follow_own_state()
 
@@ -410,7 +411,7 @@ class Driver:
         self._pending.fail_all(unclear)
         self.dispatch.abandon_all()
         self.dispatch.refill(everything=True)
-        self._work = Work(self._executions)
+        self._begin_work()
         self._check_format()
         self._readiness.reset()
         self._look_for_misplaced = True
@@ -418,8 +419,6 @@ class Driver:
 
     def _take_effects(self) -> None:
         effects = self._work.effects
-        if not effects:
-            return
         for effect in effects:
             self._take_effect(effect)
         effects.clear()
@@ -454,8 +453,11 @@ class Driver:
                 self._tell_more()
             if self._node_id in work.nodes:
                 self.dispatch.refill(everything=True)  # it may have been refused starts meanwhile
-        self._work = Work(self._executions)
+        self._begin_work()
         self._log.saved()
+
+    def _begin_work(self) -> None:
+        self._work = self._requests.work = Work(self._executions)
 
     def _tell_more(self) -> None:
         """Says again what this node serves, if the format that has come into use has room for more of it."""

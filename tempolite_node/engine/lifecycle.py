@@ -256,6 +256,7 @@ def undo(work: Work, execution: Execution, step: Operation, *, at_ms: int) -> No
 def _undoing(work: Work, execution: Execution, step: Operation, *, at_ms: int) -> Execution:
     """The saga as one whose step is undone next, with the data that the step had when it was last recorded."""
     work.put_operation(
+        execution,
         Operation(
             execution_row=execution.row,
             kind=OperationKind.COMPENSATION,
@@ -297,6 +298,7 @@ def stick(work: Work, execution: Execution, failure: Failure, *, retry_state: Re
     """The compensation is out of retries: the saga waits for an operator."""
     operation = current_compensation(work, execution)
     work.put_operation(
+        execution,
         replace(
             operation,
             status=OperationStatus.FAILED,
@@ -439,7 +441,7 @@ def cancel_pending(work: Work, execution: Execution, *, at_ms: int) -> None:
     if not execution.pending:
         return
     for wait in work.pending(execution.row):
-        close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
+        close_wait(work, execution, wait, OperationStatus.CANCELLED, at_ms=at_ms)
     work.put(replace(work.execution_at(execution.row), pending=0))
 
 
@@ -449,7 +451,7 @@ def leave(work: Work, execution: Execution, kind: OperationKind, key: str, *, at
         return execution
     inside = [wait for wait in work.pending(execution.row) if wait.key.startswith(prefix_of(kind, key))]
     for wait in inside:
-        close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
+        close_wait(work, execution, wait, OperationStatus.CANCELLED, at_ms=at_ms)
     left = replace(work.execution_at(execution.row), pending=execution.pending - len(inside))
     goes_on = left.status is Status.WAITING and not left.pending
     return work.put(replace(left, status=Status.RUNNING) if goes_on else left)
@@ -465,8 +467,8 @@ def end_wait(
     result: bytes | None = None,
 ) -> None:
     """A pending wait is over: its execution goes on."""
-    over = close_wait(work, wait, status, at_ms=at_ms, result=result)
     execution = work.execution_at(wait.execution_row)
+    over = close_wait(work, execution, wait, status, at_ms=at_ms, result=result)
     waiting = replace(execution, pending=execution.pending - 1)
     if not execution.attached:
         work.put(waiting)
@@ -507,7 +509,7 @@ def in_backoff(work: Work, execution: Execution) -> Operation | None:
 
 def end_backoff(work: Work, execution: Execution, side_effect: Operation, *, at_ms: int) -> None:
     """The side effect's next attempt is due. Without a stack, replay asks for it again and finds that it is."""
-    work.put_operation(replace(side_effect, due_ms=None), before=side_effect)
+    work.put_operation(execution, replace(side_effect, due_ms=None), before=side_effect)
     if not execution.attached:
         resume_unwound(work, execution, at_ms=at_ms)
         return
@@ -528,13 +530,19 @@ def end_time(work: Work, execution: Execution, side_effect: Operation, *, at_ms:
 
     One that has a stack again watches over its time itself.
     """
-    work.put_operation(replace(side_effect, due_ms=None), before=side_effect)
+    work.put_operation(execution, replace(side_effect, due_ms=None), before=side_effect)
     if not execution.attached and execution_generation(side_effect.generation) == execution.generation:
         resume_unwound(work, execution, at_ms=at_ms)
 
 
 def close_wait(
-    work: Work, wait: Operation, status: OperationStatus, *, at_ms: int, result: bytes | None = None
+    work: Work,
+    execution: Execution,
+    wait: Operation,
+    status: OperationStatus,
+    *,
+    at_ms: int,
+    result: bytes | None = None,
 ) -> Operation:
     if wait.due_ms is not None:
         work.clear_timer(wait.execution_row, operation_timer(wait.kind, wait.key))
@@ -542,7 +550,7 @@ def close_wait(
     if wait.kind is OperationKind.WAIT and wait.target_row is not None:
         target = work.execution_at(wait.target_row)
         work.put(replace(target, waiters=target.waiters - 1))
-    return work.put_operation(over, before=wait)
+    return work.put_operation(execution, over, before=wait)
 
 
 # --- cancel

@@ -9,6 +9,7 @@ from tempolite_node.engine.work import Work
 def put_marker(work: Work, execution: Execution, key: str, value: bytes, generation: int, *, at_ms: int) -> None:
     """There must be none under the key."""
     work.put_operation(
+        execution,
         Operation(
             execution_row=execution.row,
             kind=OperationKind.MARKER,

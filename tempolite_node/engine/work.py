@@ -46,6 +46,8 @@ class Stored(Protocol):
     def children_with_children(self, parent_row: int) -> list[Execution]: ...
     def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None: ...
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]: ...
+    @property
+    def journal_sizes(self) -> Mapping[int, tuple[int, int]]: ...  # as far as they are known
     def journal_size(self, row: int) -> tuple[int, int]: ...
     def pending(self, row: int) -> list[Operation]: ...
     def retrying(self, row: int) -> list[Operation]: ...
@@ -264,17 +266,18 @@ class Work:
             return found
         return self._stored.operation(row, kind, key)
 
-    def put_operation(self, operation: Operation, *, before: Operation | None) -> Operation:
-        """operation: made for this: nobody else has it yet, and it gets its place among the ends here.
+    def put_operation(self, execution: Execution, operation: Operation, *, before: Operation | None) -> Operation:
+        """execution: whose it is.
 
+        operation: made for this: nobody else has it yet, and it gets its place among the ends here.
         before: what is recorded under its key so far; the one who decides has looked it up.
         """
         status = before.status if before is not None and before.holds(operation.generation) else None
         assert operation.status in OPERATION_MOVES[operation.kind][status], (
             f"{operation.kind} {operation.key}: {status} -> {operation.status}"
         )
-        row = operation.execution_row
-        if operation.closed_ms is not None and self._has_order(row):
+        row = execution.row
+        if operation.closed_ms is not None and execution.format >= formats.EXACT_REPLAY:
             force_setattr(operation, "end_seq", self.next_row())
         count, size = self.growth.get(row, (0, 0))
         if before is None:
@@ -288,20 +291,16 @@ class Work:
 
     def journal_size(self, row: int) -> tuple[int, int]:
         """Operations of the journal, and their bytes as `sizes.of_record` counts them."""
-        count, size = self._stored.journal_size(row)
+        count, size = self._stored.journal_sizes.get(row) or self._stored.journal_size(row)
         more = self.growth.get(row)
         return (count, size) if more is None else (count + more[0], size + more[1])
 
     def put_at_end(self, operation: Operation, *, at_ms: int) -> Operation:
         """Gives one that was over before its place among those that end now: nobody has had its answer."""
-        if self._has_order(operation.execution_row):
+        if self.execution_at(operation.execution_row).format >= formats.EXACT_REPLAY:
             operation = replace(operation, end_seq=self.next_row(), closed_ms=at_ms)
             self.operations[operation.execution_row][operation.kind, operation.key] = operation
         return operation
-
-    def _has_order(self, row: int) -> bool:
-        """Whether the ends of an execution's operations have an order; see `Operation.end_seq`."""
-        return self.execution_at(row).format >= formats.EXACT_REPLAY
 
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]:
         """In the order in which they were recorded."""

@@ -58,7 +58,7 @@ class StoreWriter:
         self._cache = ExecutionCache()
         self._absent: set[str] = set()  #: ids that nobody has, as of the last commit
         self._journals = Journals()
-        self._journal_sizes: dict[int, tuple[int, int]] = {}  #: of those that hosts hold, as far as asked for
+        self.journal_sizes: dict[int, tuple[int, int]] = {}  #: of those that hosts hold, as far as known
         self._waits: dict[int, dict[tuple[int, str], Operation]] = {}  #: for an execution's end, as far as remembered
         self._waits_bytes = 0
         meta = connection.execute("SELECT last_row, applied_index FROM meta WHERE one = 1").get
@@ -231,10 +231,8 @@ class StoreWriter:
 
     def journal_size(self, row: int) -> tuple[int, int]:
         """Operations, and their bytes as `sizes.of_record` counts them."""
-        size = self._journal_sizes.get(row)
-        if size is None:
-            found: Any = self._connection.execute(_JOURNAL_SIZE, (row,)).fetchone()
-            size = self._journal_sizes[row] = (found[0], found[1])
+        found: Any = self._connection.execute(_JOURNAL_SIZE, (row,)).fetchone()
+        size = self.journal_sizes[row] = (found[0], found[1])
         return size
 
     def operations(self, row: int, bytes_max: int) -> list[Operation] | None:
@@ -361,8 +359,8 @@ class StoreWriter:
             self._follow_journal(execution)
             self._cache.put(execution)
         for row, (count, size) in work.growth.items():
-            if (known := self._journal_sizes.get(row)) is not None:
-                self._journal_sizes[row] = known[0] + count, known[1] + size
+            if (known := self.journal_sizes.get(row)) is not None:
+                self.journal_sizes[row] = known[0] + count, known[1] + size
         for row, changed in work.operations.items():
             self._journals.update(row, changed)
             self._follow_waits(changed.values())
@@ -390,12 +388,12 @@ class StoreWriter:
         """A journal is kept while a worker host holds its execution. One that nobody ran before begins empty."""
         if not execution.attached:
             self._journals.close(execution.row)
-            self._journal_sizes.pop(execution.row, None)
+            self.journal_sizes.pop(execution.row, None)
         elif execution.epoch == 1:
             former = self._cache.by_row.get(execution.row)
             if execution.row > self._last_row or (former is not None and former.epoch == 0):
                 self._journals.open(execution.row)
-                self._journal_sizes[execution.row] = (0, 0)
+                self.journal_sizes[execution.row] = (0, 0)
 
     def _follow_waits(self, changed: Iterable[Operation]) -> None:
         for wait in changed:

@@ -240,7 +240,7 @@ def _recorded_value(work: Work, operation: Operation | None) -> str:
 def _complete_compensation(work: Work, execution: Execution, *, at_ms: int) -> None:
     operation = lifecycle.current_compensation(work, execution)
     undone = replace(operation, status=OperationStatus.COMPLETED, closed_ms=at_ms, due_ms=None)
-    work.put_operation(undone, before=operation)
+    work.put_operation(execution, undone, before=operation)
     lifecycle.cancel_pending(work, execution, at_ms=at_ms)
     detached = lifecycle.detach(work, replace(execution, pending=0), abandon=False)
     lifecycle.undo_next(work, detached, at_ms=at_ms)
@@ -275,5 +275,5 @@ def end_compensation_attempt(
         return
     operation = lifecycle.current_compensation(work, execution)
     retrying = replace(operation, status=OperationStatus.RETRYING, failure=failure, due_ms=next_attempt)
-    work.put_operation(retrying, before=operation)
+    work.put_operation(execution, retrying, before=operation)
     lifecycle.schedule(work, detached, due_ms=next_attempt)

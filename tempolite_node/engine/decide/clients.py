@@ -369,17 +369,19 @@ def resolve_compensation(work: Work, command: ResolveCompensation) -> Accepted |
     match command.resolution:
         case Resolution.RETRY:
             again = replace(operation, status=OperationStatus.PENDING, closed_ms=None, end_seq=0)
-            work.put_operation(again, before=operation)
+            work.put_operation(execution, again, before=operation)
             ready = replace(going_on, failures=0, crashes=0, node_deaths=0)
             lifecycle.enqueue_ready(work, ready, at_ms=command.at_ms, resumes=False)
         case Resolution.SKIP:
             work.put_operation(
-                replace(operation, status=OperationStatus.SKIPPED, closed_ms=command.at_ms), before=operation
+                execution, replace(operation, status=OperationStatus.SKIPPED, closed_ms=command.at_ms), before=operation
             )
             lifecycle.undo_next(work, going_on, at_ms=command.at_ms)
         case Resolution.MARK_DONE:
             work.put_operation(
-                replace(operation, status=OperationStatus.COMPLETED, closed_ms=command.at_ms), before=operation
+                execution,
+                replace(operation, status=OperationStatus.COMPLETED, closed_ms=command.at_ms),
+                before=operation,
             )
             lifecycle.undo_next(work, going_on, at_ms=command.at_ms)
         case _:

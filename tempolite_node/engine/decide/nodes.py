@@ -226,7 +226,7 @@ def _start_compensation(work: Work, execution: Execution, *, at_ms: int) -> None
     operation = lifecycle.current_compensation(work, execution)
     new = execution.attempt_started_ms is None
     running = replace(operation, status=OperationStatus.RUNNING, attempt=operation.attempt + new, due_ms=None)
-    work.put_operation(running, before=operation)
+    work.put_operation(execution, running, before=operation)
     started = work.put(replace(execution, **_attached(execution, at_ms=at_ms)))
     _set_attempt_timers(work, started, at_ms=at_ms)
     work.emit(RunCompensation(execution_id=started.id, owner=started.owner, epoch=started.epoch, key=operation.key))

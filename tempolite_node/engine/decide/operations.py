@@ -66,6 +66,7 @@ def refuse(
     if _is_exact(execution):
         before = work.operation(execution.row, kind, key)
         work.put_operation(
+            execution,
             Operation(
                 execution_row=execution.row,
                 kind=kind,
@@ -168,6 +169,7 @@ def keep_time(work: Work, execution: Execution, timed: TimedSideEffect) -> None:
     if before is not None and not _is_tried(before):
         return
     running = work.put_operation(
+        execution,
         Operation(
             execution_row=execution.row,
             kind=OperationKind.SIDE_EFFECT,
@@ -191,9 +193,9 @@ def _is_tried(side_effect: Operation) -> bool:
     return side_effect.status in (OperationStatus.RETRYING, OperationStatus.RUNNING)
 
 
-def _end_of_time_is_past(work: Work, side_effect: Operation | None) -> None:
+def _end_of_time_is_past(work: Work, side_effect: Operation) -> None:
     """It has ended before."""
-    if side_effect is not None and side_effect.status is OperationStatus.RUNNING:
+    if side_effect.status is OperationStatus.RUNNING:
         timer = lifecycle.operation_timer(side_effect.kind, side_effect.key)
         work.clear_timer(side_effect.execution_row, timer)
 
@@ -201,17 +203,21 @@ def _end_of_time_is_past(work: Work, side_effect: Operation | None) -> None:
 def complete_side_effect(
     work: Work, execution: Execution, request: CompleteSideEffect, generation: int, *, at_ms: int
 ) -> AnyAnswer:
-    earlier = work.operation(execution.row, OperationKind.SIDE_EFFECT, request.key)
+    kind, key = OperationKind.SIDE_EFFECT, request.key
+    earlier = work.operation(execution.row, kind, key)
     before = _if_holds(earlier, generation)
-    if before is not None and not _is_tried(before):
-        return _differs(before, request.digest) or _side_effect_answer(before)
-    _end_of_time_is_past(work, before)
-    execution = lifecycle.leave(work, execution, OperationKind.SIDE_EFFECT, request.key, at_ms=at_ms)
+    if before is not None:
+        if not _is_tried(before):
+            return _differs(before, request.digest) or _side_effect_answer(before)
+        _end_of_time_is_past(work, before)
+    if execution.pending:
+        execution = lifecycle.leave(work, execution, kind, key, at_ms=at_ms)
     work.put_operation(
+        execution,
         Operation(
             execution_row=execution.row,
-            kind=OperationKind.SIDE_EFFECT,
-            key=request.key,
+            kind=kind,
+            key=key,
             seq=earlier.seq if earlier else work.next_row(),
             status=OperationStatus.COMPLETED,
             digest=request.digest,
@@ -231,9 +237,10 @@ def fail_side_effect(
 ) -> AnyAnswer | None:
     earlier = work.operation(execution.row, OperationKind.SIDE_EFFECT, request.key)
     before = _if_holds(earlier, generation)
-    if before is not None and not _is_tried(before):
-        return _differs(before, request.digest) or _side_effect_answer(before)
-    _end_of_time_is_past(work, before)
+    if before is not None:
+        if not _is_tried(before):
+            return _differs(before, request.digest) or _side_effect_answer(before)
+        _end_of_time_is_past(work, before)
     execution = lifecycle.leave(work, execution, OperationKind.SIDE_EFFECT, request.key, at_ms=at_ms)
     attempt = before.attempt + 1 if before else 1
     work.add_attempt(
@@ -261,6 +268,7 @@ def fail_side_effect(
     )
     out_of_retries = isinstance(next_attempt, RetryState)
     failed = work.put_operation(
+        execution,
         Operation(
             execution_row=execution.row,
             kind=OperationKind.SIDE_EFFECT,
@@ -305,6 +313,7 @@ def begin_step(work: Work, execution: Execution, request: BeginStep, generation:
     number = before.attempt + 1 if before else 1
     left = before.result if before is not None and in_doubt and _is_exact(execution) else None
     work.put_operation(
+        execution,
         Operation(
             execution_row=execution.row,
             kind=OperationKind.STEP,
@@ -342,6 +351,7 @@ def complete_step(work: Work, execution: Execution, request: CompleteStep, *, at
         return step
     lifecycle.leave(work, execution, OperationKind.STEP, request.key, at_ms=at_ms)
     work.put_operation(
+        execution,
         replace(
             step,
             status=OperationStatus.COMPLETED,
@@ -372,6 +382,7 @@ def fail_step(work: Work, execution: Execution, request: FailStep, *, at_ms: int
         )
     )
     work.put_operation(
+        execution,
         replace(
             step,
             status=OperationStatus.FAILED,
@@ -445,6 +456,7 @@ def enqueue_child(
         work.put(replace(execution, has_children=True))
     result = msgspec.json.encode(child.id)
     work.put_operation(
+        execution,
         Operation(
             execution_row=execution.row,
             kind=OperationKind.CHILD,
@@ -565,6 +577,7 @@ def send_signal(
         if isinstance(delivered, Rejection):
             return refuse_it(delivered.reason, delivered.message)
     work.put_operation(
+        execution,
         Operation(
             execution_row=execution.row,
             kind=OperationKind.SIGNAL_SENT,
@@ -597,6 +610,7 @@ def cancel(work: Work, execution: Execution, request: CancelFromAttempt, generat
     if target is None:
         failure = Failure(type=Reason.NOT_FOUND.value, message=f"no execution {request.execution_id}")
     recorded = work.put_operation(
+        execution,
         Operation(
             execution_row=execution.row,
             kind=OperationKind.CANCEL,

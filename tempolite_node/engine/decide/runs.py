@@ -37,7 +37,7 @@ def continue_as_new(work: Work, execution: Execution, request: ContinueAsNew, *,
     ended = _end(work, work.execution_at(execution.row), at_ms=at_ms)
     begun = _begin(work, execution, ended, request.arguments, at_ms=at_ms)
     for wait in work.waiters(ended.row):
-        work.put_operation(replace(wait, target_row=begun.row), before=wait)
+        work.put_operation(work.execution_at(wait.execution_row), replace(wait, target_row=begun.row), before=wait)
     return Value()
 
 

@@ -53,6 +53,7 @@ def _begin(
         work.put(replace(waited_for, waiters=waited_for.waiters + 1))
     before = work.operation(execution.row, kind, key)
     work.put_operation(
+        execution,
         Operation(
             execution_row=execution.row,
             kind=kind,
@@ -100,6 +101,7 @@ def _over_at_once(
 ) -> None:
     before = work.operation(execution.row, kind, key)
     work.put_operation(
+        execution,
         Operation(
             execution_row=execution.row,
             kind=kind,
@@ -191,7 +193,7 @@ def _ask_again(work: Work, execution: Execution, wait: Operation, *, at_ms: int)
         work.put_at_end(wait, at_ms=at_ms)
     match wait.status:
         case OperationStatus.PENDING if lifecycle.cancel_due(execution):
-            lifecycle.close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
+            lifecycle.close_wait(work, execution, wait, OperationStatus.CANCELLED, at_ms=at_ms)
             return _interrupt(work, replace(execution, pending=execution.pending - 1))
         case OperationStatus.PENDING:
             _wait(work, execution)
@@ -333,13 +335,13 @@ def give_up(work: Work, execution: Execution, request: GiveUp, *, at_ms: int) ->
     if wait is None or wait.status in (OperationStatus.GIVEN_UP, OperationStatus.REFUSED):
         return Value()
     if wait.is_wait:
-        lifecycle.close_wait(work, wait, OperationStatus.GIVEN_UP, at_ms=at_ms)
+        lifecycle.close_wait(work, execution, wait, OperationStatus.GIVEN_UP, at_ms=at_ms)
         left = replace(work.execution_at(execution.row), pending=execution.pending - 1)
         goes_on = left.status is Status.WAITING and not left.pending
         work.put(replace(left, status=Status.RUNNING) if goes_on else left)
         return Value()
     given_up = replace(wait, status=OperationStatus.GIVEN_UP, closed_ms=at_ms, result=None, signal_seq=None)
-    work.put_operation(given_up, before=wait)
+    work.put_operation(execution, given_up, before=wait)
     if wait.signal_seq is not None:
         inbox.offer(work, wait.execution_row, inbox.give_back(work, wait, set_aside=None), at_ms=at_ms)
     return Value()
@@ -354,7 +356,7 @@ def deliver_cancel(
     pending = execution.pending
     for wait in work.pending(execution.row) if pending else ():
         if lifecycle.operation_timer(wait.kind, wait.key) == request.key:
-            lifecycle.close_wait(work, wait, OperationStatus.CANCELLED, at_ms=at_ms)
+            lifecycle.close_wait(work, execution, wait, OperationStatus.CANCELLED, at_ms=at_ms)
             pending -= 1
     marker = CANCEL_MARKER + request.key
     if work.operation(execution.row, OperationKind.MARKER, marker) is None:

@@ -58,12 +58,12 @@ class RecordingWork(Work):
             self._walk.executions_moved.add((before.status, execution.status))
         return super().put(execution)
 
-    def put_operation(self, operation: Operation, *, before: Operation | None) -> Operation:
+    def put_operation(self, execution: Execution, operation: Operation, *, before: Operation | None) -> Operation:
         recorded = self.operation(operation.execution_row, operation.kind, operation.key)
         assert (recorded and recorded.status) == (before and before.status), "it is another one than is recorded"
         held = before.status if before is not None and before.holds(operation.generation) else None
         self._walk.operations_moved.add((operation.kind, held, operation.status))
-        return super().put_operation(operation, before=before)
+        return super().put_operation(execution, operation, before=before)
 
 
 @pytest.fixture
@@ -422,10 +422,10 @@ def test_what_failed_is_recorded_anew_in_a_later_generation_alone(story: Walk) -
     again = replace(failed, status=OperationStatus.COMPLETED)
 
     with pytest.raises(AssertionError, match="side_effect quote: failed -> completed"):
-        Work(story.executions).put_operation(again, before=failed)
+        Work(story.executions).put_operation(story["order-1"], again, before=failed)
 
     later = replace(again, generation=failed.generation + 1)
-    put = Work(story.executions).put_operation(later, before=failed)
+    put = Work(story.executions).put_operation(story["order-1"], later, before=failed)
     assert put == replace(later, end_seq=put.end_seq)
 
 
@@ -435,7 +435,7 @@ def test_what_completed_stays_so_in_every_generation(story: Walk) -> None:
     later = replace(completed, generation=completed.generation + 1)
 
     with pytest.raises(AssertionError, match="side_effect quote: completed -> completed"):
-        Work(story.executions).put_operation(later, before=completed)
+        Work(story.executions).put_operation(story["order-1"], later, before=completed)
 
 
 # --- the schema

@@ -93,7 +93,7 @@ def test_waits_are_kept_up_to_their_bytes(executions: StoreWriter, monkeypatch: 
     for number in range(1_000):
         work = Work(executions)
         wait = operation(waiting, number, kind=OperationKind.WAIT, status=OperationStatus.PENDING, target_row=target)
-        work.put_operation(wait, before=None)
+        work.put_operation(work.execution_at(waiting), wait, before=None)
         executions.save(work, 2 + number)
 
         assert executions._waits_bytes <= 100_000

@@ -224,12 +224,12 @@ def test_the_cache_forgets_those_that_were_not_saved_for_the_longest_time(
 
 def test_the_journal_of_a_running_execution_is_what_is_stored(executions: StoreWriter, path: Path) -> None:
     work = Work(executions)
-    work.put(execution(work.next_row(), status=Status.RUNNING, attached=True, epoch=1))
-    first = work.put_operation(child(seq=work.next_row(), key="a"), before=None)
+    running = work.put(execution(work.next_row(), status=Status.RUNNING, attached=True, epoch=1))
+    first = work.put_operation(running, child(seq=work.next_row(), key="a"), before=None)
     executions.save(work, 1)
     work = Work(executions)
-    work.put_operation(child(seq=work.next_row(), key="b"), before=None)
-    work.put_operation(child(seq=2, key="a", result=b"2"), before=first)
+    work.put_operation(running, child(seq=work.next_row(), key="b"), before=None)
+    work.put_operation(running, child(seq=2, key="a", result=b"2"), before=first)
     executions.save(work, 2)
 
     stored = StoreWriter(open_writer(path)).operations(1, 1_000_000)
@@ -289,6 +289,7 @@ def wait_for(work: Work, row: int, target_row: int) -> Operation:
     target = work.execution_at(target_row)
     work.put(replace(target, waiters=target.waiters + 1))
     return work.put_operation(
+        work.execution_at(row),
         Operation(
             execution_row=row,
             kind=OperationKind.WAIT,
@@ -318,7 +319,9 @@ def test_a_wait_that_is_over_is_none_any_more(executions: StoreWriter) -> None:
     first, second = wait_for(work, 1, 3), wait_for(work, 2, 3)
     executions.save(work, 2)
     work = Work(executions)
-    work.put_operation(replace(first, status=OperationStatus.CANCELLED, closed_ms=NOW_MS), before=first)
+    work.put_operation(
+        work.execution_at(1), replace(first, status=OperationStatus.CANCELLED, closed_ms=NOW_MS), before=first
+    )
     work.put(replace(work.execution_at(3), waiters=1))
     executions.save(work, 3)
 

@@ -136,6 +136,7 @@ def test_operations_attempts_and_signals_are_read_in_their_order(executions: Sto
         start=1,
     ):
         work.put_operation(
+            work.execution_at(1),
             Operation(execution_row=1, kind=kind, key="k", seq=seq, status=status, started_ms=NOW_MS, result=b"1"),
             before=None,
         )
