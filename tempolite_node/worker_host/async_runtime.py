@@ -17,6 +17,7 @@ from tempolite_node.engine.commands import GiveUp
 from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.attempt import WAITS, Attempt, AttemptOver, AttemptRuntime, ExactCode
+from tempolite_node.worker_host.beside import BodyLoop
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.conversations import (
     Ask,
@@ -72,7 +73,7 @@ class AsyncRuntime(AttemptRuntime):
     async def _ask(self, ask: Ask) -> AnyAnswer:
         attempt = self.attempt
         attempt.check_running(ask.scope)
-        waiter = _SleepingTask(asyncio.get_running_loop().create_future())
+        waiter = SleepingTask(asyncio.get_running_loop().create_future(), ask.scope.frame)
         number = attempt.send(ask.request, ask.scope, waiter)
         if ask.waits is not None:
             attempt.park(number, *ask.waits, ask.scope)
@@ -99,7 +100,7 @@ class AsyncRuntime(AttemptRuntime):
             return
         kind, key = ask.waits
         scope.leave_key(kind, local_key(key))
-        goes_on = _SleepingTask(asyncio.get_running_loop().create_future())
+        goes_on = SleepingTask(asyncio.get_running_loop().create_future(), scope.frame)
         number = attempt.send(GiveUp(kind=kind, key=key), scope, goes_on)
         try:
             if not attempt.time_is_up(scope):
@@ -110,7 +111,7 @@ class AsyncRuntime(AttemptRuntime):
             attempt.answered(number)
 
     async def _give_up_again(self, step: GiveUpAgain) -> None:
-        asked = _SleepingTask(asyncio.get_running_loop().create_future())
+        asked = SleepingTask(asyncio.get_running_loop().create_future(), step.scope.frame)
         entry = (step.scope, asked)
         self.attempt.to_give_up.append(entry)
         try:
@@ -147,7 +148,9 @@ async def run_body(body: RunUserCode) -> Any:
 
 async def _called_in_time(call: Callable[[], Any], timeout_s: float) -> Any:
     try:
-        async with asyncio.timeout(timeout_s) as limit:
+        async with asyncio.timeout(None) as limit:
+            # No timer of the body's own: when its stack is unwound meanwhile, the engine keeps the time.
+            Context().run(limit.reschedule, asyncio.get_running_loop().time() + timeout_s)
             returned = call()
             return await returned if inspect.isawaitable(returned) else returned
     except TimeoutError:
@@ -156,11 +159,14 @@ async def _called_in_time(call: Callable[[], Any], timeout_s: float) -> Any:
         raise
 
 
-class _SleepingTask:
-    __slots__ = ("future",)
+class SleepingTask:
+    """Of code that asks in a frame; see `scopes.Scope.frame`."""
 
-    def __init__(self, future: asyncio.Future[AnyAnswer | None]) -> None:
+    __slots__ = ("frame", "future")
+
+    def __init__(self, future: asyncio.Future[AnyAnswer | None], frame: str) -> None:
         self.future = future
+        self.frame = frame
 
     def wake(self, answer: AnyAnswer | None) -> None:
         if not self.future.done():  # the code may have given up waiting
@@ -189,7 +195,7 @@ class AttemptLoop:
         self._channel = channel
         self._flushes = False
         self._selector = _IdleSelector()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: BodyLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -198,7 +204,7 @@ class AttemptLoop:
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._loop = asyncio.SelectorEventLoop(self._selector)
+            self._loop = BodyLoop(self._selector)
             threading.Thread(target=_turn, args=(self._loop,), name="attempts", daemon=True).start()
         return self._loop
 
@@ -221,6 +227,12 @@ class AttemptLoop:
         """In the loop's thread. Held by who asks."""
         assert self._loop is not None
         return asyncio.Task(coro, loop=self._loop, context=context)
+
+    def only_waits(self, attempt: Attempt) -> bool:
+        """Whether none of its code can go on before one of its waits is over. In the loop's thread."""
+        assert self._loop is not None
+        waits = [waiter.future for waiter in attempt.waiters if isinstance(waiter, SleepingTask)]
+        return self._loop.only_wait(attempt.bodies, waits)
 
     def flush_soon(self) -> None:
         """What all attempts say in one turn of the loop leaves in one frame, at its end."""
@@ -246,6 +258,7 @@ class TaskScheduler:
         self.flush = loop.flush_soon
         self.call = loop.call
         self.call_when_idle = loop.call_when_idle
+        self.only_waits = loop.only_waits
 
     def start(self, run: Callable[[], Coroutine[Any, Any, None]], ended: Callable[[], None]) -> None:
         """run: makes the coroutine of the whole attempt. ended: called when it is over, even if it never began."""

@@ -77,6 +77,10 @@ class Scheduler(Protocol):
         """Calls it there once none of the attempt's code can go on by itself."""
         ...
 
+    def only_waits(self, attempt: Attempt) -> bool:
+        """Whether none of its code can go on before one of its waits is over. Where `call` calls."""
+        ...
+
     def cancel(self) -> None:
         """Stops the code, where that is possible. Where `call` calls."""
         ...
@@ -113,6 +117,12 @@ class ExactCode(Protocol):
     def waits(self) -> tuple[tuple[OperationKind, str], ...] | None:
         """The waits that the code is in, if it does nothing beside them."""
         ...
+
+    def begins_wait_inside(self) -> None:
+        """One of its bodies waits for an operation of its own."""
+        ...
+
+    def ends_wait_inside(self) -> None: ...
 
     @property
     def unreleased(self) -> tuple[tuple[OperationKind, str], ...]:
@@ -252,13 +262,18 @@ class Attempt:
         """The stack waits in this call, for this operation, and may be unwound."""
         self._parked[number] = _Parked(kind, key, scope)
         if self.exact is not None:
-            return  # it parks as a whole
+            self.exact.begins_wait_inside()  # it parks as a whole
+            return
         self.services.parking.add(self, number)
         if number not in self._calls:  # answered before it was parked
             self._leave_parking(number)
 
     def _leave_parking(self, number: int) -> None:
-        if self._parked.pop(number, None) is not None and self.exact is None:
+        if self._parked.pop(number, None) is None:
+            return
+        if self.exact is not None:
+            self.exact.ends_wait_inside()
+        else:
             self.services.parking.remove(self, number)
 
     def begin_side_effect(self, key: str) -> None:
@@ -404,6 +419,9 @@ class Attempt:
 
     def _unwind_exact(self, code: ExactCode) -> None:
         if (waits := code.waits) and not self.over:
+            if self.bodies and not self._scheduler.only_waits(self):
+                self.services.parking.keep(self, (0,))
+                return
             self.attempt_scope.unwinding = True
             timed = tuple(self.timed.values())
             self.send(UnwindAttempt(waits=waits, cancelled=code.cancelled, timed=timed), self.scope, None)
@@ -433,7 +451,22 @@ class Attempt:
         """Whether nothing runs beside the waits: a side effect that does would be cut off, and run again."""
         scopes = [parked.scope for parked in self._parked.values()]
         bodies_wait = all(any(scope.is_within(body) for scope in scopes) for body in self.bodies)
-        return bodies_wait and len(self._calls) == len(scopes)
+        if not bodies_wait or len(self._calls) != len(scopes):
+            return False
+        return not self.records_all or self._scheduler.only_waits(self)
+
+    @property
+    def waits_inside(self) -> tuple[tuple[OperationKind, str], ...]:
+        """What its bodies wait for, on a loop of its own."""
+        return tuple((each.kind, each.key) for each in self._parked.values())
+
+    def waits_in(self, scope: Scope | None) -> bool:
+        return any(scope is not None and each.scope.is_within(scope) for each in self._parked.values())
+
+    @property
+    def waiters(self) -> list[Waiter]:
+        """Of the waits that its stack is in."""
+        return [self._calls[number][0] for number in self._parked if number in self._calls]
 
     def leave(self, scope: Scope) -> None:
         """Gives up the calls that code of an ended scope left open: its time was up, or it has tasks that go on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from itertools import count
 from threading import get_ident
 from typing import TypeVar
@@ -161,6 +161,11 @@ def call_in(scope: Scope, function: Callable[[], T]) -> T:
 def current_scope() -> Scope | None:
     """The innermost scope of the code that asks, in whatever thread or task; None: no attempt's code asks."""
     return _current.get()
+
+
+def scope_in(context: Context) -> Scope | None:
+    """The innermost scope of code that runs in the context."""
+    return context.get(_current)
 
 
 def checked_key(key: str) -> str:

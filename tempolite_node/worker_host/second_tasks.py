@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from types import CoroutineType
 from typing import Any
 
 from tempolite_node.engine.model import KEY_SEPARATOR
+from tempolite_node.worker_host.beside import innermost_frame
 from tempolite_node.worker_host.scopes import Scope
 from tempolite_sdk import operations
 from tempolite_sdk.errors import ContextMisuse
@@ -73,10 +73,7 @@ def _is_waited_for_by(own: asyncio.Task[Any], task: asyncio.Task[Any] | None) ->
 
 
 def _task_of_wait_for(task: asyncio.Task[Any]) -> asyncio.Task[Any] | None:
-    coro: Any = task.get_coro()
-    while isinstance(inner := getattr(coro, "cr_await", None), CoroutineType):
-        coro = inner
-    frame = getattr(coro, "cr_frame", None)
+    frame = innermost_frame(task)
     if frame is None or frame.f_code is not _WAIT_FOR:
         return None
     made = frame.f_locals.get("fut")

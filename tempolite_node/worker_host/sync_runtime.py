@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.interpreter import has_thread_locals, thread_state
-from tempolite_node.worker_host.attempt import AttemptOver, AttemptRuntime
+from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.conversations import Ask, Conversation, RunUserCode, UserCodeTimeout
 from tempolite_node.worker_host.operations import conversation_of
@@ -126,6 +126,10 @@ class ThreadScheduler:
 
     def call_when_idle(self, function: Callable[[], object]) -> None:
         function()
+
+    def only_waits(self, _attempt: Attempt) -> bool:
+        """What a thread begins beside its waits is no part of its stack."""
+        return True
 
     def cancel(self) -> None:
         """A thread can't be stopped: its next operation finds that the attempt is over."""

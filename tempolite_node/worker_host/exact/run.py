@@ -144,6 +144,11 @@ class ExactRun:
         return list(self._open.values())
 
     @property
+    def quiet(self) -> bool:
+        """Whether its code can't go on before another answer comes."""
+        return not (self.over or self._moved or self._ends or self._asked)
+
+    @property
     def replaying(self) -> bool:
         """Whether the code does again what it did before; or only cleans up, when it was cut."""
         return self.was_cut or (not self._went_live and self.released < self._recorded_max)

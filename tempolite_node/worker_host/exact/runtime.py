@@ -22,7 +22,7 @@ from tempolite_node.engine import commands
 from tempolite_node.engine.effects import AnyAnswer, Granted, Interrupted
 from tempolite_node.engine.model import DURATION_MS_MAX, OperationKind, OperationStatus
 from tempolite_node.protocol import messages
-from tempolite_node.worker_host.async_runtime import AsyncRuntime, run_body
+from tempolite_node.worker_host.async_runtime import AsyncRuntime, SleepingTask, run_body
 from tempolite_node.worker_host.attempt import WAITS, Attempt, AttemptOver, AttemptRuntime, Waiter
 from tempolite_node.worker_host.conversations import Ask, Conversation, GiveUpAgain, InOrder, RunUserCode
 from tempolite_node.worker_host.exact.loop import ExactLoop
@@ -131,6 +131,15 @@ class ConversedOperation(Operation):
             return None  # the node knows whether it is to be enqueued anew
         return End(record.end_seq, record.closed_ms)
 
+    @property
+    def has_body(self) -> bool:
+        return self._body is not None
+
+    @property
+    def waits_inside(self) -> bool:
+        """Whether its body waits for an operation of its own, whatever else it does."""
+        return self._body is not None and self._body_runs and self._code.attempt.waits_in(self._body_scope)
+
     # --- as its run has it
 
     def begin(self) -> None:
@@ -197,6 +206,8 @@ class ConversedOperation(Operation):
 
     def granted(self, answer: Granted) -> None:
         self._call = self._asks = None
+        if self.place_in_log.kind is OperationKind.STEP:
+            self._code.told = -1  # its transaction runs in the slot of the code itself
         self._advance(answer)
 
     def _take_call(self) -> bool:
@@ -234,6 +245,8 @@ class ConversedOperation(Operation):
         elif isinstance(step, RunUserCode):
             self._body_runs = False
             self._body_scope = step.scope
+            if self.place_in_log.kind is OperationKind.STEP:
+                self._code.transactions += 1
             self._body = self._code.shared.create_body(
                 _MeetsCancel(self._run(step), self._meet_cancel), self._context.copy()
             )
@@ -242,21 +255,24 @@ class ConversedOperation(Operation):
 
     async def _run(self, body: RunUserCode) -> None:
         """On the shared loop."""
-        bodies = self._code.attempt.bodies
-        bodies[body.scope] = self._body
+        self._code.attempt.bodies[body.scope] = self._body
         self._body_runs = True
         try:
             if self._cancel_message is not None:
                 raise asyncio.CancelledError(*self._cancel_message)
             returned = await run_body(body)
         except BaseException as error:
-            self._body = None
-            del bodies[body.scope]
+            self._body_ended(body)
             self._throw(error)
         else:
-            self._body = None
-            del bodies[body.scope]
+            self._body_ended(body)
             self._advance(returned)
+
+    def _body_ended(self, body: RunUserCode) -> None:
+        self._body = None
+        del self._code.attempt.bodies[body.scope]
+        if self.place_in_log.kind is OperationKind.STEP:
+            self._code.transactions -= 1
 
     def _finish(self, value: Any) -> None:
         if self.run.delivering is not self:
@@ -280,6 +296,9 @@ class ConversedOperation(Operation):
 
     def stop_body(self) -> None:
         if self._body is not None:
+            code = self._code.attempt.code
+            code.begins()  # and goes on when its attempt is over, until it has ended
+            self._body.add_done_callback(lambda _body: code.ends())
             self._body.cancel()
 
 
@@ -306,7 +325,8 @@ class ExactAttempt:
             self.run.cancel(End(run.cancel_seq or 0, run.cancelled_ms), run.cancel_reason, recorded=True)
         self._conclude: Callable[[asyncio.Task[Any]], None] | None = None
         self._ended: Callable[[], None] | None = None
-        self._told = 0  #: of what was released, when the node was told last
+        self.told = 0  #: of what was released, when the node was told last; -1: it is to be told again
+        self.transactions = 0  #: that run, or wait
         self._parked = False
         self._cut_due = False
         self.cancel_unmet: str | None = None  #: reason of the cancel, until the first task has met it
@@ -326,7 +346,18 @@ class ExactAttempt:
     def waits(self) -> tuple[tuple[OperationKind, str], ...] | None:
         if not self._parked:
             return None
-        return tuple(each.waits for each in self.run.open if isinstance(each, ConversedOperation) and each.waits)
+        open = [each.waits for each in self.run.open if isinstance(each, ConversedOperation) and each.waits]
+        return (*open, *self.attempt.waits_inside)
+
+    def begins_wait_inside(self) -> None:
+        if self.run.quiet and self.attempt.burst is None:
+            self.quiet()
+            if self.told != self.run.seen and self._rests():
+                self._tell_quiet()
+
+    def ends_wait_inside(self) -> None:
+        if self._parked:
+            self._leave_parking()
 
     @property
     def unreleased(self) -> tuple[tuple[OperationKind, str], ...]:
@@ -377,10 +408,11 @@ class ExactAttempt:
         finally:
             burst, attempt.burst = attempt.burst, None
             if burst:
-                force_setattr(burst[-1], "quiet", self.run.seen)
-                self._told = self.run.seen
+                if not self.transactions or not self._transaction_runs():
+                    force_setattr(burst[-1], "quiet", self.run.seen)
+                    self.told = self.run.seen
                 self._say(burst)
-            elif self._told != self.run.seen and not self.run.over and self._has_waits():
+            elif self.told != self.run.seen and not self.run.over and self._rests():
                 self._tell_quiet()
         if self._cut_due:
             self._cut()
@@ -391,13 +423,22 @@ class ExactAttempt:
 
     def _tell_quiet(self) -> None:
         attempt = self.attempt
-        self._told = self.run.seen
-        quiet = messages.Quiet(execution_id=attempt.execution_id, epoch=attempt.epoch, released=self._told)
+        self.told = self.run.seen
+        quiet = messages.Quiet(execution_id=attempt.execution_id, epoch=attempt.epoch, released=self.told)
         attempt.services.channel.add(quiet)
         self.shared.flush_soon()
 
-    def _has_waits(self) -> bool:
-        return any(isinstance(each, ConversedOperation) and each.waits is not None for each in self.run.open)
+    def _rests(self) -> bool:
+        """Whether something in it waits, and nothing runs in the slot of the code itself."""
+        open = self.run.open
+        waits = any(isinstance(each, ConversedOperation) and (each.waits or each.waits_inside) for each in open)
+        return waits and not (self.transactions and self._transaction_runs())
+
+    def _transaction_runs(self) -> bool:
+        steps = [each for each in self.run.open if isinstance(each, ConversedOperation) and each.lasting]
+        return any(
+            each.place_in_log.kind is OperationKind.STEP and each.has_body and not each.waits_inside for each in steps
+        )
 
     def soon(self, function: Callable[[], None]) -> None:
         """Calls it on the shared loop, once the code's own is left."""
@@ -413,6 +454,9 @@ class ExactAttempt:
         if waiter is None:
             self.run.saw(reply.end_seq)
         elif not isinstance(waiter, ConversedOperation):
+            if isinstance(waiter, SleepingTask) and not waiter.frame:  # in the slot of the code itself
+                self.run.saw(reply.end_seq)
+                self.told = -1
             waiter.wake(answer)
         elif isinstance(answer, Granted):
             waiter.granted(answer)
@@ -427,12 +471,12 @@ class ExactAttempt:
     # --- parking: as a whole, when nothing is left to do but to wait
 
     def quiet(self) -> None:
-        """Called by its run."""
-        if self.attempt.bodies or self._parked:
+        """Called by its run. What its bodies do beside their waits is looked at when it is to be unwound."""
+        if self._parked:
             return
         waits = self.run.open
         for each in waits:
-            if not isinstance(each, ConversedOperation) or not each.live or each.waits is None:
+            if not isinstance(each, ConversedOperation) or not each.live or not (each.waits or each.waits_inside):
                 return
         if waits:
             self._parked = True

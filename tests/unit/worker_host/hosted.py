@@ -100,9 +100,13 @@ class HostedNode(SimulatedNode):
 
     def unwind(self, *_: Any) -> None:
         """All that is parked."""
+        self.expire()
+        self.until(lambda: not any(each.attached for each in self.all_executions()))
+
+    def expire(self) -> None:
+        """All that is parked has been so for too long, and is unwound if it only waits."""
         self._park_clock_s += 1_000
         self.parking.unwind_expired()
-        self.until(lambda: not any(each.attached for each in self.all_executions()))
 
     # --- in and out
 
