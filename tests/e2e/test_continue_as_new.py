@@ -163,6 +163,8 @@ def test_a_loop_over_signals_keeps_the_store_and_memory_flat(node: Start) -> Non
             while next(so_far) < numbers.stop - PER_RUN:
                 pass
             seen.append((*stored(daemon), memory(pids)))
+            if numbers.stop % (20 * BACKLOG) == 0:
+                print(numbers.stop, "signals:", "{:,} rows, {:,} bytes stored, {:,} of memory".format(*seen[-1]))
         assert handle.result(PATIENCE_S) == [SIGNALS, sum(range(SIGNALS))]
         runs = handle.info().run
     early, late = seen[len(seen) // 4], seen[-1]

@@ -244,20 +244,34 @@ class ExactLoop(PlacingLoop):
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None, **options: Any
     ) -> asyncio.Task[Any]:
-        if self._task_factory is None or self._task_factory is _EAGER_FACTORY:
-            if self._task_factory is not None:
+        factory = self._task_factory
+        if factory is None or factory is _EAGER_FACTORY:
+            if factory is not None:
                 options.setdefault("eager_start", True)
-            task: asyncio.Task[Any] = ExactTask(
-                coro, loop=self, name=name, path=self._next_path(), context=context, **options
-            )
+            task: ExactTask = self._make_task(self, coro, name=name, context=context, **options)
         else:
-            task = self._task_factory(self, coro, **({} if context is None else {"context": context}), **options)
+            task = factory(self, coro, **({} if context is None else {"context": context}), **options)
+            if not isinstance(task, ExactTask):
+                task.cancel()
+                raise self.misuse("a task factory that makes tasks by itself")
             if name is not None:
                 task.set_name(name)
         self.progress += 1
         if not task.done():  # an eager one may be
             self._keep(task)
         return task
+
+    def _make_task(
+        self,
+        _loop: ExactLoop,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **options: Any,
+    ) -> ExactTask:
+        """As a task factory has it."""
+        return ExactTask(coro, loop=self, name=name, path=self._next_path(), context=context, **options)
 
     def _next_path(self) -> str:
         creator = asyncio.current_task(self)
@@ -266,9 +280,9 @@ class ExactLoop(PlacingLoop):
         self._loose_tasks += 1  # made by a callback
         return shortened(f"0.{self._loose_tasks}")
 
-    def _keep(self, task: asyncio.Task[Any]) -> None:
+    def _keep(self, task: ExactTask) -> None:
         """A task that waits must not be collected: that would come at any time."""
-        self.tasks[task.place if isinstance(task, ExactTask) else self.next_place()] = task
+        self.tasks[task.place] = task
         if len(self.tasks) > self._tasks_max:
             self.tasks = {place: each for place, each in self.tasks.items() if not each.done()}
             self._tasks_max = max(64, 2 * len(self.tasks))
@@ -281,7 +295,8 @@ class ExactLoop(PlacingLoop):
         self._task_factory = factory
 
     def get_task_factory(self) -> Any:
-        return self._task_factory
+        """Never None: who wraps it, as Sentry does, has the tasks made by this loop."""
+        return self._task_factory or self._make_task
 
     # --- asynchronous generators
 

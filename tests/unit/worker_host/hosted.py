@@ -35,6 +35,7 @@ from ..engine.story import new_store
 
 _PATIENCE_S = 20.0
 ONCE = Options(retry=RetryPolicy(maximum_attempts=1))
+_LEFT: list[Runner] = []  #: of killed hosts: a stack that is collected would run its cleanup code, at any time
 RETRIED = Options(retry=RetryPolicy(initial_interval_ms=1, jitter=0.0))
 
 
@@ -95,6 +96,7 @@ class HostedNode(SimulatedNode):
         self.host_up()
 
     def kill(self) -> None:
+        _LEFT.append(self.runner)
         self.said = _Said()
         self.host_down(self._host, crashed=False)
 
@@ -154,9 +156,9 @@ class HostedNode(SimulatedNode):
 
     def rest(self) -> None:
         """Until nothing runs: whatever has not ended waits, and its stack is parked or gone."""
-        self.until(self._rests)
+        self.until(self.rests)
 
-    def _rests(self) -> bool:
+    def rests(self) -> bool:
         held = [each for each in self.all_executions() if each.attached]
         waiting = all(each.status is Status.WAITING for each in held)
         return waiting and len(self.parking) == len(held) and not any(each.ready_at for each in self.all_executions())
