@@ -201,10 +201,14 @@ def end_descendants(group: int) -> None:
 
 def _children() -> list[int]:
     """Those of this process, which has one thread."""
+    return _children_of("self", os.getpid())
+
+
+def _children_of(process: int | str, thread: int | str) -> list[int]:
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children") as children:
+        with open(f"/proc/{process}/task/{thread}/children") as children:
             return [int(child) for child in children.read().split()]
-    except OSError:  # there is no such list
+    except OSError:  # there is no such list, or no such thread any more
         return []
 
 
@@ -215,6 +219,46 @@ def resident_bytes() -> int:
             return int(statm.read().split()[1]) * resource.getpagesize()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
+
+
+def tells_memory() -> bool:
+    """Whether `memory_of_descendants` is known on this system."""
+    return os.path.exists("/proc/self/statm")
+
+
+def memory_of_descendants() -> int:
+    """Memory that all that is below this process holds, in bytes. What its processes share may count for each."""
+    return sum(_resident_bytes(process) for process in _descendants())
+
+
+def memory_of_descendants_in_shares() -> int:
+    """The same, but what n processes share counts for each as an n-th. The kernel walks through all of it."""
+    return sum(_proportional_bytes(process) for process in _descendants())
+
+
+def _descendants() -> list[int]:
+    found = _children()
+    for process in found:  # which grows meanwhile
+        with suppress(OSError):
+            for thread in os.listdir(f"/proc/{process}/task"):
+                found += _children_of(process, thread)
+    return found
+
+
+def _resident_bytes(process: int) -> int:
+    try:
+        with open(f"/proc/{process}/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0  # it has ended
+
+
+def _proportional_bytes(process: int) -> int:
+    try:
+        with open(f"/proc/{process}/smaps_rollup", "rb") as rollup:
+            return next(int(line.split()[1]) for line in rollup if line.startswith(b"Pss:")) * 1024
+    except (OSError, StopIteration):  # it has ended, or another user's rights by now
+        return _resident_bytes(process)
 
 
 def make_room_for_waiting(threads: int) -> None:

@@ -19,6 +19,7 @@ from tempolite_node.config.section import LONG, Address, HostPort, Name, NodeId,
 from tempolite_node.config.source import FromEnvironment, Location
 from tempolite_node.engine.model import PRIORITY_MAX, Isolation
 from tempolite_node.roles import Role
+from tempolite_node.system import tells_memory
 
 # --- node
 
@@ -234,6 +235,9 @@ class HandlerConfig(Section):
         int, whole(1, 1_000_000, "executions with one concurrency_key that are under way at a time")
     ] = 1
     isolation: Isolation = Isolation.SHARED
+    memory_limit: (
+        Annotated[int, size("64MiB", "1024GiB", "the interpreter with the handlers takes its part")] | None
+    ) = None
     max_crashes: Annotated[int, whole(1, 1_000, "each crash costs the other attempts of its host a restart")] = 5
     side_effect: OperationConfig = OperationConfig()
     compensation: OperationConfig = OperationConfig()
@@ -244,6 +248,17 @@ class HandlerConfig(Section):
         if isinstance(value, Mapping) and not value.get("name") and isinstance(value.get("target"), str):
             return {**value, "name": handler_name(value)}
         return value
+
+    @model_validator(mode="after")
+    def _limits_its_own_process(self) -> HandlerConfig:
+        if self.memory_limit is not None and (message := self._why_no_limit()):
+            raise PydanticCustomError("tempolite", "{message}", {"at": ("memory_limit",), "message": message})
+        return self
+
+    def _why_no_limit(self) -> str | None:
+        if self.isolation is not Isolation.PROCESS:
+            return "needs isolation: process, since in a shared worker host nobody knows whose memory it is"
+        return None if tells_memory() else "needs /proc, which this system does not have"
 
 
 # --- log

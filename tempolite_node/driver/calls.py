@@ -13,7 +13,7 @@ from typing import Protocol, assert_never
 from msgspec import Struct
 
 from tempolite_node.driver.dispatch import NO_END, Dispatch, End
-from tempolite_node.driver.inputs import SignalChecked
+from tempolite_node.driver.inputs import HostDown, SignalChecked
 from tempolite_node.driver.pending import PendingCommand
 from tempolite_node.driver.runs import AttemptEnd, RunningAttempt
 from tempolite_node.engine.commands import (
@@ -276,16 +276,17 @@ class Requests:
         operation = self.work.operation(run.row, kind, request.key)  # type: ignore[union-attr]
         return NO_END if operation is None else (operation.end_seq, operation.closed_ms or 0)
 
-    def host_down(self, host: int, message: str, *, crashed: bool, at_ms: int) -> Iterator[PendingCommand]:
-        """The attempts that it held are lost. crashed: those that ran may be to blame."""
-        for run, was_running in self._dispatch.host_down(host):
+    def host_down(self, given: HostDown, *, at_ms: int) -> Iterator[PendingCommand]:
+        """The attempts that it held are lost."""
+        for run, was_running in self._dispatch.host_down(given.host):
             command = CrashAttempt(
                 at_ms=at_ms,
                 execution_id=run.execution_id,
                 epoch=run.epoch,
-                suspect=was_running and crashed,
+                suspect=was_running and given.crashed,
                 jitter=random.uniform(-1, 1),
-                message=message,
+                message=given.message,
+                out_of_memory=given.out_of_memory,
             )
             yield PendingCommand(command)
 

@@ -205,7 +205,7 @@ class Driver:
                     self.dispatch.host_up(given.host, given.handlers, given.stepped)
                     self.dispatch.refill(everything=True)
                 case HostDown():
-                    lost = self._requests.host_down(given.host, given.message, crashed=given.crashed, at_ms=self._at_ms)
+                    lost = self._requests.host_down(given, at_ms=self._at_ms)
                     self._pending.add_all(lost)
                 case SignalChecked():
                     self._pending.add_all(self._requests.signal_checked(given, at_ms=self._at_ms))

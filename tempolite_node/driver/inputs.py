@@ -75,6 +75,7 @@ class HostDown(Struct):
     host: int
     message: str
     crashed: bool = True  #: one of the attempts that ran may be to blame; False: the node stops
+    out_of_memory: bool = False  #: its attempt, the only one, took more than it may
 
 
 class SignalChecked(Struct):

@@ -163,6 +163,7 @@ class CrashAttempt(Command, frozen=True, kw_only=True):
     suspect: bool
     jitter: float  #: in [-1, 1)
     message: str = "worker host died"
+    out_of_memory: bool = False  #: it took more than it may: its attempt has failed. From format 3 on
 
 
 class NoteRest(Command, frozen=True, kw_only=True):

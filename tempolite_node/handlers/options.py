@@ -124,6 +124,7 @@ def handler_specs(config: Config) -> tuple[HandlerSpec, ...]:
             side_effect_retry=_merged(handler.side_effect.retry, pool.retry, default=DEFAULT_RETRY),
             side_effect_timeout_ms=_first(handler.side_effect.attempt_timeout_ms, pool.attempt_timeout_ms),
             heartbeat_timeout_ms=handler.heartbeat_timeout_ms,
+            memory_limit=handler.memory_limit,
         )
         for handler in config.handlers
     )

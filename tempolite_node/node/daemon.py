@@ -443,8 +443,8 @@ class Node:
         stepped = tuple(handler.name for handler in handlers if handler.asynchronous)
         self._driver.put(HostUp(host, tuple(handler.name for handler in handlers), stepped))
 
-    def _host_down(self, host: int, message: str, crashed: bool) -> None:
-        self._driver.put(HostDown(host, message, crashed))
+    def _host_down(self, host: int, message: str, crashed: bool, out_of_memory: bool) -> None:
+        self._driver.put(HostDown(host, message, crashed, out_of_memory))
 
     # --- how it ends early; called in any thread
 

@@ -50,6 +50,7 @@ class HandlerSpec(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=Tru
     side_effect_retry: RetryPolicy = RetryPolicy()  #: resolved from handler, pool and default
     side_effect_timeout_ms: int | None = None
     heartbeat_timeout_ms: int | None = None
+    memory_limit: int | None = None  #: in bytes, of an attempt that has a process of its own
 
 
 class RecycleAfter(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):

@@ -29,15 +29,18 @@ class HostProcess:
         reader: SocketReader,
         children: ChildProcesses,
         hash_seed: int | None = None,
+        memory_limit: int | None = None,
         on_messages: Callable[[HostProcess, list[messages.FromHost]], None],
         on_exit: Callable[[HostProcess, str], None],
     ) -> None:
         """log: writes the lines that it logs. reader: of the socket, once the handlers are loaded.
 
         hash_seed: by which sets of strings are ordered, in each process alike; None: in each otherwise.
+        memory_limit: in bytes, of all that runs in it; beyond it, it is ended.
         """
         self.number = number  #: never given twice in a node's life; below zero: of one isolated attempt
         self.silent_s = 0.0  #: since its last sign of life
+        self.out_of_memory = False  #: that is what it was ended for
         self.connection: HostConnection | None = None  #: once the handlers are loaded
         self._load = load
         self._log = log
@@ -46,6 +49,8 @@ class HostProcess:
         self._on_exit = on_exit
         self._children = children
         self._hash_seed = hash_seed
+        self._memory_limit = memory_limit
+        self._report: int | None = None  #: where the keeper tells how much memory it was
         self._loop = asyncio.get_running_loop()
         self._process: subprocess.Popen[bytes] | None = None  #: the keeper of the host
         self._pid = 0
@@ -68,17 +73,26 @@ class HostProcess:
         """Spawns the process and asks it to import the handlers. OSError: it can't be spawned."""
         ours, theirs = socket.socketpair()
         with theirs, self._log.pipe() as log_fd:
-            command = [sys.executable, "-P", "-m", "tempolite_node.worker_host.keeper"]
+            limit = self._memory_limit or 0
+            command = [sys.executable, "-P", "-m", "tempolite_node.worker_host.keeper", str(limit)]
+            report: int | None = None
+            if limit:
+                self._report, report = os.pipe()
+                os.set_blocking(self._report, False)
             try:
                 self._process = self._children.spawn(
                     command,
-                    pass_fds=[theirs.fileno(), log_fd],
+                    pass_fds=[theirs.fileno(), log_fd, *([] if report is None else [report])],
                     environment=self._environment(),
                     ended=self._ended,
                 )
             except BaseException:
                 ours.close()
+                self._reported()
                 raise
+            finally:
+                if report is not None:
+                    os.close(report)
         ours.setblocking(False)
         self._loading = self._loop.create_task(self._load_handlers(ours))
 
@@ -133,8 +147,23 @@ class HostProcess:
         if self.connection is not None:
             self.connection.shut_down()  # a process that its code has forked may hold the other end
         ending = f"signal {-code}" if code < 0 else f"code {code}"
+        taken = self._reported()
         self._exited.set()
-        self._on_exit(self, f"worker host {self.number} exited with {ending}")
+        if taken is None:
+            self._on_exit(self, f"worker host {self.number} exited with {ending}")
+        else:
+            self.out_of_memory = True
+            took = f"its process, with what it had started, took {taken:,} bytes of memory"
+            self._on_exit(self, f"{took}; its memory_limit is {self._memory_limit:,}")
+
+    def _reported(self) -> int | None:
+        """How much memory it was, if it was too much."""
+        report, self._report = self._report, None
+        if report is None:
+            return None
+        with suppress(BlockingIOError), open(report, "rb", buffering=0) as told:
+            return int(told.read(64) or 0) or None
+        return None
 
     def send(self, batch: Sequence[messages.ToHost]) -> None:
         if self.connection is not None:

@@ -37,11 +37,12 @@ class Supervisor:
         *,
         hash_seed: int | None = None,
         up: Callable[[int, Sequence[messages.HandlerDescription]], None],
-        down: Callable[[int, str, bool], None],
+        down: Callable[[int, str, bool, bool], None],
     ) -> None:
         """reader: of what the hosts say once they are up. log: writes what they log. hash_seed: as of `HostProcess`.
 
-        down: gets why a host ended, and whether one of its attempts may be to blame.
+        down: gets why a host ended, whether one of its attempts may be to blame, and whether it is, since it took more
+            memory than it may.
         """
         self._config = config
         self._load = load
@@ -138,6 +139,7 @@ class Supervisor:
             reader=self._reader,
             children=self._children,
             hash_seed=self._hash_seed,
+            memory_limit=self._memory_limit(first),
             on_messages=self._on_messages,
             on_exit=self._on_exit,
         )
@@ -147,6 +149,13 @@ class Supervisor:
             host.start()
         except OSError as error:
             self._on_exit(host, f"worker host {number} could not be started ({error})")
+
+    def _memory_limit(self, first: Sequence[messages.ToHost]) -> int | None:
+        """Of the handler whose attempt the host is started for."""
+        handler = next(
+            (m.handler for m in first if isinstance(m, messages.RunHandler | messages.RunCompensation)), None
+        )
+        return next((spec.memory_limit for spec in self._load.handlers if spec.name == handler), None)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         """A task that fails is heard of."""
@@ -289,12 +298,17 @@ class Supervisor:
         if self._stopping or self._start_has_failed():
             return
         if not wanted:
-            self._down(host.number, message, False)  # what held it has ended; its place among processes is free now
+            self._down(
+                host.number, message, False, False
+            )  # what held it has ended; its place among processes is free now
+            return
+        if host.out_of_memory and not self._node_stops:
+            self._down(host.number, message, False, True)  # its attempt tells of it
             return
         logger.warning(message, host=host.number, pid=host.pid)
         if self._first_load is not None and not self._first_load.done():
             self._first_load.set_exception(StartError(f"{message} while it imported the handlers"))
-        self._down(host.number, message, not self._node_stops)
+        self._down(host.number, message, not self._node_stops, False)
         if slot is not None and not self._node_stops:
             self._keep(asyncio.create_task(self._restart(slot, delay_s=0.0 if host.loaded else _RESTART_DELAY_S)))
 

@@ -14,26 +14,58 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from tempolite_node.system import adopt_orphans, end_descendants
+from tempolite_node.system import (
+    adopt_orphans,
+    end_descendants,
+    memory_of_descendants,
+    memory_of_descendants_in_shares,
+)
+
+#: Between two looks at the memory: more is left, less often. No program writes faster than so many bytes a millisecond.
+_LOOKS_MS_LEAST, _LOOKS_MS_MOST, _FASTEST_PER_MS = 5, 100, 4 * 1024**2
+
+
+class MemoryWatch:
+    """Ends a host that holds more memory than it may, with what it has started."""
+
+    def __init__(self, limit: int, report: int) -> None:
+        """report: the descriptor that takes how much it was."""
+        self._limit = limit
+        self._report = report
+        self._exceeded = False
+
+    def look(self, host: int) -> int | None:
+        """Milliseconds until it is to be looked at again."""
+        if self._exceeded:
+            return None
+        taken = memory_of_descendants()
+        if taken > self._limit and (taken := memory_of_descendants_in_shares()) > self._limit:
+            self._exceeded = True
+            os.write(self._report, str(taken).encode())
+            os.kill(host, signal.SIGKILL)
+            return None
+        left_ms = (self._limit - taken) // _FASTEST_PER_MS
+        return max(_LOOKS_MS_LEAST, min(left_ms, _LOOKS_MS_MOST))
 
 
 def main() -> NoReturn:
-    """Started by the node alone, with three descriptors.
+    """Started by the node alone, with a limit of memory in bytes (0: there is none), and descriptors.
 
-    Of the socket to the node; of the pipe that takes the lines that the host logs; of one that is at its end when the
-    host is to end, or the node has.
+    Of the socket to the node; of the pipe that takes the lines that the host logs; with a limit, of one that takes how
+    much memory it was, if it was too much; of one that is at its end when the host is to end, or the node has.
     """
-    connection, log, node = map(int, sys.argv[1:])
+    limit, connection, log, *report, node = map(int, sys.argv[1:])
     adopt_orphans()
     keeper = os.getpid()
     host = os.fork()
     if host == 0:
         os.setsid()  # a signal of its code to its own process group does not reach the keeper
-        os.close(node)
+        for descriptor in (node, *report):
+            os.close(descriptor)
         _serve(connection, log, keeper)
     for descriptor in (connection, log):
         os.close(descriptor)  # else nobody would find that the host's are closed
-    _end_like(_keep(host, node))
+    _end_like(_keep(host, node, MemoryWatch(limit, *report) if limit else None))
 
 
 def _serve(connection: int, log: int, keeper: int) -> NoReturn:
@@ -42,7 +74,7 @@ def _serve(connection: int, log: int, keeper: int) -> NoReturn:
     serve(connection, log_fd=log, parent=keeper)
 
 
-def _keep(host: int, node: int) -> int:
+def _keep(host: int, node: int, memory: MemoryWatch | None) -> int:
     """Returns when nothing of the host is left. Its wait status."""
     woken, wake = os.pipe()
     for end in (woken, wake):
@@ -53,7 +85,7 @@ def _keep(host: int, node: int) -> int:
     poll.register(node, 0)  # its end is told unasked
     poll.register(woken, select.POLLIN)
     while (status := _reap(host)) is None:
-        for descriptor, _ in poll.poll():
+        for descriptor, _ in poll.poll(None if memory is None else memory.look(host)):
             if descriptor == node:
                 poll.unregister(node)
                 os.kill(host, signal.SIGKILL)

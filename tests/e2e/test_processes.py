@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tempolite_node.system import tells_memory
 from tempolite_sdk import Client, ExecutionStatus, OperationStatus
 
 from .conftest import Start
@@ -187,6 +189,32 @@ def test_what_a_handler_starts_ends_with_its_process_however_that_ends(node: Sta
         _, processes = started_in(daemon, "node")
         daemon.kill()
         until_gone(processes)
+
+
+@pytest.mark.skipif(not tells_memory(), reason="this system does not tell how much memory a process holds")
+def test_an_attempt_that_takes_more_memory_than_it_may_fails_and_is_retried(node: Start) -> None:
+    limited = {"isolation": "process", "memory_limit": "200MiB", "retry": {"initial_interval": "10ms"}}
+    daemon = node({"target": "processes:take_memory", **limited}, pools={"handler": {"workers": 3}})
+    with daemon.client() as client:
+        ways = ("itself", "in a program", "little")
+        handles = {how: client.enqueue("take_memory", how) for how in ways}
+        results = {how: handle.result(PATIENCE_S) for how, handle in handles.items()}
+        infos = {how: handle.info() for how, handle in handles.items()}
+    assert results == {
+        "itself": ["recorded", "2"],
+        "in a program": ["recorded", "2"],
+        "little": ["recorded", "1"],
+    }
+    assert {how: info.crashes for how, info in infos.items()} == dict.fromkeys(ways, 0)
+    for how in ("itself", "in a program"):
+        [failed] = infos[how].attempts
+        assert failed.failure is not None
+        assert failed.failure.type == "OutOfMemory"
+        told = re.fullmatch(
+            r".* took ([\d,]+) bytes of memory; its memory_limit is 209,715,200", failed.failure.message
+        )
+        assert told is not None, failed.failure.message
+        assert int(told[1].replace(",", "")) > 200 * 1024**2
 
 
 # --- what follows an attempt waits for the end of its code

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tests.portable
-from tempolite_node.system import Terminals
+from tempolite_node.system import Terminals, tells_memory
 
 
 def test_a_terminal_that_was_closed_is_known_and_a_file_is_none() -> None:
@@ -63,3 +63,32 @@ def test_of_a_family_whose_parent_has_ended_nobody_lives_on(path: str, own_sessi
 
     assert len(pids) == len(own_sessions)
     assert [pid for pid in pids if Path("/proc", pid.decode(), "exe").exists()] == []
+
+
+#: Four processes that share 64 MiB, below one that has none of it and measures them.
+SHARING = """
+import os, signal, time
+from tempolite_node.system import memory_of_descendants, memory_of_descendants_in_shares
+
+ready, tell = os.pipe()
+first = os.fork()
+if first == 0:
+    os.setsid()
+    held = b"x" * (64 * 1024**2)
+    os.fork(), os.fork()
+    os.write(tell, b"!")
+    time.sleep(600)
+for _ in range(4):
+    os.read(ready, 1)
+print(memory_of_descendants(), memory_of_descendants_in_shares())
+os.killpg(first, signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not tells_memory(), reason="this system does not tell it")
+def test_memory_that_processes_share_counts_for_each_or_once() -> None:
+    told = subprocess.run([sys.executable, "-c", SHARING], capture_output=True, check=True).stdout
+    whole, shares = map(int, told.split())
+
+    assert whole > 4 * 64 * 1024**2
+    assert 64 * 1024**2 < shares < 2 * 64 * 1024**2

@@ -19,7 +19,7 @@ from tempolite_node.engine.commands import (
     StartAttempt,
     SuspendAttempt,
 )
-from tempolite_node.engine.decide.attempts import suspend
+from tempolite_node.engine.decide.attempts import end_compensation_attempt, suspend
 from tempolite_node.engine.decide.clients import not_found
 from tempolite_node.engine.effects import (
     Accepted,
@@ -248,6 +248,9 @@ def crash_attempt(work: Work, command: CrashAttempt) -> Accepted | Rejection:
         return not_found(command.execution_id)
     if not execution.attached or execution.epoch != command.epoch:
         return Rejection(Reason.STALE_EPOCH, f"execution {execution.id} runs under epoch {execution.epoch} by now")
+    if command.out_of_memory and execution.format >= EXACT_REPLAY:
+        _out_of_memory(work, execution, command)
+        return Accepted(status=work.execution_at(execution.row).status)
     failure = Failure(type="WorkerHostDied", message=command.message)
     crashes = execution.crashes + command.suspect
     counted = replace(execution, crashes=crashes)
@@ -258,6 +261,15 @@ def crash_attempt(work: Work, command: CrashAttempt) -> Accepted | Rejection:
     else:
         lifecycle.requeue(work, counted, at_ms=command.at_ms, failure=failure)
     return Accepted(status=work.execution_at(execution.row).status)
+
+
+def _out_of_memory(work: Work, execution: Execution, command: CrashAttempt) -> None:
+    """Its process was ended for it: that is a failure like any other, and no crash."""
+    failure = Failure(type="OutOfMemory", message=command.message)
+    if execution.pool is Component.COMPENSATION:
+        end_compensation_attempt(work, execution, failure, at_ms=command.at_ms, jitter=command.jitter, abandon=False)
+    else:
+        lifecycle.fail_attempt(work, execution, failure, at_ms=command.at_ms, jitter=command.jitter, abandon=False)
 
 
 def _poisoned(work: Work, execution: Execution, cause: Failure, *, at_ms: int) -> None:

@@ -37,6 +37,19 @@ def run_long(ctx: HandlerContext, name: str) -> int:
     return ctx.attempt
 
 
+def take_memory(ctx: HandlerContext, how: str) -> list[str]:
+    """Too much of it, in its first attempt."""
+    result = ctx.side_effect("before", lambda: happened(f"{how} begins") or "recorded")
+    if ctx.attempt == 1 and how == "itself":
+        held = b"x" * (400 * 1024**2)  # in one go, with the GIL
+        raise AssertionError(f"it was not held back from {len(held)} bytes")
+    if ctx.attempt == 1 and how == "in a program":
+        hold = "held = b'x' * (400 * 1024**2); import time; time.sleep(600)"
+        subprocess.run([sys.executable, "-c", hold], check=True)
+        raise AssertionError("its program was not held back")
+    return [result, str(ctx.attempt)]
+
+
 async def wait_beside_a_side_effect(ctx: AsyncHandlerContext) -> list[str]:
     async def run() -> str:
         happened("the side effect runs")

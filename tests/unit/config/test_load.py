@@ -86,6 +86,8 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_file(tmp_path):
             params: {a: "${NOPE}"}
           - {name: fulfil, target: nope}
           - {isolation: vm, priority: abc, concurrency_key_limit: 0}
+          - {target: shop.handlers:bill, memory_limit: 1GiB}
+          - {target: shop.handlers:ship, memory_limit: 1MiB, isolation: process}
         """
 
     assert mistakes(tmp_path, text) == [
@@ -108,6 +110,9 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_file(tmp_path):
         "17:31: handlers[2].priority: must be a whole number",
         "17:59: handlers[2].concurrency_key_limit: must be at least 1 "
         "(executions with one concurrency_key that are under way at a time)",
+        "18:48: handlers[3].memory_limit: needs isolation: process, since in a shared worker host "
+        "nobody knows whose memory it is",
+        "19:48: handlers[4].memory_limit: must be at least 64MiB (the interpreter with the handlers takes its part)",
     ]
 
 

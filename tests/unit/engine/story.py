@@ -321,7 +321,9 @@ class Story:
         self.start(execution_id)
         return execution_id
 
-    def crash(self, execution_id: str, *, suspect: bool = True, epoch: int | None = None) -> AnyOutcome:
+    def crash(
+        self, execution_id: str, *, suspect: bool = True, epoch: int | None = None, out_of_memory: bool = False
+    ) -> AnyOutcome:
         return self.do(
             CrashAttempt(
                 at_ms=self.now_ms,
@@ -329,6 +331,7 @@ class Story:
                 epoch=self[execution_id].epoch if epoch is None else epoch,
                 suspect=suspect,
                 jitter=0.0,
+                out_of_memory=out_of_memory,
             )
         )
 

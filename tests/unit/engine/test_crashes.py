@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from tempolite_node.engine.commands import CompleteAttempt
 from tempolite_node.engine.effects import HostCrashed, Ready, Reason, Registered, Rejection
-from tempolite_node.engine.model import Component, OperationKind, Options, RetryState, Status
+from tempolite_node.engine.model import (
+    Component,
+    OperationKind,
+    OperationStatus,
+    Options,
+    RetryPolicy,
+    RetryState,
+    Status,
+)
 
 from .story import STEADY, Story
 
@@ -146,6 +154,49 @@ def test_what_a_lost_attempt_still_sends_is_stale_before_the_next_one_starts(sto
 
     assert isinstance(outcome, Rejection)
     assert outcome.reason is Reason.STALE_EPOCH
+
+
+# --- too much memory
+
+
+def test_an_attempt_that_took_too_much_memory_has_failed_and_not_crashed(story: Story) -> None:
+    story.running("order-1", options=Options(retry=STEADY))
+    story.receive("order-1")
+
+    story.crash("order-1", suspect=False, out_of_memory=True)
+
+    order = story["order-1"]
+    assert (order.status, order.crashes, order.failures, order.pending) == (Status.SCHEDULED, 0, 1, 0)
+    assert [attempt.failure.type for attempt in story.attempts("order-1")] == ["OutOfMemory"]
+
+
+def test_a_policy_may_rule_out_another_attempt(story: Story) -> None:
+    story.running("order-1", options=Options(retry=RetryPolicy(non_retryable_errors=("OutOfMemory",))))
+
+    story.crash("order-1", suspect=False, out_of_memory=True)
+
+    order = story["order-1"]
+    assert (order.status, order.retry_state) == (Status.FAILED, RetryState.NON_RETRYABLE_FAILURE)
+
+
+def test_a_compensation_is_retried_by_its_own_policy(story: Story) -> None:
+    story.compensating("order-1")
+    story.start("order-1")
+
+    story.crash("order-1", suspect=False, out_of_memory=True)
+
+    assert story["order-1"].due_ms is not None
+    [undone] = story.operations("order-1", OperationKind.COMPENSATION)
+    assert (undone.status, undone.failure.type) == (OperationStatus.RETRYING, "OutOfMemory")
+
+
+def test_what_was_enqueued_in_an_earlier_version_is_queued_again(story: Story) -> None:
+    story.of_format(2)
+    story.running("order-1")
+
+    story.crash("order-1", suspect=False, out_of_memory=True)
+
+    assert (story["order-1"].status, story["order-1"].crashes) == (Status.QUEUED, 0)
 
 
 # --- nodes

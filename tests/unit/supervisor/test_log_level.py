@@ -72,7 +72,7 @@ def test_the_hosts_that_run_and_those_that_start_later_log_by_the_new_level(tmp_
             inputs,
             log,
             up=lambda _number, _handlers: up.set(),
-            down=lambda _number, _message, _crashed: None,
+            down=lambda _number, _message, _crashed, _out_of_memory: None,
         )
         await supervisor.start()
         await supervisor.check_arguments([("pack", b'[{"sku":"unseen"}]')])
