@@ -143,7 +143,7 @@ class Requests:
             case messages.SendMore():
                 dispatch.send_more(host)
             case messages.WornOut():
-                dispatch.replace(host, message.reason)
+                dispatch.worn_out(host, message)
             case messages.CodeLingers():
                 dispatch.code_lingers(host, message.execution_id, message.epoch, abandoned=False)
             case messages.CodeEnded():

@@ -185,6 +185,11 @@ class Dispatch:
         lingering_s = self._lingering.due_s(self._lingering_timeout_s, now_s, self._retiring.hosts)
         return min((s for s in (lingering_s, self._retiring.due_s(now_s)) if s is not None), default=None)
 
+    def worn_out(self, host: int, worn: messages.WornOut) -> None:
+        self.replace(host, worn.reason)
+        if worn.full and host in self._hosts:
+            self._retiring.fill(host, self._clock_s())
+
     def replace(self, host: int, reason: str) -> None:
         """Has a successor started for a shared host, unless that was done before."""
         if host in self._hosts and self._retiring.replace(host):
@@ -602,6 +607,8 @@ class Dispatch:
             yield from self._to_try()
             if self._trials.holds:
                 return
+        if self._hosts_are_full():
+            return
         for component, pool in self.pools.items():
             ready = pool.ready
             while (ready.others or ready.suspects) and pool.free and not pool.paused:
@@ -623,6 +630,9 @@ class Dispatch:
             if ready.suspects and pool.free and not pool.paused:
                 self._make_room(len(ready.suspects))
 
+    def _hosts_are_full(self) -> bool:
+        return self._retiring.full and self._retiring.are_full(self._hosts, self._clock_s())
+
     def _to_try(self) -> Iterator[tuple[Component, str]]:
         """The first that is tried alone, once nothing else runs, or all that does is free of blame.
 
@@ -637,7 +647,7 @@ class Dispatch:
             self._trials.give_up()
             return
         component, pool = found
-        if pool.rate.take(now_s) > 0:
+        if self._hosts_are_full() or pool.rate.take(now_s) > 0:
             self._trials.give_up()
             return
         if not self._trials.may_begin(now_s, nothing_runs=self._nothing_runs):
@@ -772,7 +782,7 @@ class Dispatch:
             return self._isolated
         if len(self._hosts) == 1:
             return next(iter(self._hosts))
-        return min(self._hosts, key=lambda host: (host in self._retiring, self._hosts[host], host))
+        return min(self._hosts, key=lambda host: (self._retiring.turn(host), self._hosts[host], host))
 
 
 def _reply(run: RunningAttempt, call: int, answer: AnyAnswer, end: End) -> messages.Reply:

@@ -370,6 +370,7 @@ class WornOut(Message, frozen=True, kw_only=True):
     """The host has run long enough (RecycleAfter) and goes on until its successor is up."""
 
     reason: str
+    full: bool = False  #: of memory: it is to get nothing new meanwhile
 
 
 class SendMore(Message, frozen=True, kw_only=True):

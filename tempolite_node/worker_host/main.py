@@ -79,7 +79,7 @@ class WorkerHost:
             payload_bytes_max=first.payload_bytes_max,
         )
         if first.recycle_after is not None:
-            self._wear = Wear(first.recycle_after, lambda reason: self._channel.send(messages.WornOut(reason=reason)))
+            self._wear = Wear(first.recycle_after, self._channel.send)
         self._serve(batch[1:], Runner(services, wear=self._wear), services, ttl_s=first.park_ttl_ms / 1_000)
 
     def _serve(self, batch: list[messages.ToHost], runner: Runner, services: Services, *, ttl_s: float) -> NoReturn:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tempolite_node.protocol.messages import RecycleAfter
+from tempolite_node.protocol.messages import RecycleAfter, WornOut
 from tempolite_node.system import resident_bytes
 
 
@@ -16,19 +16,19 @@ class Wear:
     def __init__(
         self,
         limits: RecycleAfter,
-        tell: Callable[[str], None],
+        tell: Callable[[WornOut], None],
         *,
         clock: Callable[[], float] = time.monotonic,
         memory: Callable[[], int] = resident_bytes,
     ) -> None:
-        """tell: called once, with the reason, when the host is to be replaced."""
+        """tell: called once, when the host is to be replaced; and once more, should it be full of memory after that."""
         self._limits = limits
         self._tell = tell
         self._clock = clock
         self._memory = memory
         self._began_s = clock()
         self._attempts = 0
-        self._told = False
+        self._told: WornOut | None = None
         self._lock = threading.Lock()
 
     def attempt_ended(self) -> None:
@@ -38,21 +38,25 @@ class Wear:
 
     def look(self) -> None:
         """Looks whether a limit is reached: after each attempt, and now and then while nothing ends."""
-        reason = None if self._told else self._reason()
-        if reason is None:
+        worn = self._worn()
+        if worn is None:
             return
         with self._lock:
-            if self._told:
+            if self._told is not None and (self._told.full or not worn.full):
                 return
-            self._told = True
-        self._tell(reason)
+            self._told = worn
+        self._tell(worn)
 
-    def _reason(self) -> str | None:
-        limits = self._limits
-        if limits.attempts is not None and self._attempts >= limits.attempts:
-            return f"it has run {self._attempts:,} attempts"
-        if limits.age_ms is not None and (age_s := self._clock() - self._began_s) * 1_000 >= limits.age_ms:
-            return f"it has run for {age_s:,.0f} s"
+    def _worn(self) -> WornOut | None:
+        limits, told = self._limits, self._told
+        if told is not None and told.full:
+            return None
         if limits.memory is not None and (memory := self._memory()) >= limits.memory:
-            return f"it takes {memory:,} bytes of memory"
+            return WornOut(reason=f"it takes {memory:,} bytes of memory", full=True)
+        if told is not None:
+            return None
+        if limits.attempts is not None and self._attempts >= limits.attempts:
+            return WornOut(reason=f"it has run {self._attempts:,} attempts")
+        if limits.age_ms is not None and (age_s := self._clock() - self._began_s) * 1_000 >= limits.age_ms:
+            return WornOut(reason=f"it has run for {age_s:,.0f} s")
         return None

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -183,6 +187,73 @@ def test_a_host_that_has_run_long_enough_is_replaced_and_no_attempt_is_lost(node
         assert client.node_info().hosts[0].number == first + 1
         assert client.execute("quick", 1) == 1
         assert {(info.attempt, info.crashes) for info in (handle.info() for handle in handles)} == {(1, 0)}
+
+
+LEAKS = int(os.environ.get("TEMPOLITE_LEAKS", "300"))
+LEAK_LIMIT = 128 * 1024**2 if LEAKS < 10_000 else 256 * 1024**2
+
+
+class HostWatch:
+    """Looks, all the time, at how many worker hosts there are and how much memory they hold."""
+
+    def __init__(self, node: int) -> None:
+        self.most_hosts = 0
+        self.largest = 0  #: of one host, in bytes
+        self.largest_sum = 0
+        self._node = node
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.01):
+            sizes = [resident(host) for keeper in children(self._node) for host in children(keeper)]
+            self.most_hosts = max(self.most_hosts, len(sizes))
+            self.largest = max([self.largest, *sizes])
+            self.largest_sum = max(self.largest_sum, sum(sizes))
+
+
+def children(pid: int) -> list[int]:
+    found: list[int] = []
+    with suppress(OSError):  # it has ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+@pytest.mark.timeout(0)
+def test_a_handler_that_leaks_runs_within_the_limit_and_one_host_more(node: Start) -> None:
+    """TEMPOLITE_LEAKS=10000 for the long way: scripts/campaign leaks."""
+    daemon = node(
+        "misbehaving:leak", hosts={"recycle_after": {"memory": LEAK_LIMIT}}, pools={"handler": {"workers": 4}}
+    )
+    with daemon.client() as client, HostWatch(daemon.pid) as watch:
+        handles = client.enqueue_many("leak", [(number,) for number in range(LEAKS)])
+        assert [handle.result(PATIENCE_S) for handle in handles] == list(range(LEAKS))
+        infos = [handle.info() for handle in handles]
+        (host,) = client.node_info().hosts
+    print(
+        f"{LEAKS:,} attempts that leak 1 MiB each, limit {LEAK_LIMIT:,}: {host.starts} hosts, "
+        f"{watch.most_hosts} at once; the largest held {watch.largest:,} bytes, all together {watch.largest_sum:,}"
+    )
+
+    assert {(info.attempt, info.crashes) for info in infos} == {(1, 0)}
+    assert watch.most_hosts <= 2
+    assert watch.largest < LEAK_LIMIT + 16 * 1024**2
 
 
 def test_an_isolated_attempt_has_a_process_of_its_own(crowded: Daemon, client: Client) -> None:

@@ -28,6 +28,15 @@ from tempolite_sdk import (
     TransactionContext,
 )
 
+_leaked: list[bytes] = []
+
+
+def leak(ctx: HandlerContext, number: int) -> int:
+    """A megabyte, which stays."""
+    _leaked.append(number.to_bytes(8, "big") * 131_072)
+    return ctx.side_effect("number", lambda: number)
+
+
 # --- harmless
 
 

@@ -146,6 +146,46 @@ def test_neighbours_that_are_cut_off_then_are_no_suspects(node: SimulatedNode) -
     assert node.replaced == [1], "once"
 
 
+def wear_out(node: SimulatedNode, host: int, *, full: bool) -> None:
+    node.round(HostMessages(host=host, calls=[messages.WornOut(reason="it has done enough", full=full)]))
+
+
+def test_a_host_that_is_full_gets_nothing_until_its_successor_is_up(node: SimulatedNode) -> None:
+    enqueue(node, "before")
+    wear_out(node, 1, full=True)
+    assert node.replaced == [1]
+    enqueue(node, "held")
+    assert sorted(node.attempts) == ["before"]
+
+    node.host_up()
+    assert node.attempts["held"].host == 2
+    complete(node, "before")
+    node.round()
+    assert node.closed_hosts == [1]
+
+
+def test_while_another_one_is_up_that_one_gets_it(node: SimulatedNode) -> None:
+    node.host_up()
+    wear_out(node, 2, full=False)
+    wear_out(node, 1, full=True)
+    for name in "ab":
+        enqueue(node, name)
+
+    assert {attempt.host for attempt in node.attempts.values()} == {2}
+
+
+def test_a_successor_that_does_not_come_up_holds_nothing_up_for_ever(node: SimulatedNode) -> None:
+    wear_out(node, 1, full=True)
+    enqueue(node, "held")
+    due_s = node.driver._idle_s()
+    assert due_s is not None
+
+    node.now_ms += round(due_s * 1_000) + 1
+    node.round()
+
+    assert node.attempts["held"].host == 1
+
+
 def test_a_host_in_which_too_much_lingers_is_replaced_at_once() -> None:
     with simulated(**dict.fromkeys(Component, 10)) as node:
         node.code_ends = False
