@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from tempolite_node.engine import limits, sizes
 from tempolite_node.engine.effects import Refused
-from tempolite_node.engine.model import Execution, Operation, OperationKind, OperationStatus
+from tempolite_node.engine.model import (
+    MAX_JOURNAL_BYTES,
+    MAX_OPERATIONS,
+    Execution,
+    Operation,
+    OperationKind,
+    OperationStatus,
+)
 from tempolite_node.protocol import messages
 
 PIECE_BYTES = 512 * 1024  #: about; what is more travels in several
@@ -33,7 +42,7 @@ Records = tuple[messages.Record, ...]
 
 def run(execution: Execution, journal: Records | None, *, isolated: bool) -> messages.RunHandler:
     """Of the handler. journal: None: it follows in parts."""
-    return messages.RunHandler(
+    message = messages.RunHandler(
         execution_id=execution.id,
         epoch=execution.epoch,
         handler=execution.handler,
@@ -44,18 +53,27 @@ def run(execution: Execution, journal: Records | None, *, isolated: bool) -> mes
         more=journal is None,
         parent_id=execution.parent_id,
         deadline_ms=execution.deadline_ms,
-        cancel_requested=execution.cancel_requested,
-        cancel_delivered=execution.cancel_delivered,
-        cancel_reason=execution.reason,
-        cancel_seq=execution.cancel_seq,
-        cancelled_ms=execution.cancelled_ms or 0,
         heartbeat=execution.heartbeat,
         started_ms=execution.started_ms or 0,
         isolated=isolated,
         format=execution.format,
-        run=execution.run,
-        roomy=limits.roomy(execution.options),
     )
+    # What few have is set by itself: with more than 15 arguments by name, Python makes a mapping of them first.
+    options = execution.options
+    more: dict[str, Any] = {}
+    if execution.cancel_requested:
+        more = {
+            "cancel_requested": True,
+            "cancel_delivered": execution.cancel_delivered,
+            "cancel_reason": execution.reason,
+            "cancel_seq": execution.cancel_seq,
+            "cancelled_ms": execution.cancelled_ms or 0,
+        }
+    if execution.run > 1:
+        more["run"] = execution.run
+    if options.max_operations != MAX_OPERATIONS or options.max_journal_bytes != MAX_JOURNAL_BYTES:
+        more["roomy"] = limits.roomy(options)
+    return replace(message, **more) if more else message
 
 
 def run_compensation(
@@ -111,7 +129,7 @@ def record(source: Source, operation: Operation) -> messages.Record:
             result, failure, ended = target.result, target.failure, target.status
     if operation.status is OperationStatus.REFUSED and failure is not None:
         refusal, failure = Refused(reason=failure.type, message=failure.message), None
-    return messages.Record(
+    told = messages.Record(
         kind=operation.kind,
         key=operation.key,
         status=operation.status,
@@ -126,7 +144,10 @@ def record(source: Source, operation: Operation) -> messages.Record:
         in_backoff=operation.status is OperationStatus.RETRYING and operation.due_ms is not None,
         end_seq=operation.end_seq,
         closed_ms=operation.closed_ms or 0,
-        refusal=refusal,
         due_ms=operation.due_ms or 0,
-        lasted_ms=(operation.closed_ms or 0) - operation.started_ms if operation.status in _LEFT else 0,
     )
+    if refusal is not None:
+        told = replace(told, refusal=refusal)
+    if operation.status in _LEFT:
+        told = replace(told, lasted_ms=(operation.closed_ms or 0) - operation.started_ms)
+    return told

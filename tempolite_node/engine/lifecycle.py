@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec.structs import replace
 
 from tempolite_node.engine import concurrency, families, formats
@@ -79,18 +77,19 @@ def detach(work: Work, execution: Execution, *, abandon: bool) -> Execution:
 
     abandon: tell the worker host; not needed when it gave the attempt up itself.
     """
-    return replace(execution, **_detached(work, execution, abandon=abandon))
-
-
-def _detached(work: Work, execution: Execution, *, abandon: bool) -> dict[str, Any]:
-    """The changes of an execution that is detached; see `detach`."""
-    if abandon and execution.attached:
-        work.emit(Abandon(execution_id=execution.id, epoch=execution.epoch))
+    if abandon:
+        _abandon(work, execution)
     if attempt_timeout_ms(execution) is not None:
         work.clear_timer(execution.row, ATTEMPT)
     if execution.options.heartbeat_timeout_ms is not None:
         work.clear_timer(execution.row, HEARTBEAT)
-    return {"epoch": execution.epoch + 1, "attached": False, "ready_at": None, "resumes": False}
+    return replace(execution, epoch=execution.epoch + 1, attached=False, ready_at=None, resumes=False)
+
+
+def _abandon(work: Work, execution: Execution) -> None:
+    """Tells the worker host that has its stack, if one has."""
+    if execution.attached:
+        work.emit(Abandon(execution_id=execution.id, epoch=execution.epoch))
 
 
 def deadline_ms(execution: Execution) -> int | None:
@@ -337,13 +336,17 @@ def close(
     """Ends an execution for good, wakes those who wait for it, and does to its children what their policy says."""
     if execution.pending:
         cancel_pending(work, execution, at_ms=at_ms)
-    detached = _detached(work, execution, abandon=abandon)
+    if abandon:
+        _abandon(work, execution)
     work.clear_timers(execution.row)
     closed = work.put(
         replace(
             execution,
             status=status,
-            **detached,
+            epoch=execution.epoch + 1,
+            attached=False,
+            ready_at=None,
+            resumes=False,
             pending=0,
             place=None,
             attempt_started_ms=None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -174,25 +173,19 @@ def start_attempt(work: Work, command: StartAttempt) -> Accepted | Rejection:
     return Accepted(status=work.execution_at(execution.row).status)
 
 
-def _attached(execution: Execution, *, at_ms: int) -> dict[str, Any]:
-    """The changes that give the right to run, under a new epoch. A resumed attempt keeps its start."""
-    return {
-        "epoch": execution.epoch + 1,
-        "attached": True,
-        "ready_at": None,
-        "resumes": False,
-        "attempt_started_ms": at_ms if execution.attempt_started_ms is None else execution.attempt_started_ms,
-    }
-
-
 def _start_handler(work: Work, execution: Execution, *, at_ms: int) -> None:
+    new = execution.attempt_started_ms is None
     started = work.put(
         replace(
             execution,
             status=Status.RUNNING,
-            attempt=execution.attempt + (execution.attempt_started_ms is None),
+            epoch=execution.epoch + 1,
+            attached=True,
+            ready_at=None,
+            resumes=False,
+            attempt=execution.attempt + new,
             started_ms=at_ms if execution.started_ms is None else execution.started_ms,
-            **_attached(execution, at_ms=at_ms),
+            attempt_started_ms=at_ms if new else execution.attempt_started_ms,
         )
     )
     if execution.attempt == 0 and execution.options.queue_timeout_ms is not None:
@@ -227,7 +220,16 @@ def _start_compensation(work: Work, execution: Execution, *, at_ms: int) -> None
     new = execution.attempt_started_ms is None
     running = replace(operation, status=OperationStatus.RUNNING, attempt=operation.attempt + new, due_ms=None)
     work.put_operation(execution, running, before=operation)
-    started = work.put(replace(execution, **_attached(execution, at_ms=at_ms)))
+    started = work.put(
+        replace(
+            execution,
+            epoch=execution.epoch + 1,
+            attached=True,
+            ready_at=None,
+            resumes=False,
+            attempt_started_ms=at_ms if new else execution.attempt_started_ms,
+        )
+    )
     _set_attempt_timers(work, started, at_ms=at_ms)
     work.emit(RunCompensation(execution_id=started.id, owner=started.owner, epoch=started.epoch, key=operation.key))
 
