@@ -338,6 +338,8 @@ class Dispatch:
     def quiet(self, run: RunningAttempt, released: int) -> None:
         """The attempt's own code waits, unless an answer is on its way to it."""
         frame = run.root
+        if released == messages.BUSY:
+            frame.stepped, frame.sent = True, 0  # all that was sent to it so far, its code has
         frame.quiet = released >= frame.sent  # what its journal had is not sent, and earlier
         self._rest(run, frame)
 

@@ -14,7 +14,8 @@ from tempolite_node.protocol import messages
 class Frame(Struct, eq=False):
     """The attempt itself ("" as its key), or a side effect inside it. It holds a slot of its pool unless it waits.
 
-    One that is stepped waits when its host has said that it is quiet; any other, when one of its waits is open.
+    One that is stepped waits when its host has said that it is quiet; any other, when one of its waits is open. A host
+    may have it stepped from some place on.
     """
 
     key: str

@@ -205,12 +205,14 @@ class WaitForExecution(Request, frozen=True, kw_only=True):
     key: str
     execution_id: str
     timeout_ms: int | None = None
+    beside: bool = False  #: see `model.Operation.beside`; here and below from format 3 on
 
 
 class ReceiveSignal(Request, frozen=True, kw_only=True):
     key: str
     name: str
     timeout_ms: int | None = None
+    beside: bool = False
 
 
 class SetSignalAside(Request, frozen=True, kw_only=True):
@@ -226,6 +228,7 @@ class SetSignalAside(Request, frozen=True, kw_only=True):
 class Sleep(Request, frozen=True, kw_only=True):
     key: str
     duration_ms: int
+    beside: bool = False
 
 
 class BeginSideEffect(Request, frozen=True, kw_only=True):
@@ -250,6 +253,7 @@ class FailSideEffect(Request, frozen=True, kw_only=True):
     retry: RetryPolicy
     started_ms: int
     has_run: bool = False  #: it ended well, and its value can't be stored: it is never run again. From format 3 on
+    beside: bool = False
 
 
 class BeginStep(Request, frozen=True, kw_only=True):

@@ -632,17 +632,22 @@ def _show_cancel(work: Work, execution: Execution, *, at_ms: int) -> None:
         return
     if execution.attached:
         work.emit(_request_cancel(execution))
-    if execution.pending and execution.status is Status.WAITING:
-        first = work.pending(execution.row)[0]
+    waits = execution.status is Status.WAITING
+    if execution.pending and waits and (first := _to_interrupt(work.pending(execution.row))) is not None:
         work.put(replace(execution, cancel_delivered=True))
         end_wait(work, first, OperationStatus.CANCELLED, Interrupted(reason=execution.reason), at_ms=at_ms)
-    elif execution.status is Status.WAITING:
-        resume_unwound(work, execution, at_ms=at_ms)  # it waited for a side effect's backoff: replay shows it
+    elif waits and not execution.attached:
+        resume_unwound(work, execution, at_ms=at_ms)  # replay shows it to the code, which waits for something else
     elif not (execution.attached or execution.resumes):
         end_cancelled(work, execution, at_ms=at_ms)
-    elif execution.attached and (side_effect := in_backoff(work, execution)) is not None:
+    elif execution.attached and (side_effect := _to_interrupt(work.in_backoff(execution.row))) is not None:
         work.clear_timer(execution.row, operation_timer(side_effect.kind, side_effect.key))
         end_backoff(work, execution, side_effect, at_ms=at_ms)  # its next attempt meets the cancel
+
+
+def _to_interrupt(waits: list[Operation]) -> Operation | None:
+    """The one that the code is in, if it is in any; what goes on beside it is left alone."""
+    return next((wait for wait in waits if not wait.beside), None)
 
 
 def end_cancelled(work: Work, execution: Execution, *, at_ms: int) -> None:

@@ -425,6 +425,9 @@ class Operation(Struct, gc=False, frozen=True, kw_only=True):
     closed_ms: int | None = None
     due_ms: int | None = None  #: next attempt while RETRYING; timeout or end of a PENDING wait, or RUNNING side effect
     signal_seq: int | None = None  #: of the signal in the inbox that a COMPLETED wait took; None before format 2
+    #: Of a wait, or of a side effect between two attempts: synchronous code goes on beside it, and it is not where that
+    #: meets a cancel. From format 3 on.
+    beside: bool = False
 
     @property
     def is_wait(self) -> bool:

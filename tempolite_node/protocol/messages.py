@@ -330,18 +330,21 @@ class AttemptCall(Message, frozen=True, kw_only=True):
     quiet: int | None = None  #: on the last call of a burst: what `Quiet` says, with its `released`
 
 
+BUSY = -1  #: see `Quiet.released`
+
+
 class Quiet(Message, frozen=True, kw_only=True):
     """Nothing of the attempt's own code can go on by itself: it waits for answers.
 
     The frame of the attempt gives up its slot when the host is through with all that was sent to it, and nothing that
-    it asked for is yet to be decided. Told of asynchronous handlers, and of no other; also with the word that a side
-    effect runs in a slot that was leased.
+    it asked for is yet to be decided. Told of asynchronous handlers, also with the word that a side effect runs in a
+    slot that was leased; and of synchronous ones from when they begin something and go on beside it.
     """
 
     execution_id: str
     epoch: int
     #: `Reply.end_seq` of the last answer that was released, or dropped because nobody waits for it any more; or the
-    #: place of the cancel. 0: none was.
+    #: place of the cancel. 0: none was. `BUSY`: it is not quiet, and says when it is from here on.
     released: int
 
 

@@ -140,6 +140,7 @@ CREATE TABLE operations (
     due_ms        INTEGER,
     signal_seq    INTEGER,                   -- of the signal in the inbox that a completed wait took
     end_seq       INTEGER NOT NULL DEFAULT 0,  -- order in which the log decided how operations end
+    beside        INTEGER NOT NULL DEFAULT 0,  -- 1: the code of the execution goes on beside it
     PRIMARY KEY (execution_row, kind, key)
 ) STRICT, WITHOUT ROWID;
 

@@ -283,6 +283,7 @@ def fail_side_effect(
             started_ms=before.started_ms if before else min(request.started_ms, at_ms),
             closed_ms=at_ms if out_of_retries else None,
             due_ms=None if isinstance(next_attempt, RetryState) else next_attempt,
+            beside=request.beside,
         ),
         before=earlier,
     )

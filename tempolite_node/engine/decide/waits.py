@@ -25,6 +25,7 @@ def _begin(
     target: str,
     target_row: int | None = None,
     due_ms: int | None,
+    beside: bool,
     started_ms: int | None = None,
     at_ms: int,
 ) -> Interrupted | None:
@@ -32,10 +33,10 @@ def _begin(
 
     started_ms: of a wait that is open again; None: it begins now.
 
-    A cancel that its code has not seen interrupts it at once. The request to wait, and the word of the cancel, may have
-    crossed on their ways.
+    A cancel that its code has not seen interrupts it at once, unless the code goes on beside it. The request to wait,
+    and the word of the cancel, may have crossed on their ways.
     """
-    if lifecycle.cancel_due(execution):
+    if lifecycle.cancel_due(execution) and not beside:
         _over_at_once(
             work,
             execution,
@@ -65,6 +66,7 @@ def _begin(
             generation=generation,
             started_ms=at_ms if started_ms is None else started_ms,
             due_ms=due_ms,
+            beside=beside,
         ),
         before=before,
     )
@@ -96,6 +98,7 @@ def _over_at_once(
     target_row: int | None = None,
     result: bytes | None = None,
     signal_seq: int | None = None,
+    beside: bool = False,
     started_ms: int | None = None,
     at_ms: int,
 ) -> None:
@@ -113,6 +116,7 @@ def _over_at_once(
             generation=generation,
             result=result,
             signal_seq=signal_seq,
+            beside=beside,
             started_ms=at_ms if started_ms is None else started_ms,
             closed_ms=at_ms,
         ),
@@ -179,6 +183,7 @@ def wait_for_execution(
         target=request.execution_id,
         target_row=target.row,
         due_ms=_due(at_ms, request.timeout_ms),
+        beside=request.beside,
         at_ms=at_ms,
     )
 
@@ -192,7 +197,7 @@ def _ask_again(work: Work, execution: Execution, wait: Operation, *, at_ms: int)
     if not wait.is_wait:
         work.put_at_end(wait, at_ms=at_ms)
     match wait.status:
-        case OperationStatus.PENDING if lifecycle.cancel_due(execution):
+        case OperationStatus.PENDING if lifecycle.cancel_due(execution) and not wait.beside:
             lifecycle.close_wait(work, execution, wait, OperationStatus.CANCELLED, at_ms=at_ms)
             return _interrupt(work, replace(execution, pending=execution.pending - 1))
         case OperationStatus.PENDING:
@@ -220,8 +225,16 @@ def receive_signal(
             message = f"signal {request.key} is recorded for the name {before.target}"
             return refused(Reason.NON_DETERMINISM, message)
         return _ask_again(work, execution, before, at_ms=at_ms)
-    due_ms = _due(at_ms, request.timeout_ms)
-    return _take_or_wait(work, execution, request.key, request.name, generation=generation, due_ms=due_ms, at_ms=at_ms)
+    return _take_or_wait(
+        work,
+        execution,
+        request.key,
+        request.name,
+        generation=generation,
+        due_ms=_due(at_ms, request.timeout_ms),
+        beside=request.beside,
+        at_ms=at_ms,
+    )
 
 
 def set_signal_aside(
@@ -247,6 +260,7 @@ def set_signal_aside(
         request.name,
         generation=generation,
         due_ms=_due(wait.started_ms, request.timeout_ms),
+        beside=wait.beside,
         started_ms=wait.started_ms,
         at_ms=at_ms,
     )
@@ -267,6 +281,7 @@ def _take_or_wait(
     *,
     generation: int,
     due_ms: int | None,
+    beside: bool,
     started_ms: int | None = None,
     at_ms: int,
 ) -> AnyAnswer | None:
@@ -283,6 +298,7 @@ def _take_or_wait(
             target=name,
             result=waiting.payload,
             signal_seq=inbox.consume(work, execution, waiting),
+            beside=beside,
             started_ms=started_ms,
             at_ms=at_ms,
         )
@@ -308,6 +324,7 @@ def _take_or_wait(
         generation=generation,
         target=name,
         due_ms=due_ms,
+        beside=beside,
         started_ms=started_ms,
         at_ms=at_ms,
     )
@@ -325,6 +342,7 @@ def sleep(work: Work, execution: Execution, request: Sleep, generation: int, *, 
         generation=generation,
         target="",
         due_ms=later(at_ms, request.duration_ms),
+        beside=request.beside,
         at_ms=at_ms,
     )
 
