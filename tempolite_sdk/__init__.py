@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
         AsyncSideEffectContext,
         AsyncTransactionContext,
     )
+    from tempolite_sdk.begun import Begun
     from tempolite_sdk.client.async_client import AsyncClient
     from tempolite_sdk.client.async_handle import AsyncExecutionHandle
     from tempolite_sdk.client.channel import TLS
@@ -101,6 +102,7 @@ _HOMES = {
             "AsyncSideEffectContext",
             "AsyncTransactionContext",
         ),
+        "tempolite_sdk.begun": ("Begun",),
         "tempolite_sdk.client.async_client": ("AsyncClient",),
         "tempolite_sdk.client.async_handle": ("AsyncExecutionHandle",),
         "tempolite_sdk.client.channel": ("TLS",),
@@ -190,6 +192,7 @@ __all__ = [
     "AsyncTransactionContext",
     "AttemptInfo",
     "BatchRefused",
+    "Begun",
     "Cancelled",
     "ChildHandle",
     "Client",

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Concatenate, Generic, Literal, NoReturn, Param
 
 from tempolite_sdk import operations
 from tempolite_sdk.base_contexts import BaseContext, ExecutionFacts, OperationFacts, Params, utc_now
+from tempolite_sdk.begun import AsyncBegins
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import ExecutionError
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
@@ -360,11 +361,11 @@ class AsyncContinuesAsNew:
         raise AssertionError("the run has ended")
 
 
-class AsyncHandlerContext(AsyncContext, AsyncContinuesAsNew, ExecutionFacts[Params]):
+class AsyncHandlerContext(AsyncContext, AsyncContinuesAsNew, AsyncBegins, ExecutionFacts[Params]):
     """What a handler may do. As the first parameter's annotation, it makes a function a handler."""
 
 
-class AsyncSagaContext(AsyncContext, AsyncContinuesAsNew, ExecutionFacts[Params]):
+class AsyncSagaContext(AsyncContext, AsyncContinuesAsNew, AsyncBegins, ExecutionFacts[Params]):
     """What a saga handler may do. As the first parameter's annotation, it makes a function a saga handler."""
 
     async def step(self, step: Step, /, *, key: str | None = None) -> Step:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Concatenate, Generic, Literal, NoReturn, Param
 
 from tempolite_sdk import operations
 from tempolite_sdk.base_contexts import BaseContext, ExecutionFacts, OperationFacts, Params, utc_now
+from tempolite_sdk.begun import SyncBegins
 from tempolite_sdk.durations import Duration
 from tempolite_sdk.errors import ExecutionError
 from tempolite_sdk.handlers import ChildHandle, RetryPolicy
@@ -355,11 +356,11 @@ class ContinuesAsNew:
         raise AssertionError("the run has ended")
 
 
-class HandlerContext(Context, ContinuesAsNew, ExecutionFacts[Params]):
+class HandlerContext(Context, ContinuesAsNew, SyncBegins, ExecutionFacts[Params]):
     """What a handler may do. As the first parameter's annotation, it makes a function a handler."""
 
 
-class SagaContext(Context, ContinuesAsNew, ExecutionFacts[Params]):
+class SagaContext(Context, ContinuesAsNew, SyncBegins, ExecutionFacts[Params]):
     """What a saga handler may do. As the first parameter's annotation, it makes a function a saga handler."""
 
     def step(self, step: Step, /, *, key: str | None = None) -> Step:

@@ -108,11 +108,34 @@ class Facts(Struct, frozen=True, kw_only=True):
     heartbeat: bytes | None = None  #: details of the last heartbeat of an earlier attempt
 
 
+class Beside(Protocol):
+    """What the body of a synchronous handler has begun, and goes on beside. The host alone knows what it is."""
+
+    def begin(self, operation: Operation) -> Any: ...
+
+    def result(self, begun: Any) -> Any:
+        """What it comes to, once it has ended."""
+        ...
+
+    def wait_any(self, waited: Sequence[Any], timeout: Duration | None, key: str | None) -> int:
+        """The place of the one that ended first. waited: what was begun, and `ChildHandle`s."""
+        ...
+
+    def wait_all(self, waited: Sequence[Any], timeout: Duration | None, key: str | None) -> list[Any]: ...
+
+    def give_up(self, which: Any) -> None: ...
+
+
 class Runtime(Protocol):
     """The worker host, as contexts see it."""
 
     def perform(self, operation: Operation) -> Any:
         """What the operation comes to; an awaitable of it for asynchronous contexts."""
+        ...
+
+    @property
+    def beside(self) -> Beside:
+        """ContextMisuse: it is not the body of a synchronous handler that asks."""
         ...
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import get_ident
 from typing import Any, NamedTuple, NoReturn, Protocol
@@ -40,7 +40,7 @@ from tempolite_node.worker_host.registry import Handler, Registry
 from tempolite_node.worker_host.running_code import RunningCode
 from tempolite_node.worker_host.scopes import Scope, current_scope
 from tempolite_sdk.errors import ContextMisuse, InvalidArgument
-from tempolite_sdk.operations import Facts, Operation
+from tempolite_sdk.operations import Beside, Facts, Operation, WaitForCompletion
 from tempolite_sdk.payload import encode
 from tempolite_sdk.values.written import Written, encode_as
 
@@ -135,6 +135,43 @@ class ExactCode(Protocol):
         ...
 
 
+class BegunCode(Protocol):
+    """What synchronous code has begun, and goes on beside; see `begun`."""
+
+    def asks(
+        self, number: int, request: AnyRequest | messages.ChildRequest, scope: Scope, waiter: Waiter
+    ) -> int | None: ...
+
+    def answered(self, message: messages.Reply) -> None: ...
+
+    def cancel(self, message: messages.CancelAttempt) -> None: ...
+
+    def look(self) -> None:
+        """Something may have changed in what the stack waits for."""
+        ...
+
+    def unwind(self) -> bool: ...
+
+    def stop(self) -> None: ...
+
+    def check_key(self, key: str) -> None: ...
+
+    def wait_for(self, operation: WaitForCompletion) -> Any | None: ...
+
+    def result(self, begun: Any) -> Any: ...
+
+    def end(self) -> None:
+        """The code has returned."""
+        ...
+
+    def leave(self) -> None:
+        """The code has raised."""
+        ...
+
+    @property
+    def unanswered_waits(self) -> tuple[tuple[OperationKind, str], ...]: ...
+
+
 class Services:
     """What every attempt of a worker host shares."""
 
@@ -171,6 +208,8 @@ class Attempt:
         self.attempt_scope = AttemptScope(run, self.journal)
         self.exact: ExactCode | None = None  #: of code that runs on a loop of its own
         self.burst: list[messages.AttemptCall] | None = None  #: what such code says in one go
+        self.begun: BegunCode | None = None  #: of synchronous code that has begun something and goes on beside it
+        self.ordered = False  #: what the code asks for now has its place, and its answer is released in order
         self.checks_values = run.format >= formats.CHECKED_VALUES  #: and the keys of side effects
         self.records_all = run.format >= formats.EXACT_REPLAY  #: all that its code decides by is recorded
         self.may_give_up = self.records_all and handler.asynchronous  #: what it asked for, and that is recorded
@@ -226,15 +265,18 @@ class Attempt:
     def send(self, request: AnyRequest | messages.ChildRequest, scope: Scope, waiter: Waiter | None) -> int:
         """Sends a call; its answer goes to the waiter, if any."""
         number = next(self._numbers)
+        quiet = None
         if waiter is not None:
             self._calls[number] = (waiter, scope)
             if not scope.asked:
                 scope.asks()
+            if self.begun is not None:
+                quiet = self.begun.asks(number, request, scope, waiter)
         slots = self.services.slots
         leased = isinstance(request, _ENDS_SIDE_EFFECT) and slots.ends(self, request.key)
         if scope.frame:
             slots.announce(self)
-        self._say(number, request, scope, leased=leased)
+        self._say(number, request, scope, leased=leased, quiet=quiet)
         self._scheduler.flush()
         return number
 
@@ -243,7 +285,15 @@ class Attempt:
         self._say(next(self._numbers), BeginSideEffect(key=key, digest=b"", fresh=True), scope, leased=True)
         self.services.channel.flush()
 
-    def _say(self, number: int, request: AnyRequest | messages.ChildRequest, scope: Scope, *, leased: bool) -> None:
+    def _say(
+        self,
+        number: int,
+        request: AnyRequest | messages.ChildRequest,
+        scope: Scope,
+        *,
+        leased: bool,
+        quiet: int | None = None,
+    ) -> None:
         call = messages.AttemptCall(
             execution_id=self.execution_id,
             epoch=self.epoch,
@@ -252,6 +302,7 @@ class Attempt:
             frame=scope.frame,
             side_effect_failures=scope.side_effect_failures,
             leased=leased,
+            quiet=quiet,
         )
         if self.burst is None:
             self.services.channel.add(call)
@@ -264,9 +315,17 @@ class Attempt:
         if self.exact is not None:
             self.exact.begins_wait_inside()  # it parks as a whole
             return
-        self.services.parking.add(self, number)
+        if self.begun is None:
+            self.services.parking.add(self, number)
         if number not in self._calls:  # answered before it was parked
             self._leave_parking(number)
+        if self.begun is not None:
+            self.begun.look()
+
+    def rest(self, number: int, kind: OperationKind, key: str, scope: Scope) -> None:
+        """The same, of something that the code has begun: it goes on."""
+        if number in self._calls:
+            self._parked[number] = _Parked(kind, key, scope)
 
     def _leave_parking(self, number: int) -> None:
         if self._parked.pop(number, None) is None:
@@ -329,7 +388,8 @@ class Attempt:
         """Of which the code has had no answer."""
         if self.exact is not None:
             return self.exact.unreleased
-        return tuple((each.kind, each.key) for each in list(self._parked.values()))
+        waits = [(each.kind, each.key) for each in list(self._parked.values())]
+        return tuple(waits if self.begun is None else dict.fromkeys((*waits, *self.begun.unanswered_waits)))
 
     @property
     def continue_as_new_suggested(self) -> bool:
@@ -431,6 +491,9 @@ class Attempt:
         if self.exact is not None:
             self._unwind_exact(self.exact)
             return
+        if self.begun is not None:
+            self.begun.unwind()
+            return
         if call not in self._calls or not self._only_waits():
             if call in self._calls:
                 self._to_unwind.add(call)
@@ -441,11 +504,33 @@ class Attempt:
         given_up = self._calls.pop(call, None)
         if given_up is None:
             return
+        self._give_up_stack(parked)
+        given_up[0].wake(None)
+
+    def give_up_stack(self) -> None:
+        """All that it does is to wait, and nothing can change that meanwhile."""
+        self._give_up_stack(tuple(self._parked.values()))
+
+    def _give_up_stack(self, parked: tuple[_Parked, ...]) -> None:
         self.attempt_scope.unwinding = True
         timed = tuple(self.timed.values()) if self.records_all else ()
         self.send(UnwindAttempt(waits=tuple((each.kind, each.key) for each in parked), timed=timed), self.scope, None)
         self.stop()
-        given_up[0].wake(None)
+
+    def frame_of(self, number: int) -> str:
+        """In which a call was made that is open."""
+        call = self._calls.get(number)
+        return "" if call is None else call[1].frame
+
+    def is_wait(self, number: int) -> bool:
+        """Whether the call is a wait that is open."""
+        return number in self._parked
+
+    def only_waits_beside(self, bodies: Iterable[Scope | None]) -> bool:
+        """Whether all that is open are waits, and of each of the bodies that run, one is. None: it is about to run."""
+        scopes = [parked.scope for parked in self._parked.values()]
+        bodies_wait = all(body is not None and any(scope.is_within(body) for scope in scopes) for body in bodies)
+        return bool(scopes) and bodies_wait and len(self._calls) == len(scopes)
 
     def _only_waits(self) -> bool:
         """Whether nothing runs beside the waits: a side effect that does would be cut off, and run again."""
@@ -492,10 +577,12 @@ class Attempt:
                 break  # answered meanwhile
             self._leave_parking(number)
             waiter.wake(None)
-        if self.exact is None:
-            self._scheduler.cancel()
-        else:
+        if self.exact is not None:
             self.exact.stop()
+            return
+        self._scheduler.cancel()
+        if self.begun is not None:
+            self.begun.stop()
 
     # --- payloads
 
@@ -526,6 +613,8 @@ def _encoded_if_it_can_be(value: Any) -> bytes:
 
 class AttemptRuntime(ABC):
     """What contexts ask: an attempt, seen from one of its scopes. Sync and async ones differ in `perform`."""
+
+    is_begun = False  #: what asks is something that synchronous code has begun
 
     def __init__(self, attempt: Attempt, scope: Scope) -> None:
         self.attempt = attempt
@@ -563,6 +652,10 @@ class AttemptRuntime(ABC):
         current = current_scope()
         inside = current is not None and current.is_within(self.scope)
         return self.attempt.attempt_scope.silent_in(current if current is not None and inside else self.scope)
+
+    @property
+    def beside(self) -> Beside:
+        raise ContextMisuse("only the body of a synchronous handler begins operations like that")
 
     @abstractmethod
     def perform(self, operation: Operation) -> Any: ...

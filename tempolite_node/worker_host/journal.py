@@ -34,6 +34,7 @@ class Journal:
         self._generation = generation
         self._records = {(record.kind, record.key): record for record in records}
         self.run: Replay | None = None  #: of code on a loop of its own, which knows itself where its replay ends
+        self.begins = False  #: what is looked for is begun, and may have ended after what its code did next
         self._own: set[tuple[OperationKind, str]] = set()  #: recorded by this attempt
         self._cancelled_at = {key for kind, key in self._records if _is_cancel(kind, key)}
         #: By scope, records that replay has not met there. A scope is left out as soon as its code does something new.
@@ -47,17 +48,23 @@ class Journal:
         """What is recorded there and still holds: what failed in an earlier generation is done again."""
         record = self._records.get((kind, key))
         if record is None:
-            if self._unmet and f"{CANCEL_MARKER}{kind}:{key}" not in self._cancelled_at:
-                self._unmet.pop(scope.prefix, None)
-                self._say_held(scope.prefix)
+            if self._unmet and not self.begins and f"{CANCEL_MARKER}{kind}:{key}" not in self._cancelled_at:
+                self.goes_on_anew(scope)
             return None
         self._held.pop(scope.prefix, None)  # it came here before, and said the same
         if self._unmet and (unmet := self._unmet.get(scope.prefix)) is not None:
             unmet.discard((kind, key))
         if not record_holds(record.status, record.generation, self.generation_in(scope)):
-            self._unmet.pop(scope.prefix, None)  # it may end otherwise this time
+            if not self.begins:
+                self._unmet.pop(scope.prefix, None)  # it may end otherwise this time
             return None
         return record
+
+    def goes_on_anew(self, scope: Scope) -> None:
+        """The code of the scope does what it has not done before."""
+        if self._unmet:
+            self._unmet.pop(scope.prefix, None)
+            self._say_held(scope.prefix)
 
     def goes_again_in(self, scope: Scope) -> bool:
         """Whether the code of the scope has not come yet to all that it recorded in this attempt itself.

@@ -164,6 +164,8 @@ def _call_options(options: ChildOptions) -> CallOptions:
 
 
 def _wait_for_completion(attempt: Attempt, scope: Scope, operation: operations.WaitForCompletion) -> Conversation[Any]:
+    if attempt.begun is not None and scope.parent is None and (begun := attempt.begun.wait_for(operation)) is not None:
+        return attempt.begun.result(begun)
     target = operation.target
     execution_id, name = _named(target)
     type = target.result_type if isinstance(target, ChildHandle) else Any
@@ -291,6 +293,8 @@ def _continue_as_new(attempt: Attempt, scope: Scope, operation: operations.Conti
         raise ContextMisuse("continue_as_new belongs to the handler itself, not to a side effect or a step of it")
     if attempt.run.format < formats.EXACT_REPLAY:
         raise FailedPrecondition("the execution was enqueued by an earlier version, which can't continue it as new")
+    if attempt.begun is not None:
+        attempt.begun.end()
     signature = attempt.handler.signature
     named = signature.named_arguments(operation.args, operation.kwargs)
     arguments = signature.encode_arguments(named)

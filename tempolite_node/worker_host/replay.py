@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: Recorded, but not over: the operation goes on now.
 _GOES_ON = (OperationStatus.PENDING, OperationStatus.RUNNING, OperationStatus.RETRYING)
 
+#: Recorded, but no answer: the operation goes on, or its code takes leave of it at some place.
+NO_END = (*_GOES_ON, OperationStatus.CANCELLED, OperationStatus.GIVEN_UP)
+
 #: Code that took leave of an operation after some time does so again after twice that, and this.
 _PATIENCE_S = 10
 
@@ -27,7 +30,7 @@ _PATIENCE_S = 10
 def found(attempt: Attempt, scope: Scope, kind: OperationKind, key: str) -> Conversation[Record | None]:
     """What the journal has for the operation. Raises Cancelled if this is the place for it."""
     record = attempt.journal.find(scope, kind, key)
-    if scope.parent is None and attempt.exact is not None:
+    if scope.parent is None and attempt.ordered:
         yield InOrder(kind, key, record)
     elif attempt.may_meet_cancel:
         live = record is None or record.status in _GOES_ON
@@ -40,7 +43,11 @@ def raise_if_cancelled(attempt: Attempt, scope: Scope, place: str, *, live: bool
 
     place: "<kind>:<key>" of the operation that is about to be performed.
     live: the operation is not answered from the journal.
+
+    Not in what code goes on beside: it is that code which is cancelled.
     """
+    if scope.beside:
+        return
     if attempt.journal.take_cancel(place):
         attempt.raise_cancelled()
     if live and attempt.cancel_due:

@@ -17,12 +17,13 @@ from tempolite_node.engine.model import Failure, OperationKind, shown
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.async_runtime import AsyncRuntime, AttemptLoop, TaskScheduler
 from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime, Services
+from tempolite_node.worker_host.begun import BodyRuntime
 from tempolite_node.worker_host.contexts import compensation_context, handler_context
 from tempolite_node.worker_host.exact.runtime import ExactAttempt, ExactRuntime, misuse_in
 from tempolite_node.worker_host.failures import failure_of
 from tempolite_node.worker_host.registry import LoadError
 from tempolite_node.worker_host.steps import step_class
-from tempolite_node.worker_host.sync_runtime import SyncRuntime, ThreadScheduler, threads
+from tempolite_node.worker_host.sync_runtime import ThreadScheduler, threads
 from tempolite_node.worker_host.wear import Wear
 from tempolite_sdk.errors import InvalidArgument
 from tempolite_sdk.payload import decode, decode_fields, encode
@@ -116,6 +117,9 @@ class Runner:
         if attempt.handler.asynchronous:
             self._for_loop.append((attempt, message))
             return
+        if attempt.begun is not None:
+            attempt.begun.answered(message)
+            return
         waiter = attempt.answered(message.call)
         if waiter is not None:
             waiter.wake(message.answer)
@@ -137,6 +141,8 @@ class Runner:
             attempt.request_cancel(message.reason)
             if attempt.exact is not None:
                 self._for_loop.append((attempt, message))
+            elif attempt.begun is not None:
+                attempt.begun.cancel(message)
 
     def abandon(self, message: messages.AbandonAttempt) -> None:
         arriving = self._arriving.get(message.execution_id)
@@ -164,7 +170,14 @@ class Runner:
 def _run_sync(attempt: Attempt, ended: Callable[[], None]) -> None:
     try:
         with attempt.scope:
-            returned = _entry(SyncRuntime(attempt, attempt.scope))()
+            try:
+                returned = _entry(BodyRuntime(attempt, attempt.scope))()
+                if attempt.begun is not None:
+                    attempt.begun.end()
+            except BaseException:
+                if attempt.begun is not None:
+                    attempt.begun.leave()
+                raise
         _finish(attempt, returned)
     except BaseException as error:  # user code may raise anything
         _fail(attempt, error)

@@ -29,6 +29,7 @@ class Scope:
         "_counts",
         "_used",
         "asked",
+        "beside",
         "frame",
         "interrupted",
         "key_uses",
@@ -50,6 +51,7 @@ class Scope:
         self.open = False
         self.interrupted = False  #: its body was cancelled, whatever it made of that
         self.asked = False  #: something of the node, in it or inside of it
+        self.beside: bool = parent is not None and parent.beside  #: the code of the attempt goes on meanwhile
         self._counts: dict[tuple[str, str], int] | None = None  #: few scopes of side effects have operations
         self._used: set[tuple[str, str]] | None = None
         self._again: dict[tuple[str, str], int] | None = None  #: keys that were taken leave of, and how often

@@ -45,7 +45,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     effect = operation.effect
     run, input_digest, info = _resolve(effect, attempt)
     type = operation.type if operation.type is not None else info.result_type
-    in_order = scope.parent is None and attempt.exact is not None
+    in_order = scope.parent is None and attempt.ordered
     key = scope.prefix + checked_key(operation.key)
     if attempt.checks_values:
         uses = scope.key_uses
@@ -55,7 +55,9 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
             uses.meet(operation.key, effect, input_digest)
         else:
             uses.meet_code(operation.key, info.code)
-    if attempt.may_give_up:
+    if attempt.may_give_up or (scope.parent is None and (attempt.begun is not None or attempt.run.generation)):
+        if attempt.begun is not None and scope.parent is None:
+            attempt.begun.check_key(key)
         failed_before = attempt.run.generation or scope.side_effect_failures
         again = attempt.journal.completed_again(scope, key) if failed_before else None
         key = again or scope.prefix + scope.again(OperationKind.SIDE_EFFECT, operation.key)
@@ -128,7 +130,7 @@ def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, record
     record: what holds of it. One whose next attempt is due waits for a slot alone: to unwind it would only ask again.
     """
     fresh = record is None
-    if fresh and attempt.services.slots.take(attempt, key, scope):
+    if fresh and attempt.begun is None and attempt.services.slots.take(attempt, key, scope):
         return Granted(attempt=1)
     begin = commands.BeginSideEffect(key=key, digest=input_digest, fresh=fresh)
     waits = record is not None and record.in_backoff
@@ -173,6 +175,8 @@ def _attempt(
     """
     attempt = runtime.attempt
     inner = scope.inner(OperationKind.SIDE_EFFECT, key, side_effect_attempt=number)
+    if runtime.is_begun:
+        inner.beside = True
     started_ms = time.time_ns() // 1_000_000
     if info.takes_context:
         named = scope.prefix + operation.key  # begun anew after it was cancelled, it is the same act to others
@@ -195,7 +199,7 @@ def _attempt(
                 side_effect_failures=scope.side_effect_failures,
             )
         # It may have been requested while this attempt waited for its slot, or for the end of the backoff.
-        if attempt.exact is None and attempt.may_meet_cancel:
+        if attempt.exact is None and not inner.beside and attempt.may_meet_cancel:
             yield from raise_if_cancelled(attempt, scope, f"{OperationKind.SIDE_EFFECT}:{key}", live=True)
         try:
             value = yield RunUserCode(run, inner, timeout_s)

@@ -9,6 +9,9 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
+from tempolite_node.engine import commands
 from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.interpreter import has_thread_locals, thread_state
 from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime
@@ -35,7 +38,7 @@ class SyncRuntime(AttemptRuntime):
                     step = conversation.send(self._ask(step))
                     continue
                 try:
-                    returned = _run(step, self.attempt.code)  # type: ignore[arg-type]  # InOrder is for code on a loop of its own
+                    returned = run_user_code(step, self.attempt.code)  # type: ignore[arg-type]  # InOrder is for code on a loop of its own
                 except BaseException as error:  # user code may raise anything
                     step = conversation.throw(error)
                 else:
@@ -47,8 +50,9 @@ class SyncRuntime(AttemptRuntime):
     def _ask(self, ask: Ask) -> AnyAnswer:
         attempt = self.attempt
         attempt.check_running(ask.scope)
-        waiter = _SleepingThread()
-        number = attempt.send(ask.request, ask.scope, waiter)
+        waiter = SleepingThread()
+        request = marked_beside(ask.request) if ask.scope.beside else ask.request
+        number = attempt.send(request, ask.scope, waiter)
         if ask.waits is not None:
             attempt.park(number, *ask.waits, ask.scope)
         answer = waiter.sleep()
@@ -57,7 +61,7 @@ class SyncRuntime(AttemptRuntime):
         return answer
 
 
-class _SleepingThread:
+class SleepingThread:
     __slots__ = ("_answer", "_lock")
 
     def __init__(self) -> None:
@@ -74,7 +78,15 @@ class _SleepingThread:
         self._lock.release()
 
 
-def _run(body: RunUserCode, code: RunningCode) -> Any:
+_MARKED_BESIDE = (commands.WaitForExecution, commands.ReceiveSignal, commands.Sleep, commands.FailSideEffect)
+
+
+def marked_beside(request: Any) -> Any:
+    """As what the code of the attempt goes on beside."""
+    return replace(request, beside=True) if isinstance(request, _MARKED_BESIDE) else request
+
+
+def run_user_code(body: RunUserCode, code: RunningCode) -> Any:
     code.wait_for_left_behind(body.scope.frame)
     if body.timeout_s is None:
         with body.scope:

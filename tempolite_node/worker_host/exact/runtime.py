@@ -32,20 +32,12 @@ from tempolite_node.worker_host.exact.tasks import ExactTask
 from tempolite_node.worker_host.failures import around, is_a
 from tempolite_node.worker_host.logs import AttemptScope
 from tempolite_node.worker_host.operations import conversation_of, timer
+from tempolite_node.worker_host.replay import NO_END
 from tempolite_node.worker_host.scopes import Scope, call_in, local_key
 from tempolite_sdk import operations
 from tempolite_sdk.errors import Cancelled, NotInHandler
 
 _LASTING = (OperationKind.SIDE_EFFECT, OperationKind.STEP)
-
-#: Recorded, but no answer: the operation goes on, or its code takes leave of it at some place.
-_NO_END = (
-    OperationStatus.PENDING,
-    OperationStatus.RUNNING,
-    OperationStatus.RETRYING,
-    OperationStatus.CANCELLED,
-    OperationStatus.GIVEN_UP,
-)
 
 logger = logging.getLogger("asyncio")
 
@@ -125,7 +117,7 @@ class ConversedOperation(Operation):
     def end(self) -> End | None:
         """That is recorded."""
         record = self.place_in_log.record
-        if record is None or record.status in _NO_END:
+        if record is None or record.status in NO_END:
             return None
         if record.kind is OperationKind.CHILD and record.generation < self._code.generation:
             return None  # the node knows whether it is to be enqueued anew
@@ -331,6 +323,7 @@ class ExactAttempt:
         self._cut_due = False
         self.cancel_unmet: str | None = None  #: reason of the cancel, until the first task has met it
         attempt.exact = self
+        attempt.ordered = True
         attempt.journal.run = self.run
         scope = attempt.scope
         assert isinstance(scope, AttemptScope)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import tempolite_sdk
+from tempolite_sdk.begun import SyncBegins
 
 ROOT = Path(__file__).parents[3]
 TWINS = [
@@ -75,5 +76,8 @@ def test_both_halves_have_the_same_members_with_the_same_parameters(asynchronous
             if not member.startswith("_")
         }
 
-    assert members(asynchronous) == members(synchronous)
+    alone = {name for name in vars(SyncBegins) if not name.startswith("_")}  # asynchronous code has tasks for these
+    found = members(synchronous)
+    assert members(asynchronous) == {name: found[name] for name in found if name not in alone}
+    assert alone <= members("HandlerContext").keys() & members("SagaContext").keys()
     assert len(TWINS) == 9

@@ -161,7 +161,13 @@ class HostedNode(SimulatedNode):
     def rests(self) -> bool:
         held = [each for each in self.all_executions() if each.attached]
         waiting = all(each.status is Status.WAITING for each in held)
-        return waiting and len(self.parking) == len(held) and not any(each.ready_at for each in self.all_executions())
+        if not waiting or any(each.ready_at for each in self.all_executions()):
+            return False
+        return len(self.parking) == len(held) and self.said.queue.empty()  # a stack is parked when it has said all
+
+    def busy(self) -> dict[str, int]:
+        """Slots that are taken."""
+        return {component.value: pool.busy for component, pool in self.dispatch.pools.items() if pool.busy}
 
     def advance(self, milliseconds: int) -> None:
         self.now_ms += milliseconds
