@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from tempolite_node.api.convert import requests, responses
 from tempolite_node.api.convert.requests import EnqueueRequest
 from tempolite_node.api.polls import Polls, time_to_wait_ms
-from tempolite_node.api.ports import NodePorts
+from tempolite_node.api.ports import Handlers, NodePorts
 from tempolite_node.api.status import InvalidRequest, Rejected, status_of
 from tempolite_node.engine.commands import AnyCommand, Enqueue, EnqueueBatch, IdConflict
 from tempolite_node.engine.effects import AnyOutcome, Enqueued, EnqueuedBatch, Rejection
@@ -20,11 +20,6 @@ from tempolite_sdk.ids import uuid7
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 T = TypeVar("T")
-
-
-class _Wanted(NamedTuple):
-    request: EnqueueRequest
-    served: ServedHandler
 
 
 class Enqueueing:
@@ -80,43 +75,52 @@ class Enqueueing:
 
     async def commands(self, given: Sequence[pb.EnqueueExecutionRequest]) -> Sequence[Enqueue | NodeError]:
         """Each request's command, or what is wrong with it. The arguments of all are checked in one go."""
-        parsed = [self._parsed(request) for request in given]
-        to_check = [(each.served.name, each.request.arguments) for each in parsed if isinstance(each, _Wanted)]
+        handlers = self._node.catalog.current()
+        parsed = [_parsed(request, handlers, self._payload_bytes_max) for request in given]
+        to_check = [(each[1].name, each[0].arguments) for each in parsed if isinstance(each, tuple)]
         checked = iter(await self._node.arguments.check_arguments(to_check) if to_check else ())
-        return [self._command(each, next(checked)) if isinstance(each, _Wanted) else each for each in parsed]
-
-    def _parsed(self, request: pb.EnqueueExecutionRequest) -> _Wanted | NodeError:
-        try:
-            wanted = requests.enqueue(request, self._payload_bytes_max)
-        except InvalidRequest as error:
-            return error
-        served = self._node.catalog.find(wanted.handler, wanted.function)
-        return Rejected(served) if isinstance(served, Rejection) else _Wanted(wanted, served)
-
-    def _command(self, parsed: _Wanted, violations: Sequence[Violation]) -> Enqueue | NodeError:
-        if violations:
-            return InvalidRequest([_within_arguments(violation) for violation in violations])
-        catalog, wanted = self._node.catalog, parsed.request
-        served = catalog.find(wanted.handler, wanted.function)  # anew: the nodes may have changed meanwhile
-        if isinstance(served, Rejection):
-            return Rejected(served)
-        resolved = catalog.resolve(served, wanted.options)
+        handlers = self._node.catalog.current()  # anew: the nodes may have changed meanwhile
         at_ms = self._node.commands.now_ms()
-        return Enqueue(
-            at_ms=at_ms,
-            execution_id=wanted.execution_id or _made_id(wanted.request_id, at_ms),
-            handler=served.name,
-            component=served.component,
-            arguments=wanted.arguments,
-            options=resolved.options,
-            priority=resolved.priority,
-            delay_ms=resolved.delay_ms,
-            max_duration_ms=resolved.max_duration_ms,
-            request_id=wanted.request_id,
-            concurrency_key=wanted.concurrency_key,
-            id_reuse=wanted.id_reuse,
-            id_conflict=wanted.id_conflict,
-        )
+        return [
+            _command(each[0], next(checked), handlers, at_ms) if isinstance(each, tuple) else each for each in parsed
+        ]
+
+
+def _parsed(
+    request: pb.EnqueueExecutionRequest, handlers: Handlers, payload_bytes_max: int
+) -> tuple[EnqueueRequest, ServedHandler] | NodeError:
+    try:
+        wanted = requests.enqueue(request, payload_bytes_max)
+    except InvalidRequest as error:
+        return error
+    served = handlers.find(wanted.handler, wanted.function)
+    return Rejected(served) if isinstance(served, Rejection) else (wanted, served)
+
+
+def _command(
+    wanted: EnqueueRequest, violations: Sequence[Violation], handlers: Handlers, at_ms: int
+) -> Enqueue | NodeError:
+    if violations:
+        return InvalidRequest([_within_arguments(violation) for violation in violations])
+    served = handlers.find(wanted.handler, wanted.function)
+    if isinstance(served, Rejection):
+        return Rejected(served)
+    resolved = handlers.resolve(served, wanted.options)
+    return Enqueue(
+        at_ms=at_ms,
+        execution_id=wanted.execution_id or _made_id(wanted.request_id, at_ms),
+        handler=served.name,
+        component=served.component,
+        arguments=wanted.arguments,
+        options=resolved.options,
+        priority=resolved.priority,
+        delay_ms=resolved.delay_ms,
+        max_duration_ms=resolved.max_duration_ms,
+        request_id=wanted.request_id,
+        concurrency_key=wanted.concurrency_key,
+        id_reuse=wanted.id_reuse,
+        id_conflict=wanted.id_conflict,
+    )
 
 
 def _made_id(request_id: str | None, at_ms: int) -> str:

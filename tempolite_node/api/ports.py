@@ -99,15 +99,21 @@ class CommandPort(Protocol):
         ...
 
 
-class CatalogPort(Protocol):
-    """The handlers that this node or another one of its cluster serves. From any thread."""
-
+class Handlers(Protocol):
     def find(self, name: str, function: str) -> ServedHandler | Rejection:
         """The handler that a caller means, or why none is served. See `HandlerCatalog.find`."""
         ...
 
-    def resolve(self, handler: ServedHandler, call: CallOptions) -> Resolved:
+    def resolve(self, served: ServedHandler, call: CallOptions) -> Resolved:
         """How an execution of the handler is run."""
+        ...
+
+
+class CatalogPort(Protocol):
+    """The handlers that this node or another one of its cluster serves. From any thread."""
+
+    def current(self) -> Handlers:
+        """As of now: another object once the nodes have changed."""
         ...
 
     def waits_for_node(self, name: str) -> str:

@@ -26,17 +26,18 @@ class HandlerCatalog:
         self._own = own
         self._in_cluster = in_cluster
         self._nodes = nodes
-        self._view = _View(own, nodes())
+        self._view = HandlersView(own, nodes())
 
     def replace_own(self, own: Sequence[ServedHandler]) -> None:
         """Other settings of this node's handlers, for calls from here on."""
         self._own = own
-        self._view = _View(own, self._nodes())
+        self._view = HandlersView(own, self._nodes())
 
-    def _current(self) -> _View:
+    def current(self) -> HandlersView:
+        """As of now: another object once the nodes, or the settings, have changed."""
         nodes = self._nodes()
         if self._view.nodes is not nodes:
-            self._view = _View(self._own, nodes)
+            self._view = HandlersView(self._own, nodes)
         return self._view
 
     def find(self, name: str, function: str = "") -> ServedHandler | Rejection:
@@ -45,17 +46,17 @@ class HandlerCatalog:
         function: that the caller was given, as `tempolite_sdk.signatures.function_of` tells; "": it was given the name.
             The function says more than the name: what is served under another name is found.
         """
-        return self._current().find(name, function)
+        return self.current().find(name, function)
 
     def signals_of(self, name: str) -> tuple[str, ...]:
         """Names of the signals that the handler declares; none: it takes any, as far as is known."""
-        served = self._current().by_name.get(name)
+        served = self.current().by_name.get(name)
         return () if served is None else served.signals
 
     @property
     def declares_signals(self) -> bool:
         """Whether any handler does."""
-        return self._current().declares_signals
+        return self.current().declares_signals
 
     def resolve(self, served: ServedHandler, call: CallOptions) -> Resolved:
         """How an execution of the handler is run."""
@@ -65,15 +66,15 @@ class HandlerCatalog:
         """Why no node can run the handler now; "" if one can. A node that is alone is up, or nobody asks it."""
         if not self._in_cluster:
             return ""
-        serving = [node for node in self._current().nodes.values() if node.serves(name)]
+        serving = [node for node in self.current().nodes.values() if node.serves(name)]
         if any(node.takes_work for node in serving):
             return ""
         nodes = ", ".join(f"{node.id} ({'stopping' if node.live else 'down'})" for node in serving)
         return f"no node that serves {name} is up: {nodes}" if nodes else f"no node serves {name}"
 
 
-class _View:
-    """As of one state of the nodes."""
+class HandlersView:
+    """As of one state of the nodes. From any thread."""
 
     def __init__(self, own: Sequence[ServedHandler], nodes: Mapping[str, NodeState]) -> None:
         self.nodes = nodes

@@ -19,11 +19,11 @@ class ChildResolver:
 
     def __call__(self, request: ChildRequest, at_ms: int) -> EnqueueChild | Refused:
         """The engine's request for a child, or why there can be none."""
-        handlers = self._catalog()
+        handlers = self._catalog().current()
         served = handlers.find(request.handler, request.function)
         if isinstance(served, Rejection):
             return Refused(reason=served.reason, message=served.message)
-        resolved = handlers.resolve(served, request.options)
+        resolved, policy = handlers.resolve(served, request.options), request.close_policy
         return EnqueueChild(
             key=request.key,
             digest=request.digest,
@@ -31,7 +31,7 @@ class ChildResolver:
             handler=served.name,
             component=served.component,
             arguments=request.arguments,
-            options=replace(resolved.options, close_policy=request.close_policy),
+            options=resolved.options if policy is None else replace(resolved.options, close_policy=policy),
             priority=resolved.priority,
             delay_ms=resolved.delay_ms,
             max_duration_ms=resolved.max_duration_ms,

@@ -153,6 +153,9 @@ class MemoryNode:
 
     # --- the ports
 
+    def current(self) -> MemoryNode:
+        return self
+
     def find(self, name: str, function: str) -> ServedHandler | Rejection:
         served = [
             options.served_handler(self.config, each.name, Component.HANDLER, function=each.target)
@@ -163,8 +166,8 @@ class MemoryNode:
     def waits_for_node(self, name: str) -> str:  # noqa: ARG002
         return ""
 
-    def resolve(self, handler: ServedHandler, call: CallOptions) -> Resolved:
-        return options.resolve(handler, call)
+    def resolve(self, served: ServedHandler, call: CallOptions) -> Resolved:
+        return options.resolve(served, call)
 
     def handlers(self) -> Sequence[HandlerDescription]:
         return [
