@@ -273,7 +273,9 @@ class Requests:
             if not isinstance(request, GiveUp | RecordRefusal):
                 return NO_END  # it is about none
             kind = request.kind
-        operation = self.work.operation(run.row, kind, request.key)  # type: ignore[union-attr]
+        row, key, operation = run.row, request.key, self.work.recorded  # type: ignore[union-attr]
+        if operation is None or operation.key != key or operation.execution_row != row or operation.kind is not kind:
+            operation = self.work.operation(row, kind, key)
         return NO_END if operation is None else (operation.end_seq, operation.closed_ms or 0)
 
     def host_down(self, given: HostDown, *, at_ms: int) -> Iterator[PendingCommand]:

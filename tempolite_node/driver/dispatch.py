@@ -360,7 +360,7 @@ class Dispatch:
         """The call is over as soon as it was made."""
         frame, reply = run.frames.get(call.frame, run.root), _reply(run, call.call, answer, end)
         if not frame.stepped:
-            self._send(run.host, reply)
+            self._outgoing[run.host].append(reply)
         elif isinstance(call.request, Heartbeat | GiveUp):  # nobody waits for these
             self._send(run.host, reply)
             self._rest(run, frame)

@@ -117,6 +117,7 @@ class Work:
         self.places = Places(stored.places, self.executions, stored.execution_at)
         self.renamed: set[int] = set()  #: rows of executions that have another id than is stored
         self.operations: defaultdict[int, dict[tuple[OperationKind, str], Operation]] = defaultdict(dict)
+        self.recorded: Operation | None = None  #: the last one that was
         self.growth: dict[int, tuple[int, int]] = {}  #: of journals: operations and bytes, as `sizes.of_record` counts
         self.timers: defaultdict[int, dict[str, Timer | None]] = defaultdict(dict)
         self.timers_cleared: set[int] = set()  #: rows whose stored timers are all gone; saved before `timers`
@@ -278,13 +279,14 @@ class Work:
         )
         row = execution.row
         if operation.closed_ms is not None and execution.format >= formats.EXACT_REPLAY:
-            force_setattr(operation, "end_seq", self.next_row())
+            self.last_row += 1
+            force_setattr(operation, "end_seq", self.last_row)
         count, size = self.growth.get(row, (0, 0))
         if before is None:
             self.growth[row] = count + 1, size + sizes.of_record(operation)
         else:
             self.growth[row] = count, size + sizes.of_record(operation) - sizes.of_record(before)
-        self.operations[row][operation.kind, operation.key] = operation
+        self.operations[row][operation.kind, operation.key] = self.recorded = operation
         if operation.kind is OperationKind.WAIT and operation.target_row is not None:
             self._waits[operation.target_row][operation.execution_row, operation.key] = operation
         return operation
@@ -299,7 +301,7 @@ class Work:
         """Gives one that was over before its place among those that end now: nobody has had its answer."""
         if self.execution_at(operation.execution_row).format >= formats.EXACT_REPLAY:
             operation = replace(operation, end_seq=self.next_row(), closed_ms=at_ms)
-            self.operations[operation.execution_row][operation.kind, operation.key] = operation
+            self.operations[operation.execution_row][operation.kind, operation.key] = self.recorded = operation
         return operation
 
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]:

@@ -19,32 +19,30 @@ class Journals:
 
     def __init__(self, *, bytes_max: int = _BYTES_MAX) -> None:
         self._bytes_max = bytes_max
-        self._journals: dict[int, dict[Place, Operation]] = {}
+        self.by_row: dict[int, dict[Place, Operation]] = {}  #: to read
         self._sizes: dict[int, int] = {}
         self.bytes = 0
-
-    def get(self, row: int) -> Mapping[Place, Operation] | None:
-        return self._journals.get(row)
 
     def open(self, row: int, operations: Sequence[Operation] = ()) -> None:
         """From here on the journal is known: these are all of its operations."""
         self.close(row)
-        self._journals[row] = {}
+        self.by_row[row] = {}
         self._sizes[row] = 0
         if operations:
             self.update(row, {(operation.kind, operation.key): operation for operation in operations})
 
     def close(self, row: int) -> None:
-        if self._journals.pop(row, None) is not None:
+        if self.by_row.pop(row, None) is not None:
             self.bytes -= self._sizes.pop(row)
 
     def update(self, row: int, changed: Mapping[Place, Operation]) -> None:
         """What was saved."""
-        journal = self._journals.get(row)
+        journal = self.by_row.get(row)
         if journal is None:
             return
-        growth = sum(map(sizes.of_operation, changed.values()))
-        for place in changed:
+        growth = 0
+        for place, operation in changed.items():
+            growth += sizes.of_operation(operation)
             if (former := journal.get(place)) is not None:
                 growth -= sizes.of_operation(former)
         journal.update(changed)
@@ -53,6 +51,6 @@ class Journals:
         if len(journal) > _JOURNAL_MAX or self._sizes[row] > _JOURNAL_BYTES_MAX:
             self.close(row)
         if self.bytes > self._bytes_max:
-            self._journals.clear()
+            self.by_row.clear()
             self._sizes.clear()
             self.bytes = 0

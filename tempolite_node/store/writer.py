@@ -210,7 +210,7 @@ class StoreWriter:
         return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (parent_row,))]
 
     def operation(self, row: int, kind: OperationKind, key: str) -> Operation | None:
-        journal = self._journals.get(row)
+        journal = self._journals.by_row.get(row)
         if journal is not None:
             return journal.get((kind, key))
         sql = f"{OPERATIONS.select} WHERE execution_row = ? AND kind = ? AND key = ?"
@@ -224,7 +224,7 @@ class StoreWriter:
         return sorted(found, key=lambda op: op.seq)
 
     def operations_of_kind(self, row: int, kind: OperationKind) -> list[Operation]:
-        journal = self._journals.get(row)
+        journal = self._journals.by_row.get(row)
         if journal is not None:
             return sorted((op for op in journal.values() if op.kind is kind), key=lambda op: op.seq)
         return self._operations("execution_row = ? AND kind = ?", (row, kind))
@@ -237,7 +237,7 @@ class StoreWriter:
 
     def operations(self, row: int, bytes_max: int) -> list[Operation] | None:
         """The whole journal of an execution, in the order in which it was recorded; None: it has more bytes."""
-        journal = self._journals.get(row)
+        journal = self._journals.by_row.get(row)
         if journal is not None:
             operations = sorted(journal.values(), key=lambda op: op.seq)
             return operations if sum(map(sizes.of_operation, operations)) <= bytes_max else None

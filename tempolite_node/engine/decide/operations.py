@@ -205,7 +205,7 @@ def complete_side_effect(
 ) -> AnyAnswer:
     kind, key = OperationKind.SIDE_EFFECT, request.key
     earlier = work.operation(execution.row, kind, key)
-    before = _if_holds(earlier, generation)
+    before = earlier if earlier is not None and earlier.holds(generation) else None
     if before is not None:
         if not _is_tried(before):
             return _differs(before, request.digest) or _side_effect_answer(before)
@@ -350,7 +350,8 @@ def complete_step(work: Work, execution: Execution, request: CompleteStep, *, at
     step = _running_step(work, execution, request.key)
     if isinstance(step, Refused):
         return step
-    lifecycle.leave(work, execution, OperationKind.STEP, request.key, at_ms=at_ms)
+    if execution.pending:
+        lifecycle.leave(work, execution, OperationKind.STEP, request.key, at_ms=at_ms)
     work.put_operation(
         execution,
         replace(

@@ -45,11 +45,11 @@ def test_journals_are_kept_up_to_their_bytes(large: str) -> None:
         for number in range(3):
             made = operation(row, number, **LARGE[large])
             journals.update(row, {(made.kind, made.key): made})
-            known = [journals.get(each) or {} for each in range(1, row + 1)]
+            known = [journals.by_row.get(each) or {} for each in range(1, row + 1)]
             held = sum(sizes.of_operation(op) for journal in known for op in journal.values())
             assert journals.bytes == held <= MOST
 
-    assert journals.get(100) is not None
+    assert journals.by_row.get(100) is not None
 
 
 def test_one_large_journal_leaves_the_others_in_peace() -> None:
@@ -60,7 +60,7 @@ def test_one_large_journal_leaves_the_others_in_peace() -> None:
     made = operation(2, 1, result=b"x" * 2 * 1024**2)
     journals.update(2, {(made.kind, made.key): made})
 
-    assert (journals.get(1), journals.get(2), journals.bytes) == ({}, None, 0)
+    assert (journals.by_row.get(1), journals.by_row.get(2), journals.bytes) == ({}, None, 0)
 
 
 def test_a_journal_that_is_closed_leaves_nothing() -> None:
