@@ -770,7 +770,8 @@ class Dispatch:
             run.compensation, run.attempt = effect.key, undone.attempt
         else:
             root.stepped = run.exact and execution.handler in self._stepped
-        if not run.compensation and execution.epoch == 1 and len(execution.arguments) < _SMALL_BYTES:
+        fresh = execution.epoch == 1 and not execution.cancel_requested  # it has no journal
+        if fresh and not run.compensation and len(execution.arguments) < _SMALL_BYTES:
             self._send(host, run_messages.run(execution, (), isolated=host < 0))
         else:
             self._handovers.add(Handover(run, effect))

@@ -101,7 +101,7 @@ def run_compensation(
 
 def journal(source: Source, execution: Execution) -> tuple[Records | None, int]:
     """The whole journal and its bytes, or None: it is more than a piece."""
-    if execution.epoch == 1:
+    if execution.epoch == 1 and not execution.cancel_requested:
         return (), 0  # nobody ran it before
     operations = source.operations(execution.row, PIECE_BYTES)
     if operations is None:

@@ -363,7 +363,7 @@ class UnwindAttempt(Request, frozen=True, kw_only=True):
     #: way to one of them, the attempt goes on at once. Empty: not told, which will do for a stack with one call.
     waits: tuple[tuple[OperationKind, str], ...] = ()
     timed: tuple[TimedSideEffect, ...] = ()  #: from format 3 on
-    cancelled: bool = False  #: the attempt had released the cancel of its execution, from format 3 on
+    cancels: int = 0  #: of its execution, that the attempt had released; from format 3 on
 
 
 class SuspendAttempt(Request, frozen=True, kw_only=True):

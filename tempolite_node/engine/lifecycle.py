@@ -16,6 +16,7 @@ from tempolite_node.engine.effects import (
     RequestCancel,
     Wake,
 )
+from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
     ClosePolicy,
     Component,
@@ -27,8 +28,10 @@ from tempolite_node.engine.model import (
     OperationStatus,
     RetryState,
     Status,
+    cancel_again,
     execution_generation,
     prefix_of,
+    record_generation,
 )
 from tempolite_node.engine.placement import emit_ready, placed
 from tempolite_node.engine.places import key_of
@@ -567,25 +570,34 @@ def request_cancel(work: Work, execution: Execution, *, reason: str, at_ms: int,
     """
     if execution.closed:
         return
+    place: Operation | None = None
     if not execution.cancel_requested:
         requested = replace(execution, cancel_requested=True, reason=reason)
         if execution.format >= formats.EXACT_REPLAY:
             requested = replace(requested, cancel_seq=work.next_row(), cancelled_ms=at_ms)
         work.put(requested)
-    elif (
-        again
-        and execution.cancel_delivered
-        and execution.format >= formats.EXACT_REPLAY
-        and not takes_cancel_in_order(work, execution)  # it has one place there
-    ):
-        requested = work.put(replace(execution, cancel_delivered=False))
-    else:
+    elif not (again and execution.cancel_delivered and execution.format >= formats.EXACT_REPLAY):
         return
+    elif takes_cancel_in_order(work, execution):
+        key, generation = cancel_again(cancels_of(work, execution) + 1), record_generation(execution.generation, 0)
+        requested, place = execution, put_marker(work, execution, key, b"true", generation, at_ms=at_ms)
+    else:
+        requested = work.put(replace(execution, cancel_delivered=False))
     if requested.pool is Component.COMPENSATION:
         return  # what is being undone is undone to the end, with the help of children too
     if requested.has_children:
         work.parents.append(Reach(requested.row, Happened.CANCEL_REQUESTED))
-    _show_cancel(work, requested, at_ms=at_ms)
+    _show_cancel(work, requested, place, at_ms=at_ms)
+
+
+def cancels_of(work: Work, execution: Execution) -> int:
+    """Cancels of an execution whose code takes them in their order."""
+    if not execution.cancel_requested:
+        return 0
+    number = 1
+    while work.operation(execution.row, OperationKind.MARKER, cancel_again(number + 1)) is not None:
+        number += 1
+    return number
 
 
 def cancel_due(execution: Execution) -> bool:
@@ -606,29 +618,32 @@ def is_stepped(work: Work, execution: Execution) -> bool:
     return owner is not None and owner.serves(execution.handler) and owner.served(execution.handler).stepped
 
 
-def _show_cancel_in_order(work: Work, execution: Execution, *, at_ms: int) -> None:
-    """The cancel has its place. What waits is not interrupted: what becomes of each wait is for the code to say."""
+def _show_cancel_in_order(work: Work, execution: Execution, again: Operation | None, *, at_ms: int) -> None:
+    """The cancel has its place. What waits is not interrupted: what becomes of each wait is for the code to say.
+
+    again: the place of one after the first.
+    """
     shown = work.put(replace(execution, cancel_delivered=True))
     if shown.attached:
-        work.emit(_request_cancel(shown))
+        work.emit(_request_cancel(shown, again))
     elif shown.status is Status.WAITING:
         resume_unwound(work, shown, at_ms=at_ms)
 
 
-def _request_cancel(execution: Execution) -> RequestCancel:
+def _request_cancel(execution: Execution, again: Operation | None = None) -> RequestCancel:
     return RequestCancel(
         execution_id=execution.id,
         epoch=execution.epoch,
         reason=execution.reason,
-        cancel_seq=execution.cancel_seq or 0,
-        at_ms=execution.cancelled_ms or 0,
+        cancel_seq=(execution.cancel_seq or 0) if again is None else again.end_seq,
+        at_ms=(execution.cancelled_ms if again is None else again.closed_ms) or 0,
     )
 
 
-def _show_cancel(work: Work, execution: Execution, *, at_ms: int) -> None:
+def _show_cancel(work: Work, execution: Execution, again: Operation | None, *, at_ms: int) -> None:
     has_code = execution.attached or execution.resumes or execution.status is Status.WAITING
     if has_code and takes_cancel_in_order(work, execution):
-        _show_cancel_in_order(work, execution, at_ms=at_ms)
+        _show_cancel_in_order(work, execution, again, at_ms=at_ms)
         return
     if execution.attached:
         work.emit(_request_cancel(execution))

@@ -6,9 +6,9 @@ from tempolite_node.engine.model import Execution, Operation, OperationKind, Ope
 from tempolite_node.engine.work import Work
 
 
-def put_marker(work: Work, execution: Execution, key: str, value: bytes, generation: int, *, at_ms: int) -> None:
+def put_marker(work: Work, execution: Execution, key: str, value: bytes, generation: int, *, at_ms: int) -> Operation:
     """There must be none under the key."""
-    work.put_operation(
+    return work.put_operation(
         execution,
         Operation(
             execution_row=execution.row,

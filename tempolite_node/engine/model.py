@@ -460,6 +460,15 @@ def prefix_of(kind: OperationKind, key: str) -> str:
 #: Before the kind and key of an operation, in the key of the marker that says that the cancel was raised there.
 CANCEL_MARKER = "cancel@"
 
+#: Before the number of a cancel after the first, in the key of the marker whose place it has, of code that takes the
+#: cancels of its execution in their order.
+CANCEL_AGAIN = f"{CANCEL_MARKER}again#"
+
+
+def cancel_again(number: int) -> str:
+    return f"{CANCEL_AGAIN}{number}"
+
+
 #: Before the name of what the code has read of its context, in the key of the marker that says what it was.
 READ_MARKER = "read@"
 

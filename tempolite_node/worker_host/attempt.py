@@ -130,8 +130,8 @@ class ExactCode(Protocol):
         ...
 
     @property
-    def cancelled(self) -> bool:
-        """Whether the cancel of the execution was released."""
+    def cancels(self) -> int:
+        """Cancels of the execution that were released."""
         ...
 
 
@@ -352,7 +352,7 @@ class Attempt:
         if self.exact is None:
             cancelled = is_cancelled(error)
         else:
-            cancelled = self.exact.cancelled and is_a(error, asyncio.CancelledError)
+            cancelled = self.exact.cancels > 0 and is_a(error, asyncio.CancelledError)
         failure = self.failure_of(error)
         if self.records_all and is_a(error, InvalidArgument) and isinstance(self.run, messages.RunHandler):
             failure = replace(failure, non_retryable=True)  # a value that is refused is not tried again
@@ -484,7 +484,7 @@ class Attempt:
                 return
             self.attempt_scope.unwinding = True
             timed = tuple(self.timed.values())
-            self.send(UnwindAttempt(waits=waits, cancelled=code.cancelled, timed=timed), self.scope, None)
+            self.send(UnwindAttempt(waits=waits, cancels=code.cancels, timed=timed), self.scope, None)
             self.stop()
 
     def _unwind(self, call: int) -> None:

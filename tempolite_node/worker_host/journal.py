@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from typing import Protocol
 
 from tempolite_node.engine.model import (
@@ -11,6 +12,7 @@ from tempolite_node.engine.model import (
     READ_MARKER,
     OperationKind,
     OperationStatus,
+    cancel_again,
     record_generation,
     record_holds,
 )
@@ -113,6 +115,15 @@ class Journal:
         """What is recorded there that the code has read of its context."""
         record = self._records.get((OperationKind.MARKER, key))
         return None if record is None else record.result
+
+    def cancels_again(self) -> Iterator[Record]:
+        """Places of the cancels of the execution after the first, of code that takes them in their order."""
+        if self._cancelled_at:
+            for number in count(2):
+                place = self._records.get((OperationKind.MARKER, cancel_again(number)))
+                if place is None:
+                    return
+                yield place
 
     def add(self, record: Record) -> None:
         """What this attempt has recorded, for its later calls of the same key."""

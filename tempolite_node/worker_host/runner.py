@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -13,7 +13,15 @@ from msgspec.structs import replace
 
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import FailAttempt
-from tempolite_node.engine.model import Failure, OperationKind, shown
+from tempolite_node.engine.model import (
+    CANCEL_AGAIN,
+    Failure,
+    OperationKind,
+    OperationStatus,
+    cancel_again,
+    record_generation,
+    shown,
+)
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.async_runtime import AsyncRuntime, AttemptLoop, TaskScheduler
 from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime, Services
@@ -35,6 +43,7 @@ class Arriving(Struct, eq=False):
 
     run: messages.RunHandler | messages.RunCompensation
     records: list[messages.Record] = field(default_factory=list)
+    cancels: list[messages.CancelAttempt] = field(default_factory=list)  #: that came meanwhile
 
 
 class Runner:
@@ -66,7 +75,8 @@ class Runner:
         arriving.records += part.records
         if not part.more:
             del self._arriving[part.execution_id]
-            self._start(replace(arriving.run, journal=tuple(arriving.records), more=False))
+            run = replace(arriving.run, journal=tuple(arriving.records), more=False)
+            self._start(_with_cancels(run, arriving.cancels) if isinstance(run, messages.RunHandler) else run)
 
     def _start(self, run: messages.RunHandler | messages.RunCompensation) -> None:
         handler = self._services.registry.handlers.get(run.handler)
@@ -133,8 +143,7 @@ class Runner:
     def cancel(self, message: messages.CancelAttempt) -> None:
         arriving = self._arriving.get(message.execution_id)
         if arriving is not None and arriving.run.epoch == message.epoch:
-            if isinstance(arriving.run, messages.RunHandler):
-                arriving.run = replace(arriving.run, cancel_requested=True, cancel_reason=message.reason)
+            arriving.cancels.append(message)
             return
         attempt = self._of(message)
         if attempt is not None:
@@ -165,6 +174,32 @@ class Runner:
             self._loop.call(function)
         else:
             function()
+
+
+def _with_cancels(run: messages.RunHandler, cancels: Iterable[messages.CancelAttempt]) -> messages.RunHandler:
+    """With those that came while its journal did. What came of it later than they did may have them by then."""
+    for cancel in cancels:
+        if not run.cancel_requested or (run.cancel_seq or 0) == cancel.cancel_seq:
+            run = replace(
+                run,
+                cancel_requested=True,
+                cancel_delivered=False,
+                cancel_reason=cancel.reason,
+                cancel_seq=cancel.cancel_seq or None,
+                cancelled_ms=cancel.at_ms,
+            )
+        elif all(record.end_seq != cancel.cancel_seq for record in run.journal):
+            before = sum(1 for record in run.journal if record.key.startswith(CANCEL_AGAIN))
+            place = messages.Record(
+                kind=OperationKind.MARKER,
+                key=cancel_again(before + 2),
+                status=OperationStatus.COMPLETED,
+                generation=record_generation(run.generation, 0),
+                end_seq=cancel.cancel_seq,
+                closed_ms=cancel.at_ms,
+            )
+            run = replace(run, journal=(*run.journal, place))
+    return run
 
 
 def _run_sync(attempt: Attempt, ended: Callable[[], None]) -> None:

@@ -172,7 +172,9 @@ def _unwind(work: Work, execution: Execution, request: UnwindAttempt, *, at_ms: 
     for timed in request.timed:
         operations.keep_time(work, execution, timed)
     missed_cancel = lifecycle.cancel_due(execution) or (
-        execution.cancel_requested and not request.cancelled and lifecycle.takes_cancel_in_order(work, execution)
+        execution.cancel_requested
+        and lifecycle.takes_cancel_in_order(work, execution)
+        and request.cancels < lifecycle.cancels_of(work, execution)
     )
     if missed_cancel or not _still_waits(work, execution, request):
         lifecycle.enqueue_ready(work, unwound, at_ms=at_ms, resumes=True)

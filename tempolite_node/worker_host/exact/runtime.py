@@ -71,7 +71,7 @@ class ExactRuntime(AttemptRuntime):
     @property
     def cancelled(self) -> bool:
         if asyncio._get_running_loop() is self._code.loop:
-            return self._code.cancelled
+            return self._code.cancels > 0
         return self.attempt.cancel_requested
 
     def perform(self, operation: operations.Operation) -> Any:
@@ -98,6 +98,7 @@ class ConversedOperation(Operation):
     _body_runs = False
     _body_scope: Scope | None = None
     _cancel_message: tuple[Any, ...] | None = None  #: its body is to be cancelled
+    _cancelled_by = -1  #: with so many cancels of the execution released
     _cancel_reason: str | None = None  #: for it is the execution that was cancelled
 
     def __init__(self, code: ExactAttempt, conversation: Conversation[Any], place: InOrder) -> None:
@@ -166,8 +167,9 @@ class ConversedOperation(Operation):
             self._code.attempt.send(request, self._code.attempt.scope, None)
 
     def cancel_body(self, msg: Any | None) -> None:
-        if self._cancel_message is not None or self.end is not None:
-            return
+        if self._cancelled_by == self._code.cancels or self.end is not None:
+            return  # anyio asks for it again and again
+        self._cancelled_by = self._code.cancels
         self._cancel_message = () if msg is None else (msg,)
         self._cancel_reason = self._code.cancel_unmet
         if self._body is not None:
@@ -304,17 +306,19 @@ class ExactAttempt:
         self.attempt = attempt
         self.shared = shared
         self.generation = attempt.journal.generation_in(attempt.scope)
-        self.cancelled = False
+        self.cancels = 0  #: of the execution, that were released
         self.loop = ExactLoop(  # type: ignore[abstract]
             now_s=run.started_ms / 1_000,
             misuse=_misuse,
             on_trespass=lambda error: shared.call(partial(self._end_misused, error)),
             on_error=self._log_error,
         )
+        cancels = [End(run.cancel_seq or 0, run.cancelled_ms)] if run.cancel_requested else []
+        cancels += [End(place.end_seq, place.closed_ms) for place in attempt.journal.cancels_again()]
         recorded_max = max(attempt.journal.last_end, run.cancel_seq or 0)
         self.run = ExactRun(self.loop, self, recorded_max=recorded_max)
-        if run.cancel_requested:
-            self.run.cancel(End(run.cancel_seq or 0, run.cancelled_ms), run.cancel_reason, recorded=True)
+        for end in cancels:
+            self.run.cancel(end, run.cancel_reason, recorded=True)
         self._conclude: Callable[[asyncio.Task[Any]], None] | None = None
         self._ended: Callable[[], None] | None = None
         self.told = 0  #: of what was released, when the node was told last; -1: it is to be told again
@@ -528,7 +532,7 @@ class ExactAttempt:
         return operation, operation.end
 
     def released_cancel(self, reason: str) -> None:
-        self.cancelled = True
+        self.cancels += 1
         self.cancel_unmet = reason
 
     def ended(self, first: ExactTask) -> None:

@@ -137,6 +137,7 @@ class SimulatedNode:
         self.arriving: dict[str, messages.RunHandler | messages.RunCompensation] = {}
         self.reads = True  #: hosts say when they have taken what they were sent to run
         self.hosts: set[int] = set()
+        self.stepped: tuple[str, ...] = ()  #: handlers whose attempts say when they are quiet
         self.spare: Counter[int] = Counter()  #: leased slots of each host in which nothing runs
         self.started: list[tuple[Component, str]] = []  #: by the last round
         self.sent: list[tuple[int, messages.ToHost]] = []  #: by the last round
@@ -165,7 +166,11 @@ class SimulatedNode:
             children=self._child,
             signals=lambda request: self.checked(request),
             registration=lambda at_ms, boot_id: registration(
-                at_ms=at_ms, boot_id=boot_id, handlers=HANDLERS, last_alive_ms=self.last_alive_ms
+                at_ms=at_ms,
+                boot_id=boot_id,
+                handlers=HANDLERS,
+                stepped=self.stepped,
+                last_alive_ms=self.last_alive_ms,
             ),
             log=self.make_log,
         )
@@ -228,7 +233,7 @@ class SimulatedNode:
     def host_up(self) -> int:
         self._hosts_made += 1
         self.hosts.add(self._hosts_made)
-        self.round(HostUp(host=self._hosts_made, handlers=HANDLERS))
+        self.round(HostUp(host=self._hosts_made, handlers=HANDLERS, stepped=self.stepped))
         return self._hosts_made
 
     def host_down(self, host: int, *, crashed: bool = True) -> None:

@@ -147,6 +147,7 @@ def registration(
     at_ms: int = START_MS,
     boot_id: str = "run-1",
     handlers: Sequence[str] = HANDLERS,
+    stepped: Sequence[str] = (),
     slots: int = 10,
     queue_limit: int = 0,
     concurrency_key_limit: int = 1,
@@ -164,6 +165,7 @@ def registration(
                 component=Component.HANDLER,
                 queue_limit=queue_limit,
                 concurrency_key_limit=concurrency_key_limit,
+                stepped=name in stepped,
             )
             for name in handlers
         ),

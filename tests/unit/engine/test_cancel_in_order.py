@@ -59,7 +59,7 @@ def test_one_whose_stack_is_gone_is_queued_to_meet_it(stepped: Story) -> None:
 def test_one_that_is_unwound_goes_on_at_once_unless_it_has_met_it(stepped: Story, *, released: bool) -> None:
     stepped.cancel("order-1")
 
-    stepped.ask("order-1", UnwindAttempt(waits=WAITS, cancelled=released))
+    stepped.ask("order-1", UnwindAttempt(waits=WAITS, cancels=int(released)))
 
     assert stepped["order-1"].status is (Status.WAITING if released else Status.QUEUED)
 
@@ -90,3 +90,34 @@ def test_a_node_does_not_tell_of_it_before_the_others_know_the_format() -> None:
 
     assert handlers_in(EXACT_REPLAY, [handler]) == (handler,)
     assert [each.stepped for each in handlers_in(EXACT_REPLAY - 1, [handler])] == [False]
+
+
+def test_cancelled_again_it_has_another_place_each_time(stepped: Story) -> None:
+    told = []
+    for _ in range(3):
+        stepped.cancel("order-1")
+        told += [(effect.cancel_seq, effect.reason) for effect in stepped.effects_of(RequestCancel)]
+
+    places = [stepped.operation("order-1", OperationKind.MARKER, f"cancel@again#{number}") for number in (2, 3)]
+    assert [seq for seq, _ in told] == [stepped["order-1"].cancel_seq, *(place.end_seq for place in places)]
+    assert sorted(told) == told
+    assert len({reason for _, reason in told}) == 1
+
+
+def test_one_whose_stack_is_gone_is_queued_to_meet_it_again(stepped: Story) -> None:
+    stepped.cancel("order-1")
+    stepped.ask("order-1", UnwindAttempt(waits=WAITS, cancels=1))
+
+    stepped.cancel("order-1")
+
+    assert (stepped["order-1"].status, stepped["order-1"].resumes) == (Status.QUEUED, True)
+
+
+@pytest.mark.parametrize("released", [1, 2])
+def test_one_that_is_unwound_goes_on_at_once_unless_it_has_met_all(stepped: Story, released: int) -> None:
+    stepped.cancel("order-1")
+    stepped.cancel("order-1")
+
+    stepped.ask("order-1", UnwindAttempt(waits=WAITS, cancels=released))
+
+    assert stepped["order-1"].status is (Status.WAITING if released == 2 else Status.QUEUED)

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from tempolite_node.driver.inputs import HostMessages
 from tempolite_node.driver.outputs import RoundOutput
 from tempolite_node.engine.commands import Cancel, Enqueue, SendSignal
-from tempolite_node.engine.formats import FORMAT
+from tempolite_node.engine.formats import EXACT_REPLAY, FORMAT
 from tempolite_node.engine.model import Component, Execution, Options, RetryPolicy, Status
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.attempt import Services
@@ -92,6 +92,7 @@ class HostedNode(SimulatedNode):
             payload_bytes_max=1 << 20,
         )
         self.runner = Runner(self.services)
+        self.stepped = ("h",) if asynchronous and self.format >= EXACT_REPLAY else ()
         self._host = self._hosts_made + 1
         self.host_up()
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from tempolite_node.engine.model import Status
+from tempolite_node.engine.model import OperationKind, OperationStatus, Status, cancel_again
+from tempolite_node.protocol import messages
+from tempolite_node.worker_host.runner import _with_cancels
 from tempolite_sdk import (
+    AsyncHandlerContext,
     Cancelled,
     CompensationContext,
     HandlerContext,
@@ -159,3 +164,117 @@ def test_in_an_execution_from_before_it_is_an_exception_as_it_was(node: HostedNo
 
     assert node.result() == "caught"
     assert seen == [("Cancelled", True)]
+
+
+# --- of asynchronous code
+
+
+@pytest.mark.parametrize("how", ["undisturbed", "unwound", "killed", "killed each time"])
+def test_cancelled_again_asynchronous_code_meets_it_again_in_its_place(node: HostedNode, how: str) -> None:
+    began: list[str] = []
+
+    async def body(ctx: AsyncHandlerContext) -> list[str]:
+        seen = []
+        for name in ("one", "two", "three"):
+            began.append(name)
+            try:
+                await asyncio.gather(ctx.receive_signal(name), ctx.receive_signal("also"))
+            except Cancelled as cancelled:
+                await ctx.side_effect(f"clean-{name}", nothing)
+                seen.append(f"{name}: {cancelled.reason}")
+            except asyncio.CancelledError:
+                seen.append("a plain one")
+        return [*seen, str(ctx.cancelled)]
+
+    def disturb() -> None:
+        if how == "unwound":
+            node.unwind()
+        elif how == "killed":
+            node.serve(body, asynchronous=True)
+
+    node.serve(body, asynchronous=True)
+    node.enqueue()
+    for name in ("one", "two"):
+        node.until(lambda name=name: name in began)
+        node.rest()
+        if how == "killed each time":
+            node.serve(body, asynchronous=True)
+        node.cancel()
+    node.until(lambda: "three" in began)
+    node.rest()
+    disturb()
+    node.signal("three")
+    node.signal("also")
+
+    assert node.result() == ["one: enough", "two: enough", "True"]
+
+
+async def nothing() -> None: ...
+
+
+def test_cancelled_again_while_it_is_unwound_it_meets_both(node: HostedNode) -> None:
+    async def body(ctx: AsyncHandlerContext) -> list[str]:
+        seen = []
+        for name in ("one", "two", "three"):
+            try:
+                await ctx.receive_signal(name)
+            except Cancelled as cancelled:
+                seen.append(f"{name}: {cancelled.reason}")
+        return seen
+
+    node.serve(body, asynchronous=True)
+    node.enqueue()
+    node.rest()
+    node.unwind()
+    node.cancel()
+    node.cancel()
+    node.rest()
+    node.unwind()
+    node.signal("three")
+
+    assert node.result() == ["one: enough", "two: enough"]
+    assert node.begun == 3
+
+
+def test_cancelled_again_a_side_effect_that_still_cleans_up_is_cancelled_again(node: HostedNode) -> None:
+    seen: list[str] = []
+
+    async def effect() -> str:
+        for place in ("work", "clean up", "last words"):
+            try:
+                seen.append(place)
+                await asyncio.sleep(3_600)
+            except asyncio.CancelledError as cancelled:
+                seen.append(type(cancelled).__name__)
+                if place == "clean up":
+                    return "cut short"
+        return "never"
+
+    async def body(ctx: AsyncHandlerContext) -> str:
+        return await ctx.side_effect("works", effect)
+
+    node.serve(body, asynchronous=True)
+    node.enqueue()
+    node.until(lambda: seen == ["work"])
+    node.cancel()
+    node.until(lambda: seen[-1] == "clean up")
+    node.cancel()
+
+    assert node.result() == "cut short"
+    assert seen == ["work", "Cancelled", "clean up", "Cancelled"]
+
+
+def cancel_of(seq: int) -> messages.CancelAttempt:
+    return messages.CancelAttempt(execution_id="x", epoch=1, reason="enough", cancel_seq=seq, at_ms=seq)
+
+
+def test_those_that_come_while_its_journal_does_have_their_places() -> None:
+    run = messages.RunHandler(execution_id="x", epoch=1, handler="h", arguments=b"[]", attempt=1, generation=0)
+    known = messages.Record(
+        kind=OperationKind.MARKER, key=cancel_again(2), status=OperationStatus.COMPLETED, end_seq=7, closed_ms=7
+    )
+
+    told = _with_cancels(replace(run, journal=(known,)), [cancel_of(5), cancel_of(7), cancel_of(9)])
+
+    assert (told.cancel_seq, told.cancelled_ms, told.cancel_reason) == (5, 5, "enough")
+    assert [(each.key, each.end_seq) for each in told.journal] == [(cancel_again(2), 7), (cancel_again(3), 9)]
