@@ -331,4 +331,5 @@ _KINDS: Mapping[type[AnyRequest], OperationKind] = {
     Sleep: OperationKind.TIMER,
     RecordMarker: OperationKind.MARKER,
     SendSignalFromAttempt: OperationKind.SIGNAL_SENT,
+    CancelFromAttempt: OperationKind.CANCEL,
 }
