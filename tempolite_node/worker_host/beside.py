@@ -11,6 +11,7 @@ import selectors
 from asyncio import Future, Handle, Task
 from collections.abc import Collection, Coroutine, Iterable, Iterator
 from contextvars import Context
+from inspect import unwrap
 from types import CoroutineType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -21,7 +22,7 @@ F = TypeVar("F", bound="Future[Any]")
 
 _GatheringFuture = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 _WAIT = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]
-_GROUP = {each.__code__ for each in vars(asyncio.TaskGroup).values() if asyncio.iscoroutinefunction(each)}
+_GROUP = {each.__code__ for each in map(unwrap, vars(asyncio.TaskGroup).values()) if asyncio.iscoroutinefunction(each)}
 
 
 class BodyLoop(asyncio.SelectorEventLoop):

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from functools import wraps
+from types import TracebackType
 from typing import Any
 
 from tempolite_node.worker_host.exact.loop import ExactLoop
 
 _ANYIO = "anyio._backends._asyncio"
 _as_completed = asyncio.as_completed
+_leave = asyncio.TaskGroup.__aexit__
 _all_tasks = asyncio.all_tasks
 _GatheringFuture = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 
@@ -35,6 +37,15 @@ def all_tasks(loop: asyncio.AbstractEventLoop | None = None) -> set[asyncio.Task
     """As the original, which does not know those of an `ExactLoop`."""
     asked = asyncio.get_running_loop() if loop is None else loop
     return asked.all_tasks() if isinstance(asked, ExactLoop) else _all_tasks(asked)
+
+
+def _leave_group(
+    group: asyncio.TaskGroup, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+) -> Coroutine[Any, Any, None]:
+    """As the original, which up to Python 3.12 takes the cancel of an execution, a subclass, for an error."""
+    if kind is not None and issubclass(kind, asyncio.CancelledError):
+        kind = asyncio.CancelledError
+    return _leave(group, kind, error, trace)
 
 
 class _PlacedGathering(_GatheringFuture):  # type: ignore[misc, valid-type]
@@ -81,6 +92,7 @@ def give_order() -> None:
         asyncio.as_completed = asyncio.tasks.as_completed = as_completed
         asyncio.all_tasks = asyncio.tasks.all_tasks = all_tasks
         asyncio.tasks._GatheringFuture = _PlacedGathering  # type: ignore[attr-defined]
+        asyncio.TaskGroup.__aexit__ = wraps(_leave)(_leave_group)  # type: ignore[assignment, method-assign]
     backend = sys.modules.get(_ANYIO)
     if hasattr(backend, "CancelScope") and not hasattr(backend, "scopes_are_placed"):
         _place_scopes(backend)
