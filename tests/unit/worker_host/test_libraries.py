@@ -230,7 +230,7 @@ def test_eager_tasks_begin_where_they_are_made(node: HostedNode, how: str) -> No
             seen.append(f"{name} begins")
             if waits_s:
                 await ctx.sleep(waits_s)
-                await ctx.side_effect("pack", lambda: name)  # the same key in each: it is the task's
+                await ctx.side_effect(f"pack {name}", lambda: name)
             seen.append(f"{name} ends")
             return name
 
