@@ -74,6 +74,7 @@ class Dispatch:
         lingering_timeout_s: float = 30.0,
         lingering_max: int = 100,
         retiring_timeout_s: float = 60.0,
+        hash_seed: int = 0,
     ) -> None:
         """leases: side effects may begin in slots that hosts have, unasked: no other node can take them over.
 
@@ -81,7 +82,9 @@ class Dispatch:
         lingering_max: executions of which code lingers in a host before it is replaced.
         lingering_timeout_s: for which code of an abandoned attempt may go on before its host is replaced.
         retiring_timeout_s: for which what runs in a host may go on once it is replaced.
+        hash_seed: of the hosts that are started first.
         """
+        self.hash_seed = hash_seed  #: that a host must have which is given work
         self._source = source
         self._node_id = node_id
         self._clock_s = clock_s
@@ -89,6 +92,7 @@ class Dispatch:
         self._leases = leases
         self._runs: dict[str, RunningAttempt] = {}
         self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
+        self._unfit: set[int] = set()  #: those of them that have another hash seed
         self._suspects = Suspects(suspects_max)
         self._trials = Trials()
         self.rested: list[RunningAttempt] = []  #: that nodes may have died of: their code only waits
@@ -120,11 +124,16 @@ class Dispatch:
 
     # --- worker hosts
 
-    def host_up(self, host: int, handlers: Collection[str], stepped: Collection[str] = ()) -> None:
+    def host_up(
+        self, host: int, handlers: Collection[str], stepped: Collection[str] = (), *, hash_seed: int = 0
+    ) -> None:
         """stepped: those of the handlers whose attempts say when they are quiet."""
         self._hosts[host] = 0
         self._handlers = frozenset(handlers)
         self._stepped = frozenset(stepped)
+        if hash_seed != self.hash_seed:  # it was on its way when another one was decided
+            self._replace_unfit(host)
+            return
         retired = self._retiring.host_up(self._clock_s())
         if retired is not None:
             self._send(retired, messages.Drain())
@@ -132,6 +141,7 @@ class Dispatch:
     def host_down(self, host: int) -> list[tuple[RunningAttempt, bool]]:
         """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
         self._hosts.pop(host, None)
+        self._unfit.discard(host)
         self._handovers.forget(host)
         self._suspects.process_ended(host)
         self._retiring.host_down(host)
@@ -194,6 +204,17 @@ class Dispatch:
         """Has a successor started for a shared host, unless that was done before."""
         if host in self._hosts and self._retiring.replace(host):
             self._to_replace[host] = reason
+
+    def use_hash_seed(self, hash_seed: int) -> None:
+        """All nodes have agreed on it. Hosts that have another one are replaced, and get no work from here on."""
+        if hash_seed != self.hash_seed:
+            self.hash_seed = hash_seed
+            for host in self._hosts:
+                self._replace_unfit(host)
+
+    def _replace_unfit(self, host: int) -> None:
+        self._unfit.add(host)
+        self.replace(host, "all nodes have one hash seed, and it has another one")
 
     def take_to_replace(self) -> Mapping[int, str]:
         """Hosts that a successor is to be started for, each with the reason."""
@@ -603,7 +624,7 @@ class Dispatch:
 
     def starts(self) -> Iterator[tuple[Component, str]]:
         """Executions that a free slot is taken for, with the pool; each is to be started, or `start_failed`."""
-        if not self._hosts:
+        if self._unfit.issuperset(self._hosts):
             return
         if self._trials.active:
             yield from self._to_try()
@@ -785,7 +806,11 @@ class Dispatch:
             return self._isolated
         if len(self._hosts) == 1:
             return next(iter(self._hosts))
-        return min(self._hosts, key=lambda host: (self._retiring.turn(host), self._hosts[host], host))
+        return min(self._hosts, key=self._fitness)
+
+    def _fitness(self, host: int) -> tuple[bool, int, int, int]:
+        """The least is the best to be given an attempt."""
+        return (host in self._unfit, self._retiring.turn(host), self._hosts[host], host)
 
 
 def _reply(run: RunningAttempt, call: int, answer: AnyAnswer, end: End) -> messages.Reply:

@@ -202,7 +202,7 @@ class Driver:
                 case Reconfigure():
                     self._answers.append((given.answer, given.reconfigure()))
                 case HostUp():
-                    self.dispatch.host_up(given.host, given.handlers, given.stepped)
+                    self.dispatch.host_up(given.host, given.handlers, given.stepped, hash_seed=given.hash_seed)
                     self.dispatch.refill(everything=True)
                 case HostDown():
                     lost = self._requests.host_down(given, at_ms=self._at_ms)
@@ -372,6 +372,8 @@ class Driver:
         own = self._work.node(self._node_id)
         if own is None and self._readiness.registered:
             self._outputs.removed()
+        if own is not None and own.boot_id == self.boot_id and own.hash_seed is not None:
+            self.dispatch.use_hash_seed(own.hash_seed)
         self._readiness.follow(own)
 
     @property
@@ -465,7 +467,7 @@ class Driver:
         if own is None or own.boot_id != self._readiness.boot_id:
             return
         told = self._registration(self._at_ms, own.boot_id)
-        if told.handlers != own.handlers:
+        if told.handlers != own.handlers or own.hash_seed is None:
             self._pending.add(PendingCommand(told))
 
     # --- out
@@ -489,6 +491,7 @@ class Driver:
             frames=outgoing,
             hosts_to_close=closing,
             hosts_to_replace=to_replace,
+            hash_seed=self.dispatch.hash_seed,
             answers=answers,
             closed=closed,
             signalled=signalled,

@@ -64,6 +64,7 @@ class HostUp(Struct):
     host: int
     handlers: tuple[str, ...]
     stepped: tuple[str, ...] = ()  #: those whose attempts say when they are quiet
+    hash_seed: int = 0  #: of its process
 
 
 class HostMessages(Struct):

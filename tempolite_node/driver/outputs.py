@@ -22,6 +22,7 @@ class RoundOutput(Struct, frozen=True, kw_only=True):
     frames: Mapping[int, Sequence[messages.ToHost]]  #: by the number of the worker host
     hosts_to_close: Sequence[int]  #: what they hold is not wanted any more: of isolated attempts, or replaced
     hosts_to_replace: Mapping[int, str]  #: with the reason; they go on until their successors are up
+    hash_seed: int  #: of hosts that are started from here on
     answers: Sequence[tuple[Callable[[Any], None], Any]]  #: who asked, and what is answered
     closed: Sequence[Execution]
     signalled: Sequence[str]  #: ids of executions that sent a signal to clients

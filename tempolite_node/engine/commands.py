@@ -116,6 +116,7 @@ class RegisterNode(Command, frozen=True, kw_only=True, rename=STORED_NAMES):
     address: str = ""
     format: int = 1  #: the latest that its version knows
     last_alive_ms: int | None = None  #: of its process before, if that died without a word
+    hash_seed: int | None = None  #: by which its worker hosts run; the first one of all holds for every node
 
 
 class DrainNode(Command, frozen=True, kw_only=True, rename=STORED_NAMES):

@@ -30,7 +30,8 @@ from tempolite_node.engine.model import (
 #: 3: what replays is what ran. The ends of an execution's operations have an order, and so has its cancel; refused
 #: operations, and waits that were given up, are recorded. The journal of an execution has a limit, and so have the
 #: attempts that are kept. Runs of an id are counted, may continue each other; a request is looked up in the run before
-#: as well. A signal notes which run took it. An execution that its nodes die of is set aside.
+#: as well. A signal notes which run took it. An execution that its nodes die of is set aside. The worker hosts of all
+#: nodes have one hash seed.
 FORMAT = 3
 
 #: The values of an execution that was enqueued in this format or later are checked where they are written, and its keys
@@ -55,6 +56,11 @@ def in_use(nodes: Iterable[NodeState | None]) -> int:
 def in_use_with(others: Iterable[NodeState]) -> int:
     """What is in use once this version has joined the other nodes."""
     return min([FORMAT, *(node.format for node in others)])
+
+
+def hash_seed(nodes: Iterable[NodeState | None]) -> int | None:
+    """By which the worker hosts of all nodes run; None: it is not decided. Each node that registers has it."""
+    return next((node.hash_seed for node in nodes if node is not None and node.hash_seed is not None), None)
 
 
 def handlers_in(format: int, handlers: Sequence[ServedHandler]) -> tuple[ServedHandler, ...]:

@@ -589,6 +589,7 @@ class NodeState(Struct, gc=False, frozen=True, kw_only=True, rename=STORED_NAMES
     slots: dict[Component, int] = {}
     address: str = ""  #: of its API, as clients reach it
     format: int = 1  #: the latest that its version knows; see `formats`
+    hash_seed: int | None = None  #: of the processes of all worker hosts: the same on each node
 
     @property
     def takes_work(self) -> bool:

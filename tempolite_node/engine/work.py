@@ -247,6 +247,11 @@ class Work:
     def _follow_format(self) -> None:
         self.format = formats.in_use({**self._stored.nodes(), **self.nodes}.values())
 
+    @property
+    def hash_seed(self) -> int | None:
+        """Of the worker hosts of all nodes, once one has registered."""
+        return formats.hash_seed({**self._stored.nodes(), **self.nodes}.values())
+
     def sequence(self, node_id: str) -> int:
         """Of the last batch that was applied of the node's process; 0: none was."""
         given = self.sequences.get(node_id)

@@ -9,6 +9,7 @@ saves what they said, the log ends, the store closes. A node of a cluster gives 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -147,12 +148,14 @@ class Node:
         """With the parts around it: what it reads, what it publishes to, and who asks it."""
         config, executions = self._config, self._executions
         inputs = Inputs()
+        decided = formats.hash_seed(executions.nodes().values())
+        hash_seed = _random_hash_seed() if decided is None else decided
         self._supervisor = Supervisor(
             config.hosts,
             load_message(config, self._log.format),
             inputs,
             self._log,
-            hash_seed=self._data_dir.hash_seed(),
+            hash_seed=hash_seed,
             up=self._host_up,
             down=self._host_down,
         )
@@ -167,6 +170,7 @@ class Node:
             lingering_max=config.hosts.max_lingering,
             lingering_timeout_s=config.hosts.lingering_timeout_ms / 1_000,
             retiring_timeout_s=config.hosts.retiring_timeout_ms / 1_000,
+            hash_seed=hash_seed,
         )
         dispatch.traces = config.log.level == "debug"
         self._driver = Driver(
@@ -313,6 +317,7 @@ class Node:
             address="" if cluster is None else str(cluster.node(self._config.node.id).advertise),
             format=formats.FORMAT,
             last_alive_ms=self._last_alive_ms,
+            hash_seed=self._driver.dispatch.hash_seed,
         )
 
     def _give_signs_of_life(self) -> None:
@@ -439,9 +444,9 @@ class Node:
 
     # --- between the worker hosts and the driver
 
-    def _host_up(self, host: int, handlers: Sequence[messages.HandlerDescription]) -> None:
+    def _host_up(self, host: int, handlers: Sequence[messages.HandlerDescription], hash_seed: int) -> None:
         stepped = tuple(handler.name for handler in handlers if handler.asynchronous)
-        self._driver.put(HostUp(host, tuple(handler.name for handler in handlers), stepped))
+        self._driver.put(HostUp(host, tuple(handler.name for handler in handlers), stepped, hash_seed))
 
     def _host_down(self, host: int, message: str, crashed: bool, out_of_memory: bool) -> None:
         self._driver.put(HostDown(host, message, crashed, out_of_memory))
@@ -550,6 +555,10 @@ def check_data_dir(config: Config) -> str | None:
         return f"{store} can't be read: {explained(error)}"
 
 
+def _random_hash_seed() -> int:
+    return secrets.randbelow(2**32)  # as many as Python takes
+
+
 def check_handlers(config: Config, log: LogWriter) -> None:
     """Loads the handlers of a config in a worker host. UnusableHandlers, StartError: what is wrong with them."""
     asyncio.run(_check_handlers(config, log))
@@ -561,7 +570,8 @@ async def _check_handlers(config: Config, log: LogWriter) -> None:
 
     one = config.hosts.model_copy(update={"processes": 1})
     inputs = Inputs()
-    supervisor = Supervisor(one, load_message(config, log.format), inputs, log, up=ignore, down=ignore)
+    load, hash_seed = load_message(config, log.format), _random_hash_seed()
+    supervisor = Supervisor(one, load, inputs, log, hash_seed=hash_seed, up=ignore, down=ignore)
     try:
         await supervisor.start()
     finally:

@@ -62,6 +62,7 @@ class Publisher:
 
     def _published(self, frames: Mapping[int, Sequence[messages.ToHost]], output: RoundOutput) -> None:
         """frames: for hosts that are not up yet."""
+        self._supervisor.use_hash_seed(output.hash_seed)
         self._supervisor.send(frames, output.hosts_to_close)
         self._supervisor.replace(output.hosts_to_replace)
         for answer, value in output.answers:

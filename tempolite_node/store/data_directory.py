@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,9 +12,6 @@ from tempolite_node.errors import StartError
 STORE = "store.db"
 ADDRESS = "address"  #: what the API listens on, once it does
 ALIVE = "alive"  #: as old as the last sign of life of the daemon; gone when it was stopped
-HASH_SEED = "hash_seed"  #: of the worker hosts' processes
-
-_HASH_SEEDS = 2**32  #: as many as Python takes
 
 
 class DataDir:
@@ -64,15 +60,6 @@ class DataDir:
     def stops(self) -> None:
         """The daemon ends because it was told to, or says why: nothing that it runs is to blame."""
         (self.path / ALIVE).unlink(missing_ok=True)
-
-    def hash_seed(self) -> int:
-        """Random, and the same at each start: code that loops over a set of strings replays as it ran."""
-        try:
-            return int((self.path / HASH_SEED).read_text()) % _HASH_SEEDS
-        except (OSError, ValueError):
-            seed = secrets.randbelow(_HASH_SEEDS)
-            self._write(HASH_SEED, str(seed))
-            return seed
 
     def _write(self, name: str, text: str) -> None:
         """Whole or not at all, so that whoever waits for the file never reads half of it."""

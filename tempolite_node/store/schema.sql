@@ -31,7 +31,8 @@ CREATE TABLE nodes (
     slots       TEXT    NOT NULL,            -- workers of each pool
     address     TEXT    NOT NULL,            -- of its API
     sequence    INTEGER NOT NULL DEFAULT 0,  -- of the last batch of its run that was applied
-    format      INTEGER NOT NULL DEFAULT 1   -- the latest of the log's that its version knows
+    format      INTEGER NOT NULL DEFAULT 1,  -- the latest of the log's that its version knows
+    hash_seed   INTEGER                      -- of all worker hosts: the same on each node
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE executions (

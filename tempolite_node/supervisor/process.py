@@ -28,14 +28,14 @@ class HostProcess:
         log: LogWriter,
         reader: SocketReader,
         children: ChildProcesses,
-        hash_seed: int | None = None,
+        hash_seed: int,
         memory_limit: int | None = None,
         on_messages: Callable[[HostProcess, list[messages.FromHost]], None],
         on_exit: Callable[[HostProcess, str], None],
     ) -> None:
         """log: writes the lines that it logs. reader: of the socket, once the handlers are loaded.
 
-        hash_seed: by which sets of strings are ordered, in each process alike; None: in each otherwise.
+        hash_seed: by which sets of strings are ordered, in each process alike.
         memory_limit: in bytes, of all that runs in it; beyond it, it is ended.
         """
         self.number = number  #: never given twice in a node's life; below zero: of one isolated attempt
@@ -48,7 +48,7 @@ class HostProcess:
         self._on_messages = on_messages
         self._on_exit = on_exit
         self._children = children
-        self._hash_seed = hash_seed
+        self.hash_seed = hash_seed
         self._memory_limit = memory_limit
         self._report: int | None = None  #: where the keeper tells how much memory it was
         self._loop = asyncio.get_running_loop()
@@ -97,10 +97,7 @@ class HostProcess:
         self._loading = self._loop.create_task(self._load_handlers(ours))
 
     def _environment(self) -> dict[str, str]:
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        if self._hash_seed is not None and environment.get("PYTHONHASHSEED", "random") == "random":
-            environment["PYTHONHASHSEED"] = str(self._hash_seed)
-        return environment
+        return {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": str(self.hash_seed)}
 
     async def _load_handlers(self, connection: socket.socket) -> None:
         """Reads what the process says until its handlers are loaded; from then on, the driver does."""

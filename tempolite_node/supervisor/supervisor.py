@@ -35,12 +35,13 @@ class Supervisor:
         reader: SocketReader,
         log: LogWriter,
         *,
-        hash_seed: int | None = None,
-        up: Callable[[int, Sequence[messages.HandlerDescription]], None],
+        hash_seed: int,
+        up: Callable[[int, Sequence[messages.HandlerDescription], int], None],
         down: Callable[[int, str, bool, bool], None],
     ) -> None:
         """reader: of what the hosts say once they are up. log: writes what they log. hash_seed: as of `HostProcess`.
 
+        up: gets the hash seed of the host as well.
         down: gets why a host ended, whether one of its attempts may be to blame, and whether it is, since it took more
             memory than it may.
         """
@@ -107,6 +108,10 @@ class Supervisor:
         self._load = load
         for host in self._hosts.values():
             host.send([messages.UpdateSettings(handlers=load.handlers, log_level=load.log_level)])
+
+    def use_hash_seed(self, hash_seed: int) -> None:
+        """For hosts that start from here on."""
+        self._hash_seed = hash_seed
 
     async def flush_logs(self) -> None:
         """Gives the hosts a moment for what they have logged, if it came faster than it could be written.
@@ -282,7 +287,7 @@ class Supervisor:
                 for handler in loaded.handlers
                 if handler.parameters is not None
             }
-            self._up(host.number, loaded.handlers)
+            self._up(host.number, loaded.handlers, host.hash_seed)
 
     def _log_flushed(self, host: HostProcess) -> None:
         if (flushing := self._flushing.get(host.number)) is not None and not flushing.done():

@@ -14,7 +14,7 @@ from tests.e2e.daemon import PATIENCE_S
 from .cluster import ODD, Cluster, Node, eventually
 from .conftest import Found
 
-HANDLERS = [f"recovering:{name}" for name in ("quick", "listen", "work", "add")]
+HANDLERS = [f"recovering:{name}" for name in ("quick", "listen", "work", "add", "order")]
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -24,7 +24,8 @@ NODES = {"a": {}, "b": {}, "c": {}, "d": {"join": True}}
 @pytest.fixture
 def four(cluster: Found) -> Cluster:
     """Three that run, and one that may join them."""
-    return cluster(*HANDLERS, nodes=NODES, cluster={"node_timeout": "2s"})
+    alone = {"name": "order_alone", "target": "recovering:order", "isolation": "process"}
+    return cluster(*HANDLERS, alone, nodes=NODES, cluster={"node_timeout": "2s"})
 
 
 @pytest.fixture
@@ -65,6 +66,32 @@ def test_a_fourth_node_joins_takes_work_and_the_first_can_go(four: Cluster, clie
     assert leaving.id not in {handle.info().node_id for handle in listening}
     assert {member.node_id for member in client.cluster().members} == {node.id for node in four.others()}
     four.check_equal_stores()
+
+
+def test_a_set_of_strings_has_the_same_order_on_every_node_also_after_a_restart_and_on_one_that_joins(
+    four: Cluster, client: Client
+) -> None:
+    def orders(*nodes: Node) -> set[str]:
+        """As told by all of these nodes."""
+        found: set[str] = set()
+        told: set[str | None] = set()
+        while not {node.id for node in nodes} <= told:
+            handles = client.enqueue_many("order", [()] * 20, atomic=True)
+            handles += client.enqueue_many("order_alone", [()] * 3, atomic=True)
+            found |= {",".join(handle.result(PATIENCE_S)) for handle in handles}
+            told |= {handle.info().node_id for handle in handles}
+        return found
+
+    before = orders(*four.founders)
+    assert len(before) == 1
+
+    follower = four.follower()
+    assert follower.stop() == 0
+    follower.start()
+    four.until_all_live()
+    join(client, four, four["d"])
+
+    assert orders(*four.others()) == before
 
 
 def test_the_leader_is_not_removed_before_another_leads(four: Cluster, client: Client) -> None:

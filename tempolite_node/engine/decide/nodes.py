@@ -68,18 +68,20 @@ def register_node(work: Work, command: RegisterNode) -> Registered | Rejection:
     before = work.node(command.node_id)
     anew = before is None or before.boot_id != command.boot_id
     limits = concurrency.limits(work, (*(before.handlers if before else ()), *command.handlers))
-    work.put_node(
-        NodeState(
-            id=command.node_id,
-            boot_id=command.boot_id,
-            incarnation=(before.incarnation if before else 0) + anew,
-            draining=before is not None and before.draining and not anew,
-            handlers=command.handlers,
-            slots=command.slots,
-            address=command.address,
-            format=command.format,
-        )
+    hash_seed = work.hash_seed
+    registered = NodeState(
+        id=command.node_id,
+        boot_id=command.boot_id,
+        incarnation=(before.incarnation if before else 0) + anew,
+        draining=before is not None and before.draining and not anew,
+        handlers=command.handlers,
+        slots=command.slots,
+        address=command.address,
+        format=command.format,
     )
+    work.put_node(registered)
+    if work.format >= EXACT_REPLAY:
+        work.put_node(replace(registered, hash_seed=command.hash_seed if hash_seed is None else hash_seed))
     requeued: Counter[str] = Counter()
     if anew:
         restarted = Failure(type="NodeRestarted", message=f"node {command.node_id} stopped while it ran")

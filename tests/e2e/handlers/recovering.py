@@ -33,6 +33,10 @@ def quick(ctx: HandlerContext, value: int = 1) -> int:
     return value
 
 
+def order(_ctx: HandlerContext) -> list[str]:
+    return list({f"string {number}" for number in range(30)})
+
+
 def take_the_node_down(ctx: HandlerContext) -> str:
     """As the kernel does when there is no memory left for it, until it is told that this is over."""
     happened(f"{ctx.execution_id} ran")

@@ -171,6 +171,7 @@ class SimulatedNode:
                 handlers=HANDLERS,
                 stepped=self.stepped,
                 last_alive_ms=self.last_alive_ms,
+                hash_seed=self.dispatch.hash_seed,
             ),
             log=self.make_log,
         )
@@ -230,10 +231,10 @@ class SimulatedNode:
 
     # --- worker hosts
 
-    def host_up(self) -> int:
+    def host_up(self, *, hash_seed: int = 0) -> int:
         self._hosts_made += 1
         self.hosts.add(self._hosts_made)
-        self.round(HostUp(host=self._hosts_made, handlers=HANDLERS, stepped=self.stepped))
+        self.round(HostUp(host=self._hosts_made, handlers=HANDLERS, stepped=self.stepped, hash_seed=hash_seed))
         return self._hosts_made
 
     def host_down(self, host: int, *, crashed: bool = True) -> None:

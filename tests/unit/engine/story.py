@@ -153,6 +153,7 @@ def registration(
     concurrency_key_limit: int = 1,
     format: int = FORMAT,
     last_alive_ms: int | None = None,
+    hash_seed: int | None = None,
 ) -> RegisterNode:
     """Of a node with as many slots in each pool. The component of a handler is the enqueueing command's to say."""
     return RegisterNode(
@@ -172,6 +173,7 @@ def registration(
         slots=dict.fromkeys(Component, slots),
         format=format,
         last_alive_ms=last_alive_ms,
+        hash_seed=hash_seed,
     )
 
 

@@ -85,6 +85,36 @@ def test_the_format_of_a_node_is_in_the_store(story: Story) -> None:
     assert story.executions.nodes()[NODE].format == LATER
 
 
+def seeds(story: Story) -> dict[str, int | None]:
+    return {node.id: node.hash_seed for node in story.executions.nodes().values()}
+
+
+def test_the_hash_seed_of_the_first_node_is_that_of_all_for_as_long_as_one_of_them_is_there(story: Story) -> None:
+    story.do(registration(NODE, hash_seed=1))
+    story.do(registration("node-2", hash_seed=2))
+    story.do(registration(NODE, boot_id="with another process", hash_seed=3))
+    assert seeds(story) == {NODE: 1, "node-2": 1}
+
+    story.restart()
+    story.lose(NODE)
+    story.do(RemoveNode(at_ms=story.now_ms, node_id=NODE))
+    story.do(registration("node-3", hash_seed=4))
+
+    assert seeds(story) == {"node-2": 1, "node-3": 1}
+
+
+def test_a_hash_seed_is_decided_once_all_nodes_know_of_it(story: Story) -> None:
+    story.of_format(2)
+    story.do(registration("node-2", hash_seed=2))
+    assert seeds(story) == {NODE: None, "node-2": None}
+
+    story.do(registration(NODE, boot_id="upgraded", hash_seed=1))
+    assert seeds(story) == {NODE: 1, "node-2": None}
+    story.do(registration("node-2", hash_seed=2))
+
+    assert seeds(story) == {NODE: 1, "node-2": 1}
+
+
 def test_the_id_of_a_process_is_stored_and_sent_as_run() -> None:
     lost = LoseNode(at_ms=0, node_id="node-2", boot_id="b")
 

@@ -71,7 +71,8 @@ def test_the_hosts_that_run_and_those_that_start_later_log_by_the_new_level(tmp_
             load,
             inputs,
             log,
-            up=lambda _number, _handlers: up.set(),
+            hash_seed=1,
+            up=lambda _number, _handlers, _hash_seed: up.set(),
             down=lambda _number, _message, _crashed, _out_of_memory: None,
         )
         await supervisor.start()

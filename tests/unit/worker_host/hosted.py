@@ -20,7 +20,7 @@ from tempolite_node.driver.inputs import HostMessages
 from tempolite_node.driver.outputs import RoundOutput
 from tempolite_node.engine.commands import Cancel, Enqueue, SendSignal
 from tempolite_node.engine.formats import EXACT_REPLAY, FORMAT
-from tempolite_node.engine.model import Component, Execution, Options, RetryPolicy, Status
+from tempolite_node.engine.model import Component, Execution, OperationKind, Options, RetryPolicy, Status
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.attempt import Services
 from tempolite_node.worker_host.channel import Channel
@@ -190,6 +190,11 @@ class HostedNode(SimulatedNode):
         execution = self.executions.execution(execution_id)
         assert execution is not None
         return execution
+
+    def recorded(self, kind: OperationKind, key: str, execution_id: str = "x") -> bool:
+        """Whether an operation of it has come to its end."""
+        operation = self.executions.operation(self.execution(execution_id).row, kind, key)
+        return operation is not None and operation.closed_ms is not None
 
     def result(self, execution_id: str = "x") -> Any:
         """Once it has ended."""

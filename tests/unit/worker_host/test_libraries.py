@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tempolite_node.engine.model import Status
+from tempolite_node.engine.model import OperationKind, Status
 from tempolite_sdk import AsyncHandlerContext
 
 from .hosted import HostedNode, hosted
@@ -160,7 +160,7 @@ def test_a_debugger_steps_over_waits(node: HostedNode, how: str, monkeypatch: py
     debuggers: list[ScriptedDebugger] = []
 
     def debug() -> None:
-        debuggers.append(ScriptedDebugger("p order", "next", "next", "p order", "continue"))
+        debuggers.append(ScriptedDebugger(*["p order", "next"] * 4, "continue"))
         debuggers[-1].set_trace(sys._getframe().f_back)
 
     monkeypatch.setattr(sys, "breakpointhook", debug)
@@ -170,9 +170,10 @@ def test_a_debugger_steps_over_waits(node: HostedNode, how: str, monkeypatch: py
         breakpoint()
         await asyncio.gather(ctx.sleep(60), ctx.sleep(30))
         order += " and packed"
+        order += " with care"
         return order
 
-    assert ended(node, body, how) == "ordered and packed"
+    assert ended(node, body, how) == "ordered and packed with care"
     assert all("'ordered'" in debugger.told.getvalue() for debugger in debuggers)
     assert "'ordered and packed'" in debuggers[-1].told.getvalue()
 
@@ -226,24 +227,36 @@ def test_eager_tasks_begin_where_they_are_made(node: HostedNode, how: str) -> No
     async def body(ctx: AsyncHandlerContext) -> list[str]:
         seen = []
 
-        async def part(name: str, waits_s: int) -> str:
+        async def part(name: str, *, waits: bool) -> str:
             seen.append(f"{name} begins")
-            if waits_s:
-                await ctx.sleep(waits_s)
+            if waits:
+                await ctx.receive_signal(name)
+                await ctx.now()  # under a key of the task
                 await ctx.side_effect(f"pack {name}", lambda: name)
             seen.append(f"{name} ends")
             return name
 
         factory: Any = asyncio.eager_task_factory  # type: ignore[attr-defined]
         asyncio.get_running_loop().set_task_factory(factory)
-        tasks = [asyncio.create_task(part(*each)) for each in (("a", 90), ("b", 0), ("c", 60))]
+        tasks = [asyncio.create_task(part(name, waits=name != "b")) for name in "abc"]
         seen.append("made")
         for task in asyncio.as_completed(tasks):
             seen.append(f"{await task} is done")
         return seen
 
+    node.serve(body, asynchronous=True)
+    node.enqueue()
+    for name in ("c", "a"):
+        node.rest()
+        if how == "unwound":
+            node.unwind()
+        elif how == "killed":
+            node.serve(body, asynchronous=True)
+        node.signal(name)
+        node.until(lambda key=f"pack {name}": node.recorded(OperationKind.SIDE_EFFECT, key))  # type: ignore[misc]
+
     begins = ["a begins", "b begins", "b ends", "c begins", "made"]
-    assert ended(node, body, how) == [*begins, "b is done", "c ends", "c is done", "a ends", "a is done"]
+    assert node.result() == [*begins, "b is done", "c ends", "c is done", "a ends", "a is done"]
 
 
 @NEVER_AWAITED
