@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from tempolite_sdk import operations
 from tempolite_sdk.durations import Duration, seconds_of
 from tempolite_sdk.errors import ContextMisuse
-from tempolite_sdk.handlers import ChildHandle, RetryPolicy
+from tempolite_sdk.handlers import ChildHandle, RetryPolicy, Waitable
 from tempolite_sdk.operations import Beside, Runtime
 from tempolite_sdk.signals import Signal, name_and_type
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Begun(Generic[T_co]):
+class Begun(Waitable[T_co]):
     """A side effect, a wait for a signal, or a timer, which the attempt of a handler has begun."""
 
     __slots__ = ("_begun", "_beside", "_what")
@@ -38,7 +38,7 @@ class Begun(Generic[T_co]):
         return f"Begun({self._what})"
 
 
-Waited = TypeVar("Waited", bound=Begun[Any] | ChildHandle[Any])
+Waited = TypeVar("Waited", bound=Waitable[Any])
 
 
 class SideEffectLike(Protocol[T_co]):
@@ -143,7 +143,7 @@ class SyncBegins:
 
     def wait_all(
         self,
-        waited: Iterable[Begun[T] | ChildHandle[T]],
+        waited: Iterable[Waitable[T]],
         /,
         *,
         timeout: Duration | None = None,
@@ -157,7 +157,7 @@ class SyncBegins:
         beside, several = self._runtime.beside, _several(waited)
         return beside.wait_all(_known(several), timeout, key)
 
-    def give_up(self, which: Begun[Any] | ChildHandle[Any], /) -> None:
+    def give_up(self, which: Waitable[Any], /) -> None:
         """Waits for it no more. Nothing comes of it for one that was given back by a wait.
 
         A signal that was taken for it is the next wait's. A side effect gets no further attempt: it ends when the body
@@ -183,6 +183,6 @@ def _several(waited: Iterable[Waited]) -> list[Waited]:
     return several
 
 
-def _known(several: Iterable[Begun[Any] | ChildHandle[Any]]) -> list[Any]:
+def _known(several: Iterable[Waitable[Any]]) -> list[Any]:
     """As the host knows them."""
     return [each._begun if isinstance(each, Begun) else each for each in several]

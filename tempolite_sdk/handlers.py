@@ -46,8 +46,14 @@ class RetryPolicy:
                 raise InvalidArgument(f"retry.{name} must be more than 0 seconds")
 
 
+class Waitable(Generic[T_co]):
+    """What `ctx.wait_any` and `ctx.wait_all` wait for: children, and what a handler has begun."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class ChildHandle(Generic[T_co]):
+class ChildHandle(Waitable[T_co]):
     """An execution that this one enqueued. Its handler's return type is that of `wait_for_completion`."""
 
     id: str

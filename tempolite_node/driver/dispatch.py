@@ -361,7 +361,8 @@ class Dispatch:
         frame = run.root
         if released == messages.BUSY:
             frame.stepped, frame.sent = True, 0  # all that was sent to it so far, its code has
-        frame.quiet = released >= frame.sent  # what its journal had is not sent, and earlier
+        # What its journal had is not sent, and earlier. A word that another one has overtaken takes nothing back.
+        frame.quiet = frame.quiet or released >= frame.sent
         self._rest(run, frame)
 
     def _rest(self, run: RunningAttempt, frame: Frame) -> None:

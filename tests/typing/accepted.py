@@ -13,6 +13,7 @@ from tempolite_sdk import (
     AsyncHandlerContext,
     AsyncSideEffect,
     AsyncSideEffectContext,
+    Begun,
     ChildHandle,
     Client,
     Component,
@@ -175,6 +176,28 @@ def handler(ctx: HandlerContext[Params], order: Order) -> None:
     assert_type(ctx.side_effect("rate", lambda: 1.5), float)
     assert_type(ctx.side_effect("rate", lambda: {"sku": "tea"}, Order), Order)
     assert_type(ctx.side_effect("rate", lambda: {"sku": "tea"}, type=Order), Order)
+    rate, half, order_of = (
+        ctx.start_side_effect("rate", Rate()),
+        ctx.start_side_effect("half", lambda: 0.5, timeout=5),
+        ctx.start_side_effect("order", lambda: {"sku": "tea"}, type=Order),
+    )
+    approval, deadline = ctx.start_signal("approval", Order, timeout=60), ctx.start_timer(timedelta(hours=1))
+    assert_type(rate, Begun[float])
+    assert_type(half.result(), float)
+    assert_type(order_of.result(), Order)
+    assert_type(approval, Begun[Order])
+    assert_type(ctx.start_signal(ORDERED), Begun[Order])
+    assert_type(ctx.start_signal("approval"), Begun[Any])
+    assert_type(deadline, Begun[None])
+    assert_type(ctx.wait_any([rate, half]), Begun[float])
+    done = ctx.wait_any([approval, deadline, child], timeout=60)
+    if done is approval:
+        assert_type(approval.result(), Order)
+    sku, receipt = ctx.wait_all([approval, child])
+    print(sku, receipt)
+    assert_type(ctx.wait_all([rate, half], timeout=5), list[float])
+    assert_type(ctx.wait_all([child]), list[Receipt])
+    ctx.give_up(done)
     assert_type(ctx.heartbeat_details(Order), Order | None)
     assert_type(ctx.params.region, str)
 

@@ -80,3 +80,8 @@ def handler(ctx: HandlerContext, order: Order) -> None:
     print(ctx.receive_signal("approval", type=Order).skuu)  # refused
     print(ctx.wait_for_completion(ctx.enqueue(fulfil, order)).skuu)  # refused
     print(ctx.wait_for_completion("e1", Order).skuu)  # refused
+    ctx.wait_any(["e1"])  # refused
+    ctx.give_up("e1")  # refused
+    ctx.start_side_effect("rate")  # refused
+    total: int = ctx.start_signal(ANSWER).result()  # refused
+    print(total)

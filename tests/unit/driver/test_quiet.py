@@ -193,6 +193,35 @@ def test_the_cancel_comes_with_a_slot_and_in_its_place(node: SimulatedNode, a: S
     assert execution.status is Status.RUNNING
 
 
+def test_an_attempt_may_be_stepped_from_some_place_on(node: SimulatedNode) -> None:
+    node.round(HostUp(host=1, handlers=HANDLERS))
+    a = Stepped(node)
+    a.say(receive("before"))
+    assert busy(node) == {}
+    signal_to(node, "before")
+
+    a.say(quiet=messages.BUSY)
+    a.say(receive("one"), receive("two"))
+    assert busy(node) == HELD
+
+    a.say(quiet=0)
+    assert busy(node) == {}
+
+
+def test_what_was_said_before_an_answer_was_sent_does_not_take_back_what_was_said_since(
+    node: SimulatedNode, a: Stepped
+) -> None:
+    a.say(receive("one"), receive("two"), quiet=0)
+    signal_to(node, "one")
+    [reply] = a.heard
+    a.say(quiet=reply.end_seq)
+
+    a.say(Sleep(key="late", duration_ms=60_000), quiet=0)
+
+    assert busy(node) == {}
+    assert node.dispatch._runs["a"].only_waits
+
+
 def registers_stepped(node: SimulatedNode) -> list[Any]:
     told = registration(at_ms=node.now_ms, boot_id=node.driver.boot_id, handlers=HANDLERS)
     return [Submit(replace(told, handlers=tuple(replace(each, stepped=True) for each in told.handlers)))]

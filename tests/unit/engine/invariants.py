@@ -239,7 +239,9 @@ def _wrong_state(now: Snapshot, execution: Execution) -> Iterator[str]:
     if execution.cancel_requested and not execution.cancel_delivered and not undoing:
         sees_it_at_its_next_call = execution.status is Status.RUNNING
         sees_it_when_replayed = execution.status is Status.QUEUED and execution.resumes
-        if not (sees_it_at_its_next_call or sees_it_when_replayed):
+        waits = [op for op in now.by_execution[row] if op.is_wait]
+        sees_it_beside_its_waits = execution.attached and bool(waits) and all(op.beside for op in waits)
+        if not (sees_it_at_its_next_call or sees_it_when_replayed or sees_it_beside_its_waits):
             yield "does not see that it is to be cancelled"
 
 

@@ -136,6 +136,10 @@ FAILURES = (
 )
 
 
+def _is_beside(move: Move) -> bool:
+    return (move.one + move.two + move.three) % 3 == 0
+
+
 def pick(values: Sequence[T], number: int) -> T:
     return values[number % len(values)]
 
@@ -359,7 +363,10 @@ class Moves:
     def _wait(self, move: Move) -> AnyCommand | None:
         target = pick(self.everyone, move.two).id if self.everyone else "nobody"
         request = WaitForExecution(
-            key=pick(WAIT_KEYS, move.one), execution_id=target, timeout_ms=pick((None, None, 2_500), move.three)
+            key=pick(WAIT_KEYS, move.one),
+            execution_id=target,
+            timeout_ms=pick((None, None, 2_500), move.three),
+            beside=_is_beside(move),
         )
         return self._ask(move, request)
 
@@ -368,6 +375,7 @@ class Moves:
             key=pick(WAIT_KEYS, move.one),
             name=pick(NAMES, move.two),
             timeout_ms=pick((None, None, 0, 1_500), move.three),
+            beside=_is_beside(move),
         )
         return self._ask(move, request)
 
@@ -412,7 +420,7 @@ class Moves:
         return self._ask(move, request)
 
     def _sleep(self, move: Move) -> AnyCommand | None:
-        return self._ask(move, Sleep(key=pick(WAIT_KEYS, move.one), duration_ms=1_200))
+        return self._ask(move, Sleep(key=pick(WAIT_KEYS, move.one), duration_ms=1_200, beside=_is_beside(move)))
 
     def _send(self, move: Move) -> AnyCommand | None:
         to = pick([None, *(e.id for e in self.everyone)], move.three)
