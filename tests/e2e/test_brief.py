@@ -13,6 +13,7 @@ from .conftest import Start
 from .daemon import Daemon
 
 HANDLERS = ("brief:handler", "brief:saga_handler", "brief:handler_side", "brief:chain")
+TWIN = ("brief:async_handler", "brief:async_saga_handler", "brief:handler_side")
 EXPECTED = "42, ticket of first, ticket of second; result!!!; something with hello"
 
 
@@ -65,20 +66,22 @@ def start_to_die(daemon: Daemon, moment: str, commit: int) -> None:
     daemon.start(*KILLING, KILL_AT=f"{moment}:{commit}", KILL_OF=id_of(commit))
 
 
-def run_to_the_end(client: Client, id: str) -> str:
-    """Enqueues the example and sends its signal, each safe to repeat, and waits for the result."""
-    handle = client.options(id=id).enqueue("handler", 2)
+def run_to_the_end(client: Client, id: str, example: str) -> str:
+    """Enqueues the example, or its twin, and sends its signal, each safe to repeat, and waits for the result."""
+    handle = client.options(id=id).enqueue(example, 2)
     handle.send_signal("wait-input", "hello", request_id=f"the-only-one-of-{id}")
     result: str = handle.result(timeout=60)
     return result
 
 
-def killed_at(daemon: Daemon, commit: int, *, next_moment: str) -> bool:
+def killed_at(daemon: Daemon, commit: int, *, next_moment: str, example: str, at_once: int) -> bool:
     """Runs an example on the node, which dies at a commit of it and is started so that it dies at the following commit
-    of the next example. False: the example ended with fewer commits."""
+    of the next example. False: the example ended with fewer commits.
+
+    at_once: so many side effects and steps it has under way at a time."""
     id, of_others = id_of(commit), set(daemon.effects())
     with daemon.client() as client, ThreadPoolExecutor(2) as others:
-        result, death = others.submit(run_to_the_end, client, id), others.submit(daemon.wait)
+        result, death = others.submit(run_to_the_end, client, id, example), others.submit(daemon.wait)
         wait({result, death}, return_when=FIRST_COMPLETED)
         if result.done():
             assert result.result() == EXPECTED
@@ -94,7 +97,7 @@ def killed_at(daemon: Daemon, commit: int, *, next_moment: str) -> bool:
     # What was under way may have run a second time, and no more.
     counts = [count for effect, count in after.items() if effect not in of_others]
     assert max(counts) <= 2
-    assert sum(count - 1 for count in counts) <= 1
+    assert sum(count - 1 for count in counts) <= at_once
     return True
 
 
@@ -113,7 +116,22 @@ def test_killed_at_any_commit_it_ends_right_and_nothing_recorded_runs_again(
     daemon = node(*HANDLERS)
     daemon.kill()
     start_to_die(daemon, moments[0], 1)
+    assert deaths_of(daemon, moments, example="handler", at_once=1) > 9, "it has at least so many, one after the other"
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("moments", [("before", "after"), ("before", "before"), ("after", "after")])
+def test_so_does_its_twin_that_does_all_at_once(node: Start, moments: tuple[str, str]) -> None:
+    daemon = node(*TWIN)
+    daemon.kill()
+    start_to_die(daemon, moments[0], 1)
+    assert deaths_of(daemon, moments, example="async_handler", at_once=4) > 6
+
+
+def deaths_of(daemon: Daemon, moments: tuple[str, str], *, example: str, at_once: int) -> int:
+    """At each commit of an example, until one ends with fewer."""
     deaths = 0
-    while killed_at(daemon, deaths + 1, next_moment=moments[(deaths + 1) % 2]):
+    while killed_at(daemon, deaths + 1, next_moment=moments[(deaths + 1) % 2], example=example, at_once=at_once):
         deaths += 1
-    assert deaths > 9, "the example has at least so many, one after the other"
+    return deaths

@@ -54,7 +54,7 @@ class AsyncActs(Acts):
         try:
             return await self._ctx.side_effect(at, effect, retry=_RETRY)
         except SideEffectFailed as error:
-            raise Gone(f"{at} failed: {error.__cause__}") from error
+            raise Gone(f"{at} failed: {error}") from error
 
     async def sleep(self, seconds: float) -> None:
         await self._ctx.sleep(seconds)
@@ -111,7 +111,7 @@ class SyncActs(Acts):
         try:
             return self._ctx.side_effect(at, effect, retry=_RETRY)
         except SideEffectFailed as error:
-            raise Gone(f"{at} failed: {error.__cause__}") from error
+            raise Gone(f"{at} failed: {error}") from error
 
     async def sleep(self, seconds: float) -> None:
         self._ctx.sleep(seconds)
