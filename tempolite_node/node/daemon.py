@@ -23,7 +23,7 @@ import structlog
 from tempolite_node import __version__
 from tempolite_node.api.ports import NodePorts
 from tempolite_node.api.server import ApiServer
-from tempolite_node.clock import wall_clock_ms
+from tempolite_node.clock import node_clock_ms
 from tempolite_node.config import Config
 from tempolite_node.driver.dispatch import Dispatch
 from tempolite_node.driver.driver import Driver
@@ -222,7 +222,7 @@ class Node:
     def _make_log(self, machine: StateMachine) -> Log:
         cluster = self._config.cluster
         if cluster is None:
-            return LocalLog(machine, wall_clock_ms, sync=partial(sync, self._data_dir.store), post=self._in_driver)
+            return LocalLog(machine, node_clock_ms, sync=partial(sync, self._data_dir.store), post=self._in_driver)
         from tempolite_node.log.replicated import ReplicatedLog  # here, since a node that is alone loads no Raft
         from tempolite_node.node.raft_config import raft_config
 
@@ -235,7 +235,7 @@ class Node:
             on_failure=self._log_failed,
             on_removed=self._removed,
             on_question=self._answer_peer,
-            wall_clock_ms=wall_clock_ms,
+            wall_clock_ms=node_clock_ms,
             node_timeout_s=cluster.node_timeout_ms / 1_000,
             write_timeout_s=cluster.write_timeout_ms / 1_000,
         )

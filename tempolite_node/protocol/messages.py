@@ -72,6 +72,7 @@ class Load(Message, frozen=True, kw_only=True):
     log_level: str = "info"
     log_format: str = "json"  #: a `logger.lines.LineFormat`
     recycle_after: RecycleAfter | None = None  #: the host then says that it is WornOut
+    clock_ahead_ms: int = 0  #: of the wall clock; see `clock.SteadyClock`
 
 
 class Record(Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):

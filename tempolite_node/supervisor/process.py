@@ -13,6 +13,9 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from msgspec.structs import replace
+
+from tempolite_node.clock import node_clock_ms
 from tempolite_node.logger.writer import LogWriter
 from tempolite_node.protocol import framing, messages
 from tempolite_node.supervisor.children import ChildProcesses
@@ -103,7 +106,8 @@ class HostProcess:
         """Reads what the process says until its handlers are loaded; from then on, the driver does."""
         frames = framing.node_reader()
         try:
-            await self._loop.sock_sendall(connection, framing.encode([self._load]))
+            load = replace(self._load, clock_ahead_ms=node_clock_ms.ahead_ms)
+            await self._loop.sock_sendall(connection, framing.encode([load]))
             while not self.loaded:
                 data = await self._loop.sock_recv(connection, READ_BYTES)
                 if not data:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 
 from msgspec.structs import replace
 
+from tempolite_node.clock import node_clock_ms
 from tempolite_node.engine import formats
 from tempolite_node.engine.commands import (
     AnyRequest,
@@ -369,7 +369,7 @@ class Attempt:
 
     def time_is_up(self, scope: Scope) -> bool:
         """Of a side effect around the scope, if it has a timeout."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = node_clock_ms()
         around: Scope | None = scope
         while around is not None:
             timed = self.timed.get(around.frame)

@@ -9,6 +9,7 @@ import select
 import socket
 from typing import NoReturn, assert_never
 
+from tempolite_node.clock import node_clock_ms
 from tempolite_node.interpreter import settle
 from tempolite_node.logger.lines import LineFormat
 from tempolite_node.logger.records import set_level
@@ -69,6 +70,7 @@ class WorkerHost:
                 mistakes=mistakes,
             )
         )
+        node_clock_ms.start(first.clock_ahead_ms)
         parking = Parking(parked_max=first.max_parked, ttl_s=first.park_ttl_ms / 1_000)
         slots = LeasedSlots(lambda slots: self._channel.send(messages.ReturnSlots(slots=slots)))
         services = Services(

@@ -64,7 +64,7 @@ def given_up_again(attempt: Attempt, scope: Scope, record: Record) -> Conversati
     that, nothing is asked for in its name: it would get what was not there, and go another way.
     """
     if attempt.may_give_up and attempt.journal.has_more_in(scope):
-        yield GiveUpAgain(scope, 2 * record.lasted_ms / 1_000 + _PATIENCE_S)
+        yield GiveUpAgain(scope, 2 * max(0, record.lasted_ms) / 1_000 + _PATIENCE_S)
 
 
 def raise_if_refused(record: Record | None) -> None:

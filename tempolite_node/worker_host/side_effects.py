@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from tempolite_node.clock import node_clock_ms
 from tempolite_node.engine import commands
 from tempolite_node.engine.effects import Failed, Granted, Value
 from tempolite_node.engine.model import Failure, OperationKind, OperationStatus, shown
@@ -182,6 +183,8 @@ def _attempt(
         named = scope.prefix + operation.key  # begun anew after it was cancelled, it is the same act to others
         run = partial(run, side_effect_context(runtime.within(inner), named, number))
     timeout_s = _timeout_s(runtime, operation)
+    if timeout_s is not None or due_ms is not None:
+        started_ms = node_clock_ms()  # by which the engine keeps its time
     if due_ms is not None:
         timeout_s = max(0, due_ms - started_ms) / 1_000
     elif timeout_s is not None:

@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import logging
 import math
-import time
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any, Protocol, cast
 
 from msgspec.structs import force_setattr
 
+from tempolite_node.clock import node_clock_ms
 from tempolite_node.engine import commands
 from tempolite_node.engine.effects import AnyAnswer, Granted, Interrupted
 from tempolite_node.engine.model import DURATION_MS_MAX, OperationKind, OperationStatus
@@ -462,7 +462,7 @@ class ExactAttempt:
             self.run.answer(waiter, reply.end_seq or self.run.released, reply.at_ms, answer)
 
     def cancel(self, message: messages.CancelAttempt) -> None:
-        at_ms = message.at_ms or time.time_ns() // 1_000_000
+        at_ms = message.at_ms or node_clock_ms()
         self.run.cancel(End(message.cancel_seq or self.run.released, at_ms), message.reason)
 
     # --- parking: as a whole, when nothing is left to do but to wait
