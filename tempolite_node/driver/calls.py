@@ -243,12 +243,12 @@ class Requests:
             return
         if not call.frame:
             run.root.undecided -= 1
-        over = _END_OF.get(type(request))
-        if over is not None:
-            dispatch.end(run, over, request.failure if isinstance(request, FailAttempt) else None)
+        kind = type(request)
+        if kind in _END_OF:
+            dispatch.end(run, _END_OF[kind], request.failure if isinstance(request, FailAttempt) else None)
             return
         end = self._end(run, request) if run.exact and outcome is not None else NO_END
-        if outcome is not None and type(request) not in _MOVE_FRAMES:
+        if outcome is not None and kind not in _MOVE_FRAMES:
             dispatch.answer(run, call, outcome, end)  # type: ignore[arg-type]
             return
         match request:

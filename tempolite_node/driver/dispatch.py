@@ -635,6 +635,8 @@ class Dispatch:
             return
         for component, pool in self.pools.items():
             ready = pool.ready
+            if not ready.others and not ready.suspects:
+                continue
             while (ready.others or ready.suspects) and pool.free and not pool.paused:
                 suspect = bool(ready.suspects) and ready.suspect_first and not self._suspects.full
                 if not suspect and not ready.others:
@@ -779,13 +781,14 @@ class Dispatch:
         )
         run.exact = execution.format >= EXACT_REPLAY
         self._runs[execution.id] = run
-        if execution.suspect and host < 0:
+        if host < 0 and execution.suspect:
             self._suspects.started(run)
         else:
             self._suspects.start_failed(execution.id)
         if host in self._hosts:
             self._hosts[host] += 1
-        run.doubted, run.tried = execution.node_deaths > 0, execution.tried_alone
+        if execution.node_deaths:
+            run.doubted, run.tried = True, execution.tried_alone
         if isinstance(effect, RunCompensation):
             undone = self._source.operation(execution.row, OperationKind.COMPENSATION, effect.key)
             assert undone is not None, f"{execution.id}: compensation {effect.key} was started and is not stored"

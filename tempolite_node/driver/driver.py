@@ -429,14 +429,16 @@ class Driver:
         match effect:
             case Ready() | Wake():  # what there is most of comes first
                 self.dispatch.take(effect)
+            case RunAttempt() | RunCompensation():
+                # An earlier process of this node may have asked for it; the registration queues it again then.
+                if self._readiness.registered:
+                    self.dispatch.take(effect)
             case Closed():
                 self._closed.append(effect.execution)
             case SignalSent():
                 self._signalled.append(effect.execution_id)
             case Halted() | HostCrashed() | NodeDied() | JournalGrown() | SignalSetAside():
                 self._happened.append(effect)
-            case RunAttempt() | RunCompensation() if not self._readiness.registered:
-                pass  # an earlier process of this node asked for it; the registration queues it again
             case _:
                 self.dispatch.take(effect)
 

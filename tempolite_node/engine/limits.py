@@ -10,18 +10,17 @@ from tempolite_node.engine.effects import JournalGrown
 from tempolite_node.engine.model import Component, Execution, Failure, Options
 from tempolite_node.engine.work import Work
 
-_WARNED_AT = 10  #: a warning at one in so many of what is allowed
+WARNED_AT = 10  #: a warning at one in so many of what is allowed
 
 
-def exceeded(work: Work, execution: Execution, before: tuple[int, int]) -> Failure | None:
+def exceeded(work: Work, execution: Execution, before: tuple[int, int], has: tuple[int, int]) -> Failure | None:
     """Why the execution must not go on; None: it may. Told of once, when it comes to a tenth of what is allowed.
 
     before: `Work.growth` of its journal before the decision that is being made, which has recorded something.
+    has: the size of its journal after it: a tenth of what is allowed, or more.
     """
     options = execution.options
-    operations, size = work.journal_size(execution.row)
-    if operations * _WARNED_AT < options.max_operations and size * _WARNED_AT < options.max_journal_bytes:
-        return None  # as good as all
+    operations, size = has
     now = work.execution_at(execution.row)
     if not now.attached or now.epoch != execution.epoch or now.pool is Component.COMPENSATION:
         return None  # its attempt is over anyway; and what is being undone is undone to the end
@@ -31,14 +30,14 @@ def exceeded(work: Work, execution: Execution, before: tuple[int, int]) -> Failu
         return _too_large(f"{size:,} bytes, and max_journal_bytes is {options.max_journal_bytes:,}")
     more, more_bytes = work.growth[execution.row]
     had, had_bytes = operations - (more - before[0]), size - (more_bytes - before[1])
-    if had * _WARNED_AT < options.max_operations and had_bytes * _WARNED_AT < options.max_journal_bytes:
+    if had * WARNED_AT < options.max_operations and had_bytes * WARNED_AT < options.max_journal_bytes:
         work.emit(JournalGrown(execution_id=now.id, execution=now, operations=operations, bytes=size))
     return None
 
 
 def roomy(options: Options) -> tuple[int, int]:
     """Operations and bytes of a journal from which on its handler had better continue as new."""
-    return options.max_operations // _WARNED_AT, options.max_journal_bytes // _WARNED_AT
+    return options.max_operations // WARNED_AT, options.max_journal_bytes // WARNED_AT
 
 
 def _too_large(has: str) -> Failure:

@@ -55,13 +55,17 @@ def from_attempt(work: Work, command: FromAttempt) -> AnyAnswer | AttemptOver | 
     execution = work.execution(command.execution_id)
     if execution is None or not execution.attached or execution.epoch != command.epoch:
         return Rejection(Reason.STALE_EPOCH, f"execution {command.execution_id} does not run under {command.epoch}")
-    before = work.growth.get(execution.row, (0, 0))
+    row, growth = execution.row, work.growth
+    before = growth.get(row)
     outcome = _requested(work, execution, command)
-    if execution.format < formats.EXACT_REPLAY or work.growth.get(execution.row, before) is before:
+    if growth.get(row) is before or execution.format < formats.EXACT_REPLAY:
         return outcome
     if execution.node_deaths and not isinstance(command.request, BeginStep):  # that is recorded anew each time
         trials.trust(work, work.execution_at(execution.row))
-    failure = limits.exceeded(work, execution, before)
+    options, (count, size) = execution.options, work.journal_size(row)
+    if count * limits.WARNED_AT < options.max_operations and size * limits.WARNED_AT < options.max_journal_bytes:
+        return outcome  # as good as all
+    failure = limits.exceeded(work, execution, before or (0, 0), (count, size))
     if failure is None:
         return outcome
     # What it did is recorded, since it happened; but nobody goes on from it.
