@@ -28,6 +28,7 @@ from tempolite_node.worker_host.conversations import (
     UserCodeTimeout,
 )
 from tempolite_node.worker_host.operations import conversation_of
+from tempolite_node.worker_host.running_code import RunningCode
 from tempolite_node.worker_host.scopes import local_key
 from tempolite_node.worker_host.second_tasks import check_key
 from tempolite_sdk.operations import Operation
@@ -132,13 +133,15 @@ class AsyncRuntime(AttemptRuntime):
         bodies = self.attempt.bodies
         bodies[body.scope] = asyncio.current_task()
         try:
-            return await run_body(body)
+            return await run_body(body, self.attempt.code)
         finally:
             del bodies[body.scope]
 
 
-async def run_body(body: RunUserCode) -> Any:
+async def run_body(body: RunUserCode, code: RunningCode) -> Any:
     """UserCodeTimeout: its time is up, and what it still did was cancelled."""
+    if left := code.left_behind(body.scope):
+        await asyncio.wait([asyncio.wrap_future(each) for each in left])
     with body.scope:
         if body.timeout_s is not None:
             return await _called_in_time(body.call, body.timeout_s)

@@ -205,7 +205,8 @@ class Attempt:
         self.execution_id = run.execution_id
         self.epoch = run.epoch
         self.journal = Journal(run.journal, run.generation)
-        self.attempt_scope = AttemptScope(run, self.journal)
+        self.code = RunningCode(run.execution_id, run.epoch, services.channel.send)
+        self.attempt_scope = AttemptScope(run, self.journal, self.code)
         self.exact: ExactCode | None = None  #: of code that runs on a loop of its own
         self.burst: list[messages.AttemptCall] | None = None  #: what such code says in one go
         self.begun: BegunCode | None = None  #: of synchronous code that has begun something and goes on beside it
@@ -224,7 +225,6 @@ class Attempt:
         self._side_effects: set[str] = set()  #: that run now
         self.timed: dict[str, TimedSideEffect] = {}  #: those that have a timeout, by their keys
         self._numbers = itertools.count(1)
-        self.code = RunningCode(run.execution_id, run.epoch, services.channel.send)
         #: That run beside each other, in asynchronous code, each with the task that runs it.
         self.bodies: dict[Scope, asyncio.Task[Any] | None] = {}
         #: What asynchronous code took leave of when it was run before, and who is to ask for it if it does not now.

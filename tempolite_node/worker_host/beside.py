@@ -7,15 +7,20 @@ and a timer of the loop would never fire: whoever has one goes on waiting where 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import selectors
 from asyncio import Future, Handle, Task
 from collections.abc import Collection, Coroutine, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context
+from functools import partial
 from inspect import unwrap
 from types import CoroutineType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from tempolite_node.worker_host.logs import AttemptScope
+from tempolite_node.worker_host.running_code import RunningCode
 from tempolite_node.worker_host.scopes import Scope, current_scope, scope_in
 
 F = TypeVar("F", bound="Future[Any]")
@@ -30,13 +35,25 @@ class BodyLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         super().__init__(selector)
+        self.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
         self._begun: WeakKeyDictionary[Future[Any], Scope] = WeakKeyDictionary()
 
     def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> Task[Any]:  # type: ignore[override]
         return self._note(super().create_task(coro, **options))
 
-    def run_in_executor(self, *args: Any) -> Future[Any]:  # type: ignore[override]
-        return self._note(super().run_in_executor(*args))
+    def set_default_executor(self, executor: ThreadPoolExecutor) -> None:  # type: ignore[override]
+        super().set_default_executor(executor)
+        self._default = executor
+
+    def run_in_executor(self, executor: Executor | None, func: Any, *args: Any) -> Future[Any]:  # type: ignore[override]
+        scope = current_scope()
+        root = None if scope is None else scope.root()
+        if scope is None or not isinstance(root, AttemptScope):
+            return super().run_in_executor(executor, func, *args)
+        work = (executor or self._default).submit(func, *args)
+        future = self._note(asyncio.wrap_future(work, loop=self))
+        future.add_done_callback(partial(_leave_behind, root.code, scope, work))
+        return future
 
     def _note(self, begun: F) -> F:
         scope = current_scope()
@@ -63,6 +80,12 @@ class BodyLoop(asyncio.SelectorEventLoop):
         for key in loop._selector.get_map().values():
             handles += key.data
         return (handle._context for handle in handles if handle is not None and not handle._cancelled)  # type: ignore[attr-defined]
+
+
+def _leave_behind(code: RunningCode, scope: Scope, work: concurrent.futures.Future[Any], future: Future[Any]) -> None:
+    """Who waited for it was cancelled, and a thread that has begun can't be stopped."""
+    if future.cancelled() and not work.done():
+        code.leave_behind(scope, work)
 
 
 def _is_within(scope: Scope | None, bodies: Iterable[Scope]) -> bool:

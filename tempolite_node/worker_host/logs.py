@@ -23,6 +23,7 @@ from tempolite_node.logger.lines import Line, LineFormat, render
 from tempolite_node.logger.records import line_of, set_level
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.journal import Journal
+from tempolite_node.worker_host.running_code import RunningCode
 from tempolite_node.worker_host.scopes import Scope, current_scope
 
 _BACKLOG_BYTES_MAX = 1024 * 1024  #: that wait for room in the pipe
@@ -160,13 +161,16 @@ def _dropped_line(count: int) -> Line:
 class AttemptScope(Scope):
     """The scope of an attempt itself. What is logged in it, or in one inside of it, tells of the attempt."""
 
-    __slots__ = ("_journal", "_run", "task_path", "unwinding")
+    __slots__ = ("_journal", "_run", "code", "task_path", "unwinding")
 
-    def __init__(self, run: messages.RunHandler | messages.RunCompensation, journal: Journal) -> None:
+    def __init__(
+        self, run: messages.RunHandler | messages.RunCompensation, journal: Journal, code: RunningCode
+    ) -> None:
         undoes = run.key if isinstance(run, messages.RunCompensation) else None
         super().__init__(prefix="" if undoes is None else prefix_of(OperationKind.COMPENSATION, undoes))
         self._run = run
         self._journal = journal
+        self.code = code  #: that runs in it, and in scopes inside of it
         self.unwinding = False  #: its stack is given up, and the execution goes on by replay
         self.task_path: Callable[[], str] | None = None  #: of the task that runs, where keys are counted by task
 

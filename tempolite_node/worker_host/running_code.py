@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from tempolite_node.protocol import messages
+from tempolite_node.worker_host.scopes import Scope
 
 
 class RunningCode:
@@ -20,8 +21,8 @@ class RunningCode:
         self._lock = threading.Lock()
         self._under_way = 0
         self._abandoned = False
-        self._left = 0  #: bodies of side effects that go on, though their time is up
-        self._bodies: dict[str, Future[Any]] = {}  #: of those, by the side effect's key
+        #: What goes on, though nobody waits for it: with the prefixes of its scope, and of those around.
+        self._left: list[tuple[frozenset[str], Future[Any]]] = []
         self.when_ended: Callable[[], object] = lambda: None  #: called when none is under way any more
 
     def begins(self) -> None:
@@ -46,29 +47,33 @@ class RunningCode:
         if tells:
             self._say_ended(abandoned=True)
 
-    # --- bodies of side effects whose time is up
+    # --- bodies of side effects whose time is up, and threads of such that were given up
 
-    def leave_behind(self, key: str, body: Future[Any]) -> None:
-        """It is waited for by the next attempt of its side effect, and by the execution's, wherever that is."""
+    def leave_behind(self, scope: Scope, work: Future[Any]) -> None:
+        """It is waited for by what begins again in a scope like this, or like one around it, and by the next attempt of
+        the execution, wherever that is.
+        """
+        left = frozenset(each.prefix for each in scope.outwards()), work
         with self._lock:
-            self._left += 1
-            first = self._left == 1
-            self._bodies[key] = body
+            self._left.append(left)
+            first = len(self._left) == 1
         if first:
             self._tell(messages.CodeLingers(execution_id=self._execution_id, epoch=self._epoch))
-        body.add_done_callback(lambda _body: self._left_behind_ended())
+        work.add_done_callback(lambda _work: self._left_behind_ended(left))
 
-    def _left_behind_ended(self) -> None:
+    def _left_behind_ended(self, left: tuple[frozenset[str], Future[Any]]) -> None:
         with self._lock:
-            self._left -= 1
-            last = self._left == 0
+            self._left.remove(left)
+            last = not self._left
         if last:
             self._say_ended(abandoned=False)
 
-    def wait_for_left_behind(self, key: str) -> None:
-        """Until the body of the side effect's last attempt has ended."""
-        if self._bodies and (body := self._bodies.pop(key, None)) is not None:
-            body.exception()
+    def left_behind(self, scope: Scope) -> list[Future[Any]]:
+        """What an earlier body of such a scope has left, and what was left in scopes inside of it."""
+        if not self._left:
+            return []
+        with self._lock:
+            return [work for prefixes, work in self._left if scope.prefix in prefixes]
 
     def _say_ended(self, *, abandoned: bool) -> None:
         self._tell(messages.CodeEnded(execution_id=self._execution_id, epoch=self._epoch, abandoned=abandoned))

@@ -96,6 +96,13 @@ class Scope:
             scope = scope.parent
         return scope is other
 
+    def outwards(self) -> Iterator[Scope]:
+        """This one, and those around it."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
     def root(self) -> Scope:
         """The outermost one around it: the attempt's."""
         scope = self

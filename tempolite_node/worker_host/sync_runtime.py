@@ -87,7 +87,8 @@ def marked_beside(request: Any) -> Any:
 
 
 def run_user_code(body: RunUserCode, code: RunningCode) -> Any:
-    code.wait_for_left_behind(body.scope.frame)
+    for left in code.left_behind(body.scope):
+        left.exception()  # once it has ended
     if body.timeout_s is None:
         with body.scope:
             return body.call()
@@ -121,7 +122,7 @@ def _run_in_time(body: RunUserCode, timeout_s: float, code: RunningCode) -> Any:
     except TimeoutError:
         if done.done():
             raise  # the body's own
-        code.leave_behind(body.scope.frame, done)
+        code.leave_behind(body.scope, done)
         raise UserCodeTimeout from None
     finally:
         body.scope.open = False

@@ -254,7 +254,7 @@ class ConversedOperation(Operation):
         try:
             if self._cancel_message is not None:
                 raise asyncio.CancelledError(*self._cancel_message)
-            returned = await run_body(body)
+            returned = await run_body(body, self._code.attempt.code)
         except BaseException as error:
             self._body_ended(body)
             self._throw(error)

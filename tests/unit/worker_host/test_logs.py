@@ -18,6 +18,7 @@ from tempolite_node.logger.lines import Line, LineFormat
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.journal import Journal
 from tempolite_node.worker_host.logs import AttemptScope, LogPipe, NodeLogHandler
+from tempolite_node.worker_host.running_code import RunningCode
 from tempolite_node.worker_host.scopes import Scope
 
 PATIENCE_S = 60.0
@@ -58,6 +59,9 @@ def log(node: Node) -> logging.Logger:
     return logger
 
 
+CODE = RunningCode("order-1", 1, lambda _message: None)
+
+
 def logged(node: Node, log: logging.Logger) -> list[dict[str, Any]]:
     """All that came, without the time."""
     contextvars.Context().run(log.warning, "enough")
@@ -77,7 +81,7 @@ def attempt(*records: messages.Record, generation: int = 0, number: int = 2) -> 
         execution_id="e1", epoch=1, handler="pack", arguments=b"[]", attempt=number, generation=generation
     )
     journal = Journal(records, generation)
-    return AttemptScope(run, journal), journal
+    return AttemptScope(run, journal, CODE), journal
 
 
 def meet(journal: Journal, scope: Scope, key: str) -> None:
@@ -132,7 +136,7 @@ def test_a_compensation_says_which(node: Node, log: logging.Logger) -> None:
         execution_id="e1", epoch=1, handler="pack", key="Pay#1", target="m:Pay", data=b"{}", attempt=3, generation=0
     )
     # The journal of the whole saga: replay of the compensation meets nothing of it.
-    with AttemptScope(run, Journal([recorded("price"), recorded("stock")], 0)):
+    with AttemptScope(run, Journal([recorded("price"), recorded("stock")], 0), CODE):
         log.info("refunding")
 
     [line] = logged(node, log)
@@ -287,7 +291,7 @@ def test_a_retry_of_a_compensation_is_not_silent_either(node: Node, log: logging
         execution_id="e1", epoch=1, handler="pack", key="Pay#1", target="", data=b"{}", attempt=2, generation=1
     )
     journal = Journal([recorded("compensation:Pay#1 > refund"), recorded("of the saga")], 1)
-    scope = AttemptScope(run, journal)
+    scope = AttemptScope(run, journal, CODE)
     with scope:
         log.info("again")
         meet(journal, scope, "compensation:Pay#1 > by hand")
