@@ -468,6 +468,7 @@ class BegunOperations:
         for begun in self._in_order_of_ends(cancels=True):
             if begun.error is not None and not begun.given_up:
                 logger.error("side effect %s failed, and nobody waited for it", begun.key, exc_info=begun.error)
+        self._give_back()
 
     def leave(self) -> None:
         """The code has raised: no further attempt of a side effect follows, and what runs is waited for."""
@@ -477,6 +478,13 @@ class BegunOperations:
             self.give_up(begun)
         for _ in self._in_order_of_ends(cancels=False):
             pass
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Signals that were taken for waits, and that the code has not had. Other waits are closed by the end."""
+        for wait in list(self._waits):
+            if wait.kind is OperationKind.SIGNAL and not wait.given_up:
+                self.give_up(wait)
 
     def _in_order_of_ends(self, *, cancels: bool) -> list[BegunOperation]:
         left = [each for each in self._side_effects.values() if not each.released]

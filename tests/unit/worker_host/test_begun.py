@@ -819,3 +819,27 @@ def test_a_context_of_a_side_effect_that_was_begun_is_of_its_own_thread(node: Ho
 @pytest.mark.parametrize("component", [HandlerContext, SagaContext])
 def test_sagas_begin_operations_as_handlers_do(node: HostedNode, component: Any) -> None:
     assert misuse(lambda ctx: ctx.wait_all([ctx.start_timer(0)]), node, component) == "nothing was wrong"
+
+
+def test_a_signal_that_an_attempt_took_and_did_not_read_is_for_the_next_one(node: HostedNode) -> None:
+    attempts: list[int] = []
+
+    def body(ctx: HandlerContext) -> str:
+        attempts.append(ctx.attempt)
+        begun = ctx.start_signal("go", str)
+        ctx.receive_signal("fail")
+        if ctx.attempt == 1:
+            raise ValueError("not yet")
+        return begun.result()
+
+    node.serve(body, asynchronous=False)
+    node.enqueue(options=RETRIED)
+    node.rest()
+    node.signal("go", "word")
+    node.rest()
+    node.signal("fail")
+    node.until(lambda: node.execution().attempt == 1 and node.execution().failures == 1)
+    node.advance(10)
+
+    assert node.result() == "word"
+    assert set(attempts) == {1, 2}
