@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import cast
+from typing import Any, cast
 
+from tempolite_node.engine.effects import AnyAnswer
 from tempolite_node.protocol import messages
 from tempolite_node.worker_host.async_runtime import AttemptLoop
 from tempolite_node.worker_host.attempt import Attempt, Services
+from tempolite_node.worker_host.begun import BegunOperations
 from tempolite_node.worker_host.beside import BodyLoop
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.leased_slots import LOOK_S, LeasedSlots
 from tempolite_node.worker_host.parking import Parking
 from tempolite_node.worker_host.registry import Handler, Registry
 from tempolite_node.worker_host.runner import Runner
+from tempolite_node.worker_host.scopes import Scope, current_scope
+from tempolite_node.worker_host.sync_runtime import SleepingThread
 
 _PATIENCE_S = 20.0  #: with code in a thread, which goes on by itself
 _GLANCE_S = 0.000_5
@@ -27,7 +34,6 @@ class _Said:
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[messages.FromHost | None] = SimpleQueue()
-        self._numbers: dict[tuple[str, int], set[int]] = {}  #: of calls that the node has taken, by attempt
         self.open = True
 
     def add(self, message: messages.FromHost) -> None:
@@ -49,13 +55,36 @@ class _Said:
             except Empty:
                 return taken
             timeout_s = 0.0
-            if isinstance(message, messages.AttemptCall):
-                self._numbers.setdefault((message.execution_id, message.epoch), set()).add(message.call)
             if message is not None:
                 taken.append(message)
 
-    def has_taken(self, attempt: Attempt, call: int) -> bool:
-        return call in self._numbers.get((attempt.execution_id, attempt.epoch), ())
+
+class _Sleepers:
+    """Threads that sleep until they are woken. Counted here, since nobody else can tell whether they do yet."""
+
+    def __init__(self) -> None:
+        self._asleep: set[SleepingThread] = set()
+        sleep, wake = SleepingThread.sleep, SleepingThread.wake
+
+        def noted_sleep(thread: SleepingThread) -> AnyAnswer | None:
+            self._asleep.add(thread)
+            return sleep(thread)
+
+        def noted_wake(thread: SleepingThread, answer: AnyAnswer | None) -> None:
+            self._asleep.discard(thread)
+            wake(thread, answer)
+
+        SleepingThread.sleep = noted_sleep  # type: ignore[method-assign]
+        SleepingThread.wake = noted_wake  # type: ignore[method-assign]
+
+    def of(self, attempt: Attempt) -> int:
+        waiters: list[Any] = [waiter for waiter, _ in list(attempt._calls.values())]
+        if isinstance(attempt.begun, BegunOperations):
+            waiters.append(attempt.begun._sleeper)
+        return sum(each in self._asleep for each in waiters)
+
+
+_sleepers = _Sleepers()
 
 
 class _SteppedLoop(AttemptLoop):
@@ -88,7 +117,8 @@ class Host:
 
     def __init__(self, number: int, handlers: Iterable[Handler], *, parked_max: int, looks: bool) -> None:
         self.number = number
-        self._held: set[str] = set()
+        self._held: Counter[Scope] = Counter()  #: threads, by the scopes of their attempts
+        self._lock = threading.Lock()
         self._looks = looks
         self._clock_s = 0.0
         self._said = _Said()
@@ -139,14 +169,18 @@ class Host:
             case _:
                 raise AssertionError(f"a host in the node's process is not told {type(message).__name__}")
 
-    def holds(self, execution_id: str) -> None:
-        """Synchronous code of the execution waits for something outside of the node. Called by that code."""
-        self._held.add(execution_id)
+    def holds(self) -> Callable[[], None]:
+        """The thread waits for something outside of the node. Its code calls it; who lets it go, what comes back."""
+        scope = current_scope()
+        assert scope is not None
+        with self._lock:
+            self._held[scope.root()] += 1
         self._said.wake()
+        return partial(self._releases, scope.root())
 
-    def releases(self, execution_id: str) -> None:
-        """It goes on. Called by whoever lets it."""
-        self._held.discard(execution_id)
+    def _releases(self, scope: Scope) -> None:
+        with self._lock:
+            self._held[scope] -= 1
 
     def said(self) -> list[messages.FromHost]:
         """Lets it do all that it can do by itself, and says what comes of that."""
@@ -156,16 +190,17 @@ class Host:
         while not said and any(not self._stands(attempt) for attempt in self._threaded()):
             assert time.monotonic() < patience_s, "the code of an attempt neither asks, nor ends, nor stands still"
             said = self._said.take(_GLANCE_S)
-        return said
+        return said or self._said.take()
 
     def _threaded(self) -> list[Attempt]:
         """Attempts whose code runs in threads."""
         return [each for each in list(self._runner._with_code.values()) if not each.handler.asynchronous]
 
     def _stands(self, attempt: Attempt) -> bool:
-        if attempt.execution_id in self._held:
-            return True
-        return not attempt.over and any(self._said.has_taken(attempt, call) for call in list(attempt._calls))
+        """Whether none of its threads can go on by itself."""
+        with self._lock:
+            held = self._held[attempt.scope]
+        return held + _sleepers.of(attempt) == attempt.code._under_way
 
     def look(self) -> None:
         """Time goes by: the node is told of side effects that last, and gets slots that nobody takes."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from tempolite_sdk import (
     AsyncHandlerContext,
     AsyncSideEffectContext,
+    Begun,
+    ChildHandle,
     ExecutionError,
     HandlerContext,
     RetryPolicy,
@@ -16,7 +20,7 @@ from tempolite_sdk import (
     WaitTimeout,
 )
 
-from .interpreter import Acts, Gone
+from .interpreter import Acts, Begins, Gone, Program
 
 _RETRY = RetryPolicy(maximum_attempts=3, initial_interval=1, jitter=0.0)
 
@@ -93,7 +97,7 @@ class AsyncActs(Acts):
         return self._ctx.cancelled
 
 
-class SyncActs(Acts):
+class SyncActs(Acts, Begins):
     """None of them is awaited."""
 
     def __init__(self, ctx: HandlerContext, trace: Trace, bodies: Bodies) -> None:
@@ -105,11 +109,8 @@ class SyncActs(Acts):
         self._trace.note(at, *what)
 
     async def effect(self, at: str, how: str) -> str:
-        def effect(inner: SideEffectContext) -> str:
-            return self._bodies.sync_body(at, how, inner)
-
         try:
-            return self._ctx.side_effect(at, effect, retry=_RETRY)
+            return self._ctx.side_effect(at, partial(self._bodies.sync_body, at, how), str, retry=_RETRY)
         except SideEffectFailed as error:
             raise Gone(f"{at} failed: {error}") from error
 
@@ -148,3 +149,35 @@ class SyncActs(Acts):
 
     def cancelled(self) -> bool:
         return self._ctx.cancelled
+
+    # --- what it begins
+
+    def begin(self, at: str, part: Program) -> Begun[Any] | ChildHandle[Any]:
+        match part:
+            case ["effect", how]:
+                return self._ctx.start_side_effect(at, partial(self._bodies.sync_body, at, how), str, retry=_RETRY)
+            case ["signal", name, *timeout]:
+                return self._ctx.start_signal(name, str, timeout=timeout[0] / 1_000 if timeout else None)
+            case ["sleep", milliseconds]:
+                return self._ctx.start_timer(milliseconds / 1_000)
+            case ["child", how]:
+                return self._ctx.enqueue("child", at, how)
+        raise AssertionError(f"{part} can't be begun")
+
+    def first(self, begun: Sequence[Begun[Any] | ChildHandle[Any]]) -> int:
+        return begun.index(self._ctx.wait_any(begun))
+
+    def come_to(self, at: str, begun: Begun[Any] | ChildHandle[Any]) -> str:
+        try:
+            if isinstance(begun, Begun):
+                return str(begun.result())
+            return str(self._ctx.wait_for_completion(begun))
+        except SideEffectFailed as error:
+            raise Gone(f"{at} failed: {error}") from error
+        except WaitTimeout:
+            raise TimeoutError from None
+        except ExecutionError as error:
+            return f"{type(error).__name__}({error})"
+
+    def give_up(self, begun: Begun[Any] | ChildHandle[Any]) -> None:
+        self._ctx.give_up(begun)

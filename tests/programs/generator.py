@@ -71,7 +71,23 @@ class _Maker:
         if depth < 2 and self._choose((False, False, False, True)):
             word = self._choose(("caught", "cleanup", "stubborn"))
             return [word, *[self._sequential(depth + 1) for _ in range(1 if word == "caught" else 2)]]
+        if not self._tasks and self._choose((False, False, True)):
+            parts = [self._begun() for _ in range(self._choose((2, 1, 3)))]
+            return ["any", self._choose(("await", "give up", "leave")), *parts]
         return self._leaf()
+
+    def _begun(self) -> Program:
+        """What synchronous code may begin, and go on beside."""
+        choose = self._choose
+        match choose(("effect", "effect", "signal", "sleep", "child")):
+            case "effect":
+                return ["effect", choose(("ok", "ok", "quick", "fails", "retried"))]
+            case "sleep":
+                return ["sleep", self._milliseconds()]
+            case "child":
+                return ["child", choose(("ok", "fails"))]
+        name = choose("ab")
+        return ["signal", name, self._milliseconds()] if choose((False, False, True)) else ["signal", name]
 
     def _parts(self, depth: int) -> list[Program]:
         return [self._part(depth + 1) for _ in range(self._choose((2, 1, 3, 4)))]

@@ -47,6 +47,19 @@ class Acts(Protocol):
     def cancelled(self) -> bool: ...
 
 
+class Begins(Protocol):
+    """What synchronous code does in place of tasks."""
+
+    def begin(self, at: str, part: Program) -> Any: ...
+
+    def first(self, begun: Sequence[Any]) -> int:
+        """Place of the one that has ended first."""
+        ...
+
+    def come_to(self, at: str, begun: Any) -> str: ...
+    def give_up(self, begun: Any) -> None: ...
+
+
 class Interpreter:
     def __init__(self, acts: Acts, *, asynchronous: bool = True) -> None:
         self._acts = acts
@@ -128,6 +141,33 @@ class Interpreter:
     async def _do_await_notified(self, _at: str) -> Any:
         async with self._condition:
             return await self._condition.wait()
+
+    # --- what synchronous code has under way at once
+
+    async def _do_any(self, at: str, rest: str, *parts: Program) -> Any:
+        acts: Begins = self._acts  # type: ignore[assignment]
+        left = [(f"{at}{number}", part, acts.begin(f"{at}{number}", part)) for number, part in enumerate(parts)]
+        seen = []
+        while left:
+            done = left.pop(acts.first([begun for *_, begun in left]))
+            seen.append(self._come_to(acts, *done))
+            if rest != "await":
+                break
+        for *_, begun in left:
+            if rest == "give up":
+                acts.give_up(begun)
+        return seen
+
+    def _come_to(self, acts: Begins, at: str, part: Program, begun: Any) -> str:
+        try:
+            seen = acts.come_to(at, begun)
+        except (Gone, TimeoutError) as error:
+            seen = _told(error)
+        else:
+            if part[0] == "signal":
+                self.received.append(seen)
+        self._acts.note(at, part[0], seen)
+        return seen
 
     # --- what it does with parts
 

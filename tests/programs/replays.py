@@ -181,8 +181,9 @@ class World:
             ctx.sleep(0.04)
         if how != "quick":
             gate = threading.Event()
-            self._wait_at(Gate(host, gate.set, (at, ctx.attempt)))
-            host.holds(_ID)
+            releases: list[Callable[[], None]] = []
+            self._wait_at(Gate(host, lambda: ([each() for each in releases], gate.set()), (at, ctx.attempt)))
+            releases.append(host.holds())
             gate.wait()
         return self._end(act, value, how, ctx.attempt)
 
@@ -209,7 +210,6 @@ class World:
 
     def _let_go(self, gate: Gate) -> None:
         del self._gates[gate.name]
-        gate.host.releases(_ID)
         gate.go()
 
     # --- commits
@@ -360,6 +360,10 @@ class World:
             sent=list(inbox),
             left=[payload for payload, signal in inbox.items() if signal.in_line],
             told=[json.loads(each.payload) for each in self._node.outbox(_ID)],
+            ends=[
+                (each.kind, each.key, each.status)
+                for each in sorted(self._node.operations(_ID), key=lambda operation: operation.end_seq)
+            ],
             recorded={number for number, act in self._by_number.items() if act.state == "recorded"},
             crashes=self._node.crashes,
             wrong=self.wrong,
@@ -466,6 +470,7 @@ class Run:
     sent: list[str]
     left: list[str]
     told: list[str]
+    ends: list[tuple[Any, ...]]  #: operations, in the order in which they ended
     recorded: set[int]
     crashes: int
     wrong: list[str]
@@ -476,8 +481,8 @@ class Run:
 
     @property
     def schedule(self) -> tuple[Any, ...]:
-        """The answers, in the order in which they were released, and what they brought."""
-        return tuple(_timeless(str(line)) for line in self.passes[-1].lines)
+        """The answers, in the order in which they were released, and what they brought; and what is recorded."""
+        return tuple(_timeless(str(line)) for line in (*self.passes[-1].lines, *self.ends))
 
 
 _TIMES = re.compile(r"~\d+|child-\d+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00:00")

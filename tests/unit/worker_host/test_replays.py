@@ -86,6 +86,14 @@ def test_a_program_goes_as_it_went_whatever_becomes_of_its_node() -> None:
             Setting(["caught", ["queue", ["effect", "ok"], ["sleep", 40]]], moves=[0], cancel_after=0),
             id="a task group takes the cancel of its execution for one",
         ),
+        pytest.param(
+            Setting(
+                ["caught", ["seq", ["any", "leave", ["sleep", 0], ["signal", "a"]], ["effect", "ok"]]],
+                moves=[1, 0],
+                asynchronous=False,
+            ),
+            id="a signal that was taken for a wait is in the inbox when the code ends without it",
+        ),
     ],
 )
 def test_what_went_wrong_once_goes_right(setting: Setting) -> None:
