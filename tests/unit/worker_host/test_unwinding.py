@@ -95,6 +95,42 @@ def test_so_does_the_code_of_a_side_effect_and_its_operations_do_nothing(node: H
     assert (seen, effects) == ([True, False], ["cleaned"])
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_what_it_releases_unless_it_is_unwound_is_released_once(node: HostedNode, asynchronous: bool) -> None:
+    happened.clear()
+
+    def leave(ctx: HandlerContext | AsyncHandlerContext) -> None:
+        happened.append("unwound" if ctx.unwinding else "released")
+
+    def body(ctx: HandlerContext) -> str:
+        happened.append("acquired")
+        try:
+            return ctx.receive_signal("go", str)
+        finally:
+            leave(ctx)
+
+    async def async_body(ctx: AsyncHandlerContext) -> str:
+        happened.append("acquired")
+        try:
+            return await ctx.receive_signal("go", str)
+        except BaseException:
+            return "swallowed"
+        finally:
+            leave(ctx)
+
+    served = async_body if asynchronous else body
+    node.serve(served, asynchronous=asynchronous)
+    node.enqueue()
+    node.rest()
+    node.unwind()
+    node.until(lambda: happened == ["acquired", "unwound"])
+    node.serve(served, asynchronous=asynchronous)
+    node.signal("go", "word")
+
+    assert node.result() == "word"
+    assert happened == ["acquired", "unwound", "acquired", "released"]
+
+
 def test_a_handler_that_is_cancelled_ends_and_is_not_unwound(node: HostedNode) -> None:
     seen: list[bool] = []
 
