@@ -340,6 +340,7 @@ class ContinueAsNew(Request, frozen=True, kw_only=True):
     arguments: bytes
     #: Waits that the code has had no answer of. A signal that was taken for one of them was never seen, and stays.
     waits: tuple[tuple[OperationKind, str], ...] = ()
+    cancels: int = 0  #: of the execution, that the attempt had released, if its code takes them in their order
 
 
 class FailAttempt(Request, frozen=True, kw_only=True):

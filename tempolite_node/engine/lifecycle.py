@@ -600,6 +600,14 @@ def cancels_of(work: Work, execution: Execution) -> int:
     return number
 
 
+def missed_cancel(work: Work, execution: Execution, released: int) -> bool:
+    """Whether a cancel was on its way to the code, when so many had reached it."""
+    if cancel_due(execution):
+        return True
+    in_order = execution.cancel_requested and takes_cancel_in_order(work, execution)
+    return in_order and released < cancels_of(work, execution)
+
+
 def cancel_due(execution: Execution) -> bool:
     """Whether a cancel was requested that it has not seen."""
     undoing = execution.pool is Component.COMPENSATION

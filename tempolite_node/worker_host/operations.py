@@ -304,7 +304,9 @@ def _continue_as_new(attempt: Attempt, scope: Scope, operation: operations.Conti
         yield InOrder(OperationKind.MARKER, place, None)  # it is never recorded: where it is met again, it was refused
     else:
         yield from raise_if_cancelled(attempt, scope, place, live=not attempt.journal.goes_again_in(scope))
-    answer = yield from ask(commands.ContinueAsNew(arguments=arguments, waits=attempt.unanswered_waits), scope)
+    cancels = 0 if attempt.exact is None else attempt.exact.cancels
+    request = commands.ContinueAsNew(arguments=arguments, waits=attempt.unanswered_waits, cancels=cancels)
+    answer = yield from ask(request, scope)
     if isinstance(answer, Interrupted):
         attempt.request_cancel(answer.reason)
         yield from raise_if_cancelled(attempt, scope, place, live=True)

@@ -175,11 +175,7 @@ def _unwind(work: Work, execution: Execution, request: UnwindAttempt, *, at_ms: 
         work.clear_timer(execution.row, lifecycle.HEARTBEAT)
     for timed in request.timed:
         operations.keep_time(work, execution, timed)
-    missed_cancel = lifecycle.cancel_due(execution) or (
-        execution.cancel_requested
-        and lifecycle.takes_cancel_in_order(work, execution)
-        and request.cancels < lifecycle.cancels_of(work, execution)
-    )
+    missed_cancel = lifecycle.missed_cancel(work, execution, request.cancels)
     if missed_cancel or not _still_waits(work, execution, request):
         lifecycle.enqueue_ready(work, unwound, at_ms=at_ms, resumes=True)
     elif execution.status is Status.RUNNING:

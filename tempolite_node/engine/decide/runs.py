@@ -31,7 +31,7 @@ def continue_as_new(work: Work, execution: Execution, request: ContinueAsNew, *,
     if execution.component is Component.SAGA and (step := lifecycle.next_to_undo(work, execution)) is not None:
         message = f"the saga has steps to undo, {step.key} the last of them: the next run would not know of them"
         return refused(Reason.WRONG_STATE, message)
-    if lifecycle.cancel_due(execution):
+    if lifecycle.missed_cancel(work, execution, request.cancels):
         return Interrupted(reason=execution.reason)
     _give_back_unseen(work, execution, request)
     ended = _end(work, work.execution_at(execution.row), at_ms=at_ms)

@@ -359,7 +359,7 @@ class ExactAttempt:
     @property
     def unreleased(self) -> tuple[tuple[OperationKind, str], ...]:
         open = [each.place_in_log for each in self.run.open if isinstance(each, ConversedOperation)]
-        return tuple((place.kind, place.key) for place in open)
+        return (*((place.kind, place.key) for place in open), *self.attempt.waits_inside)
 
     def ask(self, conversation: Conversation[Any]) -> Any:
         """An operation of the code, which awaits it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -278,3 +279,27 @@ def test_those_that_come_while_its_journal_does_have_their_places() -> None:
 
     assert (told.cancel_seq, told.cancelled_ms, told.cancel_reason) == (5, 5, "enough")
     assert [(each.key, each.end_seq) for each in told.journal] == [(cancel_again(2), 7), (cancel_again(3), 9)]
+
+
+def test_one_that_crosses_the_hand_over_to_the_next_run_is_met_before_it(node: HostedNode) -> None:
+    begun, cancelled, seen = threading.Event(), threading.Event(), []
+
+    async def body(ctx: AsyncHandlerContext) -> None:
+        await ctx.receive_signal("go")
+        begun.set()
+        cancelled.wait()
+        try:
+            await ctx.continue_as_new()
+        except Cancelled:
+            seen.append("cancelled")
+            raise
+
+    node.serve(body, asynchronous=True)
+    node.enqueue()
+    node.signal("go")
+    node.until(begun.is_set)
+    node.cancel()
+    cancelled.set()
+    node.until(lambda: node.execution().closed)
+
+    assert (node.execution().status, node.execution().run, seen) == (Status.CANCELLED, 1, ["cancelled"])

@@ -291,6 +291,31 @@ def test_nor_does_it_wait_for_one_when_its_time_is_up() -> None:
         assert node.result("y") == "kept"
 
 
+def test_a_signal_that_a_body_took_and_never_saw_is_the_next_runs(node: HostedNode) -> None:
+    begun, taken = threading.Event(), threading.Event()
+
+    async def handler(ctx: AsyncHandlerContext, run: int = 1) -> str:
+        if run == 2:
+            return await ctx.receive_signal("word", str)
+        task = asyncio.create_task(ctx.side_effect("listens", lambda inner: inner.receive_signal("word", str)))
+        await ctx.receive_signal("go")
+        begun.set()
+        taken.wait()  # the loop stands still while the answer comes
+        await ctx.continue_as_new(2)
+        return await task
+
+    node.serve(handler, asynchronous=True)
+    node.enqueue()
+    node.until(lambda: node.execution().pending == 2)
+    node.signal("go")
+    node.until(begun.is_set)
+    node.signal("word", "kept")
+    taken.set()
+
+    assert node.result() == "kept"
+    assert node.execution().run == 2
+
+
 # --- keys
 
 
