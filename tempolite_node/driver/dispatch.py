@@ -98,6 +98,8 @@ class Dispatch:
         self.rested: list[RunningAttempt] = []  #: that nodes may have died of: their code only waits
         self._lingering = Lingering()
         self._lingering_timeout_s = lingering_timeout_s
+        self._isolated_timeout_s = lingering_timeout_s + retiring_timeout_s  #: as long as it may take in a shared host
+        self._ended: set[int] = set()  #: hosts of isolated attempts, for code that lingered in them
         self._lingering_max = lingering_max
         self._held: set[str] = set()  #: executions that wait for no more than the end of their own code
         self._retiring = Retiring(retiring_timeout_s)
@@ -145,6 +147,7 @@ class Dispatch:
         self._handovers.forget(host)
         self._suspects.process_ended(host)
         self._retiring.host_down(host)
+        self._ended.discard(host)
         for execution_id in self._lingering.host_down(host):
             self._release_held(execution_id)
         self.give_back(host, self._leased[host])
@@ -184,6 +187,10 @@ class Dispatch:
         now_s = self._clock_s()
         for host in self._lingering.longer_than(self._lingering_timeout_s, now_s):
             self.replace(host, "code goes on in it that nobody waits for")
+        for host in self._lingering.longer_than(self._isolated_timeout_s, now_s) - self._ended:
+            if host < 0:  # its attempt may wait for that code, and is alone in it
+                self._ended.add(host)
+                self._close(host)
         for host in self._retiring.to_end(self._hosts, now_s):
             self._close(host)
 
@@ -193,7 +200,9 @@ class Dispatch:
             return None
         now_s = self._clock_s()
         lingering_s = self._lingering.due_s(self._lingering_timeout_s, now_s, self._retiring.hosts)
-        return min((s for s in (lingering_s, self._retiring.due_s(now_s)) if s is not None), default=None)
+        isolated_s = self._lingering.due_s(self._isolated_timeout_s, now_s, self._ended, isolated=True)
+        dues = (lingering_s, isolated_s, self._retiring.due_s(now_s))
+        return min((s for s in dues if s is not None), default=None)
 
     def worn_out(self, host: int, worn: messages.WornOut) -> None:
         self.replace(host, worn.reason)

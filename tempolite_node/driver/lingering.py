@@ -51,17 +51,21 @@ class Lingering:
         return [code[1] for code in codes if self.ends(code)]
 
     def longer_than(self, limit_s: float, now_s: float) -> set[int]:
-        """The shared hosts in which something has lingered for so long."""
+        """The hosts in which something has lingered for so long."""
         hosts: set[int] = set()
         for (host, *_), since_s in self._since_s.items():
             if since_s + limit_s > now_s:
                 break
-            if host > 0:
-                hosts.add(host)
+            hosts.add(host)
         return hosts
 
-    def due_s(self, limit_s: float, now_s: float, handled: set[int]) -> float | None:
-        """Seconds until something has lingered for so long in a host that is not handled yet; None: never."""
-        dues = (since_s for (host, *_), since_s in self._since_s.items() if host > 0 and host not in handled)
+    def due_s(self, limit_s: float, now_s: float, handled: set[int], *, isolated: bool = False) -> float | None:
+        """Seconds until something has lingered for so long in a host that is not handled yet; None: never.
+
+        isolated: of hosts of one attempt, and not of shared ones.
+        """
+        dues = (
+            since_s for (host, *_), since_s in self._since_s.items() if (host < 0) is isolated and host not in handled
+        )
         since_s = next(dues, None)
         return None if since_s is None else max(0.0, since_s + limit_s - now_s)

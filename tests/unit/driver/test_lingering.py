@@ -8,7 +8,7 @@ import pytest
 
 from tempolite_node.driver.inputs import HostMessages
 from tempolite_node.engine.commands import BeginStep, FailAttempt, Terminate
-from tempolite_node.engine.model import Component, Failure, Options, RetryPolicy, Status
+from tempolite_node.engine.model import Component, Failure, Isolation, Options, RetryPolicy, Status
 from tempolite_node.protocol import messages
 
 from .conftest import busy, complete, enqueue, receive, simulated
@@ -144,6 +144,22 @@ def test_neighbours_that_are_cut_off_then_are_no_suspects(node: SimulatedNode) -
     assert {attempt.host for attempt in node.attempts.values()} == {2}
     pass_s(node, 200)
     assert node.replaced == [1], "once"
+
+
+def test_a_process_of_one_attempt_is_ended_when_code_lingers_in_it(node: SimulatedNode) -> None:
+    enqueue(node, "a", options=Options(isolation=Isolation.PROCESS))
+    attempt = node.attempts["a"]
+    node.round(HostMessages(host=attempt.host, calls=[messages.CodeLingers(execution_id="a", epoch=attempt.epoch)]))
+    pass_s(node, 60)
+    assert node.attempts["a"] is attempt, "it may have other work"
+
+    pass_s(node, 31)
+
+    assert node.closed_hosts == [attempt.host]
+    assert node.attempts["a"].host not in (1, attempt.host)
+    execution = node.executions.execution("a")
+    assert execution is not None
+    assert execution.crashes == 0
 
 
 def wear_out(node: SimulatedNode, host: int, *, full: bool) -> None:
