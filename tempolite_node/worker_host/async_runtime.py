@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from tempolite_node.engine.commands import GiveUp
@@ -146,7 +147,8 @@ async def run_body(body: RunUserCode, code: RunningCode) -> Any:
         if body.timeout_s is not None:
             return await _called_in_time(body.call, body.timeout_s)
         returned = body.call()
-        return await returned if inspect.isawaitable(returned) else returned
+        is_awaitable = type(returned) is CoroutineType or inspect.isawaitable(returned)  # of most the type tells
+        return await returned if is_awaitable else returned
 
 
 async def _called_in_time(call: Callable[[], Any], timeout_s: float) -> Any:

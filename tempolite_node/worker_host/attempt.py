@@ -192,6 +192,41 @@ class Attempt:
     the one that wakes the stack.
     """
 
+    __slots__ = (
+        "_calls",
+        "_cancel_delivered",
+        "_numbers",
+        "_parked",
+        "_scheduler",
+        "_side_effects",
+        "_to_unwind",
+        "attempt_scope",
+        "begun",
+        "bodies",
+        "burst",
+        "bytes",
+        "cancel_reason",
+        "cancel_requested",
+        "cancels_raised",
+        "checks_values",
+        "code",
+        "epoch",
+        "exact",
+        "execution_id",
+        "handler",
+        "journal",
+        "may_give_up",
+        "operations",
+        "ordered",
+        "over",
+        "reads",
+        "records_all",
+        "run",
+        "services",
+        "timed",
+        "to_give_up",
+    )
+
     def __init__(
         self,
         run: messages.RunHandler | messages.RunCompensation,

@@ -10,7 +10,7 @@ import asyncio
 import concurrent.futures
 import selectors
 from asyncio import Future, Handle, Task
-from collections.abc import Collection, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context
 from functools import partial
@@ -37,6 +37,16 @@ class BodyLoop(asyncio.SelectorEventLoop):
         super().__init__(selector)
         self.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
         self._begun: WeakKeyDictionary[Future[Any], Scope] = WeakKeyDictionary()
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        """In one call instead of five: it is called for each task that begins or goes on."""
+        if self._debug or self._closed:  # type: ignore[attr-defined]
+            return super().call_soon(callback, *args, context=context)
+        handle = Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
 
     def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> Task[Any]:  # type: ignore[override]
         return self._note(super().create_task(coro, **options))

@@ -84,8 +84,12 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
         if not begun:
             attempt.begin_side_effect(key)
             begun = True
-        due_ms = _due_ms(attempt, scope, record)
-        answer: Any = yield from _begin(attempt, scope, key, input_digest, record)
+        due_ms = None if record is None else _due_ms(attempt, scope, record)
+        answer: Any
+        if record is None and attempt.begun is None and attempt.services.slots.take(attempt, key, scope):
+            answer = Granted(attempt=1)
+        else:
+            answer = yield from _begin(scope, key, input_digest, record)
         read = _UNREAD
         while isinstance(answer, Granted):
             answer, read = yield from _attempt(
@@ -125,15 +129,12 @@ def _note_cancelled(
         scope.leave_key(OperationKind.SIDE_EFFECT, operation.key)
 
 
-def _begin(attempt: Attempt, scope: Scope, key: str, input_digest: bytes, record: Record | None) -> Conversation[Any]:
+def _begin(scope: Scope, key: str, input_digest: bytes, record: Record | None) -> Conversation[Any]:
     """The answer of the node, in whose place a leased slot says that it may run.
 
     record: what holds of it. One whose next attempt is due waits for a slot alone: to unwind it would only ask again.
     """
-    fresh = record is None
-    if fresh and attempt.begun is None and attempt.services.slots.take(attempt, key, scope):
-        return Granted(attempt=1)
-    begin = commands.BeginSideEffect(key=key, digest=input_digest, fresh=fresh)
+    begin = commands.BeginSideEffect(key=key, digest=input_digest, fresh=record is None)
     waits = record is not None and record.in_backoff
     return (yield from ask(begin, scope, waits=(OperationKind.SIDE_EFFECT, key) if waits else None))
 
@@ -208,7 +209,8 @@ def _attempt(
             value = yield RunUserCode(run, inner, timeout_s)
         finally:
             attempt.timed.pop(key, None)
-        attempt.check_running()
+        if attempt.over:
+            attempt.check_running()
         has_run = True  # should its value be unstorable, it is never run again
         result, read = _checked_result(attempt, operation, value, type)
     except (asyncio.CancelledError, GeneratorExit):
@@ -312,9 +314,9 @@ def _policy(configured: ResolvedPolicy, called: RetryPolicy | None) -> ResolvedP
     return replace(configured, **{name: value for name, value in given.items() if value is not None})
 
 
-def _due_ms(attempt: Attempt, scope: Scope, record: Record | None) -> int | None:
+def _due_ms(attempt: Attempt, scope: Scope, record: Record) -> int | None:
     """End of the time of a side effect that an earlier stack of this attempt ran; None: none did."""
-    if record is None or record.status is not OperationStatus.RUNNING:
+    if record.status is not OperationStatus.RUNNING:
         return None
     return record.due_ms if record.generation >= attempt.journal.generation_in(scope) else None
 

@@ -80,7 +80,7 @@ class ExactLoop(PlacingLoop):
         self._on_error = on_error
         self._now_s = now_s
         self._ready: deque[Handle] = deque()
-        self._new_timers: list[ExactTimer] = []  #: that are no operation yet, in the order in which they were set
+        self.new_timers: list[ExactTimer] = []  #: that are no operation yet, in the order in which they were set
         self._timer_numbers: dict[str, int] = {}
         self._loose_tasks = 0
         self._task_factory: Any = None
@@ -114,7 +114,7 @@ class ExactLoop(PlacingLoop):
         spins = turns = 0
         try:
             while True:
-                if self._new_timers:
+                if self.new_timers:
                     self._fire_due()
                 if not ready or turns == turns_max:
                     return
@@ -189,13 +189,13 @@ class ExactLoop(PlacingLoop):
         self.progress += 1
         timer = ExactTimer(when, callback, args, self, context)
         timer._scheduled = True  # type: ignore[attr-defined]
-        self._new_timers.append(timer)
+        self.new_timers.append(timer)
         return timer
 
     def _fire_due(self) -> None:
-        due = [timer for timer in self._new_timers if timer._when <= self._now_s]  # type: ignore[attr-defined]
+        due = [timer for timer in self.new_timers if timer._when <= self._now_s]  # type: ignore[attr-defined]
         if due:
-            self._new_timers = [timer for timer in self._new_timers if timer not in due]
+            self.new_timers = [timer for timer in self.new_timers if timer not in due]
             for timer in sorted(due, key=TimerHandle.when):
                 self.fire(timer)
 
@@ -204,14 +204,9 @@ class ExactLoop(PlacingLoop):
         timer._scheduled = False  # type: ignore[attr-defined]
         self._ready.append(timer)
 
-    @property
-    def has_timers(self) -> bool:
-        """That are no operation yet."""
-        return bool(self._new_timers)
-
     def take_new_timers(self) -> list[ExactTimer]:
         """Those that are still set, in the order in which they were."""
-        new, self._new_timers = self._new_timers, []
+        new, self.new_timers = self.new_timers, []
         return new
 
     def _timer_handle_cancelled(self, timer: ExactTimer) -> None:
@@ -220,7 +215,7 @@ class ExactLoop(PlacingLoop):
         if timer.operation is not None:
             timer.operation.cancel()
         else:
-            self._new_timers = [each for each in self._new_timers if each is not timer]
+            self.new_timers = [each for each in self.new_timers if each is not timer]
 
     def next_timer(self, path: str) -> int:
         number = self._timer_numbers[path] = self._timer_numbers.get(path, 0) + 1
@@ -359,10 +354,9 @@ class ExactLoop(PlacingLoop):
             raise self.misuse("closing the handler's loop")
         self.closed = True
         self._ready.clear()
-        self._new_timers = []
+        self.new_timers = []
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = bool  #: False; each future asks, so it is a function of C
 
     def set_debug(self, enabled: bool) -> None:
         pass

@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Coroutine
 from typing import Any, NamedTuple, Protocol
 
+from tempolite_node.engine.model import OperationKind
 from tempolite_node.worker_host.exact.loop import ExactLoop, ExactTimer
 from tempolite_node.worker_host.exact.tasks import ExactFuture, ExactTask
 
@@ -30,14 +31,17 @@ class Operation(ExactFuture):
     other the code takes leave at once.
     """
 
-    lasting = False
-    begun = False  #: the loop was quiet with it open
-    live = False  #: it was carried out, for nothing recorded was left before it
-    timer: ExactTimer | None = None  #: that becomes due with it
+    # Read and written for each answer: in the dictionary that a future has, that would take far longer.
+    __slots__ = ("begun", "lasting", "live", "run", "timer", "waits")
 
-    def __init__(self, run: ExactRun) -> None:
+    def __init__(self, run: ExactRun, *, lasting: bool = False) -> None:
         super().__init__(run.loop)
         self.run = run
+        self.lasting = lasting
+        self.begun = False  #: the loop was quiet with it open
+        self.live = False  #: it was carried out, for nothing recorded was left before it
+        self.timer: ExactTimer | None = None  #: that becomes due with it
+        self.waits: tuple[OperationKind, str] | None = None  #: for what it waits, if it does nothing else
 
     def cancel(self, msg: Any | None = None) -> bool:
         if self.done():
@@ -120,14 +124,15 @@ class ExactRun:
         self._ends_pushed = 0
         self._moved = False  #: since the loop was turned
         self._went_live = False
-        self._open: dict[int, Operation] = {}  #: by their place, and so in the order in which they were asked for
+        #: What the code has asked for and has no answer to, by their place, and so in the order in which it has.
+        self.open: dict[int, Operation] = {}
         self._closing = False
 
     # --- by the code, while the loop turns
 
     def ask(self, operation: Operation, end: End | None) -> None:
         """end: of the operation, if it is recorded."""
-        self._open[operation.place] = operation
+        self.open[operation.place] = operation
         self.loop.progress += 1
         self._asked.append(operation)
         if end is not None:
@@ -135,13 +140,8 @@ class ExactRun:
 
     def given_up(self, operation: Operation) -> None:
         self.loop.progress += 1
-        if self._open.pop(operation.place, None) is not None and operation.begun:
+        if self.open.pop(operation.place, None) is not None and operation.begun:
             operation.give_up()
-
-    @property
-    def open(self) -> list[Operation]:
-        """What the code has asked for and has no answer to, in the order in which it has."""
-        return list(self._open.values())
 
     @property
     def quiet(self) -> bool:
@@ -182,10 +182,13 @@ class ExactRun:
                 loop.turn(may_spin=self._something_is_to_come)
                 if (first.done() and self._all_done(first)) or self._moved:
                     continue
-            if loop.has_timers:
+            if loop.new_timers:
                 self._ask_for_timers()
             if self._asked:
-                self._pass_quiet()
+                for operation in self._asked:
+                    operation.begun = True
+                self._held += self._asked
+                self._asked = []
             if ends:
                 self._drop_left()
             if self._held and (not ends or ends[0][_ANSWER] is not None):
@@ -197,7 +200,7 @@ class ExactRun:
             self._world.quiet()
 
     def _something_is_to_come(self) -> bool:
-        return bool(self._open or self._ends or self.loop.has_timers)
+        return bool(self.open or self._ends or self.loop.new_timers)
 
     def _ask_for_timers(self) -> None:
         for timer in self.loop.take_new_timers():
@@ -205,16 +208,10 @@ class ExactRun:
             operation.timer, timer.operation = timer, operation
             self.ask(operation, end)
 
-    def _pass_quiet(self) -> None:
-        for operation in self._asked:
-            operation.begun = True
-        self._held += self._asked
-        self._asked = []
-
     def _go_live(self) -> None:
         held, self._held = self._held, []
         for operation in held:
-            if operation.place in self._open and not operation.live:
+            if operation.place in self.open and not operation.live:
                 self._went_live = True
                 operation.live = True
                 operation.begin()
@@ -222,7 +219,7 @@ class ExactRun:
     def _drop_left(self) -> None:
         """Ends of what the code has taken leave of."""
         ends = self._ends
-        while ends and isinstance(of := ends[0][_OF], Operation) and of.place not in self._open:
+        while ends and isinstance(of := ends[0][_OF], Operation) and of.place not in self.open:
             self.saw(heapq.heappop(ends)[0])
 
     def saw(self, seq: int) -> None:
@@ -233,7 +230,8 @@ class ExactRun:
     def _release(self, seq: int, _number: int, at_ms: int, answer: Any, of: Operation | _Cancel) -> None:
         if seq > self.released:
             self.released = seq
-        self.saw(seq)
+        if seq > self.seen:
+            self.seen = seq
         self.delivered_seq, self.delivered_ms = seq, at_ms
         loop = self.loop
         loop.set_time(at_ms / 1_000)
@@ -246,7 +244,7 @@ class ExactRun:
                 self.delivering = of
                 of.deliver(answer)
                 if of.done():
-                    self._open.pop(of.place, None)
+                    self.open.pop(of.place, None)
                     if of.timer is not None:
                         loop.fire(of.timer)
             else:
@@ -302,11 +300,11 @@ class ExactRun:
         for _ in range(3):
             loop.open = True
             try:
-                for operation in self.open:
+                for operation in list(self.open.values()):
                     if not operation.done():
                         operation.set_exception(error)
                         operation.exception()  # whether somebody fetches it is of no interest
-                self._open.clear()
+                self.open.clear()
             finally:
                 loop.open = False
             loop.turn(may_spin=lambda: True, turns_max=turns_max)

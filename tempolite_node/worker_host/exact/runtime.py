@@ -92,27 +92,35 @@ class ExactRuntime(AttemptRuntime):
 class ConversedOperation(Operation):
     """An operation of the code, as its conversation with the node goes on."""
 
-    _call: int | None = None  #: that is open
-    _asks: Ask | None = None
-    _body: asyncio.Task[None] | None = None
-    _body_runs = False
-    _body_scope: Scope | None = None
-    _cancel_message: tuple[Any, ...] | None = None  #: its body is to be cancelled
-    _cancelled_by = -1  #: with so many cancels of the execution released
-    _cancel_reason: str | None = None  #: for it is the execution that was cancelled
+    __slots__ = (
+        "_asks",
+        "_body",
+        "_body_runs",
+        "_body_scope",
+        "_call",
+        "_cancel_message",
+        "_cancel_reason",
+        "_cancelled_by",
+        "_code",
+        "_context",
+        "_conversation",
+        "place_in_log",
+    )
 
     def __init__(self, code: ExactAttempt, conversation: Conversation[Any], place: InOrder) -> None:
-        super().__init__(code.run)
-        self.lasting = place.kind in _LASTING
+        super().__init__(code.run, lasting=place.kind in _LASTING)
         self.place_in_log = place
         self._code = code
         self._conversation = conversation
         self._context = contextvars.copy_context()
-
-    @property
-    def waits(self) -> tuple[OperationKind, str] | None:
-        """For what it waits, if it does nothing else."""
-        return None if self._asks is None else self._asks.waits
+        self._call: int | None = None  #: that is open
+        self._asks: Ask | None = None
+        self._body: asyncio.Task[None] | None = None
+        self._body_runs = False
+        self._body_scope: Scope | None = None
+        self._cancel_message: tuple[Any, ...] | None = None  #: its body is to be cancelled
+        self._cancelled_by = -1  #: with so many cancels of the execution released
+        self._cancel_reason: str | None = None  #: for it is the execution that was cancelled
 
     @property
     def end(self) -> End | None:
@@ -147,7 +155,7 @@ class ConversedOperation(Operation):
         self._advance(record)
 
     def deliver(self, answer: Any) -> None:
-        self._call = self._asks = None
+        self._call = self._asks = self.waits = None
         if isinstance(answer, _Unrecorded):
             answer.end()
             return
@@ -199,14 +207,14 @@ class ConversedOperation(Operation):
         """The attempt is over: its run is cut."""
 
     def granted(self, answer: Granted) -> None:
-        self._call = self._asks = None
+        self._call = self._asks = self.waits = None
         if self.place_in_log.kind is OperationKind.STEP:
             self._code.told = -1  # its transaction runs in the slot of the code itself
         self._advance(answer)
 
     def _take_call(self) -> bool:
         """Nobody waits for its answer any more."""
-        call, self._call, self._asks = self._call, None, None
+        call, self._call, self._asks, self.waits = self._call, None, None, None
         return call is not None and self._code.attempt.answered(call) is not None
 
     def _advance(self, sent: Any) -> None:
@@ -234,7 +242,7 @@ class ConversedOperation(Operation):
         if isinstance(step, Ask):
             if attempt.over:
                 return
-            self._asks = step
+            self._asks, self.waits = step, step.waits
             self._call = attempt.send(step.request, step.scope, self)
         elif isinstance(step, RunUserCode):
             self._body_runs = False
@@ -343,14 +351,12 @@ class ExactAttempt:
     def waits(self) -> tuple[tuple[OperationKind, str], ...] | None:
         if not self._parked:
             return None
-        open = [each.waits for each in self.run.open if isinstance(each, ConversedOperation) and each.waits]
+        open = [each.waits for each in self.run.open.values() if each.waits]
         return (*open, *self.attempt.waits_inside)
 
     def begins_wait_inside(self) -> None:
         if self.run.quiet and self.attempt.burst is None:
             self.quiet()
-            if self.told != self.run.seen and self._rests():
-                self._tell_quiet()
 
     def ends_wait_inside(self) -> None:
         if self._parked:
@@ -358,7 +364,7 @@ class ExactAttempt:
 
     @property
     def unreleased(self) -> tuple[tuple[OperationKind, str], ...]:
-        open = [each.place_in_log for each in self.run.open if isinstance(each, ConversedOperation)]
+        open = [each.place_in_log for each in self.run.open.values() if isinstance(each, ConversedOperation)]
         return (*((place.kind, place.key) for place in open), *self.attempt.waits_inside)
 
     def ask(self, conversation: Conversation[Any]) -> Any:
@@ -403,36 +409,19 @@ class ExactAttempt:
                 attempt.fail(error)
             self.stop()
         finally:
-            burst, attempt.burst = attempt.burst, None
-            if burst:
-                if not self.transactions or not self._transaction_runs():
-                    force_setattr(burst[-1], "quiet", self.run.seen)
-                    self.told = self.run.seen
-                self._say(burst)
-            elif self.told != self.run.seen and not self.run.over and self._rests():
-                self._tell_quiet()
+            if attempt.burst is not None:
+                self._say_burst()
         if self._cut_due:
             self._cut()
 
-    def _say(self, burst: list[messages.AttemptCall]) -> None:
-        for call in burst:
+    def _say_burst(self) -> None:
+        burst, self.attempt.burst = self.attempt.burst, None
+        for call in burst or ():
             self.attempt.services.channel.add(call)
 
-    def _tell_quiet(self) -> None:
-        attempt = self.attempt
-        self.told = self.run.seen
-        quiet = messages.Quiet(execution_id=attempt.execution_id, epoch=attempt.epoch, released=self.told)
-        attempt.services.channel.add(quiet)
-        self.shared.flush_soon()
-
-    def _rests(self) -> bool:
-        """Whether something in it waits, and nothing runs in the slot of the code itself."""
-        open = self.run.open
-        waits = any(isinstance(each, ConversedOperation) and (each.waits or each.waits_inside) for each in open)
-        return waits and not (self.transactions and self._transaction_runs())
-
     def _transaction_runs(self) -> bool:
-        steps = [each for each in self.run.open if isinstance(each, ConversedOperation) and each.lasting]
+        """In the slot of the code itself."""
+        steps = [each for each in self.run.open.values() if isinstance(each, ConversedOperation) and each.lasting]
         return any(
             each.place_in_log.kind is OperationKind.STEP and each.has_body and not each.waits_inside for each in steps
         )
@@ -465,19 +454,25 @@ class ExactAttempt:
         at_ms = message.at_ms or node_clock_ms()
         self.run.cancel(End(message.cancel_seq or self.run.released, at_ms), message.reason)
 
-    # --- parking: as a whole, when nothing is left to do but to wait
-
     def quiet(self) -> None:
-        """Called by its run. What its bodies do beside their waits is looked at when it is to be unwound."""
-        if self._parked:
-            return
-        waits = self.run.open
-        for each in waits:
-            if not isinstance(each, ConversedOperation) or not each.live or not (each.waits or each.waits_inside):
-                return
-        if waits:
+        """As the world of the run. The node is told, and the attempt parks as a whole if nothing is left but to wait.
+
+        What its bodies do beside their waits is looked at when it is to be unwound.
+        """
+        attempt, seen, open = self.attempt, self.run.seen, self.run.open
+        waits = [each.live for each in open.values() if each.waits is not None or (attempt.bodies and _waits_in(each))]
+        if not self.transactions or not self._transaction_runs():
+            if attempt.burst:
+                force_setattr(attempt.burst[-1], "quiet", seen)
+                self.told = seen
+            elif waits and self.told != seen:
+                self.told = seen
+                quiet = messages.Quiet(execution_id=attempt.execution_id, epoch=attempt.epoch, released=seen)
+                attempt.services.channel.add(quiet)
+                self.shared.flush_soon()
+        if waits and len(waits) == len(open) and all(waits) and not self._parked:
             self._parked = True
-            self.attempt.services.parking.add(self.attempt, 0)
+            attempt.services.parking.add(attempt, 0)
 
     def _leave_parking(self) -> None:
         self._parked = False
@@ -499,7 +494,7 @@ class ExactAttempt:
         self._cut_due = False
         if self._parked:
             self._leave_parking()
-        for operation in self.run.open:
+        for operation in self.run.open.values():
             if isinstance(operation, ConversedOperation):
                 operation.stop_body()
         self.run.cut(AttemptOver())
@@ -537,8 +532,7 @@ class ExactAttempt:
 
     def ended(self, first: ExactTask) -> None:
         assert self._conclude is not None
-        burst, self.attempt.burst = self.attempt.burst, None
-        self._say(burst or [])
+        self._say_burst()
         for task in self.loop.tasks.values():
             if task is not first and not task.cancelled() and getattr(task, "_log_traceback", False):
                 self._log_error({"message": "Task exception was never retrieved", "exception": task.exception()})
@@ -552,6 +546,10 @@ class ExactAttempt:
         error = context.get("exception")
         message = str(context.get("message") or "an error that nobody handles")
         call_in(self.attempt.scope, lambda: logger.error(message, exc_info=error))
+
+
+def _waits_in(operation: Operation) -> bool:
+    return isinstance(operation, ConversedOperation) and operation.waits_inside
 
 
 class _Done:

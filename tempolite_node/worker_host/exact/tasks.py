@@ -25,6 +25,8 @@ class PlacingLoop(asyncio.AbstractEventLoop):
 class ExactFuture(asyncio.Future[Any]):
     """Of the loop. Only code of the loop may await it."""
 
+    __slots__ = ("place",)
+
     def __init__(self, loop: PlacingLoop) -> None:
         loop.places = self.place = loop.places + 1
         super().__init__(loop=loop)
@@ -46,6 +48,8 @@ class ExactTask(asyncio.Task[Any]):
     path: its place among the tasks of its creator, after the creator's own path: "2.1" is the first task of the second
         of the first one. The first task's is "".
     """
+
+    __slots__ = ("_children", "path", "place")
 
     def __init__(
         self, coro: Coroutine[Any, Any, Any], *, loop: PlacingLoop, name: str | None, path: str, **options: Any
