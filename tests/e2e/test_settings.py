@@ -26,6 +26,9 @@ pytestmark = pytest.mark.timeout(600)
 
 HURRIED = "hurried"  #: a handler that waits for a signal that nobody sends, so that the least time limits end it
 
+#: A handler whose attempts have a process each, since `memory_limit` needs one.
+ISOLATED = "isolated"
+
 TIME_LIMITS = {"attempt_timeout", "max_duration", "queue_timeout", "heartbeat_timeout"}
 
 #: What is tried with another value than the one at that end, and why.
@@ -46,13 +49,15 @@ def config_at(end: str, *, clustered: bool) -> dict[str, Any]:
         "handlers": [{"target": target} for target in (*HANDLERS, *PAYLOADS)],
     }
     config["handlers"].append({"name": HURRIED, "target": "brief:handler"})
+    config["handlers"].append({"name": ISOLATED, "target": "payloads:hand_back", "isolation": "process"})
     if clustered:
         peers, listen = (f"127.0.0.1:{port}" for port in free_ports(2))
         config["cluster"] = {"name": "settings", "nodes": [{"id": "n1", "peers": peers, "listen": listen}]}
     for setting in settings():
         if setting.path[0] in config or setting.path[0] != "cluster":
             for section, entry in _sections(config, setting.path[:-1]):
-                section[setting.name] = _value(setting, end, entry)
+                if setting.name != "memory_limit" or entry.get("name") == ISOLATED:
+                    section[setting.name] = _value(setting, end, entry)
     return config
 
 
@@ -86,6 +91,7 @@ def test_the_example_ends_as_ever_and_the_largest_payload_passes(node: Start, en
         handle.send_signal("wait-input", "hello")
         assert handle.result(timeout=PATIENCE_S) == EXPECTED
         assert client.enqueue("chain", 10).result(timeout=PATIENCE_S) == 10
+        assert client.enqueue(ISOLATED, data="in little room").result(timeout=PATIENCE_S) == "in little room"
         assert set(daemon.effects()) >= {f"{handle.id}/side_effect/unique_key"}
         if end == "minimum":
             with pytest.raises(ExecutionTimedOut):

@@ -528,12 +528,16 @@ def _wrong_passes(run: Run) -> list[str]:
     return wrong
 
 
+#: Parts of a program that ask for something; what the others come to hangs on their own parts alone.
+_ASK = ("effect", "signal", "sleep", "child", "now", "refused", "tell")
+
+
 def _seen(trace: Trace) -> list[tuple[Any, ...]]:
     """As far as it is recorded: what a body was told of its cancel is, when it asks for something."""
     lines = trace.lines
-    while lines and lines[-1][1] == "look":
-        lines = lines[:-1]
-    return lines
+    asked = max((number for number, line in enumerate(lines) if line[1] in _ASK), default=-1)
+    unrecorded = next((number for number in range(asked + 1, len(lines)) if lines[number][1] == "look"), len(lines))
+    return lines[:unrecorded]
 
 
 def _wrong_effects(run: Run) -> list[str]:

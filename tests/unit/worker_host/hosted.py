@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, cast
@@ -97,9 +99,18 @@ class HostedNode(SimulatedNode):
         self.host_up()
 
     def kill(self) -> None:
-        _LEFT.append(self.runner)
+        self.leave()
         self.said = _Said()
         self.host_down(self._host, crashed=False)
+
+    def leave(self) -> None:
+        """The host turns no more, and keeps nothing that the process has few of."""
+        _LEFT.append(self.runner)
+        loop = self.runner._loop
+        if loop.started:
+            loop.call(partial(_stand_still, loop._started()))
+        else:
+            loop._selector.close()
 
     def unwind(self, *_: Any) -> None:
         """All that is parked."""
@@ -204,9 +215,18 @@ class HostedNode(SimulatedNode):
         return json.loads(execution.result or b"null")
 
 
+def _stand_still(loop: Any) -> None:
+    """Of a killed host, for ever: a loop that ended would clean up."""
+    for each in (loop._selector, loop._ssock, loop._csock):
+        each.close()
+    threading.Event().wait()
+
+
 @contextmanager
 def hosted(workers: int = 4) -> Iterator[HostedNode]:
     with tempfile.TemporaryDirectory() as directory:
         node = HostedNode(new_store(Path(directory, "store.db")), workers)
         yield node
+        if node._host:
+            node.leave()
         node.close()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tempolite_node.engine.model import Options, RetryPolicy, Status
+from tempolite_node.engine.model import OperationKind, Options, RetryPolicy, Status
 from tempolite_sdk import (
     AsyncCompensationContext,
     AsyncHandlerContext,
@@ -124,6 +124,11 @@ def in_backoff(node: HostedNode) -> bool:
     return bool(node.executions.retrying(node.execution().row))
 
 
+def time_is_kept(node: HostedNode) -> bool:
+    """Whether the node has heard of the body's timeout."""
+    return node.executions.operation(node.execution().row, OperationKind.TIMER, "timer#1") is not None
+
+
 def test_so_does_the_next_attempt_of_a_handler_that_gave_it_up(node: HostedNode) -> None:
     async def body(ctx: AsyncHandlerContext) -> str:
         async def effect() -> str:
@@ -136,7 +141,7 @@ def test_so_does_the_next_attempt_of_a_handler_that_gave_it_up(node: HostedNode)
 
     node.serve(body, asynchronous=True)
     node.enqueue(options=RETRIED)
-    node.until(lambda: happened)
+    node.until(lambda: happened and time_is_kept(node))
     node.advance(6_000)
     node.until(lambda: node.execution().status is Status.SCHEDULED)
     node.advance(1_000)
