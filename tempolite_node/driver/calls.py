@@ -143,9 +143,9 @@ class Requests:
             case messages.SendMore():
                 dispatch.send_more(host)
             case messages.WornOut():
-                dispatch.worn_out(host, message)
+                dispatch.hosts.worn_out(host, message.reason, full=message.full)
             case messages.CodeLingers():
-                dispatch.code_lingers(host, message.execution_id, message.epoch, abandoned=False)
+                dispatch.hosts.code_lingers(host, message.execution_id, message.epoch, abandoned=False)
             case messages.CodeEnded():
                 dispatch.code_ended(host, message.execution_id, message.epoch, abandoned=message.abandoned)
             case _:

@@ -13,9 +13,8 @@ from typing import Protocol
 
 from tempolite_node.driver import run_messages
 from tempolite_node.driver.handovers import Handover, Handovers
-from tempolite_node.driver.lingering import Lingering
+from tempolite_node.driver.hosts import Hosts
 from tempolite_node.driver.pools import WINDOW_MAX, Pool
-from tempolite_node.driver.retiring import Retiring
 from tempolite_node.driver.runs import AttemptEnd, AttemptStep, Due, Frame, OpenCall, RunningAttempt
 from tempolite_node.driver.suspects import SUSPECTS_MAX, Suspects
 from tempolite_node.driver.trials import Trials
@@ -84,27 +83,23 @@ class Dispatch:
         retiring_timeout_s: for which what runs in a host may go on once it is replaced.
         hash_seed: of the hosts that are started first.
         """
-        self.hash_seed = hash_seed  #: that a host must have which is given work
+        self.hosts = Hosts(
+            clock_s,
+            hash_seed=hash_seed,
+            lingering_timeout_s=lingering_timeout_s,
+            lingering_max=lingering_max,
+            retiring_timeout_s=retiring_timeout_s,
+        )
         self._source = source
         self._node_id = node_id
         self._clock_s = clock_s
         self._window_max = window_max
         self._leases = leases
         self._runs: dict[str, RunningAttempt] = {}
-        self._hosts: dict[int, int] = {}  #: shared hosts that are up, with their number of runs
-        self._unfit: set[int] = set()  #: those of them that have another hash seed
         self._suspects = Suspects(suspects_max)
         self._trials = Trials()
         self.rested: list[RunningAttempt] = []  #: that nodes may have died of: their code only waits
-        self._lingering = Lingering()
-        self._lingering_timeout_s = lingering_timeout_s
-        self._isolated_timeout_s = lingering_timeout_s + retiring_timeout_s  #: as long as it may take in a shared host
-        self._ended: set[int] = set()  #: hosts of isolated attempts, for code that lingered in them
-        self._lingering_max = lingering_max
         self._held: set[str] = set()  #: executions that wait for no more than the end of their own code
-        self._retiring = Retiring(retiring_timeout_s)
-        self._to_replace: dict[int, str] = {}  #: hosts, with the reason
-        self._isolated = 0  #: processes for one attempt each get numbers below zero
         self._handlers: frozenset[str] = frozenset()
         self._stepped: frozenset[str] = frozenset()
         self._to_run: list[RunAttempt | RunCompensation] = []
@@ -130,44 +125,30 @@ class Dispatch:
         self, host: int, handlers: Collection[str], stepped: Collection[str] = (), *, hash_seed: int = 0
     ) -> None:
         """stepped: those of the handlers whose attempts say when they are quiet."""
-        self._hosts[host] = 0
         self._handlers = frozenset(handlers)
         self._stepped = frozenset(stepped)
-        if hash_seed != self.hash_seed:  # it was on its way when another one was decided
-            self._replace_unfit(host)
-            return
-        retired = self._retiring.host_up(self._clock_s())
+        retired = self.hosts.host_up(host, hash_seed)
         if retired is not None:
             self._send(retired, messages.Drain())
 
     def host_down(self, host: int) -> list[tuple[RunningAttempt, bool]]:
         """The attempts that it held, each with whether its code was running, so that it may be what killed it."""
-        self._hosts.pop(host, None)
-        self._unfit.discard(host)
         self._handovers.forget(host)
         self._suspects.process_ended(host)
-        self._retiring.host_down(host)
-        self._ended.discard(host)
-        for execution_id in self._lingering.host_down(host):
+        for execution_id in self.hosts.host_down(host):
             self._release_held(execution_id)
         self.give_back(host, self._leased[host])
         lost = [run for run in self._runs.values() if run.host == host]
         return [(run, self._forget(run, AttemptEnd.LOST)) for run in lost]
 
-    def code_lingers(self, host: int, execution_id: str, epoch: int, *, abandoned: bool) -> None:
-        """The code of an attempt goes on that was abandoned, or bodies of its side effects whose time is up."""
-        if host in self._hosts or host < 0:
-            self._lingering.begins((host, execution_id, epoch, abandoned), self._clock_s())
-            if host > 0 and self._lingering.count_in(host) > self._lingering_max:
-                self.replace(host, f"code of more than {self._lingering_max:,} ended attempts goes on in it")
-
-    def lingering_in(self, host: int) -> int:
-        """Executions of which code lingers in the host. From any thread."""
-        return self._lingering.count_in(host)
-
     def code_ended(self, host: int, execution_id: str, epoch: int, *, abandoned: bool) -> None:
-        if self._lingering.ends((host, execution_id, epoch, abandoned)):
+        if self.hosts.lingering.ends((host, execution_id, epoch, abandoned)):
             self._release_held(execution_id)
+
+    def look_after_hosts(self) -> None:
+        """Once a round."""
+        for host in self.hosts.look_after():
+            self._close(host)
 
     def _release_held(self, execution_id: str) -> None:
         """It may start again, if it still waits for that."""
@@ -180,63 +161,10 @@ class Dispatch:
             ready.push(execution.queue_order, execution.id, suspect=execution.suspect, alone=execution.tried_alone)
             self._trials.wanted |= execution.tried_alone
 
-    def look_after_hosts(self) -> None:
-        """Replaces hosts in which code lingers for too long, and ends those that were replaced. Once a round."""
-        if not (self._lingering or self._retiring):
-            return
-        now_s = self._clock_s()
-        for host in self._lingering.longer_than(self._lingering_timeout_s, now_s):
-            self.replace(host, "code goes on in it that nobody waits for")
-        for host in self._lingering.longer_than(self._isolated_timeout_s, now_s) - self._ended:
-            if host < 0:  # its attempt may wait for that code, and is alone in it
-                self._ended.add(host)
-                self._close(host)
-        for host in self._retiring.to_end(self._hosts, now_s):
-            self._close(host)
-
-    def host_due_s(self) -> float | None:
-        """Seconds until a host is to be looked after."""
-        if not (self._lingering or self._retiring):
-            return None
-        now_s = self._clock_s()
-        lingering_s = self._lingering.due_s(self._lingering_timeout_s, now_s, self._retiring.hosts)
-        isolated_s = self._lingering.due_s(self._isolated_timeout_s, now_s, self._ended, isolated=True)
-        dues = (lingering_s, isolated_s, self._retiring.due_s(now_s))
-        return min((s for s in dues if s is not None), default=None)
-
-    def worn_out(self, host: int, worn: messages.WornOut) -> None:
-        self.replace(host, worn.reason)
-        if worn.full and host in self._hosts:
-            self._retiring.fill(host, self._clock_s())
-
-    def replace(self, host: int, reason: str) -> None:
-        """Has a successor started for a shared host, unless that was done before."""
-        if host in self._hosts and self._retiring.replace(host):
-            self._to_replace[host] = reason
-
-    def use_hash_seed(self, hash_seed: int) -> None:
-        """All nodes have agreed on it. Hosts that have another one are replaced, and get no work from here on."""
-        if hash_seed != self.hash_seed:
-            self.hash_seed = hash_seed
-            for host in self._hosts:
-                self._replace_unfit(host)
-
-    def _replace_unfit(self, host: int) -> None:
-        self._unfit.add(host)
-        self.replace(host, "all nodes have one hash seed, and it has another one")
-
-    def take_to_replace(self) -> Mapping[int, str]:
-        """Hosts that a successor is to be started for, each with the reason."""
-        hosts, self._to_replace = self._to_replace, {}
-        return hosts
-
     @property
     def attempts(self) -> int:
         """Attempts that worker hosts hold, parked ones included."""
         return len(self._runs)
-
-    def attempts_of(self, host: int) -> int:
-        return self._hosts.get(host, 0)
 
     # --- effects
 
@@ -334,7 +262,7 @@ class Dispatch:
         if run is None or run.epoch != effect.epoch:
             return
         self._forget(run, AttemptEnd.ABANDONED)
-        self.code_lingers(run.host, run.execution_id, run.epoch, abandoned=True)
+        self.hosts.code_lingers(run.host, run.execution_id, run.epoch, abandoned=True)
         if run.host < 0:
             self._close(run.host)
         else:
@@ -491,7 +419,7 @@ class Dispatch:
             return
         for host, count in ended.items():
             slots = min(count, pool.workers - pool.busy - 1)
-            if slots <= 0 or host not in self._hosts:
+            if slots <= 0 or host not in self.hosts.up:
                 continue
             for _ in range(slots):
                 pool.take()
@@ -578,8 +506,7 @@ class Dispatch:
         run.over = True
         self._runs.pop(run.execution_id, None)
         self._trials.over(run.execution_id)
-        if run.host in self._hosts:
-            self._hosts[run.host] -= 1
+        self.hosts.attempt_ended(run.host)
         return was_running
 
     def _note(self, run: RunningAttempt, end: AttemptEnd | None = None, failure: Failure | None = None) -> None:
@@ -634,13 +561,13 @@ class Dispatch:
 
     def starts(self) -> Iterator[tuple[Component, str]]:
         """Executions that a free slot is taken for, with the pool; each is to be started, or `start_failed`."""
-        if self._unfit.issuperset(self._hosts):
+        if self.hosts.all_are_unfit:
             return
         if self._trials.active:
             yield from self._to_try()
             if self._trials.holds:
                 return
-        if self._hosts_are_full():
+        if self.hosts.are_full:
             return
         for component, pool in self.pools.items():
             ready = pool.ready
@@ -654,7 +581,7 @@ class Dispatch:
                     break
                 pool.take()
                 execution_id = ready.pop_suspect() if suspect else ready.pop()
-                if execution_id in self._lingering.executions:
+                if execution_id in self.hosts.lingering.executions:
                     self._held.add(execution_id)
                     pool.release()
                     pool.rate.give_back()
@@ -664,9 +591,6 @@ class Dispatch:
                 yield component, execution_id
             if ready.suspects and pool.free and not pool.paused:
                 self._make_room(len(ready.suspects))
-
-    def _hosts_are_full(self) -> bool:
-        return self._retiring.full and self._retiring.are_full(self._hosts, self._clock_s())
 
     def _to_try(self) -> Iterator[tuple[Component, str]]:
         """The first that is tried alone, once nothing else runs, or all that does is free of blame.
@@ -682,14 +606,14 @@ class Dispatch:
             self._trials.give_up()
             return
         component, pool = found
-        if self._hosts_are_full() or pool.rate.take(now_s) > 0:
+        if self.hosts.are_full or pool.rate.take(now_s) > 0:
             self._trials.give_up()
             return
         if not self._trials.may_begin(now_s, nothing_runs=self._nothing_runs):
             pool.rate.give_back()
             return
         execution_id = pool.ready.pop_alone()
-        if execution_id in self._lingering.executions:
+        if execution_id in self.hosts.lingering.executions:
             self._held.add(execution_id)
             pool.rate.give_back()
             return
@@ -712,7 +636,7 @@ class Dispatch:
 
     def trial_due_s(self) -> float | None:
         """Seconds until a trial is over, or begins whatever runs."""
-        return self._trials.due_s(self._clock_s()) if self._trials.active and self._hosts else None
+        return self._trials.due_s(self._clock_s()) if self._trials.active and self.hosts.up else None
 
     def _make_room(self, wanted: int) -> None:
         """Suspects wait for a process while others that have one only wait: those are unwound."""
@@ -794,8 +718,7 @@ class Dispatch:
             self._suspects.started(run)
         else:
             self._suspects.start_failed(execution.id)
-        if host in self._hosts:
-            self._hosts[host] += 1
+        self.hosts.attempt_began(host)
         if execution.node_deaths:
             run.doubted, run.tried = True, execution.tried_alone
         if isinstance(effect, RunCompensation):
@@ -814,16 +737,9 @@ class Dispatch:
 
     def _host_for(self, execution: Execution) -> int:
         """The least loaded host; a process of its own for what asked for one, or may have killed a host before."""
-        if execution.options.isolation is Isolation.PROCESS or execution.suspect or not self._hosts:
-            self._isolated -= 1
-            return self._isolated
-        if len(self._hosts) == 1:
-            return next(iter(self._hosts))
-        return min(self._hosts, key=self._fitness)
-
-    def _fitness(self, host: int) -> tuple[bool, int, int, int]:
-        """The least is the best to be given an attempt."""
-        return (host in self._unfit, self._retiring.turn(host), self._hosts[host], host)
+        if execution.options.isolation is Isolation.PROCESS or execution.suspect or not self.hosts.up:
+            return self.hosts.isolated()
+        return self.hosts.least_loaded()
 
 
 def _reply(run: RunningAttempt, call: int, answer: AnyAnswer, end: End) -> messages.Reply:

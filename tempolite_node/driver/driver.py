@@ -234,7 +234,7 @@ class Driver:
         rate_limited_s = self.dispatch.rate_limited_s()
         if rate_limited_s is not None:
             waits.append(rate_limited_s)
-        if (host_due_s := self.dispatch.host_due_s()) is not None:
+        if (host_due_s := self.dispatch.hosts.due_s()) is not None:
             waits.append(host_due_s)
         if (trial_due_s := self.dispatch.trial_due_s()) is not None:
             waits.append(trial_due_s)
@@ -373,7 +373,7 @@ class Driver:
         if own is None and self._readiness.registered:
             self._outputs.removed()
         if own is not None and own.boot_id == self.boot_id and own.hash_seed is not None:
-            self.dispatch.use_hash_seed(own.hash_seed)
+            self.dispatch.hosts.use_hash_seed(own.hash_seed)
         self._readiness.follow(own)
 
     @property
@@ -477,7 +477,7 @@ class Driver:
     def _publish(self) -> None:
         self.dispatch.look_after_hosts()
         outgoing, closing = self.dispatch.collect()
-        to_replace = self.dispatch.take_to_replace()
+        to_replace = self.dispatch.hosts.take_to_replace()
         for inspection in self._inspections:
             self._answers.append((inspection.answer, inspection.inspect()))
         self._inspections = []
@@ -493,7 +493,7 @@ class Driver:
             frames=outgoing,
             hosts_to_close=closing,
             hosts_to_replace=to_replace,
-            hash_seed=self.dispatch.hash_seed,
+            hash_seed=self.dispatch.hosts.hash_seed,
             answers=answers,
             closed=closed,
             signalled=signalled,

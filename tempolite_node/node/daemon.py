@@ -317,7 +317,7 @@ class Node:
             address="" if cluster is None else str(cluster.node(self._config.node.id).advertise),
             format=formats.FORMAT,
             last_alive_ms=self._last_alive_ms,
-            hash_seed=self._driver.dispatch.hash_seed,
+            hash_seed=self._driver.dispatch.hosts.hash_seed,
         )
 
     def _give_signs_of_life(self) -> None:

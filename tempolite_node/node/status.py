@@ -56,7 +56,7 @@ class NodeStatus:
             draining=self.draining,
             python_version=platform.python_version(),
             sqlite_version=sqlite_version(),
-            hosts=self._supervisor.describe(self._dispatch.attempts_of, self._dispatch.lingering_in),
+            hosts=self._supervisor.describe(self._dispatch.hosts.attempts_of, self._dispatch.hosts.lingering_in),
         )
 
     async def stats(self) -> Stats:

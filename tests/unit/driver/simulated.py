@@ -171,7 +171,7 @@ class SimulatedNode:
                 handlers=HANDLERS,
                 stepped=self.stepped,
                 last_alive_ms=self.last_alive_ms,
-                hash_seed=self.dispatch.hash_seed,
+                hash_seed=self.dispatch.hosts.hash_seed,
             ),
             log=self.make_log,
         )

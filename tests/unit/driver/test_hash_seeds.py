@@ -33,7 +33,7 @@ def test_a_node_that_joins_runs_nothing_before_its_hosts_have_the_hash_seed_of_t
     node = joining
     first = node.host_up()
     assert node.executions.nodes()[NODE].hash_seed == THEIRS
-    assert (node.replaced, node.dispatch.hash_seed) == ([first], THEIRS)
+    assert (node.replaced, node.dispatch.hosts.hash_seed) == ([first], THEIRS)
     enqueue(node, "a")
     assert node.attempts == {}
 
@@ -54,7 +54,7 @@ def test_what_runs_when_it_is_decided_goes_on_in_its_host_until_the_successor_is
         host = node.host_up()
         enqueue(node, "before")
 
-        node.dispatch.use_hash_seed(THEIRS)
+        node.dispatch.hosts.use_hash_seed(THEIRS)
         enqueue(node, "after")
         assert {id: each.host for id, each in node.attempts.items()} == {"before": host}
 

@@ -205,12 +205,12 @@ def test_a_successor_that_does_not_come_up_holds_nothing_up_for_ever(node: Simul
 def test_a_host_in_which_too_much_lingers_is_replaced_at_once() -> None:
     with simulated(**dict.fromkeys(Component, 10)) as node:
         node.code_ends = False
-        node.dispatch._lingering_max = 2
+        node.dispatch.hosts._lingering_max = 2
         node.host_up()
         for name in "ab":
             time_out(node, name)
-        assert (node.dispatch.lingering_in(1), node.replaced) == (2, [])
+        assert (node.dispatch.hosts.lingering_in(1), node.replaced) == (2, [])
 
         time_out(node, "c")
 
-        assert (node.dispatch.lingering_in(1), node.replaced) == (3, [1])
+        assert (node.dispatch.hosts.lingering_in(1), node.replaced) == (3, [1])

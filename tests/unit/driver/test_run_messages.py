@@ -122,7 +122,7 @@ def test_work_goes_to_the_host_that_has_least(node: SimulatedNode) -> None:
     enqueue(node, "d")
 
     assert node.attempts["d"].host == 1
-    assert (node.dispatch.attempts_of(1), node.dispatch.attempts_of(2), node.dispatch.attempts) == (1, 1, 2)
+    assert (node.dispatch.hosts.attempts_of(1), node.dispatch.hosts.attempts_of(2), node.dispatch.attempts) == (1, 1, 2)
 
 
 def test_who_asks_for_a_process_of_its_own_gets_one_that_ends_with_it(node: SimulatedNode) -> None:

@@ -117,7 +117,7 @@ def closed(node: HostedNode) -> bool:
 
 def lingering(node: HostedNode) -> int:
     """Executions of which code lingers."""
-    return node.dispatch.lingering_in(node._host)
+    return node.dispatch.hosts.lingering_in(node._host)
 
 
 def in_backoff(node: HostedNode) -> bool:
