@@ -455,7 +455,7 @@ class BegunOperations:
         """One that waits for a slot, or for its next attempt, ends at once. One that runs does when its body has."""
         with self._lock:
             asks = side_effect.asks
-            if asks is None or not isinstance(asks.request, _OF_SIDE_EFFECTS):
+            if asks is None or not isinstance(asks.request, _OF_SIDE_EFFECTS) or _is_last(asks.request):
                 return
             self.attempt.answered(side_effect.call)
             side_effect.asks = None
@@ -511,8 +511,7 @@ class BegunOperations:
             begun.call = attempt.send(marked_beside(step.request), step.scope, begun)
             if step.waits is not None:
                 attempt.rest(begun.call, *step.waits, step.scope)
-            given_up = begun.given_up and isinstance(step.request, commands.FailSideEffect)
-        if given_up and not _is_last(step.request):
+        if begun.given_up:
             self._end_given_up(begun)
         self.look()
 
