@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from itertools import groupby
 
 import pytest
@@ -38,16 +39,22 @@ def turns(cluster: Cluster, key: str) -> list[int]:
 
 
 def test_a_key_never_runs_twice_at_a_time_also_when_a_node_that_runs_it_is_killed(nodes: Cluster) -> None:
-    with nodes.client(nodes.nodes["c"]) as client:
-        handles = [client.options(concurrency_key=key).enqueue("sync", key, n) for n in range(6) for key in KEYS]
-        nodes.until_world(lambda: sum(nodes.effects().values()) >= 4 * len(KEYS))
-        killed = nodes.nodes["a"]
-        killed.kill()
-        results = list(client.wait_many(handles, timeout=PATIENCE_S))
-        owners = {handle.info().node_id for handle in handles}
+    with nodes.client(nodes.nodes["c"]) as client, ExitStack() as closed:
+        for key in KEYS:
+            closed.enter_context(nodes.gate(f"{key}.3"))
+        handles = {
+            (key, n): client.options(concurrency_key=key).enqueue("sync", key, n) for n in range(6) for key in KEYS
+        }
+        for key in KEYS:
+            nodes.until(f"{key} begin 3")
+        killed = handles[KEYS[0], 3].info().node_id
+        nodes.nodes[killed].kill()
+        closed.close()
+        results = list(client.wait_many(handles.values(), timeout=PATIENCE_S))
+        taken_over = handles[KEYS[0], 3].info().node_id
 
-    assert results == [n for n in range(6) for _ in KEYS]
-    assert owners == {"a", "b"}, "both ran some of them"
+    assert results == [n for _, n in handles]
+    assert {killed, taken_over} == {"a", "b"}
     assert {key: turns(nodes, key) for key in KEYS} == {key: list(range(6)) for key in KEYS}
 
 

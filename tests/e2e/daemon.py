@@ -46,13 +46,14 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.world = directory / "world"
+        self.world.touch()
         self._gates: list[Gate] = []
         os.mkfifo(f"{self.world}.bell")
         self._bell = os.open(f"{self.world}.bell", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def effects(self) -> Counter[str]:
         """How often each effect on the world happened."""
-        return Counter(self.world.read_text().splitlines()) if self.world.exists() else Counter()
+        return Counter(self.world.read_text().splitlines())
 
     def until(self, effect: str, count: int = 1) -> None:
         """Until the effect has happened so often."""
@@ -216,7 +217,7 @@ class Daemon(Process, World):
     def empty(self) -> None:
         """Takes away all that an earlier run stored and did."""
         shutil.rmtree(self.directory / "data", ignore_errors=True)
-        self.world.unlink(missing_ok=True)
+        self.world.write_text("")
 
     def close(self) -> None:
         self.open_gates()

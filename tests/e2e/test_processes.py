@@ -29,7 +29,7 @@ def pid_of(daemon: Daemon, name: str, attempt: int = 1) -> int:
     prefix = f"{name} runs in "
 
     def lines() -> list[str]:
-        effects = daemon.world.read_text().splitlines() if daemon.world.exists() else []
+        effects = daemon.world.read_text().splitlines()
         return [effect for effect in effects if effect.startswith(prefix)]
 
     daemon.until_world(lambda: len(lines()) >= attempt)
@@ -154,7 +154,7 @@ def test_hosts_end_with_a_node_that_is_killed(node: Start) -> None:
 def started_in(daemon: Daemon, name: str) -> tuple[int, list[int]]:
     """The process of the handler, and pidfds of it and of all that it has started."""
     prefix = f"{name} runs in "
-    daemon.until_world(lambda: prefix in (daemon.world.read_text() if daemon.world.exists() else ""))
+    daemon.until_world(lambda: prefix in daemon.world.read_text())
     line = next(line for line in daemon.world.read_text().splitlines() if line.startswith(prefix))
     host, _, programs = line.removeprefix(prefix).partition(" with ")
     return int(host), [os.pidfd_open(int(pid)) for pid in (host, *programs.split())]

@@ -8,6 +8,7 @@ undid is made again.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import threading
@@ -15,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
-from itertools import pairwise
 from typing import Any
 
 from tempolite_node.engine.model import Execution, OperationKind, OperationStatus, Status
@@ -108,7 +108,7 @@ class World:
     def __init__(self, setting: Setting, disturbance: Disturbance) -> None:
         self._setting = setting
         self._disturbance = disturbance
-        self._numbers = 0
+        self._numbers = itertools.count(1)  #: of its side effects' bodies, each in a thread of its own
         self._acts: dict[str, Act] = {}
         self._by_number: dict[int, Act] = {}
         self._gates: dict[tuple[str, int], Gate] = {}
@@ -192,9 +192,9 @@ class World:
         cut = last is not None and last.crashes < self._node.crashes and last.state != "recorded"
         if last is not None and not cut and last.state not in ("failed", "cancelled") and how != "nested":
             self.wrong.append(f"the side effect {at} runs again, which had {last.state}")
-        self._numbers += 1
-        act = self._acts[at] = self._by_number[self._numbers] = Act(self._node.crashes)
-        return act, f"{at}~{self._numbers}"
+        number = next(self._numbers)
+        act = self._acts[at] = self._by_number[number] = Act(self._node.crashes)
+        return act, f"{at}~{number}"
 
     def _end(self, act: Act, value: str, how: str, attempt: int) -> str:
         if how == "retried" and attempt == 1:
@@ -366,6 +366,7 @@ class World:
             ],
             recorded={number for number, act in self._by_number.items() if act.state == "recorded"},
             crashes=self._node.crashes,
+            asynchronous=self._setting.asynchronous,
             wrong=self.wrong,
         )
 
@@ -473,6 +474,7 @@ class Run:
     ends: list[tuple[Any, ...]]  #: operations, in the order in which they ended
     recorded: set[int]
     crashes: int
+    asynchronous: bool
     wrong: list[str]
 
     @property
@@ -515,16 +517,24 @@ def _wrong_end(run: Run) -> list[str]:
 
 
 def _wrong_passes(run: Run) -> list[str]:
-    """Each pass sees what the one before it saw before it was cut, and goes on from there."""
+    """Each pass sees what those before it saw before they were cut, and goes on from there.
+
+    Synchronous code asks for what it begins before it comes to what it waited for, so a crash may cut it earlier than
+    the one before.
+    """
     wrong = []
-    for number, (before, after) in enumerate(pairwise(_seen(each) for each in run.passes)):
-        if before != after[: len(before)]:
-            both = min(len(before), len(after))
-            at = next((place for place in range(both) if before[place] != after[place]), both)
+    before: list[tuple[Any, ...]] = []
+    for number, trace in enumerate(run.passes):
+        seen = _seen(trace)
+        both = min(len(before), len(seen))
+        may_be_shorter = not trace.host.alive and not run.asynchronous
+        if before[:both] != seen[:both] or (both < len(before) and not may_be_shorter):
+            at = next((place for place in range(both) if before[place] != seen[place]), both)
             wrong.append(
-                f"pass {number} of {len(run.passes)} saw {before[at : at + 1]} at {at}, "
-                f"and the next one {after[at : at + 1]}"
+                f"pass {number} of {len(run.passes)} saw {seen[at : at + 1]} at {at}, "
+                f"and one before it {before[at : at + 1]}"
             )
+        before = max(before, seen, key=len)
     return wrong
 
 

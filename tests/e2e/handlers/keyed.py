@@ -10,6 +10,7 @@ from tempolite_sdk import AsyncHandlerContext, HandlerContext
 def sync(ctx: HandlerContext, key: str, number: int) -> int:
     """Under way from its beginning to its end, over a side effect and a wait."""
     happened(f"{key} begin {number}")
+    pass_gate(f"{key}.{number}")
     ctx.side_effect("middle", lambda: happened(f"{key} middle {number}"))
     ctx.sleep(0.01)
     ctx.side_effect("end", lambda: happened(f"{key} end {number}"))
