@@ -196,7 +196,7 @@ class BegunOperations:
         begun = self._meet(conversation_of(self._runtime, attempt.scope, operation))
         try:
             if attempt.may_meet_cancel:
-                live = begun.record is None and not attempt.journal.goes_again_in(attempt.scope)
+                live = begun.record is None and not self._goes_again()
                 self._meet_cancel(f"{begun.kind}:{begun.key}", live=live)
             if begun.end is None and not begun.was_given_up:
                 self._go_live(begun)
@@ -220,6 +220,13 @@ class BegunOperations:
             attempt.ordered = attempt.journal.begins = False
         assert isinstance(place, InOrder), f"{type(place).__name__} before its place"
         return BegunOperation(self, conversation, place)
+
+    def _goes_again(self) -> bool:
+        """Whether the code has not come yet to all that was recorded before this stack: also not to an end of what it
+        has begun by now, which it may have gone on with."""
+        attempt = self.attempt
+        begun = (*self._side_effects.values(), *self._waits)
+        return attempt.journal.goes_again_in(attempt.scope) or any(each.recorded and not each.released for each in begun)
 
     def _go_live(self, begun: BegunOperation) -> None:
         step = begun.conversation.send(None)

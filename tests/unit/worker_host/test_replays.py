@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
 from tests.programs.generator import FORMS, make_program
@@ -19,6 +19,14 @@ T = TypeVar("T")
 
 PROGRAMS = int(os.environ.get("TEMPOLITE_PROGRAMS", "300"))
 IS_CAMPAIGN = "TEMPOLITE_PROGRAMS" in os.environ
+#: A cancel that comes behind an end, of which the code has heard before the crash.
+_CANCELLED_BEHIND_AN_END = Setting(
+    program=["caught", ["seq", ["any", "await", ["effect", "quick"], ["effect", "ok"]], ["effect", "ok"]]],
+    moves=[0],
+    asynchronous=False,
+    cancel_after=0,
+    looks=False,
+)
 _MOVES = st.lists(st.integers(0, 255), min_size=1, max_size=25)
 
 
@@ -58,6 +66,7 @@ def test_a_program_goes_as_it_went_whatever_becomes_of_its_node() -> None:
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(setting=settings_of_runs(), other=_MOVES)
+    @example(setting=_CANCELLED_BEHIND_AN_END, other=[0])
     def goes_as_it_went(setting: Setting, other: Sequence[int]) -> None:
         runs = [World(setting, each).run() for each in DISTURBANCES]
         runs.append(World(replace(setting, moves=other), UNDISTURBED).run())
