@@ -226,7 +226,9 @@ class BegunOperations:
         has begun by now, which it may have gone on with."""
         attempt = self.attempt
         begun = (*self._side_effects.values(), *self._waits)
-        return attempt.journal.goes_again_in(attempt.scope) or any(each.recorded and not each.released for each in begun)
+        return attempt.journal.goes_again_in(attempt.scope) or any(
+            each.recorded and not each.released for each in begun
+        )
 
     def _go_live(self, begun: BegunOperation) -> None:
         step = begun.conversation.send(None)

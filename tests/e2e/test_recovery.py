@@ -167,7 +167,8 @@ def test_who_takes_the_node_down_each_time_is_set_aside_until_an_operator_resume
     with daemon.client() as client:
         waiting = client.options(id="waiting").enqueue("listen")
         until_status(client, "waiting", ExecutionStatus.WAITING)
-        client.options(id="killer").enqueue("take_the_node_down")
+        with daemon.gate("killer"):
+            client.options(id="killer").enqueue("take_the_node_down")
         daemon.wait()
         for _ in range(7):
             daemon.spawn()

@@ -40,6 +40,7 @@ def order(_ctx: HandlerContext) -> list[str]:
 def take_the_node_down(ctx: HandlerContext) -> str:
     """As the kernel does when there is no memory left for it, until it is told that this is over."""
     happened(f"{ctx.execution_id} ran")
+    pass_gate(ctx.execution_id)
     if not times("enough"):
         keeper = os.getppid()
         node = Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()[1]
