@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from datetime import datetime, time
 from decimal import Decimal
 from enum import Enum
 from typing import Any, NamedTuple
 
 from tempolite_sdk.values.fields import encoded_names, field_of, fields_of, under
-from tempolite_sdk.values.plain import ATOMS, PLAIN, STR, find_non_finite
+from tempolite_sdk.values.plain import ATOMS, PLAIN, STR, find_non_finite, is_plain
 from tempolite_sdk.values.refusals import (
     Different,
     another,
@@ -96,10 +96,13 @@ class Comparison:
             raise Different(f"{kind_told(value)} of {len(value)} would come back with {len(read)}")
         by_value = {each: each for each in read}
         for each in value:
-            if each not in by_value:
-                told = f"{kind_told(each)} in it would come back as another one"
-                raise Different(f"{told}: an annotation or type={name_of(each)} has to say what it is")
-            self.compare(each, by_value[each])
+            self._compare_member(each, by_value)
+
+    def _compare_member(self, each: Any, by_value: Mapping[Any, Any]) -> None:
+        if not isinstance(each, Hashable) or each not in by_value:
+            told = f"{kind_told(each)} in it would come back as another one"
+            raise Different(f"{told}: an annotation or type={name_of(each)} has to say what it is")
+        self.compare(each, by_value[each])
 
     def _compare_fields(self, value: Any, read: Any, names: Iterable[str]) -> None:
         for name in names:
@@ -150,12 +153,21 @@ class Comparison:
             self._compare_sequences(value, read)
             self._note(value, read)
         elif isinstance(read, set | frozenset) and (type(value) is list or self._declared):
-            find_non_finite(value)
+            self._compare_with_set(value, read)
         elif (names := fields_of(type(read))) is not None and type(value) is list and len(names) == len(value):
             for name, each in zip(names, value, strict=True):  # a struct whose JSON is an array
                 within(f".{name}", self.compare, each, field_of(read, name))
         else:
             as_another(value, read)
+
+    def _compare_with_set(self, value: Any, read: Any) -> None:
+        find_non_finite(value)
+        if self._declared:
+            return
+        by_value = {each: each for each in read}
+        for place, each in enumerate(value):
+            if not is_plain(each):
+                within(f"[{place}]", self._compare_member, each, by_value)
 
     def _compare_dict_with(self, value: Any, read: Any) -> None:
         if isinstance(read, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_origin
 
 from msgspec import Struct, inspect
 
@@ -90,11 +90,16 @@ def _is_exact(info: Any, seen: set[Any]) -> bool:
         if info.cls in seen:
             return True
         seen.add(info.cls)
-        if not _compares_fields(info.cls):
+        if not _compares_fields(_class_of(info)):
             return False
     elif not isinstance(info, (*_EXACT, *_HOLDING, inspect.Metadata)):
         return False
     return all(_is_exact(each, seen) for each in _held_by(info))
+
+
+def _class_of(info: Any) -> Any:
+    """The class itself, also where the type says what a generic one is of, as `Page[int]` does."""
+    return get_origin(info.cls) or info.cls
 
 
 def _compares_fields(cls: Any) -> bool:
@@ -153,6 +158,6 @@ def _is_validated(info: Any, seen: set[Any]) -> bool:
         if info.cls in seen:
             return False
         seen.add(info.cls)
-        if has_validator(info.cls):
+        if has_validator(_class_of(info)):
             return True
     return any(_is_validated(each, seen) for each in _held_by(info))

@@ -71,6 +71,15 @@ class Page(Generic[T]):
     items: list[T]
 
 
+class Pair(msgspec.Struct, Generic[T]):
+    left: T
+    right: T
+
+
+class Labelled(TypedDict, Generic[T]):
+    content: T
+
+
 class Line(msgspec.Struct, rename="camel", tag=True):
     unit_price: float
     sizes: set[Size] = set()
@@ -302,8 +311,20 @@ class Positive:
         return value
 
 
-def negative() -> Positive:
-    made = Positive(1)
+@pydantic.dataclasses.dataclass
+class Checked(Generic[T]):
+    number: T
+
+    @pydantic.field_validator("number")
+    @classmethod
+    def is_positive(cls, value: Any) -> Any:
+        if value < 0:
+            raise ValueError("negative")
+        return value
+
+
+def negative(kind: type[Any] = Positive) -> Any:
+    made = kind(1)
     object.__setattr__(made, "number", -1)
     return made
 
@@ -352,6 +373,9 @@ LMT = timezone(timedelta(minutes=53, seconds=28))
         (Secret, Secret(key="s3cr3t"), "key", "this SecretStr would come back as another one"),
         (list[Dog], [Puppy(name="x")], "[0]", "a Puppy would come back as a Dog without age"),
         (list[Positive], [negative()], "[0]", "number: Value error, negative"),
+        (Checked[int], negative(Checked), "", "number: Value error, negative"),
+        (set, [Decimal(1)], "[0]", "a Decimal in it would come back as another one: an annotation or type=Decimal"),
+        (frozenset, ["ok", Mood.GOOD], "[1]", "a Mood would come back as a str: an annotation or type=Mood"),
         (Annotated[int, msgspec.Meta(ge=0)], -1, "", "Expected `int` >= 0"),
         (Annotated[int, pydantic.Field(ge=0)], -1, "", "Input should be greater than or equal to 0"),
     ],
@@ -388,6 +412,23 @@ def test_what_the_type_says_how_to_read_is_taken(type: Any, value: Any) -> None:
     _data, read, _change = encode_as(type, value)
 
     assert read == decode(msgspec.json.encode(value), type)
+
+
+@pytest.mark.parametrize(
+    ("type", "value"),
+    [
+        (Page[Decimal], Page([Decimal("1.50")])),
+        (list[Page[Page[int]]], [Page([Page([1])])]),
+        (Pair[date] | None, Pair(date(2024, 1, 1), date(2024, 1, 2))),
+        (Labelled[Decimal], {"content": Decimal(1)}),
+        (Checked[int], Checked(1)),
+    ],
+)
+def test_what_a_generic_class_is_of_says_how_it_is_read(type: Any, value: Any) -> None:
+    _data, read, change = encode_as(type, value)
+
+    assert read == value
+    assert change is None
 
 
 @pytest.mark.parametrize("value", [{"rate": NAN}, Loose(Decimal(1)), Secret(key="s3cr3t"), {1: "a", "1": "b"}])
