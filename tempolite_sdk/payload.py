@@ -40,6 +40,16 @@ def decode(data: bytes, type: Any = Any) -> Any:
         raise InvalidArgument(str(error) if error.__cause__ is None else told, (found,)) from error
     except RecursionError as error:
         raise InvalidArgument("can't be read: it is nested too deep") from error
+    except InvalidArgument:
+        raise  # of the type
+    except Exception as error:  # of the code of a class: a validator may raise anything
+        found = FieldViolation("", f"can't be read: {error_told(error)}")
+        raise InvalidArgument(found.description, (found,)) from error
+
+
+def error_told(error: Exception) -> str:
+    """In a line: an error of user code."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _encoded(by: msgspec.json.Encoder, value: Any) -> bytes:
@@ -50,7 +60,7 @@ def _encoded(by: msgspec.json.Encoder, value: Any) -> bytes:
     except RecursionError as error:  # which each version of Python says in its own words
         raise InvalidArgument("can't be stored: it is nested too deep, or contains itself") from error
     except Exception as error:  # of the value's own code
-        raise InvalidArgument(f"can't be stored: {type(error).__name__}: {error}") from error
+        raise InvalidArgument(f"can't be stored: {error_told(error)}") from error
 
 
 def _to_json(value: Any) -> Any:

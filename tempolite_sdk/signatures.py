@@ -15,7 +15,7 @@ import msgspec
 
 from tempolite_sdk.errors import FieldViolation, InvalidArgument
 from tempolite_sdk.names import did_you_mean
-from tempolite_sdk.payload import decoder, encode, unreadable_in, violation_of
+from tempolite_sdk.payload import decode, decoder, encode, unreadable_in
 from tempolite_sdk.signals import declared
 from tempolite_sdk.values.comparison import ContainerChange
 from tempolite_sdk.values.refusals import joined
@@ -242,16 +242,13 @@ class Signature:
     ) -> Any:
         type = (self.types if checked else self.bare_types).get(name, Any)
         try:
-            value = decoder(type).decode(raw)
+            value = decode(raw, type)
             if checked:
                 validate(shape_of(type), value)
             return value
-        except msgspec.DecodeError as error:
-            violations.append(violation_of(error, within=place))
         except InvalidArgument as error:
-            violations += [FieldViolation(joined(place, each.field), each.description) for each in error.violations]
-        except (ValueError, TypeError) as error:  # of a model's own validation
-            violations.append(FieldViolation(place, str(error)))
+            found = error.violations or (FieldViolation("", str(error)),)
+            violations += [FieldViolation(joined(place, each.field), each.description) for each in found]
         return None
 
     def arguments_schema(self) -> str:

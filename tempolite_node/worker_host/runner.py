@@ -322,7 +322,7 @@ def _finish(attempt: Attempt, returned: Any) -> None:
         message = f"the result of {name}: {error}"
         attempt.fail_with(Failure(type="InvalidResult", message=message, non_retryable=True))
     except Exception as error:  # of a value's own code: it has run all the same, and is not to run again
-        if not attempt.exact:
+        if not attempt.records_all:
             raise
         failure = failure_of(error)
         message = f"the result of {name}: {failure.type}: {failure.message}"

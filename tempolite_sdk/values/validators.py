@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
-from tempolite_sdk.payload import told_by_model
+from tempolite_sdk.payload import error_told, told_by_model
 from tempolite_sdk.values.fields import parts
 from tempolite_sdk.values.refusals import Different, within
 
@@ -52,3 +52,5 @@ def _ask(validator: Callable[[Any], Any], given: Any) -> None:
         validator(given)
     except ValueError as error:
         raise Different(told_by_model(error) or str(error)) from error
+    except Exception as error:  # a validator may raise anything
+        raise Different(error_told(error)) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from tempolite_sdk import HandlerContext, InvalidArgument
 from tempolite_sdk.payload import encode
@@ -48,6 +48,28 @@ def test_the_node_says_the_same_of_arguments_by_name() -> None:
 
 def test_any_name_will_do_where_the_handler_takes_any() -> None:
     assert signature_of(relay).named_arguments([], {"expres": 1}) == {"expres": 1}
+
+
+class Quantity(BaseModel):
+    number: int
+
+    @field_validator("number")
+    @classmethod
+    def is_known(cls, number: int) -> int:
+        return {1: 1, 2: 2}[number]  # KeyError
+
+
+def order_some(_ctx: HandlerContext, quantity: Quantity, *more: Quantity) -> None: ...
+
+
+def test_what_the_validator_of_a_model_raises_is_told_of_its_argument() -> None:
+    """Whatever it is: the check of arguments goes on, at the caller and in a worker host."""
+    signature = signature_of(order_some)
+    found = signature.violations(encode({"quantity": {"number": 1}, "more": [{"number": 2}, {"number": 3}]}))
+    with pytest.raises(InvalidArgument, match="order_some: quantity: can't be read: KeyError: 4"):
+        signature.encode_arguments({"quantity": {"number": 4}})
+
+    assert [(each.field, each.description) for each in found] == [("more[1]", "can't be read: KeyError: 3")]
 
 
 # --- types that no payload can carry
