@@ -81,7 +81,8 @@ class Reload:
             self._config = config
             await self._apply(prepared)
             changed += [what for each in prepared for what in each.changed]
-            logger.info("the config was read again", changed=changed, needs_restart=refused)
+            tell = logger.warning if refused else logger.info
+            tell("the config was read again", changed=changed, needs_restart=refused)
             return
         logger.error("the config is wrong; nothing was changed", problems=problems)
 

@@ -146,7 +146,7 @@ def _repeated(work: Work, existing: Execution, command: Enqueue) -> Enqueued | R
     if existing.format >= 2 and existing.handler != command.handler:
         message = f"request {command.request_id} enqueued {_told(existing)}; it can't enqueue {command.handler} too"
         return Rejection(Reason.ALREADY_EXISTS, message)
-    if existing.format >= 2 and not _same_json(existing.arguments, command.arguments):
+    if existing.format >= 2 and not _same_arguments(existing.arguments, command.arguments):
         message = f"request {command.request_id} enqueued {_told(existing)} with other arguments"
         return Rejection(Reason.ALREADY_EXISTS, message)
     last = work.last_run(existing)
@@ -157,15 +157,18 @@ def _told(execution: Execution) -> str:
     return f"execution {execution.id} of {execution.handler}"
 
 
-def _same_json(one: bytes, other: bytes) -> bool:
+def _same_arguments(one: bytes, other: bytes) -> bool:
     """Whether both are the same value, whatever the order of their keys and the space between them."""
-    return one == other or _canonical_json(one) == _canonical_json(other)
+    return one == other or _canonical_arguments(one) == _canonical_arguments(other)
 
 
-def _canonical_json(data: bytes) -> bytes:
-    """What can't be read, for its depth or its numbers, stays as it is. Nothing that is stored depends on it."""
+def _canonical_arguments(data: bytes) -> bytes:
+    """No arguments are the same by position and by name.
+
+    What can't be read, for its depth or its numbers, stays as it is. Nothing that is stored depends on it.
+    """
     try:
-        return msgspec.json.encode(msgspec.json.decode(data), order="deterministic")
+        return msgspec.json.encode(msgspec.json.decode(data) or {}, order="deterministic")
     except (msgspec.MsgspecError, ValueError, RecursionError):  # up to msgspec 0.20 the first is not of the second
         return data
 

@@ -244,6 +244,15 @@ def test_arguments_are_the_same_whatever_the_order_of_their_keys(story: Story) -
     assert outcome == Enqueued(execution_id="order-1", component=Component.HANDLER, existing=True)
 
 
+def test_no_arguments_are_the_same_by_position_and_by_name(story: Story) -> None:
+    story.enqueue("order-1", request_id="r-1", arguments=b"{}")
+
+    outcome = story.enqueue("order-1", request_id="r-1", arguments=b"[]")
+
+    assert outcome == Enqueued(execution_id="order-1", component=Component.HANDLER, existing=True)
+    assert isinstance(story.enqueue("order-1", request_id="r-1", arguments=b"[0]"), Rejection)
+
+
 @pytest.mark.parametrize("data", [b"[" * 5_000 + b"]" * 5_000, b"[1" + b"0" * 5_000 + b"]", b'["\\ud800"]'])
 def test_arguments_that_can_not_be_read_here_are_compared_as_they_are(story: Story, data: bytes) -> None:
     story.enqueue("order-1", request_id="r-1", arguments=data)
