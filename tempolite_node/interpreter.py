@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 #: Objects more than there were, after which the young are looked through. Python's own 700 has each value of a round
@@ -15,6 +17,8 @@ _YOUNG = 20_000
 #: For how long a thread keeps the interpreter when another one wants it. Each time that one thread has read a socket or
 #: stepped a statement, it must get the interpreter back from the others: Python's own 5 ms would be waited out often.
 _SWITCH_S = 0.000_5
+
+_FIELDS_MAX = 64  #: of a thread's state, fewer than it has
 
 
 def settle() -> None:
@@ -29,14 +33,43 @@ def hand_on_soon() -> None:
     sys.setswitchinterval(_SWITCH_S)
 
 
-def thread_state() -> Mapping[str, Any]:
-    """What the interpreter keeps for the thread that asks, as long as it lives: its thread-locals are part of it."""
+def looks_for_thread_locals() -> Callable[[], bool]:
+    """Tells, of the thread that asks for it, whether its code has touched a `threading.local` by now.
+
+    Where the interpreter keeps that is its own matter: up to Python 3.12 in the dictionary of the thread's state, later
+    in two fields of the state (`threading_local_key`; see CPython's Modules/_threadmodule.c). True where it is not
+    found.
+    """
+    state = ctypes.pythonapi.PyThreadState_Get
+    state.restype = ctypes.c_void_p
+    if sys.version_info >= (3, 13):
+        place = _place_of_local_key()
+        if place is None:
+            return lambda: True
+        key = ctypes.c_void_p.from_address(state() + place)
+        return lambda: key.value is not None
     found = ctypes.pythonapi.PyThreadState_GetDict
     found.restype = ctypes.c_void_p
-    state: Mapping[str, Any] = ctypes.cast(found(), ctypes.py_object).value
-    return state
+    kept: Mapping[str, Any] = ctypes.cast(found(), ctypes.py_object).value
+    return lambda: any(str(name).startswith("thread.local.") for name in tuple(kept))
 
 
-def has_thread_locals(state: Mapping[str, Any]) -> bool:
-    """Whether code of the thread has touched a `threading.local`. Python 3.13 and later keep them elsewhere: False."""
-    return any(str(name).startswith("thread.local.") for name in tuple(state))
+@cache
+def _place_of_local_key() -> int | None:
+    """In bytes from the beginning of a thread's state: what its first thread-local sets, with the field behind it."""
+    found: list[int] = []
+
+    def look() -> None:
+        state = ctypes.pythonapi.PyThreadState_Get
+        state.restype = ctypes.c_void_p
+        fields = (ctypes.c_void_p * _FIELDS_MAX).from_address(state())
+        before = list(fields)
+        threading.local().touched = True
+        found.extend(place for place, was in enumerate(before) if was is None and fields[place] is not None)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    looking.join()
+    if len(found) != 2 or found[1] != found[0] + 1:
+        return None
+    return found[0] * ctypes.sizeof(ctypes.c_void_p)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tempolite_node.engine import commands
 from tempolite_node.engine.effects import AnyAnswer
-from tempolite_node.interpreter import has_thread_locals, thread_state
+from tempolite_node.interpreter import looks_for_thread_locals
 from tempolite_node.worker_host.attempt import Attempt, AttemptOver, AttemptRuntime
 from tempolite_node.worker_host.channel import Channel
 from tempolite_node.worker_host.conversations import Ask, Conversation, RunUserCode, UserCodeTimeout
@@ -170,11 +170,11 @@ class Threads:
             threading.Thread(target=self._run, args=(function,), name="attempt", daemon=True).start()
 
     def _run(self, function: Callable[[], None]) -> None:
-        state = thread_state()
+        has_thread_locals = looks_for_thread_locals()
         while True:
             contextvars.Context().run(function)
             del function  # what it holds is not kept alive by an idle thread
-            if has_thread_locals(state):
+            if has_thread_locals():
                 return
             with self._lock:
                 self._idle += 1

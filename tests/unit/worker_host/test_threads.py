@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import decimal
-import sys
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import Any
-
-import pytest
 
 from tempolite_node.worker_host.sync_runtime import Threads
 
@@ -56,7 +53,6 @@ def test_context_variables_and_the_decimal_context_are_of_one_function() -> None
     assert run(threads, see) == (thread, "none", decimal.DefaultContext.prec)
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="from Python 3.13 on nothing tells that they were touched")
 def test_thread_locals_are_not_seen_by_the_next_function() -> None:
     threads = Threads()
 
