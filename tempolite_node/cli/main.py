@@ -10,9 +10,11 @@ import hashlib
 import re
 import secrets
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -27,6 +29,8 @@ _SYSTEMS = ("linux", "darwin")  #: that a node runs on; the second for developme
 
 _CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 _node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
+
+_PROBLEMS_MAX = 100  #: that are shown of one store
 
 _LAST_LINES_S = 5.0  #: for the lines that are still to be written at the end, if whoever reads them is slow
 
@@ -151,30 +155,125 @@ def _refuse(error: ConfigError, *, exit_code: int = 2) -> NoReturn:
 
 @main.group()
 def store() -> None:
-    """Looks after a node's store, while the node is down."""
+    """Backs up a node's store while it runs, and looks after it while it is down."""
+
+
+_backup = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@store.command("backup")
+@click.argument("to", type=click.Path(path_type=Path))
+@click.option("--config", type=_CONFIG, required=True, help="The node's YAML file.")
+@_node_id
+def store_backup(to: Path, config: Path, node_id: str | None) -> None:
+    """Copies the store to the new file TO. The node may run meanwhile.
+
+    TO is there once the copy is whole and on disk. It has a checksum in each page, as the store has.
+    """
+    from tempolite_node.store.data_directory import DataDir
+    from tempolite_node.store.maintenance import back_up
+
+    with _failing_plainly(), _progress("pages") as told:
+        back_up(DataDir(_loaded(config, node_id).node.data_dir).store, to, told=told)
+    click.echo(f"{to}: {to.stat().st_size:,} bytes, on disk.")
+
+
+@store.command("verify")
+@click.argument("file", type=_backup)
+def store_verify(file: Path) -> None:
+    """Reads all of FILE, a backup or the store of a node that is down: every page, and every row.
+
+    Exit code 1, and a line for each thing that is wrong, if something is.
+    """
+    from tempolite_node.store.data_directory import STORE, DataDir
+    from tempolite_node.store.maintenance import problems_of
+
+    with _failing_plainly(), ExitStack() as alone:
+        if file.name == STORE and (file.parent / "lock").exists():
+            data_dir = DataDir(file.parent)
+            alone.callback(data_dir.release)
+            data_dir.open()
+        with _progress("pages") as told:
+            problems = list(problems_of(file, told))
+    for problem in problems[:_PROBLEMS_MAX]:
+        click.echo(f"{file}: {problem}", err=True)
+    if problems[_PROBLEMS_MAX:]:
+        click.echo(f"{file}: and {len(problems) - _PROBLEMS_MAX:,} more", err=True)
+    if problems:
+        sys.exit(1)
+    click.echo(f"{file}: sound: every page matches its checksum, and every row can be read.")
+
+
+@store.command("restore")
+@click.argument("backup", type=_backup)
+@click.option("--config", type=_CONFIG, required=True, help="The node's YAML file.")
+@_node_id
+def store_restore(backup: Path, config: Path, node_id: str | None) -> None:
+    """Puts BACKUP in the place of the store of a node that has none any more.
+
+    The backup is verified first, and stays as it is. The node begins where it was made: what was acknowledged later is
+    lost, and what ran later runs again.
+    """
+    from tempolite_node.store.data_directory import DataDir
+    from tempolite_node.store.maintenance import restore
+
+    data_dir = DataDir(_loaded(config, node_id).node.data_dir)
+    with _failing_plainly(), ExitStack() as alone:
+        alone.callback(data_dir.release)
+        data_dir.open()
+        with _progress("pages") as told:
+            restore(backup, data_dir.store, told=told)
+    click.echo(
+        f"{data_dir.store}: restored. The node begins a new history where {backup} was made: "
+        "what it acknowledged later is lost, and side effects that ran later run again."
+    )
 
 
 @store.command("repair")
 @click.option("--config", type=_CONFIG, required=True, help="The node's YAML file.")
+@click.option("--accept", is_flag=True, help="Take what the named pages say now for right.")
 @_node_id
-def store_repair(config: Path, node_id: str | None) -> None:
+def store_repair(config: Path, accept: bool, node_id: str | None) -> None:
     """Gives the store's pages their checksums again, after another program has written to it.
 
-    Changes nothing if the pages are not sound. Needs as much free space as the store takes.
+    Names the pages that do not match theirs: what they say can't be proved, and --accept takes it for right. Changes
+    nothing without it, or if the pages contradict each other. Needs as much free space as the store takes.
     """
     from tempolite_node.store.data_directory import DataDir
-    from tempolite_node.store.database import repair
+    from tempolite_node.store.maintenance import repair
 
     data_dir = DataDir(_loaded(config, node_id).node.data_dir)
+    with _failing_plainly(), ExitStack() as alone:
+        alone.callback(data_dir.release)
+        data_dir.open()
+        accepted = repair(data_dir.store, accept=accept)
+    for page in accepted[:_PROBLEMS_MAX]:
+        click.echo(f"{data_dir.store}: {page}: accepted")
+    click.echo(f"{data_dir.store}: every page has its checksum.")
+
+
+@contextmanager
+def _failing_plainly() -> Iterator[None]:
     try:
-        data_dir.open()  # alone in it
-        repair(data_dir.store)
+        yield
     except NodeError as error:
         click.echo(f"tempolite-node: {error}", err=True)
         sys.exit(1)
-    finally:
-        data_dir.close()
-    click.echo(f"{data_dir.store}: sound, and every page has its checksum.")
+
+
+@contextmanager
+def _progress(of: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, and nothing elsewhere. Takes how many are done, and of how many."""
+    with ExitStack() as shown:
+        bar: Any = None
+
+        def told(done: int, all: int) -> None:
+            nonlocal bar
+            if bar is None:
+                bar = shown.enter_context(click.progressbar(length=all, label=of, file=sys.stderr))
+            bar.update(done - bar.pos)
+
+        yield told
 
 
 @main.command()

@@ -70,6 +70,10 @@ class DataDir:
     def close(self) -> None:
         (self.path / ADDRESS).unlink(missing_ok=True)
         self.stops()
+        self.release()
+
+    def release(self) -> None:
+        """Others may use it. By who was no daemon: what tells of the last one stays."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

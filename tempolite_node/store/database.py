@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from importlib.resources import files
@@ -21,6 +22,7 @@ APPLICATION_ID = 0x54454D50  #: "TEMP": a file of ours and nobody else's
 _CHECKSUM_BYTES = 8
 _PAGE_CACHE_KIB = 65_536
 _WAL_AUTOCHECKPOINT_PAGES = 4_000
+_STEP_PAGES = 256  #: a mebibyte: as long as it takes the disk, others wait who sync to it
 
 
 def open_writer(path: Path) -> apsw.Connection:
@@ -91,37 +93,33 @@ def explained(error: Exception) -> str:
     if isinstance(error, apsw.Error) and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
         return (
             "a page does not match its checksum: the disk has changed it, or another program has written to the store. "
-            "`tempolite-node store repair` tells which, and mends the second"
+            "`tempolite-node store repair` names it, and mends the second"
         )
     if isinstance(error, apsw.BusyError):
         return f"another program has held its lock for {WAIT_S:g} s: end it, and start the node again"
     return str(error)
 
 
-def repair(path: Path) -> None:
-    """Gives every page its checksum again, where what the pages say is sound as a whole.
+def open_unverified(path: Path) -> apsw.Connection:
+    """A connection that writes, each page with its checksum, and reads those too that do not match theirs."""
+    connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE, _checksums())
+    connection.pragma("checksum_verification", False)
+    _set_up(connection)
+    connection.reserve_bytes("main", _CHECKSUM_BYTES)
+    return connection
 
-    For a store that another program has written to, be it a checkpoint of SQLite's own shell after a crash of the node:
-    its pages are right, and their checksums are not. StorageFailed: the pages are not sound; restore a backup.
+
+def open_reader(path: Path, *, still: bool = False, verified: bool = True) -> apsw.Connection:
+    """A connection that can't write. To be used by one thread.
+
+    still: nobody writes to the file, and nothing is made beside it.
+    verified: a page that does not match its checksum fails the read.
     """
-    try:
-        connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE, _checksums())
+    name = f"{path.resolve().as_uri()}?immutable=1" if still else str(path)
+    flags = apsw.SQLITE_OPEN_READONLY | (apsw.SQLITE_OPEN_URI if still else 0)
+    connection = apsw.Connection(name, flags, _checksums(), statementcachesize=64)
+    if not verified:
         connection.pragma("checksum_verification", False)
-        _set_up(connection)
-        problems = [row[0] for row in connection.execute("PRAGMA integrity_check(10)")]
-        if problems != ["ok"]:
-            raise StorageFailed(f"{path}: the store is damaged; restore a backup. {'; '.join(problems)}")
-        connection.reserve_bytes("main", _CHECKSUM_BYTES)
-        connection.execute("VACUUM")
-        connection.pragma("wal_checkpoint", "TRUNCATE")
-        connection.close()
-    except apsw.Error as error:
-        raise StorageFailed(f"{path}: the store can't be repaired: {error}") from error
-
-
-def open_reader(path: Path) -> apsw.Connection:
-    """A connection that can't write. To be used by one thread."""
-    connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY, _checksums(), statementcachesize=64)
     _set_up(connection)
     connection.pragma("query_only", True)
     return connection
@@ -136,6 +134,35 @@ def open_copy(path: Path) -> apsw.Connection:
     connection.pragma("synchronous", "off")
     connection.pragma("application_id", APPLICATION_ID)  # the first page: from here on checksums are kept
     return connection
+
+
+def copy_pages(
+    source: apsw.Connection,
+    target: apsw.Connection,
+    to: Path,
+    told: Callable[[int, int], object] = lambda _done, _all: None,
+) -> None:
+    """Copies what the source reads in its transaction to the target, which is in the file `to`, and syncs as it goes.
+
+    told: of pages that are copied, and of all.
+    """
+    with to.open("rb") as file, target.backup("main", source, "main") as backup:
+        while not backup.done:
+            backup.step(_STEP_PAGES)
+            sync_file(file.fileno())
+            told(backup.page_count - backup.remaining, backup.page_count)
+
+
+def check_store(connection: apsw.Connection, path: Path) -> bool:
+    """Whether it has the schema of this version; False: an earlier one's. StorageFailed: it is no store, or a later
+    version's, or its schema was changed."""
+    version = _version(connection, path)
+    if version == 0:
+        raise StorageFailed(f"{path}: this is not a store of Tempolite Node")
+    latest = version == _migrations()[-1][0]
+    if latest:
+        _compare_schema(connection, path)
+    return latest
 
 
 @cache

@@ -37,6 +37,7 @@ class Table(Generic[T]):
         assignments = ", ".join(f"{column} = {given[column]}" for column in changing)
         same = " AND ".join(f"{name}.{column} = {given[column]}" for column in key)
         conflict = ", ".join(f"{column} = excluded.{column}" for column in changing)
+        self.name = name
         self._struct = struct
         self._fields = fields
         self._decoders = [_decoder(hints[field]) for field in fields]

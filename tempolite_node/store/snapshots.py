@@ -7,12 +7,9 @@ from pathlib import Path
 import apsw
 
 from tempolite_node.errors import StorageFailed
-from tempolite_node.store.database import open_copy, open_writer, sync, sync_directory
+from tempolite_node.store.database import copy_pages, open_copy, open_writer, sync, sync_directory
 from tempolite_node.store.readers import Readers
 from tempolite_node.store.writer import StoreWriter
-from tempolite_node.system import sync_file
-
-_STEP_PAGES = 256  #: a mebibyte: as long as it takes the disk, others wait who sync to it
 
 
 class StoreSnapshots:
@@ -65,10 +62,7 @@ def _copy(source: apsw.Connection, to: Path) -> None:
     """One file, and nothing beside it. A copy that is not whole is no snapshot, so it needs no journal of its own."""
     target = open_copy(to)
     try:
-        with to.open("rb") as file, target.backup("main", source, "main") as backup:
-            while not backup.done:
-                backup.step(_STEP_PAGES)
-                sync_file(file.fileno())
+        copy_pages(source, target, to)
         target.pragma("synchronous", "full")
         target.execute("UPDATE meta SET node_id = NULL WHERE one = 1")
     finally:

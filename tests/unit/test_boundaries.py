@@ -152,7 +152,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "supervisor",
         "tempolite_sdk.signals",
     ),
-    "cli": ("config", "logger", "node", "store.data_directory", "store.database", "tempolite_sdk"),
+    "cli": ("config", "logger", "node", "store.data_directory", "store.maintenance", "tempolite_sdk"),
 }
 #: What lies in no package: what it knows of the node is the engine.
 LOOSE = tuple(path.stem for path in (ROOT / "tempolite_node").glob("*.py") if path.stem != "__main__")

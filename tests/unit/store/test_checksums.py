@@ -7,8 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from tempolite_node.errors import StorageFailed
-from tempolite_node.store.database import explained, open_reader, open_writer, repair
+from tempolite_node.store.database import explained, open_reader, open_writer
 from tempolite_node.store.writer import claim_store
 
 
@@ -67,22 +66,3 @@ def test_a_store_that_another_program_wrote_to_is_refused_with_what_to_do(tmp_pa
     with pytest.raises(apsw.IOError) as refused:
         read_everything(path)
     assert "tempolite-node store repair" in explained(refused.value)
-
-
-def test_repair_gives_its_pages_their_checksums_again(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    filled_store(path)
-    written_by_another_program(path)
-    repair(path)
-    assert read_everything(path) == 20_000 * len("start")
-
-
-def test_repair_leaves_a_damaged_store_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    filled_store(path)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 4096] = b"\xff" * 4096
-    path.write_bytes(content)
-    with pytest.raises(StorageFailed, match="damaged"):
-        repair(path)
-    assert path.read_bytes() == content
