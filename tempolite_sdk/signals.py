@@ -106,15 +106,29 @@ def violations_of(payload: bytes, type: Any) -> tuple[FieldViolation, ...]:
 def declared(context: Any) -> Mapping[str, Any]:
     """The types of the signals that the annotation of a handler's context declares, by name.
 
-    InvalidArgument: two have the same name.
+    InvalidArgument: two have the same name, or one is no object of its own.
     """
     found: dict[str, Any] = {}
     for each in get_args(context)[1:] if get_origin(context) is Annotated else ():
+        if _is_meant_as_signals(each):
+            raise InvalidArgument(
+                f"{each!r} declares no signal: name each object beside the context, as in "
+                'Annotated[HandlerContext, ANSWER, OTHER] with ANSWER = Signal("answer", str)'
+            )
         if isinstance(each, Signal):
             if each.name in found:
                 raise InvalidArgument(f"the signal {each.name!r} is declared twice")
             found[each.name] = each.type
     return found
+
+
+def _is_meant_as_signals(annotation: Any) -> bool:
+    """The class in place of an object, or several in a container: what is left alone would declare nothing."""
+    if isinstance(annotation, list | tuple | set | frozenset):
+        return any(isinstance(each, Signal) or _is_meant_as_signals(each) for each in annotation)
+    if isinstance(annotation, Mapping):
+        return _is_meant_as_signals(list(annotation.values()))
+    return annotation is Signal or get_origin(annotation) is Signal
 
 
 def not_declared(handler: str, name: str, names: Collection[str]) -> str:

@@ -53,8 +53,19 @@ class Signature:
         for parameter in self.parameters:
             if parameter.name in bound.arguments:
                 value = bound.arguments[parameter.name]
-                named |= value if parameter.kind is parameter.VAR_KEYWORD else {parameter.name: value}
+                if parameter.kind is parameter.VAR_KEYWORD:
+                    self._check_names(value)
+                    named |= value
+                else:
+                    named[parameter.name] = value
         return named
+
+    def _check_names(self, others: Iterable[str]) -> None:
+        """InvalidArgument: an argument that no parameter names is called as one is, and both would be stored as one."""
+        taken = {parameter.name for parameter in self.parameters if parameter.kind is not parameter.VAR_KEYWORD}
+        told = f"is the name of an argument of {self.name} that goes by position alone"
+        if twice := [FieldViolation(name, told) for name in others if name in taken]:
+            raise self._refused(twice)
 
     def _unknown(self, names: Iterable[str]) -> tuple[FieldViolation, ...]:
         """Those that no argument has, each with the nearest that one has."""

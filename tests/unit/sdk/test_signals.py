@@ -61,6 +61,16 @@ def test_its_context_stays_what_it_is() -> None:
     assert signature_of(declares_later).context_type is AsyncSagaContext
 
 
+@pytest.mark.parametrize("meant", [Signal, Signal[str], (Signal("a", str), Signal("b", str)), {"a": Signal("a", str)}])
+def test_what_is_meant_as_signals_and_declares_none_is_refused(meant: Any) -> None:
+    def asks(ctx: HandlerContext) -> None: ...
+
+    asks.__annotations__["ctx"] = Annotated[HandlerContext, meant]
+
+    with pytest.raises(InvalidArgument, match=r"asks: .* declares no signal: name each object beside the context"):
+        signature_of(asks)
+
+
 def test_a_name_is_declared_once() -> None:
     with pytest.raises(InvalidArgument, match="declares_twice: the signal 'answer' is declared twice"):
         signature_of(declares_twice)
@@ -93,7 +103,7 @@ def test_a_payload_is_checked_by_the_type_of_its_signal_and_by_none_where_there_
 
 def test_whatever_a_type_s_own_check_raises_is_told_as_what_is_wrong() -> None:
     [violation] = violations_of(b'{"by":""}', Sure)
-    assert (violation.field, violation.description) == ("", "KeyError: 'by'")
+    assert (violation.field, violation.description) == ("", "can't be read: KeyError: 'by'")
 
 
 def test_a_name_that_is_not_declared_is_told_with_those_that_are_and_the_nearest() -> None:

@@ -50,6 +50,17 @@ def test_any_name_will_do_where_the_handler_takes_any() -> None:
     assert signature_of(relay).named_arguments([], {"expres": 1}) == {"expres": 1}
 
 
+def collect(_ctx: HandlerContext, first: int, /, *others: int, **options: int) -> None: ...
+
+
+@pytest.mark.parametrize("name", ["first", "others"])
+def test_an_option_that_has_the_name_of_another_argument_does_not_take_its_place(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"collect: {name}: is the name of an argument of collect that goes by"):
+        signature_of(collect).named_arguments([1, 2], {name: 3})
+
+    assert signature_of(collect).named_arguments([1, 2], {"more": 3}) == {"first": 1, "others": (2,), "more": 3}
+
+
 class Quantity(BaseModel):
     number: int
 
