@@ -42,11 +42,15 @@ def back_up(store: Path, to: Path, *, told: Told) -> None:
     A node may write to the store meanwhile; its WAL grows until this is done. StorageFailed: a page does not match its
     checksum, or a file can't be read or written.
     """
+    _copy(store, to, told, still=False)
+
+
+def _copy(store: Path, to: Path, told: Told, *, still: bool) -> None:
     if to.exists():
         raise StorageFailed(f"{to}: there is a file already")
     part = to.with_name(f"{to.name}.part")
     try:
-        with closing(open_reader(store, still=_is_still(store))) as source:
+        with closing(open_reader(store, still=still)) as source:
             check_store(source, store)
             source.execute("BEGIN; SELECT count(*) FROM meta").fetchall()  # from here on it reads what is there now
             part.unlink(missing_ok=True)
@@ -54,14 +58,9 @@ def back_up(store: Path, to: Path, *, told: Told) -> None:
         part.replace(to)
         sync_directory(to.parent)
     except (apsw.Error, OSError) as error:
-        raise StorageFailed(f"{store}: can't be backed up to {to}: {explained(error)}") from error
+        raise StorageFailed(f"{store}: can't be copied to {to}: {explained(error)}") from error
     finally:
         part.unlink(missing_ok=True)
-
-
-def _is_still(file: Path) -> bool:
-    """Whether it is whole by itself, as a backup is: who opens a store to write makes a WAL beside it."""
-    return not file.with_name(f"{file.name}-wal").exists()
 
 
 def _write_copy(source: apsw.Connection, to: Path, told: Told) -> None:
@@ -89,7 +88,7 @@ def restore(backup: Path, store: Path, *, told: Told) -> None:
                 f"{backup}: is of a node of cluster {cluster!r}: it can't be put back, as the log that the nodes share "
                 "has gone on. A node whose disk is lost gets everything from the others"
             )
-        back_up(backup, store, told=told)
+        _copy(backup, store, told, still=_is_still(backup))
         with closing(open_writer(store)) as connection:  # of the schema of this version, before a node needs it
             connection.pragma("wal_checkpoint", "TRUNCATE")
     except (apsw.Error, OSError) as error:
@@ -124,6 +123,11 @@ def repair(path: Path, *, accept: bool) -> list[str]:
 def _named(problems: list[str]) -> str:
     more = len(problems) - _NAMED_MAX
     return "; ".join(problems[:_NAMED_MAX]) + (f"; and {more:,} more" if more > 0 else "")
+
+
+def _is_still(file: Path) -> bool:
+    """Whether it is whole by itself, as a backup is: who opens a store to write makes a WAL beside it."""
+    return not file.with_name(f"{file.name}-wal").exists()
 
 
 def problems_of(file: Path, told: Told = lambda _done, _all: None) -> Iterator[str]:
