@@ -279,6 +279,15 @@ def _prctl(*arguments: int) -> None:
         call(arguments[0], *map(ctypes.c_ulong, arguments[1:]))
 
 
+def hold_back(number: signal.Signals) -> None:
+    """Until `let_through`, for this thread and those that it starts."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+
+
+def let_through(number: signal.Signals) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+
+
 class Terminals:
     """Those that the process was started in. Who closes one wants what runs there to end."""
 

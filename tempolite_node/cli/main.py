@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -57,6 +58,10 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
     if config is None:
         raise click.UsageError("give --config, the node's YAML file")
     _require_system()
+    from tempolite_node.system import Terminals, hold_back
+
+    terminals = Terminals()
+    hold_back(signal.SIGHUP)  # until the node can take it: it asks for another look at the config, and ends nothing
     loaded = _loaded(config, node_id)
     from tempolite_node.cli.logging import configure_logging
     from tempolite_node.config import load_config, source_of
@@ -66,7 +71,7 @@ def main(context: click.Context, config: Path | None, node_id: str | None) -> No
 
     failure: StartError | None = None
     try:
-        code = run(loaded, log, partial(load_config, config, node_id=node_id))
+        code = run(loaded, log, terminals, partial(load_config, config, node_id=node_id))
     except StartError as error:
         code, failure = 1, error
     finally:

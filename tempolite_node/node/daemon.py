@@ -58,7 +58,7 @@ from tempolite_node.store.readers import Readers
 from tempolite_node.store.snapshots import StoreSnapshots
 from tempolite_node.store.writer import StoreWriter, claim_store, foreign
 from tempolite_node.supervisor.supervisor import Supervisor
-from tempolite_node.system import Terminals
+from tempolite_node.system import Terminals, let_through
 
 if TYPE_CHECKING:
     from tempolite_node.log.replicated import ReplicatedLog
@@ -493,22 +493,23 @@ def recycle_after(config: Config) -> messages.RecycleAfter | None:
     return messages.RecycleAfter(attempts=limits.attempts, memory=limits.memory, age_ms=limits.age_ms)
 
 
-def run(config: Config, log: LogWriter, read_again: Callable[[], Config]) -> int:
+def run(config: Config, log: LogWriter, terminals: Terminals, read_again: Callable[[], Config]) -> int:
     """The daemon: starts, serves, and stops on SIGTERM or SIGINT; a second one stops it now. Returns the exit code.
 
-    log: is left to its caller to stop. read_again: the config, on SIGHUP; that of a terminal that was closed stops it.
+    log: is left to its caller to stop. read_again: the config, on SIGHUP, also on one that was held back until now;
+        that of a terminal that was closed stops it.
     StartError: it can't start.
     """
-    return asyncio.run(_run(config, log, read_again))
+    return asyncio.run(_run(config, log, terminals, read_again))
 
 
-async def _run(config: Config, log: LogWriter, read_again: Callable[[], Config]) -> int:
-    node = Node(config, log)
-    terminals = Terminals()
+async def _run(config: Config, log: LogWriter, terminals: Terminals, read_again: Callable[[], Config]) -> int:
     loop = asyncio.get_running_loop()
-    starting = loop.create_task(node.start())
     stopped, hung_up = asyncio.Event(), asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+    let_through(signal.SIGHUP)  # before there is a thread or a process that would go on without it
+    node = Node(config, log)
+    starting = loop.create_task(node.start())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _cancel_start, starting, stopped)
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,27 @@ def hang_up(daemon: Daemon, event: str) -> dict[str, Any]:
     daemon.log.clear()
     daemon.signal(signal.SIGHUP)
     return daemon.until_logged(event)
+
+
+def test_a_node_that_is_hung_up_while_it_starts_reads_its_config_again_once_it_serves(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, {"handlers": [{"target": "processes:whisper"}]})
+    try:
+        arguments = daemon.arguments()
+        config = daemon.config_file.read_text()
+        daemon.config_file.unlink()
+        os.mkfifo(daemon.config_file)
+        daemon.arguments = lambda: arguments  # type: ignore[method-assign]
+        daemon.spawn()
+        with daemon.config_file.open("w") as pipe:  # it is there to read it
+            daemon.config_file.unlink()
+            daemon.config_file.write_text(config)
+
+            daemon.signal(signal.SIGHUP)
+            pipe.write(config)
+
+        assert daemon.until_logged("the config was read again")["changed"] == []
+    finally:
+        daemon.close()
 
 
 def test_a_node_takes_what_it_can_of_a_config_that_has_changed_and_nothing_of_a_wrong_one(node: Start) -> None:
