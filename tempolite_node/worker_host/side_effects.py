@@ -31,7 +31,7 @@ from tempolite_sdk.durations import milliseconds_of, seconds_of
 from tempolite_sdk.errors import ContextMisuse, InvalidArgument, NotInHandler
 from tempolite_sdk.handlers import RetryPolicy
 from tempolite_sdk.operations import RunSideEffect
-from tempolite_sdk.payload import decode, digest, encode, encode_fields
+from tempolite_sdk.payload import decode, decoder, digest, encode, encode_fields
 from tempolite_sdk.values.written import tell_once
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     attempt = runtime.attempt
     effect = operation.effect
     run, input_digest, info = _resolve(effect, attempt)
+    if operation.type is not None:
+        decoder(operation.type)  # refused before it runs: what it returns could not be read
     type = operation.type if operation.type is not None else info.result_type
     in_order = scope.parent is None and attempt.ordered
     key = scope.prefix + checked_key(operation.key)
