@@ -166,9 +166,12 @@ def test_a_client_that_reconnects_and_closes_leaves_no_task_behind(peers: Start)
 
     complaints: list[dict[str, Any]] = []
 
+    def complain(_loop: asyncio.AbstractEventLoop, complaint: dict[str, Any]) -> None:
+        if complaint.keys() & {"task", "future"}:  # gRPC's poller, which all loops share, tells of earlier ones too
+            complaints.append(complaint)
+
     async def use() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _loop, complaint: complaints.append(complaint))
+        asyncio.get_running_loop().set_exception_handler(complain)
         first = peers(reply=signal_stored)
         client = AsyncClient(first.address, timeout=20)
         await client.send_signal("a", "go")
