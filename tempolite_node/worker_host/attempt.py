@@ -563,13 +563,13 @@ class Attempt:
 
     def only_waits_beside(self, bodies: Iterable[Scope | None]) -> bool:
         """Whether all that is open are waits, and of each of the bodies that run, one is. None: it is about to run."""
-        scopes = [parked.scope for parked in self._parked.values()]
+        scopes = [parked.scope for parked in list(self._parked.values())]
         bodies_wait = all(body is not None and any(scope.is_within(body) for scope in scopes) for body in bodies)
         return bool(scopes) and bodies_wait and len(self._calls) == len(scopes)
 
     def _only_waits(self) -> bool:
         """Whether nothing runs beside the waits: a side effect that does would be cut off, and run again."""
-        scopes = [parked.scope for parked in self._parked.values()]
+        scopes = [parked.scope for parked in list(self._parked.values())]
         bodies_wait = all(any(scope.is_within(body) for scope in scopes) for body in self.bodies)
         if not bodies_wait or len(self._calls) != len(scopes):
             return False
@@ -592,14 +592,15 @@ class Attempt:
         """Gives up the calls that code of an ended scope left open: its time was up, or it has tasks that go on."""
         if not scope.asked:
             return
-        for number, (_, asking) in list(self._calls.items()):
-            if not asking.is_within(scope):
+        for number in list(self._calls):
+            call = self._calls.get(number)  # another thread may have it by now
+            if call is None or not call[1].is_within(scope):
                 continue
             parked = self._parked.get(number)
             if (waiter := self.answered(number)) is None:
                 continue
             if parked is not None and parked.kind in WAITS and self.records_all:
-                self.send(GiveUp(kind=parked.kind, key=parked.key), asking, None)
+                self.send(GiveUp(kind=parked.kind, key=parked.key), call[1], None)
             waiter.wake(None)
 
     def stop(self) -> None:

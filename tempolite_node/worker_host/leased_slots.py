@@ -99,8 +99,9 @@ class LeasedSlots:
         return LOOK_S
 
     def _announce_lasting(self) -> None:
-        for place, (_, look) in list(self._running.items()):
-            if look == self._looks:
+        for place in list(self._running):  # of pairs, each would be made, and the others may run meanwhile
+            running = self._running.get(place)
+            if running is not None and running[1] == self._looks:
                 break  # it began since the last look, as did all behind it
             self._announce(place)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tempolite_node.worker_host.leased_slots import LOOK_S, LeasedSlots
@@ -159,3 +162,46 @@ def test_threads_never_run_more_than_was_leased_and_none_is_lost() -> None:
 
     assert 1 <= most <= 3
     assert sum(given_back) == 3
+
+
+@contextmanager
+def in_each_collection(act: object) -> Iterator[None]:
+    """Python code that may run wherever an object is made: the collector calls it, and then other threads go on."""
+    called = []
+
+    def collects(phase: str, _info: dict[str, int]) -> None:
+        if phase == "start":
+            called.append(act())  # type: ignore[operator]
+
+    before = gc.get_threshold()
+    pairs = [(number, number) for number in range(3_000)]  # those that Python keeps to use again
+    gc.callbacks.append(collects)
+    gc.set_threshold(1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(collects)
+    assert called
+    assert pairs
+
+
+def test_side_effects_begin_and_end_while_those_that_last_are_announced() -> None:
+    # given many that run, some of which last
+    slots, _, clock = leased(200)
+    attempt = Attempt()
+    for number in range(50):
+        slots.take(attempt, f"lasts-{number}", SCOPE)
+    look(slots, clock)
+    numbers = iter(range(100_000))
+
+    def another_begins() -> None:
+        slots._running[attempt, f"new-{next(numbers)}"] = (SCOPE, slots._looks)
+
+    # when others begin wherever the looking thread may be interrupted
+    clock.now_s += 2 * LOOK_S
+    with in_each_collection(another_begins):
+        slots.look()
+
+    # then all that last were announced
+    assert [key for key in attempt.announced if key.startswith("lasts")] == [f"lasts-{number}" for number in range(50)]
