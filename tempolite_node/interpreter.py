@@ -51,7 +51,7 @@ def looks_for_thread_locals() -> Callable[[], bool]:
     found = ctypes.pythonapi.PyThreadState_GetDict
     found.restype = ctypes.c_void_p
     kept: Mapping[str, Any] = ctypes.cast(found(), ctypes.py_object).value
-    return lambda: any(str(name).startswith("thread.local.") for name in tuple(kept))
+    return lambda: bool(kept) and any(str(name).startswith("thread.local.") for name in tuple(kept))
 
 
 @cache

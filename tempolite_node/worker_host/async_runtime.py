@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
+from itertools import islice
 from types import CoroutineType
 from typing import Any, TypeVar
 
@@ -35,6 +36,9 @@ from tempolite_node.worker_host.second_tasks import check_key
 from tempolite_sdk.operations import Operation
 
 T = TypeVar("T")
+
+#: Attempts that go on before what they say leaves. Fewer would make commits of the node that hold next to nothing.
+_TOGETHER = 16
 
 
 class AsyncRuntime(AttemptRuntime):
@@ -199,6 +203,7 @@ class AttemptLoop:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._flushes = False
+        self._going_on: dict[ExactCode, None] = {}  #: code that has answers to go on with, in the order of the first
         self._selector = _IdleSelector()
         self._loop: BodyLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -251,7 +256,40 @@ class AttemptLoop:
         self._channel.flush()
 
     def deliver(self, said: Iterable[tuple[Attempt, messages.Reply | messages.CancelAttempt]]) -> None:
-        self._started().call_soon_threadsafe(_deliver, said)
+        self._started().call_soon_threadsafe(self._deliver, said)
+
+    def _deliver(self, said: Iterable[tuple[Attempt, messages.Reply | messages.CancelAttempt]]) -> None:
+        waits_already = bool(self._going_on)
+        for attempt, message in said:
+            code = attempt.exact
+            if code is not None:
+                self._going_on[code] = None
+            if isinstance(message, messages.CancelAttempt):
+                if code is not None:
+                    code.cancel(message)
+                continue
+            waiter = attempt.answered(message.call)
+            if code is not None:
+                code.answered(waiter, message)
+            elif waiter is not None:
+                waiter.wake(message.answer)
+        if self._going_on and not waits_already:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Some at a time: the node has what the first ones say while the others go on."""
+        if self._flushes:
+            self._channel.flush()
+        some = list(islice(self._going_on, _TOGETHER))
+        try:
+            for code in some:
+                code.go_on()
+        finally:
+            for code in some:
+                del self._going_on[code]
+            if self._going_on:
+                assert self._loop is not None
+                self._loop.call_soon(self._go_on)  # behind the bodies that those have begun
 
 
 class TaskScheduler:
@@ -285,22 +323,3 @@ def _turn(loop: asyncio.AbstractEventLoop) -> None:
     while True:
         with suppress(SystemExit, KeyboardInterrupt):  # of a task of user code, which is told of it too
             loop.run_forever()
-
-
-def _deliver(said: Iterable[tuple[Attempt, messages.Reply | messages.CancelAttempt]]) -> None:
-    going_on: dict[ExactCode, None] = {}
-    for attempt, message in said:
-        code = attempt.exact
-        if code is not None:
-            going_on[code] = None
-        if isinstance(message, messages.CancelAttempt):
-            if code is not None:
-                code.cancel(message)
-            continue
-        waiter = attempt.answered(message.call)
-        if code is not None:
-            code.answered(waiter, message)
-        elif waiter is not None:
-            waiter.wake(message.answer)
-    for code in going_on:
-        code.go_on()

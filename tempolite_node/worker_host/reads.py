@@ -145,6 +145,8 @@ class Reads:
         run = self._attempt.run
         if isinstance(run, messages.RunCompensation):
             return None
+        if not run.journal:
+            return run.heartbeat
         began = self._recorded(_heartbeat(run))
         return run.heartbeat if began is None else (None if began == b"null" else began)
 
