@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from tempolite_node.engine.model import Component, RetryPolicy, Status
+from tempolite_node.engine.model import Component, OperationKind, RetryPolicy, Status
 
 
 class Consistency(StrEnum):
@@ -27,6 +28,14 @@ class ExecutionFilter(Struct, frozen=True, kw_only=True):
     roots_only: bool = False
     created_after_ms: int | None = None  #: exclusive
     created_before_ms: int | None = None  #: exclusive
+
+
+class Span(NamedTuple):
+    """An operation, or with no kind an attempt of the execution that ended, from its beginning to its end."""
+
+    kind: OperationKind | None
+    started_ms: int
+    closed_ms: int | None
 
 
 class ComponentStats(Struct, frozen=True, kw_only=True):

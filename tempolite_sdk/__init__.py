@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from tempolite_sdk.client.async_handle import AsyncExecutionHandle
     from tempolite_sdk.client.channel import TLS
     from tempolite_sdk.client.cluster_info import ClusterInfo, Consistency, MemberInfo
+    from tempolite_sdk.client.explanation import Cause, CauseKind, Explanation, TimeSpent
     from tempolite_sdk.client.info import (
         AttemptInfo,
         Component,
@@ -107,6 +108,7 @@ _HOMES = {
         "tempolite_sdk.client.async_handle": ("AsyncExecutionHandle",),
         "tempolite_sdk.client.channel": ("TLS",),
         "tempolite_sdk.client.cluster_info": ("ClusterInfo", "Consistency", "MemberInfo"),
+        "tempolite_sdk.client.explanation": ("Cause", "CauseKind", "Explanation", "TimeSpent"),
         "tempolite_sdk.client.info": (
             "AttemptInfo",
             "Component",
@@ -194,6 +196,8 @@ __all__ = [
     "BatchRefused",
     "Begun",
     "Cancelled",
+    "Cause",
+    "CauseKind",
     "ChildHandle",
     "Client",
     "ClusterInfo",
@@ -213,6 +217,7 @@ __all__ = [
     "ExecutionTerminated",
     "ExecutionTimedOut",
     "ExecutionTree",
+    "Explanation",
     "FailedPrecondition",
     "FailureInfo",
     "FieldViolation",
@@ -249,6 +254,7 @@ __all__ = [
     "Stats",
     "StepFailed",
     "TempoliteError",
+    "TimeSpent",
     "TransactionContext",
     "Unauthenticated",
     "Unavailable",

@@ -16,4 +16,10 @@ def listed(names: Collection[str]) -> str:
 
 def did_you_mean(name: str, names: Collection[str]) -> str:
     """The nearest of the names, as the end of a sentence; "": none is near."""
-    return "".join(f"; did you mean {near}?" for near in difflib.get_close_matches(name, names, 1))
+    meant = near(name, names)
+    return f"; did you mean {meant}?" if meant else ""
+
+
+def near(name: str, names: Collection[str]) -> str:
+    """The nearest of the names; "": none is near."""
+    return next(iter(difflib.get_close_matches(name, names, 1)), "")

@@ -21,6 +21,7 @@ RULES: Mapping[str, Role | None] = {
     _EXECUTIONS + "Session": Role.READER,  # and each call in it by its own rule
     _EXECUTIONS + "GetExecution": Role.READER,
     _EXECUTIONS + "GetExecutionTree": Role.READER,
+    _EXECUTIONS + "ExplainExecution": Role.READER,
     _EXECUTIONS + "ListExecutions": Role.READER,
     _EXECUTIONS + "CountExecutions": Role.READER,
     _EXECUTIONS + "WaitExecution": Role.READER,

@@ -8,10 +8,12 @@ from typing import TypeVar
 import grpc
 
 from tempolite_node.api.auth import caller
-from tempolite_node.api.convert import requests, responses
+from tempolite_node.api.convert import explanations, requests, responses
 from tempolite_node.api.convert.paging import page_token
 from tempolite_node.api.convert.requests import OperationId
 from tempolite_node.api.enqueueing import Enqueueing, accepted
+from tempolite_node.api.explaining import explained
+from tempolite_node.api.found import found_by_id
 from tempolite_node.api.leader import leader_metadata
 from tempolite_node.api.polls import Polls, time_to_wait_ms
 from tempolite_node.api.ports import NodePorts, Queries
@@ -81,10 +83,17 @@ class ExecutionService(ExecutionServiceServicer):
         bytes_max = self._limits.message_bytes - ENVELOPE_BYTES
         return await self._node.reads.read(
             lambda queries: execution_tree(
-                queries, _found(queries, wanted.root_id), nodes_max=wanted.nodes_max, bytes_max=bytes_max
+                queries, found_by_id(queries, wanted.root_id), nodes_max=wanted.nodes_max, bytes_max=bytes_max
             ),
             wanted.consistency,
         )
+
+    async def ExplainExecution(
+        self, request: pb.ExplainExecutionRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.ExplainExecutionResponse:
+        execution_id, consistency = requests.explain(request)
+        explanation = await explained(self._node, execution_id, consistency)
+        return pb.ExplainExecutionResponse(explanation=explanations.explanation(explanation))
 
     async def ListExecutions(
         self, request: pb.ListExecutionsRequest, _context: grpc.aio.ServicerContext
@@ -133,7 +142,7 @@ class ExecutionService(ExecutionServiceServicer):
         self, request: pb.ReceiveSignalsRequest, _context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.ReceiveSignalsResponse]:
         execution_id, name, after = requests.receive_signals(request)
-        mailbox = await self._node.reads.read(lambda queries: _found(queries, execution_id).mailbox_row)
+        mailbox = await self._node.reads.read(lambda queries: found_by_id(queries, execution_id).mailbox_row)
         with self._node.watch.following(execution_id) as follower:
             while True:
                 closed, more, signals = await self._signals(execution_id, mailbox, name, after)
@@ -208,12 +217,12 @@ class ExecutionService(ExecutionServiceServicer):
             return responses.status(outcome.status)
         # What was decided here is saved here.
         return await self._node.reads.read(
-            lambda queries: responses.status(_found(queries, execution_id).status), Consistency.STALE
+            lambda queries: responses.status(found_by_id(queries, execution_id).status), Consistency.STALE
         )
 
     async def _execution(self, execution_id: str, consistency: Consistency) -> common_pb2.Execution:
         def query(queries: Queries) -> common_pb2.Execution:
-            execution = _found(queries, execution_id)
+            execution = found_by_id(queries, execution_id)
             attempts = queries.attempts(execution.row)
             return responses.execution(
                 execution,
@@ -227,22 +236,15 @@ class ExecutionService(ExecutionServiceServicer):
         return await self._node.reads.read(query, consistency)
 
 
-def _found(queries: Queries, execution_id: str) -> Execution:
-    execution = queries.execution(execution_id)
-    if execution is None:
-        raise Rejected(Rejection(Reason.NOT_FOUND, f"no execution {execution_id!r}"))
-    return execution
-
-
 def _resumable(queries: Queries, execution_id: str) -> None:
     """Whether all nodes know what it is to resume it."""
-    if _found(queries, execution_id).format < formats.TRIALS:
+    if found_by_id(queries, execution_id).format < formats.TRIALS:
         message = f"execution {execution_id} is of an earlier version: it is resumed when its node is started again"
         raise Rejected(Rejection(Reason.WRONG_STATE, message))
 
 
 def _operation(queries: Queries, wanted: OperationId) -> common_pb2.Operation:
-    execution = _found(queries, wanted.execution_id)
+    execution = found_by_id(queries, wanted.execution_id)
     if wanted.run is not None:
         execution = queries.run_of(execution, wanted.run) or execution
     found = wanted.run in (None, execution.run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
@@ -15,14 +15,16 @@ from tempolite_node.engine.model import (
     Component,
     EndedAttempt,
     Execution,
+    NodeState,
     Operation,
     OperationKind,
     ServedHandler,
     Signal,
 )
+from tempolite_node.explain.facts import Look
 from tempolite_node.handlers.options import Resolved
 from tempolite_node.protocol.messages import CallOptions, HandlerDescription, Violation
-from tempolite_node.views import ClusterState, Consistency, ExecutionFilter, NodeInfo, PoolState, Stats
+from tempolite_node.views import ClusterState, Consistency, ExecutionFilter, NodeInfo, PoolState, Span, Stats
 
 T = TypeVar("T")
 
@@ -48,6 +50,34 @@ class Queries(Protocol):
 
     def pending(self, execution_row: int) -> list[Operation]:
         """The waits that are not over."""
+        ...
+
+    def execution_at(self, row: int) -> Execution | None: ...
+
+    def last_run(self, execution: Execution) -> Execution:
+        """Of those that continue it, the one that is continued no more; itself, if it is not."""
+        ...
+
+    def operation_at(self, execution_row: int, kind: OperationKind, key: str) -> Operation | None: ...
+
+    def retrying(self, execution_row: int, limit: int) -> list[Operation]:
+        """Operations between two attempts."""
+        ...
+
+    def last_attempt(self, execution_row: int, kind: OperationKind | None, key: str) -> EndedAttempt | None:
+        """That ended, of the execution or of one of its operations."""
+        ...
+
+    def open_children(self, execution_row: int, limit: int) -> list[Execution]:
+        """Those that have not ended, oldest first."""
+        ...
+
+    def count_ahead(self, execution: Execution, limit: int) -> int:
+        """Executions before it, up to the limit, in the queue of its pool or among those that wait for its key."""
+        ...
+
+    def spans(self, execution_row: int, limit: int) -> list[Span]:
+        """When its operations, and its own attempts that have ended, began and ended: so many at most."""
         ...
 
     def key_holders(self, execution: Execution, limit: int) -> list[str]:
@@ -175,6 +205,16 @@ class PoolPort(Protocol):
     async def resume(self, component: Component) -> PoolState: ...
 
 
+class LookPort(Protocol):
+    """What nodes know of executions beside the store."""
+
+    def nodes(self) -> Mapping[str, NodeState]: ...
+
+    async def look(self, executions: Mapping[str, Sequence[str]]) -> Mapping[str, Look]:
+        """What each node that answers knows of these executions, by its id."""
+        ...
+
+
 class StatusPort(Protocol):
     """What this node serves, and what it holds and does."""
 
@@ -220,6 +260,7 @@ class NodePorts(Struct, frozen=True, kw_only=True):
     reads: ReadPort
     watch: WatchPort
     pools: PoolPort
+    looks: LookPort
     status: StatusPort
     cluster: ClusterPort | None  #: None: the node is alone
 

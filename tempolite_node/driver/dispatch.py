@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
 from typing import Protocol
 
 from tempolite_node.driver import run_messages
@@ -165,6 +166,26 @@ class Dispatch:
     def attempts(self) -> int:
         """Attempts that worker hosts hold, parked ones included."""
         return len(self._runs)
+
+    # --- looked at
+
+    def run_at(self, execution_id: str) -> RunningAttempt | None:
+        """The attempt that a worker host holds."""
+        return self._runs.get(execution_id)
+
+    def holders(self, component: Component, limit: int) -> list[str]:
+        """Executions of which code has a slot of the pool, so many at most; the longest here first."""
+        runs = (run for run in self._runs.values() if any(f.slot and f.pool is component for f in run.frames.values()))
+        return [run.execution_id for run in islice(runs, limit)]
+
+    def rate_wait_s(self, component: Component) -> float:
+        """Seconds until the pool's rate limit lets something start."""
+        return self.pools[component].rate.wait_s(self._clock_s())
+
+    @property
+    def tried_alone(self) -> str | None:
+        """The execution beside which nothing starts."""
+        return self._trials.trying
 
     # --- effects
 

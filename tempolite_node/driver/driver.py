@@ -160,6 +160,11 @@ class Driver:
         return self._log.now_ms()
 
     @property
+    def registered(self) -> bool:
+        """Whether the log knows this process, which it does once it has caught up."""
+        return self._readiness.registered
+
+    @property
     def boot_id(self) -> str:
         """Names this process of the node, among all that there were."""
         return self._readiness.boot_id

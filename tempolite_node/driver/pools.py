@@ -79,7 +79,7 @@ class RateLimit:
     """A token bucket: `rate` starts per second on average, one second's worth at once."""
 
     def __init__(self, rate: float, now_s: float) -> None:
-        self._rate = rate
+        self.per_s = rate
         self._burst = max(1.0, rate)
         self._tokens = self._burst
         self._filled_s = now_s
@@ -89,12 +89,19 @@ class RateLimit:
         """0 when a start is free to go; else the seconds until one is."""
         if not self.limits:
             return 0.0
-        self._tokens = min(self._burst, self._tokens + max(0.0, now_s - self._filled_s) * self._rate)
+        self._tokens = min(self._burst, self._tokens + max(0.0, now_s - self._filled_s) * self.per_s)
         self._filled_s = now_s
         if self._tokens >= 1:
             self._tokens -= 1
             return 0.0
-        return (1 - self._tokens) / self._rate
+        return (1 - self._tokens) / self.per_s
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until a start is free to go, of which none is taken."""
+        wait_s = self.take(now_s)
+        if self.limits and not wait_s:
+            self.give_back()
+        return wait_s
 
     def give_back(self) -> None:
         """The start did not take place."""

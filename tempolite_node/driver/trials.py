@@ -22,6 +22,11 @@ class Trials:
         return self.wanted or self._tried is not None
 
     @property
+    def trying(self) -> str | None:
+        """The one that is tried now."""
+        return self._tried
+
+    @property
     def holds(self) -> bool:
         """Whether nothing else is to be given out."""
         return self._tried is not None or self._holding_s is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from msgspec import Struct
 from tempolite_node.config import ClusterConfig
 from tempolite_node.engine.commands import RemoveNode
 from tempolite_node.errors import NodeError, NoQuorum, OutcomeUnknown, Unavailable, WrongState
+from tempolite_node.explain.facts import Look
 from tempolite_node.log.raft.entries import Member
 from tempolite_node.log.raft.outcomes import (
     Committed,
@@ -36,6 +37,7 @@ from tempolite_node.views import ClusterState, MemberState
 logger = structlog.get_logger("cluster")
 
 _CHECK_S = 5.0
+_LOOK_S = 3.0
 _REMOVAL_S = 60.0
 _TRANSFER_S = 10.0
 
@@ -58,6 +60,13 @@ class CheckSignal(Struct, frozen=True, tag=True):
     payload: bytes
 
 
+class LookAt(Struct, frozen=True, tag=True):
+    """What does the node know of these executions, which it owns, beside the store? A node of an earlier version has
+    no answer."""
+
+    execution_ids: tuple[str, ...]
+
+
 class AddMember(Struct, frozen=True, tag=True):
     node_id: str
     address: str
@@ -76,6 +85,10 @@ class Checked(Struct, frozen=True, tag=True):
     violations: tuple[tuple[Violation, ...], ...]
 
 
+class Looked(Struct, frozen=True, tag=True):
+    look: Look
+
+
 class Done(Struct, frozen=True, tag=True):
     leader: str = ""  #: of a transfer
 
@@ -85,8 +98,8 @@ class Failed(Struct, frozen=True, tag=True):
     message: str
 
 
-Question = CheckArguments | CheckSignal | AddMember | RemoveMember | TransferLeadership
-Answer = Checked | Done | Failed
+Question = CheckArguments | CheckSignal | LookAt | AddMember | RemoveMember | TransferLeadership
+Answer = Checked | Looked | Done | Failed
 
 _ERRORS: Mapping[str, type[NodeError]] = {
     error.__name__: error for error in (Unavailable, NoQuorum, OutcomeUnknown, WrongState)
@@ -106,8 +119,13 @@ class Cluster:
         executions: StoreWriter,
         driver: DriverClient,
         supervisor: Supervisor,
+        own_look: Callable[[Sequence[str]], Awaitable[Look]],
     ) -> None:
-        """executions: but for its nodes, inspected in the driver's thread alone."""
+        """executions: but for its nodes, inspected in the driver's thread alone.
+
+        own_look: what this node knows of executions.
+        """
+        self.own_look = own_look
         self._config = config
         self._raft = raft
         self._executions = executions
@@ -218,6 +236,16 @@ class Cluster:
         if not isinstance(answer, Checked) or len(answer.violations) != 1:
             raise Unavailable(f"node {node.id} did not check the signal: {answer}")
         return answer.violations[0]
+
+    # --- what others know of executions that they own
+
+    async def look(self, node_id: str, execution_ids: Sequence[str]) -> Look | None:
+        """None: it does not answer."""
+        try:
+            answer = await self._ask(node_id, LookAt(tuple(execution_ids)), _LOOK_S)
+        except Unavailable:
+            return None
+        return answer.look if isinstance(answer, Looked) else None
 
     # --- changes of the members; at the leader, or handed on to it
 
@@ -330,6 +358,8 @@ class Cluster:
         if isinstance(question, CheckSignal):
             violations = await self._supervisor.check_signal(question.handler, question.name, question.payload)
             return Checked((tuple(violations),))
+        if isinstance(question, LookAt):
+            return Looked(await self.own_look(question.execution_ids))
         return await self._change(question)
 
     async def _checked(self, calls: Calls) -> Answer:
@@ -344,6 +374,8 @@ def _patience_s(question: Question) -> float:
     match question:
         case CheckArguments() | CheckSignal():
             return _CHECK_S
+        case LookAt():
+            return _LOOK_S
         case AddMember(catch_up_s=catch_up_s):
             return catch_up_s
         case RemoveMember():

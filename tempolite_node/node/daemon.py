@@ -44,6 +44,7 @@ from tempolite_node.logger.writer import LogWriter
 from tempolite_node.node import reloadable
 from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.node.execution_log import ExecutionLog
+from tempolite_node.node.looks import Looks
 from tempolite_node.node.pools import Pools
 from tempolite_node.node.publisher import Publisher
 from tempolite_node.node.reads import Reads
@@ -80,6 +81,7 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._stop_requested = asyncio.Event()
         self._stop_now = asyncio.Event()
+        self._draining = False
         self._failure: BaseException | None = None
         self._replicated: ReplicatedLog | None = None
         self._data_dir = DataDir(config.node.data_dir)
@@ -194,6 +196,14 @@ class Node:
         )
         self._client = DriverClient(self._driver)
         self._cluster = self._make_cluster(parts)
+        self._looks = Looks(
+            config.node.id,
+            driver=self._driver,
+            client=self._client,
+            nodes=executions.nodes,
+            draining=lambda: self._draining,
+            peers=self._cluster,
+        )
         self._reads = Reads(
             readers=self._readers,
             executions=executions,
@@ -215,6 +225,7 @@ class Node:
             executions=self._executions,
             driver=self._client,
             supervisor=self._supervisor,
+            own_look=lambda execution_ids: self._looks.own(execution_ids),
         )
         parts.callback(cluster.stop)
         return cluster
@@ -284,6 +295,7 @@ class Node:
             reads=self._reads,
             watch=self._watch,
             pools=self._pools,
+            looks=self._looks,
             status=self._status,
             cluster=self._cluster,
         )
@@ -347,7 +359,7 @@ class Node:
 
     async def _drain(self) -> None:
         """Lets running attempts end: those that wait are unwound, and go on after the next start, or elsewhere."""
-        self._status.draining = True
+        self._status.draining = self._draining = True
         self._end_signs_of_life()  # whoever loses patience with it and kills it tells nothing of what it runs
         drain_s = self._config.node.drain_timeout_ms / 1000
         logger.info("draining", timeout_s=drain_s)

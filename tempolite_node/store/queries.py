@@ -9,7 +9,7 @@ import apsw
 
 from tempolite_node.engine.model import EndedAttempt, Execution, Operation, OperationKind, Signal, Status
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS
-from tempolite_node.views import ExecutionFilter
+from tempolite_node.views import ExecutionFilter, Span
 
 T = TypeVar("T")
 
@@ -63,6 +63,58 @@ class Queries:
         sql = f"""{OPERATIONS.select} INDEXED BY operations_pending
                   WHERE execution_row = ? AND status = 'pending' AND kind <> 'compensation' ORDER BY seq LIMIT 100"""
         return [OPERATIONS.value(row) for row in self._connection.execute(sql, (execution_row,))]
+
+    def execution_at(self, row: int) -> Execution | None:
+        found = self._connection.execute(f"{EXECUTIONS.select} WHERE row = ?", (row,)).fetchone()
+        return EXECUTIONS.value(found) if found else None
+
+    def operation_at(self, execution_row: int, kind: OperationKind, key: str) -> Operation | None:
+        sql = f"{OPERATIONS.select} WHERE execution_row = ? AND kind = ? AND key = ?"
+        row = self._connection.execute(sql, (execution_row, kind, key)).fetchone()
+        return OPERATIONS.value(row) if row else None
+
+    def retrying(self, execution_row: int, limit: int) -> list[Operation]:
+        """Operations between two attempts."""
+        sql = f"""{OPERATIONS.select} INDEXED BY operations_retrying
+                  WHERE execution_row = ? AND status = 'retrying' ORDER BY seq LIMIT ?"""
+        return [OPERATIONS.value(row) for row in self._connection.execute(sql, (execution_row, limit))]
+
+    def last_attempt(self, execution_row: int, kind: OperationKind | None, key: str) -> EndedAttempt | None:
+        """That ended, of the execution or of one of its operations."""
+        sql = f"""{ATTEMPTS.select} INDEXED BY attempts_by_operation
+                  WHERE execution_row = ? AND kind IS ? AND key = ? ORDER BY rowid DESC LIMIT 1"""
+        row = self._connection.execute(sql, (execution_row, kind, key)).fetchone()
+        return ATTEMPTS.value(row) if row else None
+
+    def open_children(self, execution_row: int, limit: int) -> list[Execution]:
+        """Those that have not ended, oldest first."""
+        sql = f"{EXECUTIONS.select} WHERE parent_row = ? AND closed_ms IS NULL ORDER BY row LIMIT ?"
+        return [EXECUTIONS.value(row) for row in self._connection.execute(sql, (execution_row, limit))]
+
+    def count_ahead(self, execution: Execution, limit: int) -> int:
+        """Executions before it, up to the limit, in the queue of its pool or among those that wait for its key."""
+        bindings: dict[str, Any] = {"priority": execution.priority, "row": execution.row, "limit": limit}
+        if execution.waits_for_place:
+            where = """handler = :handler AND concurrency_key = :key AND status = 'queued' AND ready_at IS NULL
+                       AND (priority > :priority OR (priority = :priority AND row < :row))"""
+            bindings |= {"handler": execution.handler, "key": execution.concurrency_key}
+        elif execution.ready_at is not None:
+            where = """owner = :owner AND pool = :pool AND ready_at IS NOT NULL
+                       AND (resumes > :resumes OR (resumes = :resumes
+                            AND (priority > :priority OR (priority = :priority AND row < :row))))"""
+            bindings |= {"owner": execution.owner, "pool": execution.pool, "resumes": execution.resumes}
+        else:
+            return 0
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM executions WHERE {where} LIMIT :limit)"
+        return int(self._connection.execute(sql, bindings).get)
+
+    def spans(self, execution_row: int, limit: int) -> list[Span]:
+        """When its operations, and its own attempts that have ended, began and ended: so many at most."""
+        sql = """SELECT NULL, started_ms, ended_ms FROM attempts INDEXED BY attempts_by_operation
+                 WHERE execution_row = :row AND kind IS NULL
+                 UNION ALL SELECT kind, started_ms, closed_ms FROM operations WHERE execution_row = :row LIMIT :limit"""
+        rows = self._connection.execute(sql, {"row": execution_row, "limit": limit})
+        return [Span(kind and OperationKind(kind), start, end) for kind, start, end in rows]
 
     def key_holders(self, execution: Execution, limit: int) -> list[str]:
         """Ids of executions that hold the concurrency key which the execution waits for; of others, none."""

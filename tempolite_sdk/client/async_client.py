@@ -17,6 +17,7 @@ from tempolite_sdk.client.calls.enqueues import EnqueueOptions, Progress
 from tempolite_sdk.client.calls.listing import Filter
 from tempolite_sdk.client.channel import DEFAULT_TIMEOUT, TLS, resolve_targets
 from tempolite_sdk.client.cluster_info import ClusterInfo, Consistency, ConsistencyLike
+from tempolite_sdk.client.explanation import Explanation
 from tempolite_sdk.client.info import (
     ComponentLike,
     ExecutionInfo,
@@ -217,6 +218,10 @@ class AsyncClient(AsyncEnqueuer, AsyncWaiting):
         max_nodes: executions and operations; default and maximum 10,000. consistency: as for `get`.
         """
         return await self._connection.call(execution.tree(id, max_nodes, consistency))
+
+    async def explain(self, id: str, *, consistency: ConsistencyLike = Consistency.LINEARIZABLE) -> Explanation:
+        """Why an execution does not move; see `AsyncExecutionHandle.explain`."""
+        return await self._connection.call(execution.explain(id, consistency))
 
     @overload
     async def send_signal(self, id: str, name: Signal[S], payload: S, request_id: str | None = None) -> int: ...

@@ -13,6 +13,7 @@ from google.protobuf import duration_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tempolite_sdk.client.cluster_info import ClusterInfo, MemberInfo
+from tempolite_sdk.client.explanation import Cause, CauseKind, Explanation, TimeSpent
 from tempolite_sdk.client.info import (
     AttemptInfo,
     Component,
@@ -35,7 +36,7 @@ from tempolite_sdk.client.tree import ExecutionTree
 from tempolite_sdk.durations import Duration, seconds_of
 from tempolite_sdk.errors import FailureInfo, InvalidArgument, NodeFault
 from tempolite_sdk.handlers import RetryPolicy
-from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2, common_pb2, node_service_pb2
+from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2, common_pb2, explanation_pb2, node_service_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 E = TypeVar("E", bound=StrEnum)
@@ -274,6 +275,57 @@ def tree(message: pb.ExecutionTree, *, truncated: bool = False) -> ExecutionTree
         operations=tuple(operation(each) for each in message.operations),
         children=tuple(tree(each) for each in message.children),
         truncated=truncated,
+    )
+
+
+# --- explanations
+
+_CAUSE_KINDS = {
+    number: kind
+    for kind in CauseKind
+    for name, number in explanation_pb2.CauseKind.items()
+    if name == f"CAUSE_KIND_{kind.name}"
+}
+
+
+def explanation(message: explanation_pb2.Explanation) -> Explanation:
+    return Explanation(
+        execution_id=message.execution_id,
+        handler=message.handler,
+        status=execution_status(message.status),
+        sentence=message.sentence,
+        causes=tuple(_cause(each) for each in message.causes),
+        next=message.next,
+        next_time=time(message, "next_time"),
+        actions=tuple(message.actions),
+        time_spent=_time_spent(message.time_spent) if message.HasField("time_spent") else None,
+    )
+
+
+def _cause(message: explanation_pb2.Cause) -> Cause:
+    return Cause(
+        kind=_CAUSE_KINDS.get(message.kind, CauseKind.UNKNOWN),
+        text=message.text,
+        since=time(message, "since"),
+        until=time(message, "until"),
+        operation_id=message.operation_id,
+        name=message.name,
+        names=tuple(message.names),
+        ahead=message.ahead if message.HasField("ahead") else None,
+        failure=_failure(message),
+        actions=tuple(message.actions),
+        awaited=explanation(message.awaited) if message.HasField("awaited") else None,
+    )
+
+
+def _time_spent(message: explanation_pb2.TimeSpent) -> TimeSpent:
+    return TimeSpent(
+        queued=message.queued.ToTimedelta(),
+        running=message.running.ToTimedelta(),
+        waiting=message.waiting.ToTimedelta(),
+        backing_off=message.backing_off.ToTimedelta(),
+        replaying=message.replaying.ToTimedelta(),
+        partial=message.partial,
     )
 
 

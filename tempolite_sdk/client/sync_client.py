@@ -15,6 +15,7 @@ from tempolite_sdk.client.calls.enqueues import EnqueueOptions, Progress
 from tempolite_sdk.client.calls.listing import Filter
 from tempolite_sdk.client.channel import DEFAULT_TIMEOUT, TLS, resolve_targets
 from tempolite_sdk.client.cluster_info import ClusterInfo, Consistency, ConsistencyLike
+from tempolite_sdk.client.explanation import Explanation
 from tempolite_sdk.client.info import (
     ComponentLike,
     ExecutionInfo,
@@ -214,6 +215,10 @@ class Client(Enqueuer, SyncWaiting):
         max_nodes: executions and operations; default and maximum 10,000. consistency: as for `get`.
         """
         return self._connection.call(execution.tree(id, max_nodes, consistency))
+
+    def explain(self, id: str, *, consistency: ConsistencyLike = Consistency.LINEARIZABLE) -> Explanation:
+        """Why an execution does not move; see `ExecutionHandle.explain`."""
+        return self._connection.call(execution.explain(id, consistency))
 
     @overload
     def send_signal(self, id: str, name: Signal[S], payload: S, request_id: str | None = None) -> int: ...

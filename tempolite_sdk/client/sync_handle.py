@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 from tempolite_sdk.client.calls import execution
 from tempolite_sdk.client.calls.execution import SignalCursor
 from tempolite_sdk.client.cluster_info import Consistency, ConsistencyLike
+from tempolite_sdk.client.explanation import Explanation
 from tempolite_sdk.client.info import ExecutionInfo, ExecutionStatus, ResolutionLike, SentSignal
 from tempolite_sdk.client.sync_connection import SyncConnection
 from tempolite_sdk.client.tree import ExecutionTree
@@ -65,6 +66,13 @@ class ExecutionHandle(Generic[T]):
         max_nodes: executions and operations; default and maximum 10,000. consistency: as for `info`.
         """
         return self._connection.call(execution.tree(self.id, max_nodes, consistency))
+
+    def explain(self, *, consistency: ConsistencyLike = Consistency.LINEARIZABLE) -> Explanation:
+        """Why it does not move: since when, what is next, what can be done, down to the root of what it waits for.
+
+        consistency: as for `info`; where the cluster has no quorum, what the node has is taken, and that is said.
+        """
+        return self._connection.call(execution.explain(self.id, consistency))
 
     @overload
     def send_signal(self, name: Signal[S], payload: S, request_id: str | None = None) -> int: ...

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import pytest
 
-from tempolite_sdk import ExecutionStatus
+from tempolite_sdk import CauseKind, ExecutionStatus
 from tests.e2e.daemon import PATIENCE_S, until_status
 
 from .cluster import Cluster, eventually
@@ -64,6 +64,9 @@ def test_what_a_lost_node_ran_keeps_its_place_until_it_has_ended_elsewhere(nodes
         nodes.until("first runs")
         second = client.options(id="second", concurrency_key="k").enqueue("run")
         assert second.info().waits_for_key == "concurrency key 'k' of run is held by first"
+        owner = first.info().node_id
+        assert first.explain().sentence.startswith(f"run first runs its attempt 1 on node {owner}")
+        assert (second.explain().root.kind, second.explain().root.names) == (CauseKind.CONCURRENCY_KEY, ("first",))
 
         nodes.nodes[first.info().node_id].kill()
         nodes.until("first runs", 2)

@@ -8,6 +8,7 @@ import pytest
 from tempolite_sdk import ExecutionHandle, OutcomeUnknown, Unavailable
 from tempolite_sdk.pb.tempolite.v1 import common_pb2 as common
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
+from tempolite_sdk.pb.tempolite.v1 import explanation_pb2
 from tests.e2e.daemon import PATIENCE_S
 
 from .cluster import Cluster, Node, eventually, reason_of
@@ -96,6 +97,21 @@ def test_stale_reads_go_on_and_linearizable_ones_are_refused(three: Cluster) -> 
     assert left.ask("CountExecutions", pb.CountExecutionsRequest(consistency=common.CONSISTENCY_STALE)).count >= 1
     for consistency in (common.CONSISTENCY_LINEARIZABLE, common.CONSISTENCY_UNSPECIFIED):
         assert refused(left, "GetExecution", get(handle.id, consistency)) == "NO_QUORUM"
+
+
+def test_why_an_execution_does_not_move_is_told_without_a_majority_too(three: Cluster) -> None:
+    with three.client() as client:
+        listening = client.enqueue("listen").id
+    three.until(f"{listening} before")
+    three.until_applied()
+    left = three.follower()
+    for other in three.others(left):
+        other.kill()
+
+    told = left.ask("ExplainExecution", pb.ExplainExecutionRequest(id=listening)).explanation
+
+    assert told.causes[0].kind == explanation_pb2.CAUSE_KIND_NO_QUORUM
+    assert "no quorum" in told.sentence
 
 
 def test_everything_goes_on_when_a_second_node_is_back(three: Cluster) -> None:

@@ -206,6 +206,14 @@ def tree(request: pb.GetExecutionTreeRequest) -> TreeRequest:
     return TreeRequest(request.id, request.max_nodes or TREE_NODES_MAX, consistency)
 
 
+def explain(request: pb.ExplainExecutionRequest) -> tuple[str, Consistency]:
+    checks = Checks()
+    checks.known_id("id", request.id)
+    consistency = _consistency(checks, request.consistency)
+    checks.finish()
+    return request.id, consistency
+
+
 def list_executions(request: pb.ListExecutionsRequest) -> ListRequest:
     checks = Checks()
     filter = _filter(checks, request.filter)

@@ -79,13 +79,13 @@ def execution(
         priority=source.priority,
         arguments=_payload(source.arguments),
         result=_payload(source.result),
-        failure=_failure(source.failure),
+        failure=failure_message(source.failure),
         retry_state=_retry_state(source.retry_state),
-        create_time=_time(source.created_ms),
-        start_time=_time(source.started_ms),
-        close_time=_time(source.closed_ms),
-        next_attempt_time=_time(source.due_ms),
-        deadline=_time(source.deadline_ms),
+        create_time=time_message(source.created_ms),
+        start_time=time_message(source.started_ms),
+        close_time=time_message(source.closed_ms),
+        next_attempt_time=time_message(source.due_ms),
+        deadline=time_message(source.deadline_ms),
         cancel_requested=source.cancel_requested,
         reason=source.reason,
         # What a run did not take is the next one's.
@@ -108,7 +108,7 @@ def _unconsumed(source: Signal) -> common_pb2.UnconsumedSignal:
         name=source.name,
         payload=_payload(source.payload) if len(source.payload) <= _SHOWN_BYTES_MAX else None,
         sender=source.sender,
-        send_time=_time(source.at_ms),
+        send_time=time_message(source.at_ms),
         set_aside=source.set_aside or "",
     )
 
@@ -130,10 +130,10 @@ def operation(source: Operation, of: Execution, *, attempts: Sequence[EndedAttem
         attempt=source.attempt,
         input=_payload(source.input),
         result=_payload(source.result),
-        failure=_failure(source.failure),
-        start_time=_time(source.started_ms),
-        close_time=_time(source.closed_ms),
-        next_attempt_time=_time(source.due_ms) if source.status is OperationStatus.RETRYING else None,
+        failure=failure_message(source.failure),
+        start_time=time_message(source.started_ms),
+        close_time=time_message(source.closed_ms),
+        next_attempt_time=time_message(source.due_ms) if source.status is OperationStatus.RETRYING else None,
         attempts=[
             _attempt(attempt) for attempt in attempts if (attempt.kind, attempt.key) == (source.kind, source.key)
         ],
@@ -162,16 +162,16 @@ def fill_enqueued(response: pb.EnqueueExecutionResponse, source: Enqueued, ended
     outcome.reason = ended.reason
     if ended.result is not None:
         outcome.result.encoding, outcome.result.data = "json", ended.result
-    if (failure := _failure(ended.failure)) is not None:
+    if (failure := failure_message(ended.failure)) is not None:
         outcome.failure.CopyFrom(failure)
 
 
 def _attempt(source: EndedAttempt) -> common_pb2.Attempt:
     return common_pb2.Attempt(
         number=source.number,
-        failure=_failure(source.failure),
-        start_time=_time(source.started_ms),
-        end_time=_time(source.ended_ms),
+        failure=failure_message(source.failure),
+        start_time=time_message(source.started_ms),
+        end_time=time_message(source.ended_ms),
         left_out=source.left_out,
     )
 
@@ -181,16 +181,16 @@ def signal(source: Signal) -> pb.ReceiveSignalsResponse:
         name=source.name,
         payload=_payload(source.payload),
         sequence=source.seq,
-        send_time=_time(source.at_ms),
+        send_time=time_message(source.at_ms),
     )
 
 
 def retry_policy(source: RetryPolicy) -> common_pb2.RetryPolicy:
     message = common_pb2.RetryPolicy(
         maximum_attempts=source.maximum_attempts,
-        initial_interval=_duration(source.initial_interval_ms),
+        initial_interval=duration_message(source.initial_interval_ms),
         backoff_coefficient=source.backoff_coefficient,
-        maximum_interval=_duration(source.maximum_interval_ms),
+        maximum_interval=duration_message(source.maximum_interval_ms),
         jitter=source.jitter,
         non_retryable_errors=source.non_retryable_errors,
     )
@@ -207,7 +207,7 @@ def _payload(data: bytes | None) -> common_pb2.Payload | None:
 _CAUSES_MAX = 20
 
 
-def _failure(source: Failure | None, causes: int = _CAUSES_MAX) -> common_pb2.Failure | None:
+def failure_message(source: Failure | None, causes: int = _CAUSES_MAX) -> common_pb2.Failure | None:
     if source is None:
         return None
     return common_pb2.Failure(
@@ -215,19 +215,19 @@ def _failure(source: Failure | None, causes: int = _CAUSES_MAX) -> common_pb2.Fa
         message=source.message,
         traceback=source.traceback,
         non_retryable=source.non_retryable,
-        cause=_failure(source.cause, causes - 1) if causes else None,
+        cause=failure_message(source.cause, causes - 1) if causes else None,
         bases=source.bases,
     )
 
 
-def _time(at_ms: int | None) -> Timestamp | None:
+def time_message(at_ms: int | None) -> Timestamp | None:
     if at_ms is None:
         return None
     seconds, milliseconds = divmod(at_ms, 1_000)
     return Timestamp(seconds=seconds, nanos=milliseconds * 1_000_000)
 
 
-def _duration(duration_ms: int) -> Duration:
+def duration_message(duration_ms: int) -> Duration:
     seconds, milliseconds = divmod(duration_ms, 1_000)
     return Duration(seconds=seconds, nanos=milliseconds * 1_000_000)
 
@@ -239,7 +239,7 @@ def node_info(source: NodeInfo) -> node_pb.GetNodeInfoResponse:
     return node_pb.GetNodeInfoResponse(
         node_id=source.node_id,
         version=source.version,
-        start_time=_time(source.started_ms),
+        start_time=time_message(source.started_ms),
         incarnation=source.incarnation,
         applied_index=source.applied_index,
         draining=source.draining,

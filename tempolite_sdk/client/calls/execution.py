@@ -11,6 +11,7 @@ from msgspec import Struct
 from tempolite_sdk.client import convert
 from tempolite_sdk.client.calls.call import Call, Conversation, Deadline, to_choice, to_consistency
 from tempolite_sdk.client.cluster_info import Consistency
+from tempolite_sdk.client.explanation import Explanation
 from tempolite_sdk.client.info import ExecutionInfo, ExecutionStatus, OperationInfo, Resolution, SentSignal
 from tempolite_sdk.client.tree import ExecutionTree
 from tempolite_sdk.durations import Duration
@@ -47,6 +48,13 @@ def info(id: str, consistency: Consistency | str) -> Call[ExecutionInfo]:
 def tree(id: str, max_nodes: int | None, consistency: Consistency | str) -> Call[ExecutionTree]:
     request = pb.GetExecutionTreeRequest(id=id, max_nodes=max_nodes or 0, consistency=to_consistency(consistency))
     return Call("ExecutionService/GetExecutionTree", request, convert.tree_response)
+
+
+def explain(id: str, consistency: Consistency | str) -> Call[Explanation]:
+    request = pb.ExplainExecutionRequest(id=id, consistency=to_consistency(consistency))
+    return Call(
+        "ExecutionService/ExplainExecution", request, lambda response: convert.explanation(response.explanation)
+    )
 
 
 def send_signal(id: str, signal: Signal[Any] | str, payload: Any, request_id: str | None) -> Call[int]:

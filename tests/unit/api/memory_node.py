@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
@@ -17,14 +17,17 @@ from tempolite_node.engine.model import (
     Component,
     EndedAttempt,
     Execution,
+    NodeState,
     Operation,
     OperationKind,
+    OperationStatus,
     Options,
     RetryPolicy,
     ServedHandler,
     Signal,
     Status,
 )
+from tempolite_node.explain.facts import Look
 from tempolite_node.handlers import options
 from tempolite_node.handlers.catalog import HandlerCatalog
 from tempolite_node.handlers.options import Resolved
@@ -37,6 +40,7 @@ from tempolite_node.views import (
     HostInfo,
     NodeInfo,
     PoolState,
+    Span,
     Stats,
 )
 
@@ -70,6 +74,33 @@ class MemoryQueries:
 
     def pending(self, execution_row: int) -> list[Operation]:
         return [operation for operation in self.operations(execution_row, 1_000) if operation.closed_ms is None]
+
+    def execution_at(self, row: int) -> Execution | None:
+        return next((each for each in self.executions.values() if each.row == row), None)
+
+    def last_run(self, execution: Execution) -> Execution:
+        return execution
+
+    def operation_at(self, execution_row: int, kind: OperationKind, key: str) -> Operation | None:
+        return next((o for o in self.operations(execution_row, 1_000) if (o.kind, o.key) == (kind, key)), None)
+
+    def retrying(self, execution_row: int, limit: int) -> list[Operation]:
+        found = self.operations(execution_row, 1_000)
+        return [operation for operation in found if operation.status is OperationStatus.RETRYING][:limit]
+
+    def last_attempt(self, execution_row: int, kind: OperationKind | None, key: str) -> EndedAttempt | None:
+        found = [a for a in self.attempts(execution_row) if (a.kind, a.key) == (kind, key)]
+        return found[-1] if found else None
+
+    def open_children(self, execution_row: int, limit: int) -> list[Execution]:
+        return [each for each in self.children(execution_row, 1_000) if not each.closed][:limit]
+
+    def count_ahead(self, execution: Execution, limit: int) -> int:
+        ahead = [e for e in self.executions.values() if e.ready_at is not None and e.row < execution.row]
+        return min(len(ahead), limit)
+
+    def spans(self, execution_row: int, limit: int) -> list[Span]:
+        return [Span(o.kind, o.started_ms, o.closed_ms) for o in self.operations(execution_row, limit)]
 
     def key_holders(self, execution: Execution, limit: int) -> list[str]:
         key = (execution.handler, execution.concurrency_key)
@@ -108,9 +139,11 @@ class MemoryNode:
         self.checked: list[tuple[str, bytes]] = []
         self.violations: list[Violation] = []
         self.fails_with: Exception | None = None
+        self.fails_linearizable_with: Exception | None = None  #: reads that need a majority
         self.reads: list[Consistency] = []
         self.state: ClusterState | None = None
         self.members: list[tuple[str, ...]] = []
+        self.looked_at: list[Mapping[str, Sequence[str]]] = []
         self.changes = asyncio.Event()
         self.revision = 1
         self.watch = Watch(self.revision)
@@ -147,6 +180,7 @@ class MemoryNode:
             reads=self,
             watch=self,
             pools=MemoryPools(),
+            looks=self,
             status=self,
             cluster=None if self.config.cluster is None else MemoryCluster(self),
         )
@@ -259,9 +293,19 @@ class MemoryNode:
 
     async def read(self, query: Callable[[Queries], T], consistency: Consistency = Consistency.LINEARIZABLE) -> T:
         self.reads.append(consistency)
+        if consistency is Consistency.LINEARIZABLE and self.fails_linearizable_with is not None:
+            raise self.fails_linearizable_with
         if self.fails_with is not None:
             raise self.fails_with
         return query(self.queries)
+
+    def nodes(self) -> Mapping[str, NodeState]:
+        served = [options.served_handler(self.config, each.name, Component.HANDLER) for each in self.config.handlers]
+        return {"node-1": NodeState(id="node-1", boot_id="1", incarnation=1, handlers=tuple(served))}
+
+    async def look(self, executions: Mapping[str, Sequence[str]]) -> Mapping[str, Look]:
+        self.looked_at.append(executions)
+        return {node_id: Look(node_id=node_id) for node_id in executions}
 
     async def stats(self) -> Stats:
         return Stats(revision=self.revision)

@@ -241,6 +241,7 @@ READS = [
     ("GetExecutionTree", executions_pb.GetExecutionTreeRequest, {"id": "e"}),
     ("ListExecutions", executions_pb.ListExecutionsRequest, {}),
     ("CountExecutions", executions_pb.CountExecutionsRequest, {}),
+    ("ExplainExecution", executions_pb.ExplainExecutionRequest, {"id": "e"}),
 ]
 
 
@@ -267,3 +268,14 @@ async def test_a_linearizable_read_fails_without_a_majority(clustered):
     answer = await told(clustered.executions.CountExecutions(executions_pb.CountExecutionsRequest()))
 
     assert (answer.code, answer.reason) == (grpc.StatusCode.UNAVAILABLE, "NO_QUORUM")
+
+
+async def test_an_explanation_goes_without_a_majority_and_says_so(clustered):
+    node = clustered.node
+    node.queries.executions["e"] = execution("e", row=1)
+    node.fails_linearizable_with = NoQuorum("no majority answers")
+
+    told = (await clustered.executions.ExplainExecution(executions_pb.ExplainExecutionRequest(id="e"))).explanation
+
+    assert node.reads == [Consistency.LINEARIZABLE, Consistency.STALE]
+    assert "no quorum (no majority answers)" in told.sentence

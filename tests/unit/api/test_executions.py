@@ -7,6 +7,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from msgspec.structs import replace
 
 from tempolite_node.api import polls
 from tempolite_node.engine.commands import Enqueue
@@ -281,6 +282,7 @@ BAD_FILTER_FIELDS = [
         ("GetExecution", pb.GetExecutionRequest(id="a/nothing/key"), ["id"]),
         ("GetExecution", pb.GetExecutionRequest(id="a/step/"), ["id"]),
         ("GetExecutionTree", pb.GetExecutionTreeRequest(max_nodes=10_001), ["id", "max_nodes"]),
+        ("ExplainExecution", pb.ExplainExecutionRequest(id="a b", consistency=9), ["id", "consistency"]),
         ("ListExecutions", pb.ListExecutionsRequest(filter=BAD_FILTER), BAD_FILTER_FIELDS),
         ("ListExecutions", pb.ListExecutionsRequest(page_size=1_001, page_token="!"), ["page_size", "page_token"]),
         ("ListExecutions", pb.ListExecutionsRequest(page_token="AAAA"), ["page_token"]),
@@ -321,6 +323,7 @@ async def test_every_mistake_of_a_request_is_named(served, method, request_, fie
         ("GetExecution", pb.GetExecutionRequest(id="none/step/s")),
         ("GetExecution", pb.GetExecutionRequest(id="known/step/none")),
         ("GetExecutionTree", pb.GetExecutionTreeRequest(id="none")),
+        ("ExplainExecution", pb.ExplainExecutionRequest(id="none")),
         ("WaitExecution", pb.WaitExecutionRequest(id="none")),
         ("SendSignal", pb.SendSignalRequest(execution_id="none", name="go")),
         ("ReceiveSignals", pb.ReceiveSignalsRequest(execution_id="none")),
@@ -443,6 +446,26 @@ async def test_an_execution_is_shown_with_its_attempts_and_what_it_waits_for(ser
     assert found.create_time.ToMilliseconds() == NOW_MS + 1
     assert not found.HasField("close_time")
     assert not found.HasField("result")
+
+
+async def test_an_explanation_asks_the_owners_of_all_that_the_execution_waits_for(served):
+    queries = served.node.queries
+    waits = {"status": Status.WAITING, "ready_at": None, "pending": 1}
+    queries.executions["a"] = execution("a", row=1, **waits)
+    queries.executions["b"] = execution("b", row=2, owner="node-2", inbox=1, **waits)
+    wait = operation(1, OperationKind.WAIT, "b", OperationStatus.PENDING)
+    queries.recorded = [
+        replace(wait, target="b", target_row=2),
+        replace(operation(2, OperationKind.SIGNAL, "go#1", OperationStatus.PENDING), target="go"),
+    ]
+    queries.received = [Signal(execution_row=2, seq=1, name="gone", payload=b"1", at_ms=NOW_MS)]
+
+    told = (await served.executions.ExplainExecution(pb.ExplainExecutionRequest(id="a"))).explanation
+
+    assert served.node.looked_at == [{"node-1": ["a"], "node-2": ["b"]}]
+    assert told.sentence.startswith("fulfil a waits for the end of fulfil b")
+    assert told.causes[0].awaited.causes[0].names == ["gone"]
+    assert told.time_spent.queued.ToMilliseconds() == 0
 
 
 async def test_what_waits_for_its_concurrency_key_says_who_holds_it(served):

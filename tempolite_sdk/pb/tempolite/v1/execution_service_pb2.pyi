@@ -2,6 +2,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
 from tempolite_sdk.pb.tempolite.v1 import common_pb2 as _common_pb2
+from tempolite_sdk.pb.tempolite.v1 import explanation_pb2 as _explanation_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -226,6 +227,20 @@ class ExecutionTree(_message.Message):
     operations: _containers.RepeatedCompositeFieldContainer[_common_pb2.Operation]
     children: _containers.RepeatedCompositeFieldContainer[ExecutionTree]
     def __init__(self, execution: _Optional[_Union[_common_pb2.Execution, _Mapping]] = ..., operations: _Optional[_Iterable[_Union[_common_pb2.Operation, _Mapping]]] = ..., children: _Optional[_Iterable[_Union[ExecutionTree, _Mapping]]] = ...) -> None: ...
+
+class ExplainExecutionRequest(_message.Message):
+    __slots__ = ("id", "consistency")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    consistency: _common_pb2.Consistency
+    def __init__(self, id: _Optional[str] = ..., consistency: _Optional[_Union[_common_pb2.Consistency, str]] = ...) -> None: ...
+
+class ExplainExecutionResponse(_message.Message):
+    __slots__ = ("explanation",)
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    explanation: _explanation_pb2.Explanation
+    def __init__(self, explanation: _Optional[_Union[_explanation_pb2.Explanation, _Mapping]] = ...) -> None: ...
 
 class ExecutionFilter(_message.Message):
     __slots__ = ("statuses", "handlers", "components", "parent_id", "roots_only", "created_after", "created_before")

@@ -60,6 +60,11 @@ class ExecutionServiceStub(object):
                 request_serializer=tempolite_dot_v1_dot_execution__service__pb2.GetExecutionTreeRequest.SerializeToString,
                 response_deserializer=tempolite_dot_v1_dot_execution__service__pb2.GetExecutionTreeResponse.FromString,
                 _registered_method=True)
+        self.ExplainExecution = channel.unary_unary(
+                '/tempolite.v1.ExecutionService/ExplainExecution',
+                request_serializer=tempolite_dot_v1_dot_execution__service__pb2.ExplainExecutionRequest.SerializeToString,
+                response_deserializer=tempolite_dot_v1_dot_execution__service__pb2.ExplainExecutionResponse.FromString,
+                _registered_method=True)
         self.ListExecutions = channel.unary_unary(
                 '/tempolite.v1.ExecutionService/ListExecutions',
                 request_serializer=tempolite_dot_v1_dot_execution__service__pb2.ListExecutionsRequest.SerializeToString,
@@ -142,6 +147,13 @@ class ExecutionServiceServicer(object):
 
     def GetExecutionTree(self, request, context):
         """An execution with its operations, its children, their operations, and so on. Role: reader.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainExecution(self, request, context):
+        """Why it does not move: one sentence and a structure, down to the root of what it waits for. Role: reader.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -238,6 +250,11 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.GetExecutionTree,
                     request_deserializer=tempolite_dot_v1_dot_execution__service__pb2.GetExecutionTreeRequest.FromString,
                     response_serializer=tempolite_dot_v1_dot_execution__service__pb2.GetExecutionTreeResponse.SerializeToString,
+            ),
+            'ExplainExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainExecution,
+                    request_deserializer=tempolite_dot_v1_dot_execution__service__pb2.ExplainExecutionRequest.FromString,
+                    response_serializer=tempolite_dot_v1_dot_execution__service__pb2.ExplainExecutionResponse.SerializeToString,
             ),
             'ListExecutions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListExecutions,
@@ -421,6 +438,33 @@ class ExecutionService(object):
             '/tempolite.v1.ExecutionService/GetExecutionTree',
             tempolite_dot_v1_dot_execution__service__pb2.GetExecutionTreeRequest.SerializeToString,
             tempolite_dot_v1_dot_execution__service__pb2.GetExecutionTreeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tempolite.v1.ExecutionService/ExplainExecution',
+            tempolite_dot_v1_dot_execution__service__pb2.ExplainExecutionRequest.SerializeToString,
+            tempolite_dot_v1_dot_execution__service__pb2.ExplainExecutionResponse.FromString,
             options,
             channel_credentials,
             insecure,
