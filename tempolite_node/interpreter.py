@@ -40,18 +40,24 @@ def looks_for_thread_locals() -> Callable[[], bool]:
     in two fields of the state (`threading_local_key`; see CPython's Modules/_threadmodule.c). True where it is not
     found.
     """
-    state = ctypes.pythonapi.PyThreadState_Get
-    state.restype = ctypes.c_void_p
     if sys.version_info >= (3, 13):
         place = _place_of_local_key()
         if place is None:
             return lambda: True
-        key = ctypes.c_void_p.from_address(state() + place)
+        key = ctypes.c_void_p.from_address(_thread_state() + place)
         return lambda: key.value is not None
     found = ctypes.pythonapi.PyThreadState_GetDict
     found.restype = ctypes.c_void_p
     kept: Mapping[str, Any] = ctypes.cast(found(), ctypes.py_object).value
     return lambda: bool(kept) and any(str(name).startswith("thread.local.") for name in tuple(kept))
+
+
+def _thread_state() -> int:
+    """Its address, of the thread that asks."""
+    get = ctypes.pythonapi.PyThreadState_Get
+    get.restype = ctypes.c_void_p
+    address: int = get()
+    return address
 
 
 @cache
@@ -60,9 +66,7 @@ def _place_of_local_key() -> int | None:
     found: list[int] = []
 
     def look() -> None:
-        state = ctypes.pythonapi.PyThreadState_Get
-        state.restype = ctypes.c_void_p
-        fields = (ctypes.c_void_p * _FIELDS_MAX).from_address(state())
+        fields = (ctypes.c_void_p * _FIELDS_MAX).from_address(_thread_state())
         before = list(fields)
         threading.local().touched = True
         found.extend(place for place, was in enumerate(before) if was is None and fields[place] is not None)

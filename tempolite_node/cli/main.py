@@ -12,7 +12,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _SYSTEMS = ("linux", "darwin")  #: that a node runs on; the second for development
 
-_CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _node_id = click.option("--node-id", help="Which node of the file's cluster this is.  [default: its node.id]")
 
 _PROBLEMS_MAX = 100  #: that are shown of one store
@@ -45,7 +45,7 @@ def _show_version(context: click.Context, _option: click.Parameter, wanted: bool
 
 
 @click.group(invoke_without_command=True)
-@click.option("--config", type=_CONFIG, help="The node's YAML file: run the node.")
+@click.option("--config", type=_FILE, help="The node's YAML file: run the node.")
 @_node_id
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
@@ -92,7 +92,7 @@ def config_group() -> None:
 
 
 @config_group.command("check")
-@click.option("--config", type=_CONFIG, required=True, help="The node's YAML file.")
+@click.option("--config", type=_FILE, required=True, help="The node's YAML file.")
 @_node_id
 @click.option("--handlers/--no-handlers", default=True, help="Also import the handlers.  [default: handlers]")
 def config_check(config: Path, node_id: str | None, handlers: bool) -> None:
@@ -163,12 +163,9 @@ def store() -> None:
     """Backs up a node's store while it runs, and looks after it while it is down."""
 
 
-_backup = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
 @store.command("backup")
 @click.argument("to", type=click.Path(path_type=Path))
-@click.option("--config", type=_CONFIG, required=True, help="The node's YAML file.")
+@click.option("--config", type=_FILE, required=True, help="The node's YAML file.")
 @_node_id
 def store_backup(to: Path, config: Path, node_id: str | None) -> None:
     """Copies the store to the new file TO. The node may run meanwhile.
@@ -178,13 +175,13 @@ def store_backup(to: Path, config: Path, node_id: str | None) -> None:
     from tempolite_node.store.data_directory import DataDir
     from tempolite_node.store.maintenance import back_up
 
-    with _failing_plainly(), _progress("pages") as told:
+    with _failing_plainly(), _progress() as told:
         back_up(DataDir(_loaded(config, node_id).node.data_dir).store, to, told=told)
     click.echo(f"{to}: {to.stat().st_size:,} bytes, on disk.")
 
 
 @store.command("verify")
-@click.argument("file", type=_backup)
+@click.argument("file", type=_FILE)
 def store_verify(file: Path) -> None:
     """Reads all of FILE, a backup or the store of a node that is down: every page, and every row.
 
@@ -193,13 +190,13 @@ def store_verify(file: Path) -> None:
     from tempolite_node.store.data_directory import STORE, DataDir
     from tempolite_node.store.maintenance import problems_of
 
-    with _failing_plainly(), ExitStack() as alone:
-        if file.name == STORE and (file.parent / "lock").exists():
-            data_dir = DataDir(file.parent)
-            alone.callback(data_dir.release)
-            data_dir.open()
-        with _progress("pages") as told:
-            problems = list(problems_of(file, told))
+    is_of_a_node = file.name == STORE and (file.parent / "lock").exists()
+    with (
+        _failing_plainly(),
+        DataDir(file.parent).alone() if is_of_a_node else nullcontext(),
+        _progress() as told,
+    ):
+        problems = list(problems_of(file, told))
     for problem in problems[:_PROBLEMS_MAX]:
         click.echo(f"{file}: {problem}", err=True)
     if problems[_PROBLEMS_MAX:]:
@@ -210,8 +207,8 @@ def store_verify(file: Path) -> None:
 
 
 @store.command("restore")
-@click.argument("backup", type=_backup)
-@click.option("--config", type=_CONFIG, required=True, help="The node's YAML file.")
+@click.argument("backup", type=_FILE)
+@click.option("--config", type=_FILE, required=True, help="The node's YAML file.")
 @_node_id
 def store_restore(backup: Path, config: Path, node_id: str | None) -> None:
     """Puts BACKUP in the place of the store of a node that has none any more.
@@ -223,19 +220,16 @@ def store_restore(backup: Path, config: Path, node_id: str | None) -> None:
     from tempolite_node.store.maintenance import restore
 
     data_dir = DataDir(_loaded(config, node_id).node.data_dir)
-    with _failing_plainly(), ExitStack() as alone:
-        alone.callback(data_dir.release)
-        data_dir.open()
-        with _progress("pages") as told:
-            restore(backup, data_dir.store, told=told)
+    with _failing_plainly(), data_dir.alone() as file, _progress() as told:
+        restore(backup, file, told=told)
     click.echo(
-        f"{data_dir.store}: restored. The node begins a new history where {backup} was made: "
+        f"{file}: restored. The node begins a new history where {backup} was made: "
         "what it acknowledged later is lost, and side effects that ran later run again."
     )
 
 
 @store.command("repair")
-@click.option("--config", type=_CONFIG, required=True, help="The node's YAML file.")
+@click.option("--config", type=_FILE, required=True, help="The node's YAML file.")
 @click.option("--accept", is_flag=True, help="Take what the named pages say now for right.")
 @_node_id
 def store_repair(config: Path, accept: bool, node_id: str | None) -> None:
@@ -248,13 +242,11 @@ def store_repair(config: Path, accept: bool, node_id: str | None) -> None:
     from tempolite_node.store.maintenance import repair
 
     data_dir = DataDir(_loaded(config, node_id).node.data_dir)
-    with _failing_plainly(), ExitStack() as alone:
-        alone.callback(data_dir.release)
-        data_dir.open()
-        accepted = repair(data_dir.store, accept=accept)
+    with _failing_plainly(), data_dir.alone() as file:
+        accepted = repair(file, accept=accept)
     for page in accepted[:_PROBLEMS_MAX]:
-        click.echo(f"{data_dir.store}: {page}: accepted")
-    click.echo(f"{data_dir.store}: every page has its checksum.")
+        click.echo(f"{file}: {page}: accepted")
+    click.echo(f"{file}: every page has its checksum.")
 
 
 @contextmanager
@@ -267,15 +259,18 @@ def _failing_plainly() -> Iterator[None]:
 
 
 @contextmanager
-def _progress(of: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, and nothing elsewhere. Takes how many are done, and of how many."""
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, and nothing elsewhere. Takes how many pages are done, and of how many."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _all: None
+        return
     with ExitStack() as shown:
         bar: Any = None
 
         def told(done: int, all: int) -> None:
             nonlocal bar
             if bar is None:
-                bar = shown.enter_context(click.progressbar(length=all, label=of, file=sys.stderr))
+                bar = shown.enter_context(click.progressbar(length=all, label="pages", file=sys.stderr))
             bar.update(done - bar.pos)
 
         yield told

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tempolite_node.errors import StartError
@@ -67,13 +68,24 @@ class DataDir:
         written.write_text(text + "\n")
         written.replace(self.path / name)
 
+    @contextmanager
+    def alone(self) -> Iterator[Path]:
+        """Its store, which nobody else uses meanwhile. For who is no daemon: what tells of the last one stays.
+
+        StartError: it can't be used, or a daemon uses it.
+        """
+        self.open()
+        try:
+            yield self.store
+        finally:
+            self._release()
+
     def close(self) -> None:
         (self.path / ADDRESS).unlink(missing_ok=True)
         self.stops()
-        self.release()
+        self._release()
 
-    def release(self) -> None:
-        """Others may use it. By who was no daemon: what tells of the last one stays."""
+    def _release(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

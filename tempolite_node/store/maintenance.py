@@ -5,9 +5,10 @@ See docs/design/checksums.md.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from tempolite_node.system import sync_file
 #: The page that has it holds nothing; see https://sqlite.org/fileformat.html#the_lock_byte_page
 _LOCK_BYTE = 0x4000_0000
 
-_NAMED_MAX = 10  #: pages
+_NAMED_MAX = 10  #: problems of a store that one message has room for
 
 Told = Callable[[int, int], object]  #: of pages that are done, and of all
 
@@ -42,32 +43,50 @@ def back_up(store: Path, to: Path, *, told: Told) -> None:
     A node may write to the store meanwhile; its WAL grows until this is done. StorageFailed: a page does not match its
     checksum, or a file can't be read or written.
     """
-    _copy(store, to, told, still=False)
+    try:
+        with _appearing(to) as part:
+            _copy(store, part, told, still=False)
+    except (apsw.Error, OSError) as error:
+        raise StorageFailed(f"{store}: can't be copied to {to}: {explained(error)}") from error
+
+
+@contextmanager
+def _appearing(to: Path) -> Iterator[Path]:
+    """A file to be written in the place of one that is not there: it is there, on disk, once all went well.
+
+    Who writes another one to the same place meanwhile has a file of its own. StorageFailed: there is one already.
+    """
+    part = to.with_name(f"{to.name}.{os.getpid()}.part")
+    _refuse_to_replace(to)
+    part.unlink(missing_ok=True)
+    try:
+        yield part
+        with part.open("rb") as written:
+            sync_file(written.fileno())
+        _refuse_to_replace(to)
+        part.replace(to)
+        sync_directory(to.parent)
+    finally:
+        for file in (part, *_beside(part)):
+            file.unlink(missing_ok=True)
+
+
+def _refuse_to_replace(to: Path) -> None:
+    if to.exists():
+        raise StorageFailed(f"{to}: there is a file already")
+
+
+def _beside(store: Path) -> tuple[Path, Path]:
+    """What SQLite keeps beside it while it is open."""
+    return store.with_name(f"{store.name}-wal"), store.with_name(f"{store.name}-shm")
 
 
 def _copy(store: Path, to: Path, told: Told, *, still: bool) -> None:
-    if to.exists():
-        raise StorageFailed(f"{to}: there is a file already")
-    part = to.with_name(f"{to.name}.part")
-    try:
-        with closing(open_reader(store, still=still)) as source:
-            check_store(source, store)
-            source.execute("BEGIN; SELECT count(*) FROM meta").fetchall()  # from here on it reads what is there now
-            part.unlink(missing_ok=True)
-            _write_copy(source, part, told)
-        part.replace(to)
-        sync_directory(to.parent)
-    except (apsw.Error, OSError) as error:
-        raise StorageFailed(f"{store}: can't be copied to {to}: {explained(error)}") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _write_copy(source: apsw.Connection, to: Path, told: Told) -> None:
-    with closing(open_copy(to)) as target:
-        copy_pages(source, target, to, told)
-    with to.open("rb") as file:
-        sync_file(file.fileno())
+    with closing(open_reader(store, still=still)) as source:
+        check_store(source, store)
+        source.execute("BEGIN; SELECT count(*) FROM meta").fetchall()  # from here on it reads what is there now
+        with closing(open_copy(to)) as target:
+            copy_pages(source, target, to, told)
 
 
 def restore(backup: Path, store: Path, *, told: Told) -> None:
@@ -75,22 +94,22 @@ def restore(backup: Path, store: Path, *, told: Told) -> None:
 
     StorageFailed: there is a store, the backup is not sound, or it is of a cluster.
     """
-    for file in (store, *(store.with_name(store.name + suffix) for suffix in ("-wal", "-shm"))):
+    for file in (store, *_beside(store)):
         if file.exists():  # the WAL of a lost store would be read as that of the new one
             raise StorageFailed(f"{file}: there is a store already, or a part of one: move it away first")
     if problems := list(problems_of(backup)):
         raise StorageFailed(f"{backup}: is not sound: {_named(problems)}. Nothing was restored")
     try:
-        with closing(open_reader(backup, still=_is_still(backup))) as source:
-            cluster = source.execute("SELECT cluster FROM meta WHERE one = 1").get
-        if cluster is not None:
-            raise StorageFailed(
-                f"{backup}: is of a node of cluster {cluster!r}: it can't be put back, as the log that the nodes share "
-                "has gone on. A node whose disk is lost gets everything from the others"
-            )
-        _copy(backup, store, told, still=_is_still(backup))
-        with closing(open_writer(store)) as connection:  # of the schema of this version, before a node needs it
-            connection.pragma("wal_checkpoint", "TRUNCATE")
+        with _appearing(store) as part:
+            _copy(backup, part, told, still=_is_still(backup))
+            with closing(open_writer(part)) as connection:  # of the schema of this version, before a node needs it
+                connection.pragma("wal_checkpoint", "TRUNCATE")
+                cluster = connection.execute("SELECT cluster FROM meta WHERE one = 1").get
+            if cluster is not None:
+                raise StorageFailed(
+                    f"{backup}: is of a node of cluster {cluster!r}: it can't be put back, as the log that the nodes "
+                    "share has gone on. A node whose disk is lost gets everything from the others"
+                )
     except (apsw.Error, OSError) as error:
         raise StorageFailed(f"{backup}: can't be restored: {explained(error)}") from error
 
@@ -107,7 +126,7 @@ def repair(path: Path, *, accept: bool) -> list[str]:
         with closing(open_unverified(path)) as connection:
             broken = list(broken_pages(connection, path, lambda _done, _all: None))
             if problems := list(_whole(connection)):
-                raise StorageFailed(f"{path}: the store is damaged; restore a backup. {'; '.join(problems[:10])}")
+                raise StorageFailed(f"{path}: the store is damaged; restore a backup. {_named(problems)}")
             if broken and not accept:
                 raise StorageFailed(
                     f"{path}: {_named(broken)}. Either another program wrote to the store, and what they say is right, "
@@ -127,7 +146,7 @@ def _named(problems: list[str]) -> str:
 
 def _is_still(file: Path) -> bool:
     """Whether it is whole by itself, as a backup is: who opens a store to write makes a WAL beside it."""
-    return not file.with_name(f"{file.name}-wal").exists()
+    return not _beside(file)[0].exists()
 
 
 def problems_of(file: Path, told: Told = lambda _done, _all: None) -> Iterator[str]:
@@ -156,6 +175,7 @@ def broken_pages(connection: apsw.Connection, file: Path, told: Told) -> Iterato
     size: Any = connection.pragma("page_size")
     pages = file.stat().st_size // size
     owners: dict[int, str] | None = None
+    looked_up = False
     with file.open("rb") as content:
         for number in range(1, pages + 1):
             page = content.read(size)
@@ -164,16 +184,18 @@ def broken_pages(connection: apsw.Connection, file: Path, told: Told) -> Iterato
             is_held = (number - 1) * size == _LOCK_BYTE
             if is_held or connection.execute("SELECT verify_checksum(?)", (page,)).get == 1:
                 continue
-            if owners is None:
-                owners = _owners(connection)
-            yield f"page {number} ({owners.get(number, 'free')}) does not match its checksum"
+            if not looked_up:
+                owners, looked_up = _owners(connection), True
+            of = "of what, is not known" if owners is None else owners.get(number, "in no table")
+            yield f"page {number} ({of}) does not match its checksum"
 
 
-def _owners(connection: apsw.Connection) -> dict[int, str]:
+def _owners(connection: apsw.Connection) -> dict[int, str] | None:
+    """The table or index of each page that one has. None: what the pages say does not hold together."""
     try:
         return dict(connection.execute("SELECT pageno, name FROM dbstat"))
     except apsw.Error:
-        return {}  # what the pages say does not hold together, and that is told too
+        return None
 
 
 def _whole(connection: apsw.Connection) -> Iterator[str]:

@@ -45,7 +45,7 @@ def side_effect(runtime: AttemptRuntime, scope: Scope, operation: RunSideEffect)
     attempt = runtime.attempt
     effect = operation.effect
     run, input_digest, info = _resolve(effect, attempt)
-    if operation.type is not None:
+    if operation.type is not None and attempt.records_all:
         decoder(operation.type)  # refused before it runs: what it returns could not be read
     type = operation.type if operation.type is not None else info.result_type
     in_order = scope.parent is None and attempt.ordered

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 import pytest
 
 from tempolite_node.errors import StorageFailed
-from tempolite_node.store.database import open_reader, open_writer
-from tempolite_node.store.maintenance import back_up, problems_of, repair, restore
+from tempolite_node.store.database import open_reader, open_unverified, open_writer
+from tempolite_node.store.maintenance import back_up, broken_pages, problems_of, repair, restore
 from tempolite_node.store.writer import claim_store
 
-from .test_checksums import flip_a_bit
+from .filled import ADDRESS, ROWS, close, fill_store, flip_a_bit, read_everything, write_by_another_program
 
 PAGE = 4_096
-ROWS = 40_000  # of which one step of a backup copies a half
-ADDRESS = "127.0.0.1:8367"
 
 
 def _nothing(_done: int, _all: int) -> None: ...
@@ -24,35 +23,8 @@ def _nothing(_done: int, _all: int) -> None: ...
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """With enough rows that they fill pages of their own, all in the file itself."""
-    path = tmp_path / "store.db"
-    writer = open_writer(path)
-    claim_store(writer, "n1")
-    writer.execute("BEGIN")
-    writer.executemany(
-        "INSERT INTO nodes (id, run, incarnation, live, draining, handlers, slots, address)"
-        " VALUES (?, 'r', 1, 1, 0, '[]', '{}', ?)",
-        ((f"n{number}", ADDRESS) for number in range(ROWS)),
-    )
-    writer.execute("COMMIT")
-    close(writer)
-    return path
-
-
-def close(writer: apsw.Connection) -> None:
-    writer.pragma("wal_checkpoint", "TRUNCATE")
-    writer.close()
-
-
-def written_by_another_program(path: Path) -> None:
-    plain = apsw.Connection(str(path), vfs="unix")
-    plain.execute("UPDATE nodes SET incarnation = 2")
-    close(plain)
-
-
-def read_everything(path: Path) -> int:
-    reader = open_reader(path, still=True)
-    return sum(len(address) for (address,) in reader.execute("SELECT address FROM nodes"))
+    fill_store(tmp_path / "store.db")
+    return tmp_path / "store.db"
 
 
 def lose(store: Path) -> None:
@@ -105,7 +77,20 @@ def test_a_backup_does_not_replace_a_file(store: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match=r"there\.db: there is a file already"):
         back_up(store, there, told=_nothing)
     assert there.read_text() == "something else"
-    assert not (tmp_path / "there.db.part").exists()
+    assert not list(tmp_path.glob("there.db.*"))
+
+
+def test_two_backups_to_one_place_do_not_mix(store: Path, tmp_path: Path) -> None:
+    # given one that is under way when another process has made the file
+    def made_by_another(done: int, all: int) -> None:
+        if done < all:
+            (tmp_path / "copy.db").write_text("the other one's")
+
+    with pytest.raises(StorageFailed, match=r"copy\.db: there is a file already"):
+        back_up(store, tmp_path / "copy.db", told=made_by_another)
+
+    assert (tmp_path / "copy.db").read_text() == "the other one's"
+    assert not list(tmp_path.glob("*.part*"))
 
 
 def test_a_backup_of_a_page_that_the_disk_has_changed_fails_and_leaves_no_file(store: Path, tmp_path: Path) -> None:
@@ -149,7 +134,33 @@ def test_a_free_page_that_was_changed_is_named_too(store: Path) -> None:
     writer.execute("DELETE FROM nodes")
     close(writer)
     flip_a_bit(store, (page - 1) * PAGE + 2_000)
-    assert list(problems_of(store)) == [f"page {page} (free) does not match its checksum"]
+    assert list(problems_of(store)) == [f"page {page} (in no table) does not match its checksum"]
+
+
+def test_a_page_that_no_table_leads_to_any_more_is_not_called_free(store: Path) -> None:
+    # given a table whose first page has lost its last one
+    last = page_of(store, "nodes")
+    reader = open_reader(store, still=True)
+    first = int(reader.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'nodes'").get)
+    reader.close()
+    content = bytearray(store.read_bytes())
+    last_child = (first - 1) * PAGE + 8
+    content[last_child : last_child + 4] = bytes(4)
+    store.write_bytes(content)
+    flip_a_bit(store, (last - 1) * PAGE + 2_000)
+
+    told = list(problems_of(store))
+
+    assert f"page {first} (nodes) does not match its checksum" in told
+    assert f"page {last} (in no table) does not match its checksum" in told
+
+
+def test_whose_a_page_is_is_not_guessed_where_that_can_not_be_read(store: Path) -> None:
+    page = flip_a_value(store)
+    with closing(open_unverified(store)) as connection:
+        connection.authorizer = lambda _act, table, *_: apsw.SQLITE_DENY if table == "dbstat" else apsw.SQLITE_OK
+        told = list(broken_pages(connection, store, _nothing))
+    assert told == [f"page {page} (of what, is not known) does not match its checksum"]
 
 
 def test_rows_and_counts_that_can_not_be_are_named(store: Path) -> None:
@@ -214,13 +225,14 @@ def test_a_backup_of_a_clusters_node_is_not_restored(tmp_path: Path) -> None:
     back_up(tmp_path / "member.db", tmp_path / "copy.db", told=_nothing)
     with pytest.raises(StorageFailed, match="of a node of cluster 'c'"):
         restore(tmp_path / "copy.db", tmp_path / "store.db", told=_nothing)
+    assert not list(tmp_path.glob("store.db*"))
 
 
 # --- repair
 
 
 def test_repair_names_what_it_can_not_prove_and_changes_nothing_until_that_is_accepted(store: Path) -> None:
-    written_by_another_program(store)
+    write_by_another_program(store)
     content = store.read_bytes()
 
     with pytest.raises(StorageFailed, match=r"page \d+ \(\w+\) does not match its checksum.*--accept"):
