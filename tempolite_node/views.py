@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from tempolite_node.engine.model import Component, OperationKind, RetryPolicy, Status
+from tempolite_node.engine.model import (
+    Component,
+    EndedAttempt,
+    Operation,
+    OperationKind,
+    RetryPolicy,
+    Signal,
+    Status,
+)
 
 
 class Consistency(StrEnum):
@@ -36,6 +44,44 @@ class Span(NamedTuple):
     kind: OperationKind | None
     started_ms: int
     closed_ms: int | None
+
+
+class EventKind(StrEnum):
+    """What happened to an execution, or in it."""
+
+    ENQUEUED = "enqueued"
+    STARTED = "started"  #: its first attempt
+    SIGNAL_RECEIVED = "signal_received"  #: in its inbox; the operation that takes it ends as it does
+    CANCEL_REQUESTED = "cancel_requested"
+    ATTEMPT_ENDED = "attempt_ended"  #: without completing it, or its operation
+    OPERATION_ENDED = "operation_ended"
+    OPERATION_BEGUN = "operation_begun"  #: that did not end at once
+    ENDED = "ended"
+
+
+class EventPlace(NamedTuple):
+    """Where an event is in the history of its execution. Places are in order, and no two events have the same."""
+
+    at_ms: int
+    rank: int
+    place: int
+
+
+BEGINNING = EventPlace(-(2**62), 0, 0)
+
+
+class ExecutionEvent(Struct, frozen=True, kw_only=True):
+    kind: EventKind
+    place: EventPlace
+    operation: Operation | None = None
+    attempt: EndedAttempt | None = None
+    signal: Signal | None = None
+
+    @property
+    def payload_bytes(self) -> int:
+        operation, signal = self.operation, self.signal
+        size = 0 if signal is None else len(signal.payload)
+        return size if operation is None else size + len(operation.input or b"") + len(operation.result or b"")
 
 
 class ComponentStats(Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from tempolite_sdk.client.async_handle import AsyncExecutionHandle
     from tempolite_sdk.client.channel import TLS
     from tempolite_sdk.client.cluster_info import ClusterInfo, Consistency, MemberInfo
+    from tempolite_sdk.client.events import EventKind, ExecutionEvent
     from tempolite_sdk.client.explanation import Cause, CauseKind, Explanation, TimeSpent
     from tempolite_sdk.client.info import (
         AttemptInfo,
@@ -108,6 +109,7 @@ _HOMES = {
         "tempolite_sdk.client.async_handle": ("AsyncExecutionHandle",),
         "tempolite_sdk.client.channel": ("TLS",),
         "tempolite_sdk.client.cluster_info": ("ClusterInfo", "Consistency", "MemberInfo"),
+        "tempolite_sdk.client.events": ("EventKind", "ExecutionEvent"),
         "tempolite_sdk.client.explanation": ("Cause", "CauseKind", "Explanation", "TimeSpent"),
         "tempolite_sdk.client.info": (
             "AttemptInfo",
@@ -207,9 +209,11 @@ __all__ = [
     "Consistency",
     "ContextMisuse",
     "DeadlineExceeded",
+    "EventKind",
     "ExecutionCancelled",
     "ExecutionCompensated",
     "ExecutionError",
+    "ExecutionEvent",
     "ExecutionFailed",
     "ExecutionHandle",
     "ExecutionInfo",

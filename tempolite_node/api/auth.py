@@ -22,6 +22,7 @@ RULES: Mapping[str, Role | None] = {
     _EXECUTIONS + "GetExecution": Role.READER,
     _EXECUTIONS + "GetExecutionTree": Role.READER,
     _EXECUTIONS + "ExplainExecution": Role.READER,
+    _EXECUTIONS + "ListExecutionEvents": Role.READER,
     _EXECUTIONS + "ListExecutions": Role.READER,
     _EXECUTIONS + "CountExecutions": Role.READER,
     _EXECUTIONS + "WaitExecution": Role.READER,

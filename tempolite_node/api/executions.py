@@ -12,6 +12,7 @@ from tempolite_node.api.convert import explanations, requests, responses
 from tempolite_node.api.convert.paging import page_token
 from tempolite_node.api.convert.requests import OperationId
 from tempolite_node.api.enqueueing import Enqueueing, accepted
+from tempolite_node.api.events import events_page
 from tempolite_node.api.explaining import explained
 from tempolite_node.api.found import found_by_id
 from tempolite_node.api.leader import leader_metadata
@@ -94,6 +95,13 @@ class ExecutionService(ExecutionServiceServicer):
         execution_id, consistency = requests.explain(request)
         explanation = await explained(self._node, execution_id, consistency)
         return pb.ExplainExecutionResponse(explanation=explanations.explanation(explanation))
+
+    async def ListExecutionEvents(
+        self, request: pb.ListExecutionEventsRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.ListExecutionEventsResponse:
+        wanted = requests.list_events(request)
+        bytes_max = self._limits.message_bytes - ENVELOPE_BYTES
+        return await self._node.reads.read(lambda queries: events_page(queries, wanted, bytes_max), wanted.consistency)
 
     async def ListExecutions(
         self, request: pb.ListExecutionsRequest, _context: grpc.aio.ServicerContext

@@ -24,7 +24,17 @@ from tempolite_node.engine.model import (
 from tempolite_node.explain.facts import Look
 from tempolite_node.handlers.options import Resolved
 from tempolite_node.protocol.messages import CallOptions, HandlerDescription, Violation
-from tempolite_node.views import ClusterState, Consistency, ExecutionFilter, NodeInfo, PoolState, Span, Stats
+from tempolite_node.views import (
+    ClusterState,
+    Consistency,
+    EventPlace,
+    ExecutionEvent,
+    ExecutionFilter,
+    NodeInfo,
+    PoolState,
+    Span,
+    Stats,
+)
 
 T = TypeVar("T")
 
@@ -50,6 +60,12 @@ class Queries(Protocol):
 
     def pending(self, execution_row: int) -> list[Operation]:
         """The waits that are not over."""
+        ...
+
+    def events(
+        self, execution: Execution, after: EventPlace | None, limit: int, *, bytes_max: int
+    ) -> list[ExecutionEvent]:
+        """What happened to it and in it, in order; those behind `after`."""
         ...
 
     def execution_at(self, row: int) -> Execution | None: ...

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import apsw
 
 from tempolite_node.engine.model import EndedAttempt, Execution, Operation, OperationKind, Signal, Status
+from tempolite_node.store.events import events
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS
-from tempolite_node.views import ExecutionFilter, Span
+from tempolite_node.views import EventPlace, ExecutionEvent, ExecutionFilter, Span
 
 T = TypeVar("T")
 
@@ -63,6 +64,12 @@ class Queries:
         sql = f"""{OPERATIONS.select} INDEXED BY operations_pending
                   WHERE execution_row = ? AND status = 'pending' AND kind <> 'compensation' ORDER BY seq LIMIT 100"""
         return [OPERATIONS.value(row) for row in self._connection.execute(sql, (execution_row,))]
+
+    def events(
+        self, execution: Execution, after: EventPlace | None, limit: int, *, bytes_max: int
+    ) -> list[ExecutionEvent]:
+        """What happened to it and in it, in order; those behind `after`."""
+        return events(self._connection, execution, after, limit, bytes_max)
 
     def execution_at(self, row: int) -> Execution | None:
         found = self._connection.execute(f"{EXECUTIONS.select} WHERE row = ?", (row,)).fetchone()

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar, overload
 
 from tempolite_sdk.client.async_connection import AsyncConnection
-from tempolite_sdk.client.calls import execution
+from tempolite_sdk.client.calls import execution, listing
 from tempolite_sdk.client.calls.execution import SignalCursor
 from tempolite_sdk.client.cluster_info import Consistency, ConsistencyLike
+from tempolite_sdk.client.events import ExecutionEvent
 from tempolite_sdk.client.explanation import Explanation
 from tempolite_sdk.client.info import ExecutionInfo, ExecutionStatus, ResolutionLike, SentSignal
 from tempolite_sdk.client.tree import ExecutionTree
@@ -72,6 +73,22 @@ class AsyncExecutionHandle(Generic[T]):
         consistency: as for `info`; where the cluster has no quorum, what the node has is taken, and that is said.
         """
         return await self._connection.call(execution.explain(self.id, consistency))
+
+    async def events(
+        self, *, page_size: int | None = None, consistency: ConsistencyLike = Consistency.LINEARIZABLE
+    ) -> AsyncIterator[ExecutionEvent]:
+        """What happened to it and in it, in order, page by page as they are taken.
+
+        page_size: default 1,000, maximum 10,000; pages are smaller where payloads are large.
+        consistency: as for `info`, of each page.
+        """
+        page = await self._connection.call(listing.events(self.id, page_size, "", consistency))
+        while True:
+            for each in page.events:
+                yield each
+            if not page.next_token:
+                return
+            page = await self._connection.call(listing.events(self.id, page_size, page.next_token, consistency))
 
     @overload
     async def send_signal(self, name: Signal[S], payload: S, request_id: str | None = None) -> int: ...

@@ -13,6 +13,7 @@ from google.protobuf import duration_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tempolite_sdk.client.cluster_info import ClusterInfo, MemberInfo
+from tempolite_sdk.client.events import EventKind, ExecutionEvent
 from tempolite_sdk.client.explanation import Cause, CauseKind, Explanation, TimeSpent
 from tempolite_sdk.client.info import (
     AttemptInfo,
@@ -36,7 +37,7 @@ from tempolite_sdk.client.tree import ExecutionTree
 from tempolite_sdk.durations import Duration, seconds_of
 from tempolite_sdk.errors import FailureInfo, InvalidArgument, NodeFault
 from tempolite_sdk.handlers import RetryPolicy
-from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2, common_pb2, explanation_pb2, node_service_pb2
+from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2, common_pb2, event_pb2, explanation_pb2, node_service_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 
 E = TypeVar("E", bound=StrEnum)
@@ -60,6 +61,12 @@ def parse_choice(field: str, choices: type[E], value: str) -> E:
 
 def _by_number(prefix: str, wire: Any, choices: type[E]) -> Mapping[int, E]:
     return {wire.Value(to_enum(prefix, member)): member for member in choices}
+
+
+def _known(prefix: str, wire: Any, choices: type[E]) -> Mapping[int, E]:
+    """The same of an enum that has a member, for the SDK alone, for all that the node may say besides."""
+    names = dict(wire.items())
+    return {names[name]: member for member in choices if (name := to_enum(prefix, member)) in names}
 
 
 _COMPONENTS = _by_number("COMPONENT", common_pb2.Component, Component)
@@ -280,12 +287,7 @@ def tree(message: pb.ExecutionTree, *, truncated: bool = False) -> ExecutionTree
 
 # --- explanations
 
-_CAUSE_KINDS = {
-    number: kind
-    for kind in CauseKind
-    for name, number in explanation_pb2.CauseKind.items()
-    if name == f"CAUSE_KIND_{kind.name}"
-}
+_CAUSE_KINDS = _known("CAUSE_KIND", explanation_pb2.CauseKind, CauseKind)
 
 
 def explanation(message: explanation_pb2.Explanation) -> Explanation:
@@ -326,6 +328,34 @@ def _time_spent(message: explanation_pb2.TimeSpent) -> TimeSpent:
         backing_off=message.backing_off.ToTimedelta(),
         replaying=message.replaying.ToTimedelta(),
         partial=message.partial,
+    )
+
+
+# --- events
+
+_EVENT_KINDS = _known("EXECUTION_EVENT_KIND", event_pb2.ExecutionEventKind, EventKind)
+
+
+def event(message: event_pb2.ExecutionEvent) -> ExecutionEvent:
+    found = operation(message.operation) if message.HasField("operation") else None
+    ended = _attempts([message.attempt])[0] if message.HasField("attempt") else None
+    failures = (
+        _failure(message),
+        None if found is None else found.failure,
+        None if ended is None else ended.failure,
+    )
+    return ExecutionEvent(
+        kind=_EVENT_KINDS.get(message.kind, EventKind.UNKNOWN),
+        time=time(message, "time"),
+        operation=found,
+        operation_id=message.operation_id if found is None else found.id,
+        attempt=ended,
+        signal=_unconsumed(message.signal) if message.HasField("signal") else None,
+        signal_sequence=message.signal_sequence,
+        status=execution_status(message.status) if message.status else None,
+        result=payload(message, "result"),
+        failure=next((each for each in failures if each is not None), None),
+        reason=message.reason,
     )
 
 

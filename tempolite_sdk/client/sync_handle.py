@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar, overload
 
-from tempolite_sdk.client.calls import execution
+from tempolite_sdk.client.calls import execution, listing
 from tempolite_sdk.client.calls.execution import SignalCursor
 from tempolite_sdk.client.cluster_info import Consistency, ConsistencyLike
+from tempolite_sdk.client.events import ExecutionEvent
 from tempolite_sdk.client.explanation import Explanation
 from tempolite_sdk.client.info import ExecutionInfo, ExecutionStatus, ResolutionLike, SentSignal
 from tempolite_sdk.client.sync_connection import SyncConnection
@@ -73,6 +74,21 @@ class ExecutionHandle(Generic[T]):
         consistency: as for `info`; where the cluster has no quorum, what the node has is taken, and that is said.
         """
         return self._connection.call(execution.explain(self.id, consistency))
+
+    def events(
+        self, *, page_size: int | None = None, consistency: ConsistencyLike = Consistency.LINEARIZABLE
+    ) -> Iterator[ExecutionEvent]:
+        """What happened to it and in it, in order, page by page as they are taken.
+
+        page_size: default 1,000, maximum 10,000; pages are smaller where payloads are large.
+        consistency: as for `info`, of each page.
+        """
+        page = self._connection.call(listing.events(self.id, page_size, "", consistency))
+        while True:
+            yield from page.events
+            if not page.next_token:
+                return
+            page = self._connection.call(listing.events(self.id, page_size, page.next_token, consistency))
 
     @overload
     def send_signal(self, name: Signal[S], payload: S, request_id: str | None = None) -> int: ...

@@ -10,7 +10,14 @@ from google.protobuf.duration_pb2 import Duration
 from msgspec import Struct
 
 from tempolite_node.api.convert.checks import COMPONENTS, CONSISTENCIES, STATUSES, Checks
-from tempolite_node.api.convert.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, parse_page_token
+from tempolite_node.api.convert.paging import (
+    EVENTS_DEFAULT,
+    EVENTS_MAX,
+    PAGE_SIZE_DEFAULT,
+    PAGE_SIZE_MAX,
+    parse_event_token,
+    parse_page_token,
+)
 from tempolite_node.config import WORKERS_MAX
 from tempolite_node.engine.commands import (
     Cancel,
@@ -24,7 +31,7 @@ from tempolite_node.engine.commands import (
 )
 from tempolite_node.engine.model import Component, OperationKind
 from tempolite_node.protocol.messages import CallOptions
-from tempolite_node.views import Consistency, ExecutionFilter
+from tempolite_node.views import Consistency, EventPlace, ExecutionFilter
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as cluster_pb
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
@@ -85,6 +92,13 @@ class GetRequest(NamedTuple):
 class TreeRequest(NamedTuple):
     root_id: str
     nodes_max: int
+    consistency: Consistency
+
+
+class EventsRequest(NamedTuple):
+    execution_id: str
+    page_size: int
+    after: tuple[EventPlace, int] | None  #: a place, in the history of the execution at that row
     consistency: Consistency
 
 
@@ -212,6 +226,16 @@ def explain(request: pb.ExplainExecutionRequest) -> tuple[str, Consistency]:
     consistency = _consistency(checks, request.consistency)
     checks.finish()
     return request.id, consistency
+
+
+def list_events(request: pb.ListExecutionEventsRequest) -> EventsRequest:
+    checks = Checks()
+    checks.known_id("execution_id", request.execution_id)
+    checks.number("page_size", request.page_size, 0, EVENTS_MAX)
+    after = parse_event_token(checks, request.page_token)
+    consistency = _consistency(checks, request.consistency)
+    checks.finish()
+    return EventsRequest(request.execution_id, request.page_size or EVENTS_DEFAULT, after, consistency)
 
 
 def list_executions(request: pb.ListExecutionsRequest) -> ListRequest:

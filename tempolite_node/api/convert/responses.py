@@ -27,7 +27,7 @@ from tempolite_node.engine.model import (
 from tempolite_node.protocol.messages import HandlerDescription
 from tempolite_node.views import ClusterState, ComponentStats, MemberState, NodeInfo, PoolState, Stats
 from tempolite_sdk.pb.tempolite.v1 import cluster_service_pb2 as cluster_pb
-from tempolite_sdk.pb.tempolite.v1 import common_pb2
+from tempolite_sdk.pb.tempolite.v1 import common_pb2, event_pb2
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
 from tempolite_sdk.pb.tempolite.v1 import node_service_pb2 as node_pb
 
@@ -93,16 +93,16 @@ def execution(
         waiting_for=[operation_id(source.id, source.run, wait.kind, wait.key) for wait in pending],
         heartbeat_details=_payload(source.heartbeat),
         retry_policy=retry_policy(source.options.retry),
-        attempts=[_attempt(attempt) for attempt in attempts if attempt.kind is None],
+        attempts=[attempt_message(attempt) for attempt in attempts if attempt.kind is None],
         waits_for_node=waits_for_node if source.ready_at is not None else "",
         concurrency_key=source.concurrency_key or "",
         waits_for_key=_waits_for_key(source, key_holders) if key_holders else "",
-        unconsumed=[_unconsumed(signal) for signal in unconsumed],
+        unconsumed=[signal_message(signal) for signal in unconsumed],
         run=source.run,
     )
 
 
-def _unconsumed(source: Signal) -> common_pb2.UnconsumedSignal:
+def signal_message(source: Signal) -> common_pb2.UnconsumedSignal:
     return common_pb2.UnconsumedSignal(
         sequence=source.seq,
         name=source.name,
@@ -135,7 +135,7 @@ def operation(source: Operation, of: Execution, *, attempts: Sequence[EndedAttem
         close_time=time_message(source.closed_ms),
         next_attempt_time=time_message(source.due_ms) if source.status is OperationStatus.RETRYING else None,
         attempts=[
-            _attempt(attempt) for attempt in attempts if (attempt.kind, attempt.key) == (source.kind, source.key)
+            attempt_message(attempt) for attempt in attempts if (attempt.kind, attempt.key) == (source.kind, source.key)
         ],
     )
 
@@ -166,7 +166,17 @@ def fill_enqueued(response: pb.EnqueueExecutionResponse, source: Enqueued, ended
         outcome.failure.CopyFrom(failure)
 
 
-def _attempt(source: EndedAttempt) -> common_pb2.Attempt:
+def fill_end(message: event_pb2.ExecutionEvent, source: Execution) -> None:
+    """How the execution ended, into an event that says so."""
+    message.status = _STATUSES[source.status]
+    message.reason = source.reason
+    if (result := _payload(source.result)) is not None:
+        message.result.CopyFrom(result)
+    if (failure := failure_message(source.failure)) is not None:
+        message.failure.CopyFrom(failure)
+
+
+def attempt_message(source: EndedAttempt) -> common_pb2.Attempt:
     return common_pb2.Attempt(
         number=source.number,
         failure=failure_message(source.failure),

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from tempolite_sdk.client import convert
 from tempolite_sdk.client.calls.call import Call, to_choice, to_component, to_consistency
 from tempolite_sdk.client.cluster_info import Consistency
+from tempolite_sdk.client.events import ExecutionEvent
 from tempolite_sdk.client.info import ComponentLike, ExecutionInfo, ExecutionStatus, StatusLike
 from tempolite_sdk.options import check_names
 from tempolite_sdk.pb.tempolite.v1 import execution_service_pb2 as pb
@@ -69,3 +70,20 @@ def _page(response: pb.ListExecutionsResponse) -> Page:
 def count(filter: pb.ExecutionFilter, consistency: Consistency | str) -> Call[int]:
     request = pb.CountExecutionsRequest(filter=filter, consistency=to_consistency(consistency))
     return Call("ExecutionService/CountExecutions", request, lambda response: int(response.count))
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    events: tuple[ExecutionEvent, ...]
+    next_token: str  #: empty on the last page
+
+
+def events(id: str, page_size: int | None, token: str, consistency: Consistency | str) -> Call[EventPage]:
+    request = pb.ListExecutionEventsRequest(
+        execution_id=id, page_size=page_size or 0, page_token=token, consistency=to_consistency(consistency)
+    )
+    return Call("ExecutionService/ListExecutionEvents", request, _event_page)
+
+
+def _event_page(response: pb.ListExecutionEventsResponse) -> EventPage:
+    return EventPage(tuple(convert.event(each) for each in response.events), response.next_page_token)

@@ -36,6 +36,9 @@ from tempolite_node.protocol.messages import CallOptions, HandlerDescription, Vi
 from tempolite_node.views import (
     ClusterState,
     Consistency,
+    EventKind,
+    EventPlace,
+    ExecutionEvent,
     ExecutionFilter,
     HostInfo,
     NodeInfo,
@@ -74,6 +77,16 @@ class MemoryQueries:
 
     def pending(self, execution_row: int) -> list[Operation]:
         return [operation for operation in self.operations(execution_row, 1_000) if operation.closed_ms is None]
+
+    def events(self, execution: Execution, after: EventPlace | None, limit: int, **_: Any) -> list[ExecutionEvent]:
+        places = [(EventKind.ENQUEUED, EventPlace(execution.created_ms, 0, 0))]
+        places += [(EventKind.OPERATION_ENDED, EventPlace(NOW_MS, 5, o.seq)) for o in self.operations(execution.row, 9)]
+        operations = {o.seq: o for o in self.operations(execution.row, 9)}
+        found = [
+            ExecutionEvent(kind=k, place=p, operation=operations.get(p.place))
+            for k, p in sorted(places, key=lambda each: each[1])
+        ]
+        return [each for each in found if after is None or each.place > after][:limit]
 
     def execution_at(self, row: int) -> Execution | None:
         return next((each for each in self.executions.values() if each.row == row), None)

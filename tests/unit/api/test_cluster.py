@@ -241,6 +241,7 @@ READS = [
     ("GetExecutionTree", executions_pb.GetExecutionTreeRequest, {"id": "e"}),
     ("ListExecutions", executions_pb.ListExecutionsRequest, {}),
     ("CountExecutions", executions_pb.CountExecutionsRequest, {}),
+    ("ListExecutionEvents", executions_pb.ListExecutionEventsRequest, {"execution_id": "e"}),
     ("ExplainExecution", executions_pb.ExplainExecutionRequest, {"id": "e"}),
 ]
 

@@ -283,6 +283,11 @@ BAD_FILTER_FIELDS = [
         ("GetExecution", pb.GetExecutionRequest(id="a/step/"), ["id"]),
         ("GetExecutionTree", pb.GetExecutionTreeRequest(max_nodes=10_001), ["id", "max_nodes"]),
         ("ExplainExecution", pb.ExplainExecutionRequest(id="a b", consistency=9), ["id", "consistency"]),
+        (
+            "ListExecutionEvents",
+            pb.ListExecutionEventsRequest(page_size=10_001, page_token="AAAA", consistency=9),
+            ["execution_id", "page_size", "page_token", "consistency"],
+        ),
         ("ListExecutions", pb.ListExecutionsRequest(filter=BAD_FILTER), BAD_FILTER_FIELDS),
         ("ListExecutions", pb.ListExecutionsRequest(page_size=1_001, page_token="!"), ["page_size", "page_token"]),
         ("ListExecutions", pb.ListExecutionsRequest(page_token="AAAA"), ["page_token"]),
@@ -324,6 +329,7 @@ async def test_every_mistake_of_a_request_is_named(served, method, request_, fie
         ("GetExecution", pb.GetExecutionRequest(id="known/step/none")),
         ("GetExecutionTree", pb.GetExecutionTreeRequest(id="none")),
         ("ExplainExecution", pb.ExplainExecutionRequest(id="none")),
+        ("ListExecutionEvents", pb.ListExecutionEventsRequest(execution_id="none")),
         ("WaitExecution", pb.WaitExecutionRequest(id="none")),
         ("SendSignal", pb.SendSignalRequest(execution_id="none", name="go")),
         ("ReceiveSignals", pb.ReceiveSignalsRequest(execution_id="none")),
@@ -466,6 +472,26 @@ async def test_an_explanation_asks_the_owners_of_all_that_the_execution_waits_fo
     assert told.sentence.startswith("fulfil a waits for the end of fulfil b")
     assert told.causes[0].awaited.causes[0].names == ["gone"]
     assert told.time_spent.queued.ToMilliseconds() == 0
+
+
+async def test_a_history_comes_in_pages_and_a_token_is_good_for_its_own_execution_only(served):
+    queries = served.node.queries
+    queries.executions["a"], queries.executions["b"] = execution("a", row=1), execution("b", row=2)
+    queries.recorded = [operation(1, OperationKind.MARKER, f"m{n}", OperationStatus.COMPLETED) for n in range(3)]
+    queries.recorded = [replace(each, seq=n) for n, each in enumerate(queries.recorded, start=1)]
+    request = pb.ListExecutionEventsRequest(execution_id="a", page_size=2)
+    first = await served.executions.ListExecutionEvents(request)
+    request.page_token = first.next_page_token
+    second = await served.executions.ListExecutionEvents(request)
+    other = await told(
+        served.executions.ListExecutionEvents(
+            pb.ListExecutionEventsRequest(execution_id="b", page_token=first.next_page_token)
+        )
+    )
+
+    assert len({each.operation.key for each in [*first.events, *second.events]}) == 4
+    assert not second.next_page_token
+    assert other.fields == ["page_token"]
 
 
 async def test_what_waits_for_its_concurrency_key_says_who_holds_it(served):

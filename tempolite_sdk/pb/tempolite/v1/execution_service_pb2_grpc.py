@@ -65,6 +65,11 @@ class ExecutionServiceStub(object):
                 request_serializer=tempolite_dot_v1_dot_execution__service__pb2.ExplainExecutionRequest.SerializeToString,
                 response_deserializer=tempolite_dot_v1_dot_execution__service__pb2.ExplainExecutionResponse.FromString,
                 _registered_method=True)
+        self.ListExecutionEvents = channel.unary_unary(
+                '/tempolite.v1.ExecutionService/ListExecutionEvents',
+                request_serializer=tempolite_dot_v1_dot_execution__service__pb2.ListExecutionEventsRequest.SerializeToString,
+                response_deserializer=tempolite_dot_v1_dot_execution__service__pb2.ListExecutionEventsResponse.FromString,
+                _registered_method=True)
         self.ListExecutions = channel.unary_unary(
                 '/tempolite.v1.ExecutionService/ListExecutions',
                 request_serializer=tempolite_dot_v1_dot_execution__service__pb2.ListExecutionsRequest.SerializeToString,
@@ -154,6 +159,13 @@ class ExecutionServiceServicer(object):
 
     def ExplainExecution(self, request, context):
         """Why it does not move: one sentence and a structure, down to the root of what it waits for. Role: reader.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExecutionEvents(self, request, context):
+        """Its history, in order. Role: reader.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -255,6 +267,11 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.ExplainExecution,
                     request_deserializer=tempolite_dot_v1_dot_execution__service__pb2.ExplainExecutionRequest.FromString,
                     response_serializer=tempolite_dot_v1_dot_execution__service__pb2.ExplainExecutionResponse.SerializeToString,
+            ),
+            'ListExecutionEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExecutionEvents,
+                    request_deserializer=tempolite_dot_v1_dot_execution__service__pb2.ListExecutionEventsRequest.FromString,
+                    response_serializer=tempolite_dot_v1_dot_execution__service__pb2.ListExecutionEventsResponse.SerializeToString,
             ),
             'ListExecutions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListExecutions,
@@ -465,6 +482,33 @@ class ExecutionService(object):
             '/tempolite.v1.ExecutionService/ExplainExecution',
             tempolite_dot_v1_dot_execution__service__pb2.ExplainExecutionRequest.SerializeToString,
             tempolite_dot_v1_dot_execution__service__pb2.ExplainExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExecutionEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tempolite.v1.ExecutionService/ListExecutionEvents',
+            tempolite_dot_v1_dot_execution__service__pb2.ListExecutionEventsRequest.SerializeToString,
+            tempolite_dot_v1_dot_execution__service__pb2.ListExecutionEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,
