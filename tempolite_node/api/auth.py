@@ -30,6 +30,7 @@ RULES: Mapping[str, Role | None] = {
     _EXECUTIONS + "ReceiveSignals": Role.READER,
     _EXECUTIONS + "CancelExecution": Role.OPERATOR,
     _EXECUTIONS + "TerminateExecution": Role.OPERATOR,
+    _EXECUTIONS + "DeleteExecution": Role.OPERATOR,
     _EXECUTIONS + "ResumeExecution": Role.OPERATOR,
     _EXECUTIONS + "ResolveCompensation": Role.OPERATOR,
     _NODE + "GetNodeInfo": Role.READER,

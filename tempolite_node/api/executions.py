@@ -207,6 +207,11 @@ class ExecutionService(ExecutionServiceServicer):
         await self._node.reads.read(lambda queries: _resumable(queries, request.id), Consistency.LINEARIZABLE)
         return pb.ResumeExecutionResponse(status=await self._decide(request.id, command))
 
+    async def DeleteExecution(
+        self, request: pb.DeleteExecutionRequest, _context: grpc.aio.ServicerContext
+    ) -> pb.DeleteExecutionResponse:
+        return pb.DeleteExecutionResponse(existed=await self._node.deletion.delete(requests.delete(request)))
+
     async def ResolveCompensation(
         self, request: pb.ResolveCompensationRequest, _context: grpc.aio.ServicerContext
     ) -> pb.ResolveCompensationResponse:

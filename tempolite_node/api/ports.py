@@ -195,6 +195,17 @@ class ReadPort(Protocol):
         ...
 
 
+class DeletionPort(Protocol):
+    """Raises errors.Unavailable (NoQuorum), StorageFailed."""
+
+    async def delete(self, execution_id: str) -> bool:
+        """Deletes all executions that had the id, with all below them. Whether there were any.
+
+        errors.WrongState: something of it has not ended, or it is part of another tree; which, and why.
+        """
+        ...
+
+
 class WatchPort(Protocol):
     """Ends of executions and signals, as they come. Raises errors.Unavailable once the node stops."""
 
@@ -275,6 +286,7 @@ class NodePorts(Struct, frozen=True, kw_only=True):
     signals: SignalPort
     reads: ReadPort
     watch: WatchPort
+    deletion: DeletionPort
     pools: PoolPort
     looks: LookPort
     status: StatusPort

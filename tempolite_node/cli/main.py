@@ -249,6 +249,26 @@ def store_repair(config: Path, accept: bool, node_id: str | None) -> None:
     click.echo(f"{file}: every page has its checksum.")
 
 
+@store.command("compact")
+@click.option("--config", type=_FILE, required=True, help="The node's YAML file.")
+@_node_id
+def store_compact(config: Path, node_id: str | None) -> None:
+    """Writes the store of a node that is down anew, without the pages that hold nothing.
+
+    For a store that an earlier version made: it then shrinks by itself when executions are deleted. Needs as much free
+    space as the store takes.
+    """
+    from tempolite_node.store.data_directory import DataDir
+    from tempolite_node.store.maintenance import compact
+
+    data_dir = DataDir(_loaded(config, node_id).node.data_dir)
+    with _failing_plainly(), data_dir.alone() as file:
+        if not file.exists():
+            raise NodeError(f"{file}: there is no store")
+        before, after = compact(file)
+    click.echo(f"{file}: {before:,} bytes before, {after:,} bytes now.")
+
+
 @contextmanager
 def _failing_plainly() -> Iterator[None]:
     try:

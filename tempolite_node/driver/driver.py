@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -78,6 +79,7 @@ _ROUND_MAX = 2_000  #: inputs of one round: bounds how long a transaction holds 
 _TIMERS_MAX = 250  #: timers of one round, besides what was asked
 _BYTES_MAX = 8 * 1024**2  #: of executions that a round starts, or whose timers it fires: it reads and writes them
 _UNSAVED_MAX = 1_000  #: entries that changed nothing, and so need no commit of their own
+_GIVE_BACK_S = 0.02  #: between two times that pages of the store are given back
 _PLACED_MAX = 500  #: executions of one round that are given to another node
 
 
@@ -111,6 +113,8 @@ class Driver:
         self._at_ms = 0
         self._fired = False  #: timers that are due are on their way
         self._bytes_left = _BYTES_MAX  #: of executions that this round may start
+        self._gives_back = False  #: pages of the store that hold nothing: there are more
+        self._next_give_back_s = 0.0
         self._readiness = Readiness()
         self._look_for_misplaced = True
         self._stopping = False
@@ -220,7 +224,16 @@ class Driver:
         while self.dispatch.refill():
             self._advance()
         self._publish()
+        self._give_back()
         return not self._stopping or self._holds_back
+
+    def _give_back(self) -> None:
+        """Pages of the store that hold nothing, a few at a time: it is no hurry, and others wait meanwhile."""
+        now_s = time.monotonic()
+        if now_s >= self._next_give_back_s:
+            more = self._executions.give_back()
+            self._next_give_back_s = time.monotonic() + _GIVE_BACK_S if more else 0.0
+            self._gives_back = more
 
     @property
     def _holds_back(self) -> bool:
@@ -243,6 +256,8 @@ class Driver:
             waits.append(host_due_s)
         if (trial_due_s := self.dispatch.trial_due_s()) is not None:
             waits.append(trial_due_s)
+        if self._gives_back:
+            waits.append(_GIVE_BACK_S)
         # A day at most: the clock may be set while the thread sleeps.
         return min([*waits, 86_400.0]) if waits else None
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from tempolite_node.engine import limits, sizes
+from tempolite_node.engine.answers import recorded_answer
 from tempolite_node.engine.effects import Refused
 from tempolite_node.engine.model import (
     MAX_JOURNAL_BYTES,
@@ -123,8 +124,8 @@ def bytes_of(record: messages.Record) -> int:
 def record(source: Source, operation: Operation) -> messages.Record:
     result, failure, ended, refusal = operation.result, operation.failure, None, None
     if operation.kind is OperationKind.WAIT and operation.status in _ANSWERED and operation.target_row is not None:
-        # What an execution ended with is kept once, with the execution.
-        target = source.execution_at(operation.target_row)
+        # What an execution ended with is kept once, with the execution, unless that may be deleted before this one.
+        target = recorded_answer(operation) or source.execution_at(operation.target_row)
         if target is not None:
             result, failure, ended = target.result, target.failure, target.status
     if operation.status is OperationStatus.REFUSED and failure is not None:

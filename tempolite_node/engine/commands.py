@@ -44,6 +44,12 @@ class Resolution(StrEnum):
     MARK_DONE = "mark_done"
 
 
+class DeletionCause(StrEnum):
+    REQUESTED = "requested"  #: somebody asked for it
+    KEPT_LONG_ENOUGH = "kept_long_enough"
+    STORE_FULL = "store_full"  #: the store is larger than it may be
+
+
 class Command(Struct, gc=False, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     at_ms: int
 
@@ -101,6 +107,24 @@ class ResolveCompensation(Command, frozen=True, kw_only=True):
     resolution: Resolution
     reason: str = ""
     request_id: str | None = None
+
+
+class ClearExecutions(Command, frozen=True, kw_only=True):
+    """Deletes what ended executions recorded, and leaves how they ended. From format 4 on, as below.
+
+    in_steps: it is more than one commit may delete: a timer of each goes on until it is done.
+    """
+
+    execution_ids: tuple[str, ...]
+    cause: DeletionCause
+    in_steps: bool = False
+
+
+class DeleteExecutions(Command, frozen=True, kw_only=True):
+    """Deletes ended executions, each after what is below it. Others of them stay as they are."""
+
+    execution_ids: tuple[str, ...]
+    cause: DeletionCause
 
 
 # --- from nodes
@@ -425,6 +449,8 @@ AnyCommand = (
     | Terminate
     | Resume
     | ResolveCompensation
+    | ClearExecutions
+    | DeleteExecutions
     | RegisterNode
     | DrainNode
     | LoseNode

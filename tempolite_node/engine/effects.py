@@ -126,13 +126,28 @@ class Registered(Struct, gc=False, frozen=True, kw_only=True):
     requeued: dict[str, int]  #: by handler: executions that its earlier process held, and that are queued again
 
 
+class Deleted(Struct, gc=False, frozen=True, kw_only=True):
+    """What became of executions that were to be deleted, or cleared."""
+
+    kept: tuple[str, ...] = ()  #: why those stay that do, a sentence each
+
+
 class AttemptOver(Struct, gc=False, frozen=True):
     """What the attempt asked for has ended it: an Abandon effect tells its worker host, and there is no answer."""
 
 
 #: What a command comes to. None: the operation is pending, and a Wake effect tells its end.
 AnyOutcome = (
-    Enqueued | EnqueuedBatch | SignalStored | Accepted | Registered | AnyAnswer | AttemptOver | Rejection | None
+    Enqueued
+    | EnqueuedBatch
+    | SignalStored
+    | Accepted
+    | Deleted
+    | Registered
+    | AnyAnswer
+    | AttemptOver
+    | Rejection
+    | None
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tempolite_node.engine import formats
 from tempolite_node.engine.model import ClosePolicy, Execution, OperationKind, OperationStatus, Status
 from tempolite_node.engine.work import Work
 
@@ -19,8 +20,13 @@ def has_to_wait(work: Work, saga: Execution) -> bool:
 
     Not for those that wait for the saga themselves: nothing would move on.
     """
-    stopped = (child for child in work.open_children(saga.row) if is_cancelled_with(saga, child))
-    return any(way_back(work, saga, child) is None for child in stopped)
+    return any(way_back(work, saga, child) is None for child in _stopped_children(work, saga))
+
+
+def _stopped_children(work: Work, saga: Execution) -> list[Execution]:
+    """Those that end since it gives up. A run that began since then knows nothing of that: from format 4 on."""
+    stopped = [child for child in work.open_children(saga.row) if is_cancelled_with(saga, child)]
+    return [child for child in stopped if child.cancel_requested or work.format < formats.CONTINUED_CHILDREN]
 
 
 def waits_for_children(work: Work, saga: Execution) -> bool:
@@ -59,6 +65,5 @@ def _waited_for(work: Work, execution: Execution) -> Iterator[tuple[int, str]]:
             if wait.kind is OperationKind.WAIT and wait.target_row is not None:
                 yield wait.target_row, wait.target
     elif waits_for_children(work, execution):
-        for child in work.open_children(execution.row):
-            if is_cancelled_with(execution, child):
-                yield child.row, child.id
+        for child in _stopped_children(work, execution):
+            yield child.row, child.id

@@ -32,7 +32,10 @@ from tempolite_node.engine.model import (
 #: attempts that are kept. Runs of an id are counted, may continue each other; a request is looked up in the run before
 #: as well. A signal notes which run took it. An execution that its nodes die of is set aside. The worker hosts of all
 #: nodes have one hash seed.
-FORMAT = 3
+#:
+#: 4: executions that have ended are deleted, in two steps. A wait for one of another tree keeps its answer. A saga that
+#: gives up goes on when a child continues as new that was cancelled for it.
+FORMAT = 4
 
 #: The values of an execution that was enqueued in this format or later are checked where they are written, and its keys
 #: where they are used: see docs/design/values.md.
@@ -43,6 +46,12 @@ EXACT_REPLAY = 3
 
 #: Deaths of nodes are counted of an execution that was enqueued in this format or later.
 TRIALS = 3
+
+#: Of the format in use: what has ended can be deleted, and so leaves its answer with those who waited for it.
+DELETION = 4
+
+#: Of the format in use: a saga that gives up does not wait for a run that began after its child was cancelled.
+CONTINUED_CHILDREN = 4
 
 #: Of the format in use: only the first and the last attempts are kept.
 CAPPED_ATTEMPTS = 3

@@ -56,9 +56,8 @@ def _sent_before(work: Work, target: Execution, request_id: str) -> Signal | Non
     if known is not None or target.previous is None:
         return known
     first = work.execution_at(target.mailbox_row)
-    if first.previous is None:
-        return None
-    return work.signal_by_request(work.execution_at(first.previous).mailbox_row, request_id)
+    before = None if first.previous is None else work.kept_at(first.previous)
+    return None if before is None else work.signal_by_request(before.mailbox_row, request_id)
 
 
 def _repeated(target: Execution, known: Signal, name: str) -> int | Rejection:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import concurrency, families, formats
+from tempolite_node.engine import answers, concurrency, families, formats
 from tempolite_node.engine.effects import (
     Abandon,
     AnyAnswer,
     Closed,
-    Ended,
     Granted,
     Halted,
     Interrupted,
@@ -44,7 +43,7 @@ QUEUE = "queue"  #: queue_timeout
 DEADLINE = "deadline"  #: max_duration
 ATTEMPT = "attempt"  #: attempt_timeout
 HEARTBEAT = "heartbeat"  #: heartbeat_timeout
-CLEARING = "clearing"  #: of what a run left behind that was continued as new
+CLEARING = "clearing"  #: of what a run left behind that was continued as new, or whose journal is deleted
 
 
 def operation_timer(kind: OperationKind, key: str) -> str:
@@ -274,7 +273,7 @@ def _undoing(work: Work, execution: Execution, step: Operation, *, at_ms: int) -
     return replace(execution, compensating=step.key, crashes=0, node_deaths=0, failures=0, attempt_started_ms=None)
 
 
-def _begin_to_undo(work: Work, saga: Execution, *, at_ms: int) -> None:
+def begin_to_undo(work: Work, saga: Execution, *, at_ms: int) -> None:
     """Of a saga that waited for the end of its children: none of them goes on, perhaps."""
     if families.waits_for_children(work, saga) and not families.has_to_wait(work, saga):
         enqueue_ready(work, saga, at_ms=at_ms, resumes=False)
@@ -366,7 +365,7 @@ def close(
     if closed.waiters:
         answer_waiters(work, closed, at_ms=at_ms)
     if closed.cancel_requested and closed.parent_row is not None:
-        _begin_to_undo(work, work.execution_at(closed.parent_row), at_ms=at_ms)
+        begin_to_undo(work, work.execution_at(closed.parent_row), at_ms=at_ms)
     reach_children_of(work, closed)
 
 
@@ -378,13 +377,9 @@ def reach_children_of(work: Work, closed: Execution) -> None:
 
 
 def answer_waiters(work: Work, closed: Execution, *, at_ms: int) -> None:
-    answer = ended(closed)
+    answer = answers.ended(closed)
     for wait in work.waiters(closed.row):
         end_wait(work, wait, wait_status(closed), answer, at_ms=at_ms)
-
-
-def ended(closed: Execution) -> Ended:
-    return Ended(execution_id=closed.id, status=closed.status, result=closed.result, failure=closed.failure)
 
 
 def wait_status(closed: Execution) -> OperationStatus:
@@ -413,7 +408,7 @@ def reach_children(work: Work, *, at_ms: int) -> None:
             # Read again: it may have waited for the one before it.
             _reach_child(work, parent, work.execution_at(child.row), happened, reason, at_ms=at_ms)
         if happened is Happened.GIVEN_UP:
-            _begin_to_undo(work, work.execution_at(row), at_ms=at_ms)
+            begin_to_undo(work, work.execution_at(row), at_ms=at_ms)
         if happened is Happened.TERMINATED and work.format >= formats.EXACT_REPLAY:
             for child in work.ended_children_with_children(row):
                 reached = child.status is Status.TERMINATED  # as it was, or by this command: so were those below it
@@ -556,6 +551,8 @@ def close_wait(
     if wait.kind is OperationKind.WAIT and wait.target_row is not None:
         target = work.execution_at(wait.target_row)
         work.put(replace(target, waiters=target.waiters - 1))
+        if status in answers.ANSWERED:
+            over = replace(over, result=answers.answer_to_record(work, execution, target))
     return work.put_operation(execution, over, before=wait)
 
 

@@ -347,6 +347,9 @@ class Execution(Struct, gc=False, frozen=True, kw_only=True):
     mailbox: int | None = None  #: row of the run whose inbox and outbox it goes on with; None: it has its own
     max_duration_ms: int | None = None  #: as it was enqueued with: each run that is continued as new has it anew
     node_deaths: int = 0  #: of its nodes in a row, each soon after it was given out, from format 3 on; see `trials`
+    #: When its journal, attempts and signals were deleted, from format 4 on; of its arguments is left what
+    #: `kept_arguments` keeps.
+    journal_deleted_ms: int | None = None
 
     def __post_init__(self) -> None:
         final = self.status in FINAL

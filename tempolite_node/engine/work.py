@@ -41,6 +41,8 @@ class Stored(Protocol):
     def execution(self, execution_id: str) -> Execution | None: ...
     def execution_at(self, row: int) -> Execution | None: ...
     def last_run(self, mailbox: int) -> Execution | None: ...
+    def continuing(self, mailbox: int, limit: int) -> list[int]: ...
+    def children(self, parent_row: int, limit: int) -> list[int]: ...
     def attached_or_suspended(self, owner: str) -> list[Execution]: ...
     def open_children(self, parent_row: int) -> list[Execution]: ...
     def children_with_children(self, parent_row: int) -> list[Execution]: ...
@@ -58,6 +60,7 @@ class Stored(Protocol):
     def signal_by_request(self, row: int, request_id: str) -> Signal | None: ...
     def count_of(self, owner: str, component: Component, status: Status) -> int: ...
     def last_row(self) -> int: ...
+    def first_epoch(self) -> tuple[int, int]: ...
     def nodes(self) -> Mapping[str, NodeState]: ...
     def format(self) -> int: ...
     def serving(self, handler: str) -> tuple[NodeState, ...]: ...
@@ -102,6 +105,7 @@ class Clearing(NamedTuple):
     previous: int = 0  #: row of the run before it: what that one, or one before it, took of the inbox
     inbox: int = 0  #: and had received when it ended
     outbox: int = 0  #: and had sent
+    whole: bool = False  #: all of the inbox up to there, taken or not
 
 
 class Work:
@@ -126,6 +130,12 @@ class Work:
         self.attempts: list[EndedAttempt] = []
         self.clearings: list[Clearing] = []  #: in this order, after all else
         self.attempts_capped: set[tuple[int, OperationKind | None, str]] = set()  #: of which only some are to be kept
+        self.deleted: set[int] = set()  #: rows of executions that are gone; before all else
+        self.slimmed: set[int] = set()  #: rows of executions that have other arguments and options than are stored
+        self.cleared: dict[int, bool] = {}  #: rows whose journals are gone; True: their mailboxes too
+        self.first_epoch = (
+            stored.first_epoch()
+        )  #: of those that are new, and until when it is that, in Unix milliseconds
         self.counts: defaultdict[tuple[str, Component, Status], int] = defaultdict(int)  #: changes of `count_of`
         self.nodes: dict[str, NodeState | None] = {}  #: None: it was removed
         #: In use, at this place in the log: what was decided otherwise before it came into use still is.
@@ -137,7 +147,13 @@ class Work:
     @property
     def changed(self) -> bool:
         return bool(
-            self.executions or self.operations or self.timers or self.timers_cleared or self.nodes or self.sequences
+            self.executions
+            or self.operations
+            or self.timers
+            or self.timers_cleared
+            or self.nodes
+            or self.sequences
+            or self.deleted
         )
 
     def next_row(self) -> int:
@@ -155,15 +171,21 @@ class Work:
         if row is not None:
             return self.executions[row]
         stored = self._stored.execution(execution_id)
-        if stored is None:
+        if stored is None or stored.row in self.deleted:
             return None
         changed = self.executions.get(stored.row, stored)
         return changed if changed.id == execution_id else None
 
     def execution_at(self, row: int) -> Execution:
-        execution = self.executions.get(row) or self._stored.execution_at(row)
+        execution = self.kept_at(row)
         assert execution is not None, f"no execution at row {row}"
         return execution
+
+    def kept_at(self, row: int) -> Execution | None:
+        """None: it was deleted. For links that do not keep what they lead to."""
+        if row in self.deleted:
+            return None
+        return self.executions.get(row) or self._stored.execution_at(row)
 
     def last_run(self, execution: Execution) -> Execution:
         """Of those that continue it, the one that is continued no more; itself, if it is not."""
@@ -171,8 +193,21 @@ class Work:
             return execution
         mailbox = execution.mailbox_row
         stored = self._stored.last_run(mailbox)
+        if stored is not None and stored.row in self.deleted:  # and those after it
+            return self.execution_at(max([execution.row, *self.continuing(mailbox)]))
         begun = (each.row for each in self.executions.values() if each.mailbox == mailbox)
         return self.execution_at(max([execution.row if stored is None else stored.row, *begun]))
+
+    def continuing(self, mailbox: int) -> set[int]:
+        """Rows of the runs that go on with the mailbox of another one: some of them, if there are many."""
+        stored = set(self._stored.continuing(mailbox, len(self.deleted) + 1)) - self.deleted
+        return stored | {each.row for each in self.executions.values() if each.mailbox == mailbox}
+
+    def has_children(self, row: int) -> bool:
+        """Whether any execution is there whose parent it is."""
+        if self._children.get(row):
+            return True
+        return any(child not in self.deleted for child in self._stored.children(row, len(self.deleted) + 1))
 
     def put(self, execution: Execution) -> Execution:
         row = execution.row
@@ -206,6 +241,51 @@ class Work:
     def create(self, execution: Execution) -> Execution:
         """Puts one that is new."""
         assert execution.status in EXECUTION_MOVES[None], f"{execution.id} begins as {execution.status}"
+        return self.put(execution)
+
+    def delete(self, execution: Execution, *, first_epoch: int, until_ms: int) -> None:
+        """Takes an execution out, with all that is its own. What it counted for stays counted: it ended.
+
+        first_epoch: of those that are new from here on, until then.
+        """
+        row = execution.row
+        self.deleted.add(row)
+        self._rows.pop(execution.id, None)
+        self.executions.pop(row, None)
+        self.renamed.discard(row)
+        self.operations.pop(row, None)
+        self.growth.pop(row, None)
+        self.timers.pop(row, None)
+        self.inbox.pop(row, None)
+        self.cleared.pop(row, None)
+        self.slimmed.discard(row)
+        self.timers_cleared.discard(row)
+        for waits in self._waits.values():
+            for place in [place for place in waits if place[0] == row]:
+                del waits[place]
+        self.outbox = [signal for signal in self.outbox if signal.execution_row != row]
+        self.attempts = [attempt for attempt in self.attempts if attempt.execution_row != row]
+        self.attempts_capped = {place for place in self.attempts_capped if place[0] != row}
+        if execution.parent_row is not None:
+            self._children[execution.parent_row].discard(row)
+        epoch, end_ms = self.first_epoch
+        self.first_epoch = max(epoch, first_epoch), max(end_ms, until_ms)
+
+    def clear(self, execution: Execution, *, mailbox: bool) -> Execution:
+        """Takes away what an execution recorded, in one commit. mailbox: its signals too."""
+        row = execution.row
+        self.cleared[row] = mailbox
+        for changed in (self.operations, self.growth):
+            changed.pop(row, None)
+        self.attempts = [attempt for attempt in self.attempts if attempt.execution_row != row]
+        if mailbox:
+            self.inbox.pop(row, None)
+            self.outbox = [signal for signal in self.outbox if signal.execution_row != row]
+        return self.clear_in_steps(execution)
+
+    def clear_in_steps(self, execution: Execution) -> Execution:
+        """Puts one that has other arguments and options than before: it needs them no more."""
+        self.slimmed.add(execution.row)
         return self.put(execution)
 
     def _count(self, execution: Execution, by: int) -> None:

@@ -42,6 +42,7 @@ from tempolite_node.logger.lines import LineFormat
 from tempolite_node.logger.records import set_level
 from tempolite_node.logger.writer import LogWriter
 from tempolite_node.node import reloadable
+from tempolite_node.node.deletion import Deletion
 from tempolite_node.node.driver_client import DriverClient
 from tempolite_node.node.execution_log import ExecutionLog
 from tempolite_node.node.looks import Looks
@@ -211,6 +212,7 @@ class Node:
             watch=self._watch,
             in_cluster=self._cluster is not None,
         )
+        self._deletion = Deletion(reads=self._reads, commands=self._client, watch=self._watch)
         parts.push_async_callback(self._loop.run_in_executor, None, self._driver.stop)
         parts.push_async_callback(self._supervisor.stop)
 
@@ -294,6 +296,7 @@ class Node:
             signals=self._signal_checks,
             reads=self._reads,
             watch=self._watch,
+            deletion=self._deletion,
             pools=self._pools,
             looks=self._looks,
             status=self._status,

@@ -46,12 +46,13 @@ class Reads:
                     return Rejection(Reason.NOT_FOUND, f"no execution {execution_id}")
                 if execution.status is not Status.CONTINUED_AS_NEW:
                     return execution if execution.closed else await closing
-            execution_id = await self._id_of_last_run(execution)
+            last = await self._last_run(execution.mailbox_row)
+            if last is None or last.row <= execution.row:
+                return Rejection(Reason.NOT_FOUND, f"what execution {execution_id} went on as was deleted")
+            execution_id = last.id
 
-    async def _id_of_last_run(self, execution: Execution) -> str:
-        last = await self._driver.inspect(lambda: self._executions.last_run(execution.mailbox_row))
-        assert last is not None, f"nothing continues {execution.id}"
-        return last.id
+    async def _last_run(self, mailbox: int) -> Execution | None:
+        return await self._driver.inspect(lambda: self._executions.last_run(mailbox))
 
     async def known_execution(self, execution_id: str) -> Execution | None:
         """As this node has it; None: no node knows it."""

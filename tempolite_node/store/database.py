@@ -49,6 +49,8 @@ def _make_store(connection: apsw.Connection, path: Path) -> None:
     version = _version(connection, path)
     # Nothing is written before this line: the file may be somebody else's.
     connection.reserve_bytes("main", _CHECKSUM_BYTES)  # of each page; a store that has tables keeps what it has
+    if version == 0:
+        connection.pragma("auto_vacuum", "incremental")  # of a new file alone; others get it by `store compact`
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "normal")  # a commit is on disk after `sync`: see docs/design/commit-and-sync.md
     connection.pragma("wal_autocheckpoint", _WAL_AUTOCHECKPOINT_PAGES)

@@ -38,6 +38,6 @@ class ExecutionCache:
         self.bytes -= self._sizes.pop(execution.row)
 
     def forget(self, row: int) -> None:
-        """It has another id by now."""
+        """It has another id by now, or is gone."""
         if (execution := self.by_row.get(row)) is not None:
             self._forget(execution)

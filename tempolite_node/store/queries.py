@@ -10,6 +10,7 @@ import apsw
 from tempolite_node.engine.model import EndedAttempt, Execution, Operation, OperationKind, Signal, Status
 from tempolite_node.store.events import events
 from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS
+from tempolite_node.store.trees import Trees
 from tempolite_node.views import EventPlace, ExecutionEvent, ExecutionFilter, Span
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ class Queries:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self.trees = Trees(connection)
 
     def execution(self, execution_id: str) -> Execution | None:
         row = self._connection.execute(f"{EXECUTIONS.select} WHERE id = ?", (execution_id,)).fetchone()
@@ -35,8 +37,7 @@ class Queries:
             return execution
         sql = f"{EXECUTIONS.select} WHERE mailbox = ? ORDER BY row DESC LIMIT 1"
         row = self._connection.execute(sql, (execution.mailbox_row,)).fetchone()
-        assert row is not None, f"nothing continues {execution.id}"
-        return EXECUTIONS.value(row)
+        return EXECUTIONS.value(row) if row else execution  # what continued it was deleted
 
     def run_of(self, execution: Execution, run: int) -> Execution | None:
         """That run, of those that had the execution's id in turn up to this one."""

@@ -82,7 +82,7 @@ def _row_maker(hints: Mapping[str, Any], fields: Sequence[str]) -> Callable[[Str
         values = list(values_of(value))
         for index in composites:
             if values[index] is not None:
-                values[index] = _to_json(values[index])
+                values[index] = to_json(values[index])
         return values
 
     return row
@@ -91,7 +91,7 @@ def _row_maker(hints: Mapping[str, Any], fields: Sequence[str]) -> Callable[[Str
 _NAMES_MAX = 10  #: of errors; options with more are not kept in memory
 
 
-def _to_json(value: Any) -> str:
+def to_json(value: Any) -> str:
     if isinstance(value, Options) and len(value.retry.non_retryable_errors) <= _NAMES_MAX:
         return _options_json(value)
     return msgspec.json.encode(value).decode()

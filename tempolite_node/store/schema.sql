@@ -18,7 +18,10 @@ CREATE TABLE meta (
     last_row      INTEGER NOT NULL,          -- highest number given to an execution's row, an operation's seq or its end
     node_id       TEXT,                      -- whose store it is; NULL before the first start, and in a snapshot
     cluster       TEXT,                      -- whose log is applied to it; NULL: the node is alone
-    counts        TEXT    NOT NULL DEFAULT '[]'  -- executions of each owner, component and status: no start counts them
+    counts        TEXT    NOT NULL DEFAULT '[]',  -- executions of each owner, component and status: no start counts
+                                             -- them. Of what has ended, those that were deleted too
+    first_epoch   INTEGER NOT NULL DEFAULT 0,  -- of new executions: above those of what was deleted soon after its end
+    first_epoch_until_ms INTEGER NOT NULL DEFAULT 0  -- and 0 from then on
 ) STRICT;
 
 CREATE TABLE nodes (
@@ -99,6 +102,7 @@ CREATE TABLE executions (
     mailbox            INTEGER,              -- row of the run whose inbox and outbox it goes on with; NULL: its own
     max_duration_ms    INTEGER,
     node_deaths        INTEGER NOT NULL DEFAULT 0,  -- in a row, each soon after it was given out
+    journal_deleted_ms INTEGER,              -- when what it recorded was deleted, and of its arguments what is long
     CHECK ((closed_ms IS NOT NULL)
            = (status = 'completed' OR status = 'failed' OR status = 'cancelled' OR status = 'terminated'
               OR status = 'timed_out' OR status = 'compensated' OR status = 'continued_as_new')),
@@ -127,7 +131,7 @@ CREATE TABLE operations (
                       -- retrying             failed; the next attempt is due at due_ms, or was due before
                       -- and, for good: completed, failed, timed_out, cancelled, skipped, refused, given_up
     target        TEXT    NOT NULL,
-    target_row    INTEGER REFERENCES executions,
+    target_row    INTEGER,                   -- of an execution, which may be deleted before this one
     digest        BLOB    NOT NULL,
     generation    INTEGER NOT NULL,
     attempt       INTEGER NOT NULL,

@@ -27,13 +27,16 @@ from tempolite_node.engine.model import (
 )
 from tempolite_node.engine.work import Work
 from tempolite_node.errors import StorageFailed
-from tempolite_node.store.clearing import clear
+from tempolite_node.store.clearing import clear, clear_whole, delete
 from tempolite_node.store.execution_cache import ExecutionCache
 from tempolite_node.store.journals import Journals
 from tempolite_node.store.nodes import Nodes
 from tempolite_node.store.places import PlaceIndex
-from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS
+from tempolite_node.store.rows import ATTEMPTS, EXECUTIONS, INBOX, OPERATIONS, TIMERS, to_json
 from tempolite_node.store.statement import Statement
+
+_FREE_PAGES_KEPT = 1_000  #: for what is written next
+_PAGES_GIVEN_BACK = 64  #: at a time: others wait for as long as it takes
 
 _WAITS_BYTES_MAX = 16 * 1024**2  #: of waits for executions; beyond it they are forgotten, and read when those end
 
@@ -61,16 +64,20 @@ class StoreWriter:
         self.journal_sizes: dict[int, tuple[int, int]] = {}  #: of those that hosts hold, as far as known
         self._waits: dict[int, dict[tuple[int, str], Operation]] = {}  #: for an execution's end, as far as remembered
         self._waits_bytes = 0
-        meta = connection.execute("SELECT last_row, applied_index FROM meta WHERE one = 1").get
+        sql = "SELECT last_row, applied_index, first_epoch, first_epoch_until_ms FROM meta WHERE one = 1"
+        meta = connection.execute(sql).get
         assert meta is not None, "claim_store comes first"
         self._last_row: int = meta[0]
         self.applied_index: int = meta[1]
+        self._first_epoch: tuple[int, int] = (meta[2], meta[3])
         self.visible_index = self.applied_index  #: what other connections may read by now. For any thread
         self._nodes = Nodes(connection)
         self.places = PlaceIndex(connection)
         self._counts = self._counted()
         self._next_due_ms: int | None = None
         self._due_is_known = False
+        self._shrinks = connection.pragma("auto_vacuum") == 2  # incremental
+        self._may_give_back = self._shrinks
 
     def _counted(self) -> Counter[tuple[str, Component, Status]]:
         """Executions of each owner, component and status."""
@@ -98,8 +105,12 @@ class StoreWriter:
     def last_row(self) -> int:
         return self._last_row
 
+    def first_epoch(self) -> tuple[int, int]:
+        """Of new executions, and until when it is that, in Unix milliseconds; then 0."""
+        return self._first_epoch
+
     def counts(self) -> Counter[tuple[Component, Status]]:
-        """Executions of each component and status, whoever runs them."""
+        """Executions of each component and status, whoever runs them. Of what has ended, also what was deleted."""
         counts: Counter[tuple[Component, Status]] = Counter()
         for (_, component, status), count in self._counts.items():
             counts[component, status] += count
@@ -195,6 +206,14 @@ class StoreWriter:
     def last_run(self, mailbox: int) -> Execution | None:
         """The latest of those that go on with a mailbox; None: there are none."""
         return self._execution("mailbox = ? ORDER BY row DESC LIMIT 1", (mailbox,))
+
+    def continuing(self, mailbox: int, limit: int) -> list[int]:
+        sql = "SELECT row FROM executions WHERE mailbox = ? ORDER BY row DESC LIMIT ?"
+        return [row for (row,) in self._connection.execute(sql, (mailbox, limit))]
+
+    def children(self, parent_row: int, limit: int) -> list[int]:
+        sql = "SELECT row FROM executions WHERE parent_row = ? ORDER BY row LIMIT ?"
+        return [row for (row,) in self._connection.execute(sql, (parent_row, limit))]
 
     def attached_or_suspended(self, owner: str) -> list[Execution]:
         sql = f"""{EXECUTIONS.select} WHERE owner = ? AND (status = 'suspended'
@@ -330,6 +349,21 @@ class StoreWriter:
         found = self._connection.execute(sql, (row, request_id)).fetchone()
         return INBOX.value(found) if found else None
 
+    def give_back(self) -> bool:
+        """Gives some of the pages that hold nothing back to the file system. Whether there may be more of them.
+
+        The file is shorter after the next checkpoint. One of an earlier version keeps them for what is written next:
+        see `maintenance.compact`.
+        """
+        if not self._may_give_back:
+            return False
+        free: Any = self._connection.pragma("freelist_count")
+        pages = min(_PAGES_GIVEN_BACK, int(free) - _FREE_PAGES_KEPT)
+        if pages > 0:
+            self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        self._may_give_back = pages > 0
+        return pages > 0
+
     # --- the one write
 
     def save(self, work: Work, index: int) -> None:
@@ -350,8 +384,14 @@ class StoreWriter:
                 connection.execute("ROLLBACK")
             raise
         self._absent.clear()
-        if work.timers or (has_timers and work.timers_cleared):
+        if work.timers or (has_timers and (work.timers_cleared or work.deleted)):
             self._due_is_known = False
+        if work.deleted or work.cleared or work.clearings:
+            self._may_give_back = self._shrinks
+        for row in work.deleted:
+            self._cache.forget(row)
+            self._journals.close(row)
+        self._first_epoch = work.first_epoch
         for row in work.renamed:
             self._cache.forget(row)
             self._waits.pop(row, None)  # it has ended: who waits for its next run waits for another row
@@ -372,6 +412,9 @@ class StoreWriter:
         self.places.saved(work.places)
 
     def _write_meta(self, work: Work, index: int) -> None:
+        if work.first_epoch != self._first_epoch:
+            sql = "UPDATE meta SET first_epoch = ?, first_epoch_until_ms = ? WHERE one = 1"
+            self._connection.execute(sql, work.first_epoch)
         if not work.counts:
             sql = "UPDATE meta SET applied_index = ?, last_row = ? WHERE one = 1"
             self._connection.execute(sql, (index, work.last_row))
@@ -414,6 +457,10 @@ class StoreWriter:
     def _write(self, work: Work, *, has_timers: bool) -> None:
         """has_timers: there may be some to clear."""
         connection, last_row = self._connection, self._last_row
+        if work.deleted:  # first: another one may have the id in the same batch
+            delete(connection, work.deleted)
+        if work.cleared:
+            clear_whole(connection, work.cleared)
         if work.renamed:
             # They go first: another one takes their id in the same batch. By a statement of its own, since one that
             # names the id costs every update of a row its place in the index of ids.
@@ -422,6 +469,11 @@ class StoreWriter:
         executions = sorted(work.executions.values(), key=attrgetter("row"))
         EXECUTIONS.update(connection, [execution for execution in executions if execution.row <= last_row])
         EXECUTIONS.insert(connection, [execution for execution in executions if execution.row > last_row])
+        if work.slimmed:
+            slimmed = [work.executions[row] for row in work.slimmed if row <= last_row]
+            sql = "UPDATE executions SET arguments = ?, options = ? WHERE row = ?"
+            given = [(each.arguments, to_json(each.options), each.row) for each in slimmed]
+            connection.executemany(sql, given)
         if work.operations:
             OPERATIONS.upsert(connection, [op for changed in work.operations.values() for op in changed.values()])
         if work.attempts:

@@ -241,6 +241,10 @@ class AsyncClient(AsyncEnqueuer, AsyncWaiting):
         """As `AsyncExecutionHandle.terminate`."""
         return await self.handle(id).terminate(reason)
 
+    async def delete(self, id: str) -> bool:
+        """As `AsyncExecutionHandle.delete`."""
+        return await self.handle(id).delete()
+
     async def resume(self, id: str) -> ExecutionStatus:
         """As `AsyncExecutionHandle.resume`."""
         return await self.handle(id).resume()

@@ -233,6 +233,7 @@ def execution(message: common_pb2.Execution) -> ExecutionInfo:
         create_time=time(message, "create_time"),
         start_time=time(message, "start_time"),
         close_time=time(message, "close_time"),
+        journal_delete_time=time(message, "journal_delete_time"),
         next_attempt_time=time(message, "next_attempt_time"),
         deadline=time(message, "deadline"),
         cancel_requested=message.cancel_requested,

@@ -225,6 +225,8 @@ class ExecutionInfo(Displayed):
     create_time: datetime | None = None
     start_time: datetime | None = None  #: of the first attempt
     close_time: datetime | None = None
+    #: When its operations, attempts and signals were deleted, and its arguments if they were long.
+    journal_delete_time: datetime | None = None
     next_attempt_time: datetime | None = None  #: while SCHEDULED
     deadline: datetime | None = None  #: from max_duration
     cancel_requested: bool = False

@@ -236,6 +236,10 @@ class Client(Enqueuer, SyncWaiting):
         """As `ExecutionHandle.terminate`."""
         return self.handle(id).terminate(reason)
 
+    def delete(self, id: str) -> bool:
+        """As `ExecutionHandle.delete`."""
+        return self.handle(id).delete()
+
     def resume(self, id: str) -> ExecutionStatus:
         """As `ExecutionHandle.resume`."""
         return self.handle(id).resume()

@@ -135,6 +135,13 @@ class ExecutionHandle(Generic[T]):
         """Lets it go on if it is SUSPENDED."""
         return self._connection.call(execution.resume(self.id))
 
+    def delete(self) -> bool:
+        """Deletes it, all that is below it, and all runs of its id. False: there is none, or it was deleted before.
+
+        Raises `FailedPrecondition`, naming it, while something of that has not ended, or when it is a child.
+        """
+        return self._connection.call(execution.delete(self.id))
+
     def resolve_compensation(self, resolution: ResolutionLike, reason: str = "") -> ExecutionStatus:
         """Lets a STUCK saga go on: "retry", "skip" or "mark_done"."""
         return self._connection.call(execution.resolve_compensation(self.id, resolution, reason))

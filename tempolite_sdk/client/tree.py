@@ -125,6 +125,7 @@ def _execution_text(execution: ExecutionInfo) -> str:
         f"{execution.node_deaths} node deaths" if execution.node_deaths else "",
         _duration_text(execution.duration),
         execution.reason and f"reason: {execution.reason}",
+        f"journal deleted {execution.journal_delete_time:%Y-%m-%d %H:%M} UTC" if execution.journal_delete_time else "",
     )
 
 

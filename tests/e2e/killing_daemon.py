@@ -1,7 +1,8 @@
 """The daemon, which kills itself with SIGKILL around a commit: python -m tests.e2e.killing_daemon --config …
 
 KILL_AT: before or after the commit that records an operation as completed: "before:step:Charge#1"; that takes a signal:
-"after:signal"; that sets one aside: "after:set_aside"; or that is the n-th one: "before:3". After: the commit is on
+"after:signal"; that sets one aside: "after:set_aside"; that is the n-th to delete something: "before:deletion:2"; or
+that is the n-th one: "before:3". After: the commit is on
 disk, and nobody has been told. Several operations may be recorded in one commit, so how many commits something takes
 depends on the machine. Commits that are of nodes alone, like the registration at the start, don't count.
 KILL_OF: the id of an execution: commits that change nothing of it, or of what came of it, don't count either.
@@ -19,7 +20,7 @@ from tempolite_node.store.writer import StoreWriter
 
 _moment, _, _what = os.environ["KILL_AT"].partition(":")
 _of = os.environ.get("KILL_OF")
-_commits = 0
+_commits = _deletions = 0
 _save = StoreWriter.save
 
 
@@ -36,6 +37,8 @@ def _root(work: Work, row: int) -> str:
 
 def _is_it(work: Work) -> bool:
     """Whether it is the commit."""
+    if _what.startswith("deletion:"):
+        return bool(work.deleted or work.cleared or work.clearings) and _what == f"deletion:{_deletions}"
     if _what.isdigit():
         return int(_what) == _commits
     signals = [signal for of_one in work.inbox.values() for signal in of_one.values()]
@@ -46,8 +49,9 @@ def _is_it(work: Work) -> bool:
 
 
 def _save_or_die(executions: StoreWriter, work: Work, index: int) -> None:
-    global _commits
-    counts = _counts(work)
+    global _commits, _deletions
+    _deletions += bool(work.deleted or work.cleared or work.clearings)
+    counts = _counts(work) or _what.startswith("deletion:")
     _commits += counts
     dies = counts and _is_it(work)
     if dies and _moment == "before":

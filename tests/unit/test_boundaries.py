@@ -202,6 +202,7 @@ PURE = (
     "__future__",
     "collections",
     "enum",
+    "hashlib",
     "heapq",
     "math",
     "msgspec",

@@ -337,6 +337,15 @@ def resume(request: pb.ResumeExecutionRequest, at_ms: int) -> Resume:
     return Resume(at_ms=at_ms, execution_id=request.id)
 
 
+def delete(request: pb.DeleteExecutionRequest) -> str:
+    """The id of the execution."""
+    checks = Checks()
+    checks.known_id("id", request.id)
+    checks.name("request_id", request.request_id, required=False)
+    checks.finish()
+    return request.id
+
+
 def resolve_compensation(request: pb.ResolveCompensationRequest, at_ms: int) -> ResolveCompensation:
     checks = _decision_checks(request)
     resolution = checks.choice("resolution", request.resolution, _RESOLUTIONS)

@@ -9,7 +9,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import UNSET
 
+from tempolite_node.engine.answers import recorded_answer
 from tempolite_node.engine.effects import Enqueued
+from tempolite_node.engine.kept_arguments import are_whole
 from tempolite_node.engine.model import (
     Component,
     EndedAttempt,
@@ -77,7 +79,7 @@ def execution(
         crashes=source.crashes,
         node_deaths=source.node_deaths,
         priority=source.priority,
-        arguments=_payload(source.arguments),
+        arguments=_payload(source.arguments) if are_whole(source.arguments) else None,
         result=_payload(source.result),
         failure=failure_message(source.failure),
         retry_state=_retry_state(source.retry_state),
@@ -99,6 +101,7 @@ def execution(
         waits_for_key=_waits_for_key(source, key_holders) if key_holders else "",
         unconsumed=[signal_message(signal) for signal in unconsumed],
         run=source.run,
+        journal_delete_time=time_message(source.journal_deleted_ms),
     )
 
 
@@ -120,6 +123,7 @@ def _waits_for_key(source: Execution, holders: Sequence[str]) -> str:
 
 def operation(source: Operation, of: Execution, *, attempts: Sequence[EndedAttempt] = ()) -> common_pb2.Operation:
     """attempts: of the execution and all its operations; only this one's are shown."""
+    answer = recorded_answer(source)
     return common_pb2.Operation(
         id=operation_id(of.id, of.run, source.kind, source.key),
         execution_id=of.id,
@@ -129,7 +133,7 @@ def operation(source: Operation, of: Execution, *, attempts: Sequence[EndedAttem
         target=source.target,
         attempt=source.attempt,
         input=_payload(source.input),
-        result=_payload(source.result),
+        result=_payload(source.result if answer is None else answer.result),
         failure=failure_message(source.failure),
         start_time=time_message(source.started_ms),
         close_time=time_message(source.closed_ms),

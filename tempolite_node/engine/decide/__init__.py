@@ -8,7 +8,9 @@ from tempolite_node.engine import lifecycle, trials
 from tempolite_node.engine.commands import (
     AnyCommand,
     Cancel,
+    ClearExecutions,
     CrashAttempt,
+    DeleteExecutions,
     DrainNode,
     Enqueue,
     EnqueueBatch,
@@ -25,7 +27,7 @@ from tempolite_node.engine.commands import (
     StartAttempt,
     Terminate,
 )
-from tempolite_node.engine.decide import attempts, clients, nodes, timers
+from tempolite_node.engine.decide import attempts, clients, deletion, nodes, timers
 from tempolite_node.engine.decide.nodes import admit
 from tempolite_node.engine.effects import AnyOutcome
 from tempolite_node.engine.work import Work
@@ -67,6 +69,10 @@ def _decide(work: Work, command: AnyCommand) -> AnyOutcome:
             return clients.resume(work, command)
         case ResolveCompensation():
             return clients.resolve_compensation(work, command)
+        case ClearExecutions():
+            return deletion.clear_executions(work, command)
+        case DeleteExecutions():
+            return deletion.delete_executions(work, command)
         case CrashAttempt():
             return nodes.crash_attempt(work, command)
         case NoteRest():

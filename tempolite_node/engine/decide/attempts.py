@@ -228,8 +228,7 @@ def _what_differs(work: Work, execution: Execution, request: SuspendAttempt) -> 
 
 def _recorded_value(work: Work, operation: Operation | None) -> str:
     match operation:
-        case Operation(kind=OperationKind.CHILD, target_row=int(row)):
-            child = work.execution_at(row)
+        case Operation(kind=OperationKind.CHILD, target_row=int(row)) if (child := work.kept_at(row)) is not None:
             return f"{child.handler} with {shown(child.arguments)} (execution {child.id})"
         case Operation(kind=OperationKind.SIGNAL_SENT):
             return f"signal {operation.target} with {shown(operation.result)}"

@@ -22,6 +22,7 @@ from tempolite_node.engine.commands import (
     Terminate,
 )
 from tempolite_node.engine.effects import Accepted, Enqueued, EnqueuedBatch, Reason, Rejection, SignalStored
+from tempolite_node.engine.kept_arguments import same_arguments
 from tempolite_node.engine.markers import put_marker
 from tempolite_node.engine.model import (
     ALONE_AFTER,
@@ -129,13 +130,12 @@ def _made_by(work: Work, existing: Execution, request_id: str) -> Execution | No
         return existing
     if existing.previous is None:
         return None
-    first = work.execution_at(existing.mailbox_row)
-    if first.request_id == request_id:
+    first = work.kept_at(existing.mailbox_row)
+    if first is None or first.request_id == request_id:
         return first
-    if first.previous is None:
-        return None
-    before = work.execution_at(work.execution_at(first.previous).mailbox_row)
-    return before if before.request_id == request_id else None
+    previous = None if first.previous is None else work.kept_at(first.previous)
+    before = None if previous is None else work.kept_at(previous.mailbox_row)
+    return before if before is not None and before.request_id == request_id else None
 
 
 def _repeated(work: Work, existing: Execution, command: Enqueue) -> Enqueued | Rejection:
@@ -146,7 +146,7 @@ def _repeated(work: Work, existing: Execution, command: Enqueue) -> Enqueued | R
     if existing.format >= 2 and existing.handler != command.handler:
         message = f"request {command.request_id} enqueued {_told(existing)}; it can't enqueue {command.handler} too"
         return Rejection(Reason.ALREADY_EXISTS, message)
-    if existing.format >= 2 and not _same_arguments(existing.arguments, command.arguments):
+    if existing.format >= 2 and not same_arguments(existing.arguments, command.arguments):
         message = f"request {command.request_id} enqueued {_told(existing)} with other arguments"
         return Rejection(Reason.ALREADY_EXISTS, message)
     last = work.last_run(existing)
@@ -155,22 +155,6 @@ def _repeated(work: Work, existing: Execution, command: Enqueue) -> Enqueued | R
 
 def _told(execution: Execution) -> str:
     return f"execution {execution.id} of {execution.handler}"
-
-
-def _same_arguments(one: bytes, other: bytes) -> bool:
-    """Whether both are the same value, whatever the order of their keys and the space between them."""
-    return one == other or _canonical_arguments(one) == _canonical_arguments(other)
-
-
-def _canonical_arguments(data: bytes) -> bytes:
-    """No arguments are the same by position and by name.
-
-    What can't be read, for its depth or its numbers, stays as it is. Nothing that is stored depends on it.
-    """
-    try:
-        return msgspec.json.encode(msgspec.json.decode(data) or {}, order="deterministic")
-    except (msgspec.MsgspecError, ValueError, RecursionError):  # up to msgspec 0.20 the first is not of the second
-        return data
 
 
 def _resolve_conflict(work: Work, existing: Execution, command: Enqueue) -> Enqueued | Rejection | None:
@@ -258,7 +242,8 @@ def new_execution(
 
     owner: takes work, unless no node that serves the handler does.
     previous: the execution that had the id before. An attempt is fenced by id and epoch, so epochs go on where those of
-        it ended: what its last attempt still sends must not be taken for a word of the new one.
+        it ended: what its last attempt still sends must not be taken for a word of the new one. Where it was deleted,
+        they go on above those of all that were.
     """
     format = work.format
     created = Execution(
@@ -281,6 +266,8 @@ def new_execution(
     more: dict[str, Any] = {}
     if parent is not None:
         more |= {"parent_row": parent.row, "parent_id": parent.id}
+    if previous is None and at_ms < work.first_epoch[1]:
+        more["epoch"] = work.first_epoch[0]
     if previous is not None:
         more["epoch"] = previous.epoch
         if format >= formats.EXACT_REPLAY:

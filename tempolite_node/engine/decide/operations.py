@@ -488,7 +488,10 @@ def _child_again(work: Work, link: Operation, generation: int, *, at_ms: int) ->
 def _child_to_redo(work: Work, parent: Execution, link: Operation, generation: int) -> Execution | None:
     """The child, if it ended badly before an attempt failed: a retry enqueues it anew."""
     assert link.target_row is not None, f"{link.key} links no child"
-    child = work.last_run(work.execution_at(link.target_row))
+    linked = work.kept_at(link.target_row)
+    if linked is None:
+        return None  # it was deleted with the execution whose journal this one began with
+    child = work.last_run(linked)
     if _is_exact(parent) and _was_stopped(child):
         return None
     redo = child.closed and child.status is not Status.COMPLETED and link.generation < generation

@@ -38,6 +38,8 @@ def continue_as_new(work: Work, execution: Execution, request: ContinueAsNew, *,
     begun = _begin(work, execution, ended, request.arguments, at_ms=at_ms)
     for wait in work.waiters(ended.row):
         work.put_operation(work.execution_at(wait.execution_row), replace(wait, target_row=begun.row), before=wait)
+    if ended.cancel_requested and ended.parent_row is not None and work.format >= formats.CONTINUED_CHILDREN:
+        lifecycle.begin_to_undo(work, work.execution_at(ended.parent_row), at_ms=at_ms)
     return Value()
 
 
@@ -121,13 +123,17 @@ def _deadline(work: Work, execution: Execution, *, at_ms: int) -> int | None:
 
 
 def clear(work: Work, ended: Execution, *, due_ms: int) -> None:
-    """Removes a bounded part of what a run has left behind that was continued as new; at `due_ms`, the next one.
+    """Removes a bounded part of what a run has left behind that was continued as new, or deleted, and
+    sets a timer for the next part.
 
-    That is its journal, and the signals of the runs before it: its own stay, for whoever sends one of them again.
+    Of the first that is its journal, and the signals of the runs before it: its own stay, for whoever sends one of them
+    again. Of the second it is all.
     """
     clearing = Clearing(ended.row, ended.mailbox_row)
-    if ended.mailbox is not None and ended.previous is not None:
-        previous = work.execution_at(ended.previous)
+    previous = None if ended.mailbox is None or ended.previous is None else work.kept_at(ended.previous)
+    if ended.journal_deleted_ms is not None and ended.mailbox is None and work.last_run(ended).closed:
+        clearing = Clearing(ended.row, ended.row, inbox=ended.inbox, outbox=ended.outbox, whole=True)
+    elif ended.mailbox is not None and previous is not None:
         clearing = Clearing(ended.row, ended.mailbox, previous.row, previous.inbox, previous.outbox)
     work.clearings.append(clearing)
     work.set_timer(ended.row, lifecycle.CLEARING, due_ms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from tempolite_node.engine import inbox, lifecycle
+from tempolite_node.engine import answers, inbox, lifecycle
 from tempolite_node.engine.commands import DeliverCancel, GiveUp, ReceiveSignal, SetSignalAside, Sleep, WaitForExecution
 from tempolite_node.engine.decide.operations import recorded, refusal, refuse, refused
 from tempolite_node.engine.effects import AnyAnswer, Interrupted, Reason, Refused, SignalSetAside, TimedOut, Value
@@ -155,6 +155,8 @@ def wait_for_execution(
     if target is None:
         return refuse_it(Reason.NOT_FOUND, f"no execution {request.execution_id}")
     target = work.last_run(target)
+    if target.status is Status.CONTINUED_AS_NEW:
+        return refuse_it(Reason.NOT_FOUND, f"what execution {request.execution_id} went on as was deleted")
     if target.closed:
         status = lifecycle.wait_status(target)
         _over_at_once(
@@ -166,9 +168,10 @@ def wait_for_execution(
             status=status,
             target=request.execution_id,
             target_row=target.row,
+            result=answers.answer_to_record(work, execution, target),
             at_ms=at_ms,
         )
-        return lifecycle.ended(target)
+        return answers.ended(target)
     cycle = way_back(work, execution, target)
     if cycle is not None:
         return refuse_it(Reason.WAIT_CYCLE, f"the wait would never end: {' waits for '.join(cycle)}")
@@ -211,7 +214,7 @@ def _ask_again(work: Work, execution: Execution, wait: Operation, *, at_ms: int)
             return refusal(wait)
         case _ if wait.target_row is not None:
             # By its row: its id may be another execution's by now.
-            return lifecycle.ended(work.execution_at(wait.target_row))
+            return answers.recorded_answer(wait) or answers.ended(work.execution_at(wait.target_row))
         case _:
             return Value(payload=wait.result)
 

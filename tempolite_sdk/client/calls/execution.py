@@ -83,6 +83,11 @@ def resume(id: str) -> Call[ExecutionStatus]:
     return Call("ExecutionService/ResumeExecution", request, _status)
 
 
+def delete(id: str) -> Call[bool]:
+    request = pb.DeleteExecutionRequest(id=id, request_id=new_request_id())
+    return Call("ExecutionService/DeleteExecution", request, lambda response: bool(response.existed))
+
+
 def resolve_compensation(id: str, resolution: Resolution | str, reason: str) -> Call[ExecutionStatus]:
     request = pb.ResolveCompensationRequest(
         id=id,

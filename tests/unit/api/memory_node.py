@@ -27,6 +27,7 @@ from tempolite_node.engine.model import (
     Signal,
     Status,
 )
+from tempolite_node.errors import WrongState
 from tempolite_node.explain.facts import Look
 from tempolite_node.handlers import options
 from tempolite_node.handlers.catalog import HandlerCatalog
@@ -192,6 +193,7 @@ class MemoryNode:
             signals=self,
             reads=self,
             watch=self,
+            deletion=self,
             pools=MemoryPools(),
             looks=self,
             status=self,
@@ -298,6 +300,12 @@ class MemoryNode:
         with self.watch.closing(execution_id) as closing:
             await asyncio.sleep(0)  # a node asks its driver, and a deadline may pass meanwhile
             return found if found.closed else await closing
+
+    async def delete(self, execution_id: str) -> bool:
+        found = self.queries.executions.get(execution_id)
+        if found is not None and not found.closed:
+            raise WrongState(f"{execution_id} goes on")
+        return self.queries.executions.pop(execution_id, None) is not None
 
     @contextmanager
     def following(self, execution_id: str) -> Iterator[MemoryFollower]:

@@ -307,6 +307,7 @@ BAD_FILTER_FIELDS = [
         ("CancelExecution", pb.CancelExecutionRequest(reason=LONG, request_id="\n"), ["id", "reason", "request_id"]),
         ("TerminateExecution", pb.TerminateExecutionRequest(id="a b", reason=LONG), ["id", "reason"]),
         ("ResumeExecution", pb.ResumeExecutionRequest(id="a b", request_id="\n"), ["id", "request_id"]),
+        ("DeleteExecution", pb.DeleteExecutionRequest(id="a b", request_id="\n"), ["id", "request_id"]),
         ("ResolveCompensation", pb.ResolveCompensationRequest(id="a"), ["resolution"]),
         ("ResolveCompensation", pb.ResolveCompensationRequest(id="a", resolution=9), ["resolution"]),
     ],
@@ -363,6 +364,18 @@ async def test_a_wrong_state_is_a_failed_precondition(served):
     assert (resume.code, resume.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE")
     assert (signal.code, signal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CLOSED")
     assert (resolve.code, resolve.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE")
+
+
+async def test_what_has_ended_is_deleted_and_to_ask_again_is_no_mistake(served):
+    await enqueue(served, id="a")
+    request = pb.DeleteExecutionRequest(id="a")
+    refused = await told(served.executions.DeleteExecution(request))
+    served.node.close("a")
+
+    first, again = [await served.executions.DeleteExecution(request) for _ in range(2)]
+
+    assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE")
+    assert (first.existed, again.existed) == (True, False)
 
 
 async def test_a_message_beyond_the_limit_is_refused_before_it_is_read(served):

@@ -11,6 +11,7 @@ import apsw
 from tempolite_node.engine.formats import EXACT_REPLAY
 from tempolite_node.engine.lifecycle import ATTEMPT, CLEARING, DEADLINE, START, operation_timer
 from tempolite_node.engine.model import (
+    FINAL,
     Component,
     Execution,
     Operation,
@@ -30,8 +31,8 @@ _REFUSABLE = (OperationKind.CHILD, OperationKind.SIGNAL_SENT)
 def dump(connection: apsw.Connection) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table, but for what differs by the number of transactions."""
     tables = {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in TABLES}
-    [(one, _index, last_row, node_id, cluster, counts)] = tables["meta"]
-    return {**tables, "meta": [(one, last_row, node_id, cluster, counts)]}
+    [(one, _index, *others)] = tables["meta"]
+    return {**tables, "meta": [(one, *others)]}
 
 
 class Snapshot:
@@ -104,23 +105,28 @@ def check(connection: apsw.Connection, executions: StoreWriter) -> Snapshot:
 def check_passage(before: Snapshot, after: Snapshot) -> None:
     """Asserts what must be true of any two states of a store, the second one later."""
     for row, earlier in before.executions.items():
+        if row not in after.executions:
+            assert earlier.closed, f"{earlier.id} was deleted, and had not ended"
+            continue
         later = after.executions[row]
         assert later.epoch >= earlier.epoch, f"{later.id}: epoch {earlier.epoch} -> {later.epoch}"
         if earlier.attached and later.owner != earlier.owner:
             assert later.epoch > earlier.epoch, f"{later.id}: {earlier.owner} still has the right to run"
-        if earlier.closed:
+        if earlier.closed and later.journal_deleted_ms == earlier.journal_deleted_ms:
             # A closed execution may give its id to another one, and may be waited for.
             assert _final(later) == _final(earlier), f"{earlier} became {later}"
     for (handler, name), count in after.under_way().items():
         more = count > before.under_way()[handler, name]
         assert not more or count <= after.key_limit(handler), f"{count} executions with key {name} are under way"
     for key, recorded in before.operations.items():
-        if key not in after.operations and after.executions[key[0]].status is Status.CONTINUED_AS_NEW:
+        if key not in after.operations and _may_be_gone(after, key[0]):
             continue
         assert after.operations[key].seq == recorded.seq, f"{key}: another record under the same key"
         if recorded.status is OperationStatus.COMPLETED and not _may_be_made_anew(after, recorded):
             assert after.operations[key].result == recorded.result, f"{key}: another result"
     for key, signal in before.inbox.items():
+        if key not in after.inbox and _may_be_gone(after, key[0]):
+            continue
         taken_by = after.executions.get(signal.taken_by or 0)
         continued = taken_by is not None and taken_by.status is Status.CONTINUED_AS_NEW
         later_signal = after.inbox.get(key)
@@ -144,8 +150,17 @@ def _may_be_made_anew(after: Snapshot, recorded: Operation) -> bool:
         return (signal is not None and signal.set_aside is not None) or taken_again
     if recorded.kind is not OperationKind.CHILD:
         return False
-    child = after.executions[recorded.target_row or 0]
+    child = after.executions.get(recorded.target_row or 0)
+    if child is None:
+        return False  # it was deleted, and then who enqueued it has ended
     return child.closed and child.status is not Status.COMPLETED
+
+
+def _may_be_gone(after: Snapshot, row: int) -> bool:
+    """Whether what an execution had recorded may be deleted."""
+    execution = after.executions.get(row)
+    gone = execution is None or execution.journal_deleted_ms is not None
+    return gone or (execution is not None and execution.status is Status.CONTINUED_AS_NEW)
 
 
 def _is_given_back(after: Snapshot, signal: Signal) -> bool:
@@ -169,13 +184,17 @@ def _wrong_numbers(now: Snapshot, execution: Execution) -> Iterator[str]:
         yield f"counts {execution.waiters} waiters, has {len(waiters)}"
     if execution.status is not Status.CONTINUED_AS_NEW:  # then its mailbox is another one's
         yield from _wrong_mailbox(now, execution)
-    if execution.has_children != any(child.parent_row == row for child in now.executions.values()):
-        yield "has_children is wrong"
+    if not execution.has_children and any(child.parent_row == row for child in now.executions.values()):
+        yield "has_children is wrong"  # those that it had may be deleted
+    if execution.parent_row is not None and execution.parent_row not in now.executions:
+        yield "was kept, and its parent was not"
 
 
 def _wrong_mailbox(now: Snapshot, execution: Execution) -> Iterator[str]:
     """Of what the runs before it have had, a part is gone."""
     row = execution.mailbox_row
+    if now.executions[row].journal_deleted_ms is not None:
+        return
     received = [signal for (owner, _), signal in now.inbox.items() if owner == row]
     gone = execution.inbox - len(received)
     if gone and (gone < 0 or execution.mailbox is None):
@@ -206,7 +225,7 @@ def _wrong_state(now: Snapshot, execution: Execution) -> Iterator[str]:
         yield "has a place, and no use for it"
     if execution.place is None and may_have_place and (execution.attempt or execution.ready_at is not None):
         yield "goes on without a place"
-    if execution.status is Status.CONTINUED_AS_NEW:
+    if execution.status is Status.CONTINUED_AS_NEW or execution.journal_deleted_ms is not None:
         timers -= {CLEARING}
     if execution.closed:
         if timers or execution.pending or execution.waiters:
@@ -345,14 +364,19 @@ def _check_counts(now: Snapshot, executions: StoreWriter) -> None:
     counted = Counter((execution.component, execution.status) for execution in now.executions.values())
     for component in (Component.HANDLER, Component.SAGA):
         for status in Status:
-            assert executions.counts()[component, status] == counted[component, status], f"{component} {status}"
+            _check_count(executions.counts()[component, status], counted[component, status], status)
     by_owner = Counter((each.owner, each.component, each.status) for each in now.executions.values())
     for owner in {*now.nodes, *(each.owner for each in now.executions.values())}:
         for component in (Component.HANDLER, Component.SAGA):
             for status in Status:
-                assert executions.count_of(owner, component, status) == by_owner[owner, component, status]
+                _check_count(executions.count_of(owner, component, status), by_owner[owner, component, status], status)
     still_open = Counter(each.owner for each in now.executions.values() if not each.closed)
     assert +executions.open_by_owner() == still_open
+
+
+def _check_count(count: int, found: int, status: Status) -> None:
+    """Of what has ended, those that were deleted count as well."""
+    assert count == found or (count > found and status in FINAL), f"{count} are counted as {status}, {found} are there"
 
 
 def _check_nodes(now: Snapshot, executions: StoreWriter) -> None:

@@ -17,11 +17,14 @@ from tempolite_node.engine.commands import (
     BeginStep,
     Cancel,
     CancelFromAttempt,
+    ClearExecutions,
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
     ContinueAsNew,
     CrashAttempt,
+    DeleteExecutions,
+    DeletionCause,
     DrainNode,
     Enqueue,
     EnqueueBatch,
@@ -351,6 +354,16 @@ class Story:
         self.reopen()
         self._runs += 1
         self.register(boot_id=f"run-{self._runs}", last_alive_ms=self.now_ms)
+
+    def clear(self, *execution_ids: str, in_steps: bool = False) -> AnyOutcome:
+        """What ended executions recorded is deleted."""
+        cause = DeletionCause.REQUESTED
+        return self.do(ClearExecutions(at_ms=self.now_ms, execution_ids=execution_ids, cause=cause, in_steps=in_steps))
+
+    def delete(self, *execution_ids: str) -> AnyOutcome:
+        """Each after what is below it."""
+        cause = DeletionCause.REQUESTED
+        return self.do(DeleteExecutions(at_ms=self.now_ms, execution_ids=execution_ids, cause=cause))
 
     def resume(self, execution_id: str) -> AnyOutcome:
         return self.do(Resume(at_ms=self.now_ms, execution_id=execution_id))

@@ -28,11 +28,14 @@ from tempolite_node.engine.commands import (
     BeginStep,
     Cancel,
     CancelFromAttempt,
+    ClearExecutions,
     CompleteAttempt,
     CompleteSideEffect,
     CompleteStep,
     ContinueAsNew,
     CrashAttempt,
+    DeleteExecutions,
+    DeletionCause,
     DeliverCancel,
     DrainNode,
     Enqueue,
@@ -205,6 +208,22 @@ class Moves:
 
     def _terminate(self, move: Move) -> AnyCommand:
         return Terminate(at_ms=self.at_ms, execution_id=self._id(move), reason="terminated")
+
+    def _clear(self, move: Move) -> AnyCommand | None:
+        ids = self._ended(move)
+        cause = pick(tuple(DeletionCause), move.three)
+        command = ClearExecutions(at_ms=self.at_ms, execution_ids=ids, cause=cause, in_steps=bool(move.two % 2))
+        return command if ids else None
+
+    def _delete(self, move: Move) -> AnyCommand | None:
+        ids = self._ended(move)
+        cause = pick(tuple(DeletionCause), move.three)
+        return DeleteExecutions(at_ms=self.at_ms, execution_ids=ids, cause=cause) if ids else None
+
+    def _ended(self, move: Move) -> tuple[str, ...]:
+        """Ids of some that have ended, the latest first; in the wild, of any."""
+        those = self.everyone if move.wild else [each for each in self.everyone if each.closed]
+        return tuple(each.id for each in those[: 1 + move.one % 4])[::-1]
 
     def _resolve(self, move: Move) -> AnyCommand | None:
         stuck = [e for e in self.everyone if e.status is Status.STUCK]
@@ -543,6 +562,8 @@ FREQUENCIES = {
     "remove": 1,
     "place": 3,
     "resolve": 1,
+    "clear": 1,
+    "delete": 1,
     "resume": 1,
     "rest": 1,
     "terminate": 1,

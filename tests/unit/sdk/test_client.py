@@ -680,6 +680,14 @@ def test_a_suspended_execution_is_resumed(peer: Peer, client: Any) -> None:
     assert request.request_id
 
 
+def test_an_execution_is_deleted(peer: Peer, client: Any) -> None:
+    peer.answers("DeleteExecution", pb.DeleteExecutionResponse(existed=True))
+    assert client.delete("e1") is True
+    [request] = peer.requests["DeleteExecution"]
+    assert request.id == "e1"
+    assert request.request_id
+
+
 def test_pools_are_read_scaled_and_paused(peer: Peer, client: Any) -> None:
     pool = node_service_pb2.Pool(component="COMPONENT_SIDE_EFFECT", workers=4, queue_limit=10)
     pool.retry_policy.maximum_attempts = 3

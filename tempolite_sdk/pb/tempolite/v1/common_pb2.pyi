@@ -185,7 +185,7 @@ class Attempt(_message.Message):
     def __init__(self, number: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., left_out: _Optional[int] = ...) -> None: ...
 
 class Execution(_message.Message):
-    __slots__ = ("id", "handler", "component", "status", "parent_id", "node_id", "epoch", "attempt", "crashes", "priority", "arguments", "result", "failure", "retry_state", "create_time", "start_time", "close_time", "next_attempt_time", "deadline", "cancel_requested", "reason", "unconsumed_signals", "waiting_for", "heartbeat_details", "retry_policy", "attempts", "waits_for_node", "concurrency_key", "waits_for_key", "unconsumed", "node_deaths", "run")
+    __slots__ = ("id", "handler", "component", "status", "parent_id", "node_id", "epoch", "attempt", "crashes", "priority", "arguments", "result", "failure", "retry_state", "create_time", "start_time", "close_time", "next_attempt_time", "deadline", "cancel_requested", "reason", "unconsumed_signals", "waiting_for", "heartbeat_details", "retry_policy", "attempts", "waits_for_node", "concurrency_key", "waits_for_key", "unconsumed", "node_deaths", "journal_delete_time", "run")
     ID_FIELD_NUMBER: _ClassVar[int]
     HANDLER_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
@@ -217,6 +217,7 @@ class Execution(_message.Message):
     WAITS_FOR_KEY_FIELD_NUMBER: _ClassVar[int]
     UNCONSUMED_FIELD_NUMBER: _ClassVar[int]
     NODE_DEATHS_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_DELETE_TIME_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     id: str
     handler: str
@@ -249,8 +250,9 @@ class Execution(_message.Message):
     waits_for_key: str
     unconsumed: _containers.RepeatedCompositeFieldContainer[UnconsumedSignal]
     node_deaths: int
+    journal_delete_time: _timestamp_pb2.Timestamp
     run: int
-    def __init__(self, id: _Optional[str] = ..., handler: _Optional[str] = ..., component: _Optional[_Union[Component, str]] = ..., status: _Optional[_Union[ExecutionStatus, str]] = ..., parent_id: _Optional[str] = ..., node_id: _Optional[str] = ..., epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., crashes: _Optional[int] = ..., priority: _Optional[int] = ..., arguments: _Optional[_Union[Payload, _Mapping]] = ..., result: _Optional[_Union[Payload, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., retry_state: _Optional[_Union[RetryState, str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., cancel_requested: bool = ..., reason: _Optional[str] = ..., unconsumed_signals: _Optional[int] = ..., waiting_for: _Optional[_Iterable[str]] = ..., heartbeat_details: _Optional[_Union[Payload, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., waits_for_node: _Optional[str] = ..., concurrency_key: _Optional[str] = ..., waits_for_key: _Optional[str] = ..., unconsumed: _Optional[_Iterable[_Union[UnconsumedSignal, _Mapping]]] = ..., node_deaths: _Optional[int] = ..., run: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., handler: _Optional[str] = ..., component: _Optional[_Union[Component, str]] = ..., status: _Optional[_Union[ExecutionStatus, str]] = ..., parent_id: _Optional[str] = ..., node_id: _Optional[str] = ..., epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., crashes: _Optional[int] = ..., priority: _Optional[int] = ..., arguments: _Optional[_Union[Payload, _Mapping]] = ..., result: _Optional[_Union[Payload, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., retry_state: _Optional[_Union[RetryState, str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., close_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., cancel_requested: bool = ..., reason: _Optional[str] = ..., unconsumed_signals: _Optional[int] = ..., waiting_for: _Optional[_Iterable[str]] = ..., heartbeat_details: _Optional[_Union[Payload, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., waits_for_node: _Optional[str] = ..., concurrency_key: _Optional[str] = ..., waits_for_key: _Optional[str] = ..., unconsumed: _Optional[_Iterable[_Union[UnconsumedSignal, _Mapping]]] = ..., node_deaths: _Optional[int] = ..., journal_delete_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., run: _Optional[int] = ...) -> None: ...
 
 class UnconsumedSignal(_message.Message):
     __slots__ = ("sequence", "name", "payload", "sender", "send_time", "set_aside")

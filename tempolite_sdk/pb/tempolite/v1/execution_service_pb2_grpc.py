@@ -105,6 +105,11 @@ class ExecutionServiceStub(object):
                 request_serializer=tempolite_dot_v1_dot_execution__service__pb2.TerminateExecutionRequest.SerializeToString,
                 response_deserializer=tempolite_dot_v1_dot_execution__service__pb2.TerminateExecutionResponse.FromString,
                 _registered_method=True)
+        self.DeleteExecution = channel.unary_unary(
+                '/tempolite.v1.ExecutionService/DeleteExecution',
+                request_serializer=tempolite_dot_v1_dot_execution__service__pb2.DeleteExecutionRequest.SerializeToString,
+                response_deserializer=tempolite_dot_v1_dot_execution__service__pb2.DeleteExecutionResponse.FromString,
+                _registered_method=True)
         self.ResumeExecution = channel.unary_unary(
                 '/tempolite.v1.ExecutionService/ResumeExecution',
                 request_serializer=tempolite_dot_v1_dot_execution__service__pb2.ResumeExecutionRequest.SerializeToString,
@@ -221,6 +226,15 @@ class ExecutionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteExecution(self, request, context):
+        """Deletes an execution that has ended, with all that is below it and all runs of its id. Its id is free then, and
+        nothing tells of it any more. FAILED_PRECONDITION, naming it, while something of that has not ended, or when it is
+        part of another execution's tree. Repeats safely. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ResumeExecution(self, request, context):
         """What an operator decides about the compensation that holds a STUCK saga. Role: operator.
         """
@@ -307,6 +321,11 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.TerminateExecution,
                     request_deserializer=tempolite_dot_v1_dot_execution__service__pb2.TerminateExecutionRequest.FromString,
                     response_serializer=tempolite_dot_v1_dot_execution__service__pb2.TerminateExecutionResponse.SerializeToString,
+            ),
+            'DeleteExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteExecution,
+                    request_deserializer=tempolite_dot_v1_dot_execution__service__pb2.DeleteExecutionRequest.FromString,
+                    response_serializer=tempolite_dot_v1_dot_execution__service__pb2.DeleteExecutionResponse.SerializeToString,
             ),
             'ResumeExecution': grpc.unary_unary_rpc_method_handler(
                     servicer.ResumeExecution,
@@ -698,6 +717,33 @@ class ExecutionService(object):
             '/tempolite.v1.ExecutionService/TerminateExecution',
             tempolite_dot_v1_dot_execution__service__pb2.TerminateExecutionRequest.SerializeToString,
             tempolite_dot_v1_dot_execution__service__pb2.TerminateExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tempolite.v1.ExecutionService/DeleteExecution',
+            tempolite_dot_v1_dot_execution__service__pb2.DeleteExecutionRequest.SerializeToString,
+            tempolite_dot_v1_dot_execution__service__pb2.DeleteExecutionResponse.FromString,
             options,
             channel_credentials,
             insecure,
