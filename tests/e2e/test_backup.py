@@ -79,3 +79,21 @@ def test_a_store_that_another_program_wrote_to_is_repaired_once_that_is_accepted
     daemon.start()
     with daemon.client() as client:
         assert execution(client, "there").status is ExecutionStatus.COMPLETED
+
+
+def test_a_store_is_compacted_while_its_node_is_down(node: Start) -> None:
+    daemon = node("recovering:quick")
+    with daemon.client() as client:
+        client.options(id="there").execute("quick")
+    refused = store("compact", *daemon.arguments())
+    assert refused.returncode == 1
+    daemon.stop()
+
+    compacted = store("compact", *daemon.arguments())
+
+    assert compacted.returncode == 0, compacted.stderr
+    assert "bytes now" in compacted.stdout
+    assert store("verify", daemon.directory / "data" / "store.db").returncode == 0
+    daemon.start()
+    with daemon.client() as client:
+        assert execution(client, "there").status is ExecutionStatus.COMPLETED
