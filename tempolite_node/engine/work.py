@@ -60,7 +60,7 @@ class Stored(Protocol):
     def signal_by_request(self, row: int, request_id: str) -> Signal | None: ...
     def count_of(self, owner: str, component: Component, status: Status) -> int: ...
     def last_row(self) -> int: ...
-    def first_epoch(self) -> tuple[int, int]: ...
+    def lowest_epoch(self) -> tuple[int, int]: ...
     def nodes(self) -> Mapping[str, NodeState]: ...
     def format(self) -> int: ...
     def serving(self, handler: str) -> tuple[NodeState, ...]: ...
@@ -133,8 +133,8 @@ class Work:
         self.deleted: set[int] = set()  #: rows of executions that are gone; before all else
         self.slimmed: set[int] = set()  #: rows of executions that have other arguments and options than are stored
         self.cleared: dict[int, bool] = {}  #: rows whose journals are gone; True: their mailboxes too
-        self.first_epoch = (
-            stored.first_epoch()
+        self.lowest_epoch = (
+            stored.lowest_epoch()
         )  #: of those that are new, and until when it is that, in Unix milliseconds
         self.counts: defaultdict[tuple[str, Component, Status], int] = defaultdict(int)  #: changes of `count_of`
         self.nodes: dict[str, NodeState | None] = {}  #: None: it was removed
@@ -243,10 +243,10 @@ class Work:
         assert execution.status in EXECUTION_MOVES[None], f"{execution.id} begins as {execution.status}"
         return self.put(execution)
 
-    def delete(self, execution: Execution, *, first_epoch: int, until_ms: int) -> None:
+    def delete(self, execution: Execution, *, lowest_epoch: int, until_ms: int) -> None:
         """Takes an execution out, with all that is its own. What it counted for stays counted: it ended.
 
-        first_epoch: of those that are new from here on, until then.
+        lowest_epoch: of those that are new from here on, until then.
         """
         row = execution.row
         self.deleted.add(row)
@@ -268,8 +268,8 @@ class Work:
         self.attempts_capped = {place for place in self.attempts_capped if place[0] != row}
         if execution.parent_row is not None:
             self._children[execution.parent_row].discard(row)
-        epoch, end_ms = self.first_epoch
-        self.first_epoch = max(epoch, first_epoch), max(end_ms, until_ms)
+        epoch, end_ms = self.lowest_epoch
+        self.lowest_epoch = max(epoch, lowest_epoch), max(end_ms, until_ms)
 
     def clear(self, execution: Execution, *, mailbox: bool) -> Execution:
         """Takes away what an execution recorded, in one commit. mailbox: its signals too."""

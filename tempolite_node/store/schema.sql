@@ -20,8 +20,8 @@ CREATE TABLE meta (
     cluster       TEXT,                      -- whose log is applied to it; NULL: the node is alone
     counts        TEXT    NOT NULL DEFAULT '[]',  -- executions of each owner, component and status: no start counts
                                              -- them. Of what has ended, those that were deleted too
-    first_epoch   INTEGER NOT NULL DEFAULT 0,  -- of new executions: above those of what was deleted soon after its end
-    first_epoch_until_ms INTEGER NOT NULL DEFAULT 0  -- and 0 from then on
+    lowest_epoch   INTEGER NOT NULL DEFAULT 0,  -- of new executions: above those of what was deleted soon after its end
+    lowest_epoch_until_ms INTEGER NOT NULL DEFAULT 0  -- and 0 from then on
 ) STRICT;
 
 CREATE TABLE nodes (

@@ -64,12 +64,12 @@ class StoreWriter:
         self.journal_sizes: dict[int, tuple[int, int]] = {}  #: of those that hosts hold, as far as known
         self._waits: dict[int, dict[tuple[int, str], Operation]] = {}  #: for an execution's end, as far as remembered
         self._waits_bytes = 0
-        sql = "SELECT last_row, applied_index, first_epoch, first_epoch_until_ms FROM meta WHERE one = 1"
+        sql = "SELECT last_row, applied_index, lowest_epoch, lowest_epoch_until_ms FROM meta WHERE one = 1"
         meta = connection.execute(sql).get
         assert meta is not None, "claim_store comes first"
         self._last_row: int = meta[0]
         self.applied_index: int = meta[1]
-        self._first_epoch: tuple[int, int] = (meta[2], meta[3])
+        self._lowest_epoch: tuple[int, int] = (meta[2], meta[3])
         self.visible_index = self.applied_index  #: what other connections may read by now. For any thread
         self._nodes = Nodes(connection)
         self.places = PlaceIndex(connection)
@@ -105,9 +105,9 @@ class StoreWriter:
     def last_row(self) -> int:
         return self._last_row
 
-    def first_epoch(self) -> tuple[int, int]:
+    def lowest_epoch(self) -> tuple[int, int]:
         """Of new executions, and until when it is that, in Unix milliseconds; then 0."""
-        return self._first_epoch
+        return self._lowest_epoch
 
     def counts(self) -> Counter[tuple[Component, Status]]:
         """Executions of each component and status, whoever runs them. Of what has ended, also what was deleted."""
@@ -391,7 +391,7 @@ class StoreWriter:
         for row in work.deleted:
             self._cache.forget(row)
             self._journals.close(row)
-        self._first_epoch = work.first_epoch
+        self._lowest_epoch = work.lowest_epoch
         for row in work.renamed:
             self._cache.forget(row)
             self._waits.pop(row, None)  # it has ended: who waits for its next run waits for another row
@@ -412,9 +412,9 @@ class StoreWriter:
         self.places.saved(work.places)
 
     def _write_meta(self, work: Work, index: int) -> None:
-        if work.first_epoch != self._first_epoch:
-            sql = "UPDATE meta SET first_epoch = ?, first_epoch_until_ms = ? WHERE one = 1"
-            self._connection.execute(sql, work.first_epoch)
+        if work.lowest_epoch != self._lowest_epoch:
+            sql = "UPDATE meta SET lowest_epoch = ?, lowest_epoch_until_ms = ? WHERE one = 1"
+            self._connection.execute(sql, work.lowest_epoch)
         if not work.counts:
             sql = "UPDATE meta SET applied_index = ?, last_row = ? WHERE one = 1"
             self._connection.execute(sql, (index, work.last_row))

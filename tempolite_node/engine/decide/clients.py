@@ -266,8 +266,8 @@ def new_execution(
     more: dict[str, Any] = {}
     if parent is not None:
         more |= {"parent_row": parent.row, "parent_id": parent.id}
-    if previous is None and at_ms < work.first_epoch[1]:
-        more["epoch"] = work.first_epoch[0]
+    if previous is None and at_ms < work.lowest_epoch[1]:
+        more["epoch"] = work.lowest_epoch[0]
     if previous is not None:
         more["epoch"] = previous.epoch
         if format >= formats.EXACT_REPLAY:

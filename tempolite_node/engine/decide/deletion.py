@@ -84,7 +84,7 @@ def _delete(work: Work, execution: Execution, *, at_ms: int) -> None:
     assert execution.closed_ms is not None, f"{execution.id} has not ended"
     until_ms = execution.closed_ms + LATE_WORDS_MS
     late = at_ms < until_ms
-    work.delete(execution, first_epoch=execution.epoch if late else 0, until_ms=until_ms if late else 0)
+    work.delete(execution, lowest_epoch=execution.epoch if late else 0, until_ms=until_ms if late else 0)
 
 
 def _why_kept(work: Work, execution: Execution) -> str:

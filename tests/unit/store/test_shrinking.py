@@ -26,7 +26,7 @@ def filled(executions: StoreWriter) -> None:
 def delete_all(executions: StoreWriter) -> None:
     work = Work(executions)
     for row in range(1, COUNT + 1):
-        work.delete(work.execution_at(row), first_epoch=0, until_ms=0)
+        work.delete(work.execution_at(row), lowest_epoch=0, until_ms=0)
     executions.save(work, executions.applied_index + 1)
 
 
